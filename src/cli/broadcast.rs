@@ -1,0 +1,133 @@
+//! `edgeloop broadcast`.
+
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use edgeloop::{TopicConfig, service};
+use serde::Deserialize;
+
+use super::config_file::ConfigFile;
+use super::failure::Failure;
+use super::server::Server;
+use super::server_options::ServerOptions;
+use super::size::Size;
+use super::span::Span;
+
+/// Deliver each line from one client to every other client
+///
+/// Lines stay whole and arrive in one order everywhere. Talk with: nc 127.0.0.1 7000
+#[derive(Debug, Args)]
+pub(crate) struct Broadcast {
+    #[command(flatten)]
+    own: BroadcastOptions,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct BroadcastOptions {
+    /// What a message is: a line, or the bytes behind a 4-byte big-endian length [default: lines]
+    #[arg(long, value_name = "FRAMING", env = "EDGELOOP_FRAMING")]
+    framing: Option<Framing>,
+
+    /// Give a newcomer the last N messages [default: 0]
+    #[arg(long, value_name = "N", env = "EDGELOOP_HISTORY")]
+    history: Option<usize>,
+
+    /// Hold so many bytes of messages, once for all clients; more than twice --input-limit [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_TOPIC_MEMORY")]
+    topic_memory: Option<Size>,
+
+    /// A client that falls behind by --topic-memory is disconnected, skips what it missed, or is waited for
+    /// [default: disconnect]
+    #[arg(long, value_name = "WHAT", env = "EDGELOOP_SLOW_CONSUMER")]
+    slow_consumer: Option<SlowConsumer>,
+
+    /// How long senders wait for a client that takes no byte, before it counts as fallen behind [default: 1s]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_PATIENCE")]
+    patience: Option<Span>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Framing {
+    Lines,
+    Length,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SlowConsumer {
+    Disconnect,
+    Skip,
+    Wait,
+}
+
+impl Broadcast {
+    /// Serves until a signal ends it.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let file = ConfigFile::open(self.server.config.as_deref())?;
+        let mut server = Server::new(NAME, self.server.or(file.shared()?))?;
+        let own = self.own.or(file.section(NAME)?);
+        let limit = server.config().input_limit;
+        let topic = own.topic(limit)?;
+        let framing = own.framing.map_or(service::Framing::Lines, Framing::into);
+        server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
+        server.run(service::Broadcast::new(framing, limit, topic))
+    }
+}
+
+impl BroadcastOptions {
+    fn or(self, other: BroadcastOptions) -> BroadcastOptions {
+        BroadcastOptions {
+            framing: self.framing.or(other.framing),
+            history: self.history.or(other.history),
+            topic_memory: self.topic_memory.or(other.topic_memory),
+            slow_consumer: self.slow_consumer.or(other.slow_consumer),
+            patience: self.patience.or(other.patience),
+        }
+    }
+
+    fn topic(&self, input_limit: usize) -> Result<TopicConfig, Failure> {
+        let default = TopicConfig::default();
+        let topic = TopicConfig {
+            memory: self.topic_memory.map_or(default.memory, Size::bytes),
+            history: self.history.unwrap_or(default.history),
+            slow_consumer: self.slow_consumer.map_or(default.slow_consumer, SlowConsumer::into),
+            patience: self.patience.map_or(default.patience, Span::duration),
+        };
+        if topic.message_max() < input_limit {
+            let (memory, limit) = (Size::new(topic.memory), Size::new(input_limit));
+            return Err(Failure::Usage(format!(
+                "topic-memory is {memory}; with input-limit {limit} it must be more than twice that"
+            )));
+        }
+        Ok(topic)
+    }
+}
+
+impl From<Framing> for service::Framing {
+    fn from(choice: Framing) -> Self {
+        match choice {
+            Framing::Lines => service::Framing::Lines,
+            Framing::Length => service::Framing::Length,
+        }
+    }
+}
+
+impl From<SlowConsumer> for edgeloop::SlowConsumer {
+    fn from(choice: SlowConsumer) -> Self {
+        match choice {
+            SlowConsumer::Disconnect => edgeloop::SlowConsumer::Disconnect,
+            SlowConsumer::Skip => edgeloop::SlowConsumer::Skip,
+            SlowConsumer::Wait => edgeloop::SlowConsumer::Wait,
+        }
+    }
+}
+
+const NAME: &str = "broadcast";
+
+/// A stalled client then holds 16 KiB of the kernel's memory and not megabytes, which over many clients is more than the
+/// kernel has; what it may fall behind by is the topic's memory, which is held once for all.
+const NOTSENT_LOWAT: u32 = 16 << 10;

@@ -1,0 +1,60 @@
+//! `edgeloop echo`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use edgeloop::service;
+use serde::Deserialize;
+
+use super::config_file::ConfigFile;
+use super::failure::Failure;
+use super::server::Server;
+use super::server_options::ServerOptions;
+
+/// Return every byte to whoever sent it
+///
+/// Byte-exact at any speed of either side. A client that finishes sending still gets every byte back:
+/// head -c 50M /dev/urandom | nc -N 127.0.0.1 7000
+#[derive(Debug, Args)]
+pub(crate) struct Echo {
+    #[command(flatten)]
+    own: EchoOptions,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct EchoOptions {
+    /// Answer line by line instead of byte by byte [default: false]
+    #[arg(long, value_name = "BOOL", env = "EDGELOOP_LINES")]
+    #[arg(value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    lines: Option<bool>,
+
+    /// Put TEXT before each line that is answered; needs --lines [default: none]
+    #[arg(long, value_name = "TEXT", env = "EDGELOOP_PREFIX")]
+    prefix: Option<String>,
+}
+
+impl Echo {
+    /// Serves until a signal ends it.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let file = ConfigFile::open(self.server.config.as_deref())?;
+        let server = Server::new(NAME, self.server.or(file.shared()?))?;
+        let in_file: EchoOptions = file.section(NAME)?;
+        let prefix = self.own.prefix.or(in_file.prefix);
+        match (self.own.lines.or(in_file.lines), prefix) {
+            (Some(true), prefix) => {
+                let prefix = prefix.unwrap_or_default().into_bytes();
+                let limit = server.config().input_limit;
+                server.run(service::EchoLines::new(prefix, limit))
+            }
+            (None, Some(_)) => Err(Failure::Usage("--prefix needs --lines".into())),
+            _ => server.run(service::Echo::new()),
+        }
+    }
+}
+
+const NAME: &str = "echo";

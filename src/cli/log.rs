@@ -1,0 +1,223 @@
+//! The log: env_logger in front of a bounded queue, which a thread of its own writes to stderr.
+//!
+//! env_logger alone writes and waits within the call that logs. Were stderr a pipe that nobody reads, the event loop would
+//! stop with it. Here it never waits: when the queue is full a record is dropped and counted, and the count is logged when
+//! there is room again.
+
+use std::env;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use env_logger::fmt::Formatter;
+use env_logger::{Builder, Target, WriteStyle};
+use log::kv::{Error, Key, Source, Value, VisitSource};
+use log::{LevelFilter, warn};
+
+use super::json;
+use super::server_options::{LogFormat, ServerOptions};
+
+/// A handle on the log, to wait until it is written.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    queue: Queue,
+}
+
+impl Log {
+    /// Starts to log on behalf of `service`. `RUST_LOG` wins over the options.
+    pub(crate) fn start(service: &'static str, options: &ServerOptions) -> Log {
+        let (sender, receiver) = sync_channel(QUEUE_RECORDS);
+        let queue = Queue { sender, dropped: Arc::default() };
+        let dropped = Arc::clone(&queue.dropped);
+        let level = level(options.verbose, options.quiet).as_str();
+        let mut builder = Builder::new();
+        builder.parse_filters(&env::var("RUST_LOG").unwrap_or_else(|_| level.into()));
+        match options.log_format.unwrap_or_default() {
+            LogFormat::Text => {
+                builder.write_style(style()).format_timestamp_millis().format_key_values(key_values)
+            }
+            LogFormat::Json => {
+                builder.format(move |line, record| json::write(line, service, record))
+            }
+        };
+        builder.target(Target::Pipe(Box::new(queue.clone())));
+        // Without a thread to spare, or with a logger that is there already, the server is silent but works.
+        if thread::Builder::new()
+            .name("log".into())
+            .spawn(move || drain(&receiver, &dropped))
+            .is_ok()
+        {
+            let _ = builder.try_init();
+        }
+        Log { queue }
+    }
+
+    /// Waits until everything logged so far is written, but not longer than `patience`.
+    pub(crate) fn flush(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        self.queue.wait(deadline);
+        let lost = self.queue.dropped.load(Ordering::Relaxed);
+        if lost > 0 {
+            report(lost);
+            self.queue.wait(deadline);
+        }
+    }
+}
+
+/// The end of the queue that env_logger writes to: each write is one whole record.
+#[derive(Clone, Debug)]
+struct Queue {
+    sender: SyncSender<Item>,
+    /// Records that found no room, from the start on.
+    dropped: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Record(Vec<u8>),
+    /// Answered once all that came before it is written.
+    Flush(SyncSender<()>),
+}
+
+impl Queue {
+    fn wait(&self, deadline: Instant) {
+        let (done, written) = sync_channel(1);
+        let mut mark = Item::Flush(done);
+        // The queue may be full, and a channel cannot wait for room with a deadline.
+        while let Err(TrySendError::Full(back)) = self.sender.try_send(mark) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            mark = back;
+            thread::sleep(Duration::from_millis(2));
+        }
+        let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    }
+}
+
+impl Write for Queue {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let fits = record.len() <= RECORD_MAX;
+        if !fits || self.sender.try_send(Item::Record(record.into())).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes what is queued, for as long as the process lives.
+fn drain(receiver: &Receiver<Item>, dropped: &AtomicU64) {
+    let mut reported = 0;
+    let mut next_report = Instant::now();
+    for item in receiver {
+        match item {
+            // A stderr that is gone takes nothing more; the server goes on.
+            Item::Record(record) => drop(io::stderr().write_all(&record)),
+            Item::Flush(done) => drop(done.try_send(())),
+        }
+        let lost = dropped.load(Ordering::Relaxed);
+        if lost > reported && Instant::now() >= next_report {
+            report(lost);
+            reported = lost;
+            next_report = Instant::now() + REPORT_INTERVAL;
+        }
+    }
+}
+
+/// Always the total, so that nothing is missed if the report itself finds no room.
+fn report(lost: u64) {
+    warn!(log_dropped = lost; "the log was too slow: records were dropped");
+}
+
+fn level(verbose: u8, quiet: u8) -> LevelFilter {
+    match i16::from(verbose) - i16::from(quiet) {
+        2.. => LevelFilter::Trace,
+        1 => LevelFilter::Debug,
+        0 => LevelFilter::Info,
+        -1 => LevelFilter::Warn,
+        _ => LevelFilter::Error,
+    }
+}
+
+/// Decided here, since env_logger sees only a pipe and would never colour.
+fn style() -> WriteStyle {
+    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let forced =
+        env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0");
+    let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if !set("NO_COLOR") && (forced || (io::stderr().is_terminal() && !dumb)) {
+        WriteStyle::Always
+    } else {
+        WriteStyle::Never
+    }
+}
+
+fn key_values(line: &mut Formatter, source: &dyn Source) -> io::Result<()> {
+    let mut text = String::new();
+    source.visit(&mut Pairs(&mut text)).map_err(io::Error::other)?;
+    line.write_all(text.as_bytes())
+}
+
+/// `key=value`, in quotes where a value has spaces in it.
+struct Pairs<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let value = value.to_string();
+        let plain = !value.is_empty() && !value.contains(|c: char| c == '"' || c <= ' ');
+        let written = match plain {
+            true => write!(self.0, " {key}={value}"),
+            false => write!(self.0, " {key}={value:?}"),
+        };
+        written.map_err(Error::from)
+    }
+}
+
+/// How long the end of the process waits for the log.
+pub(crate) const FLUSH_AT_EXIT: Duration = Duration::from_secs(1);
+/// The same when the process is to end at once.
+pub(crate) const FLUSH_AT_ONCE: Duration = Duration::from_millis(100);
+
+/// Some hundred kilobytes: what a burst of connections logs while stderr is slow.
+const QUEUE_RECORDS: usize = 4096;
+/// A longer record is dropped, so that the queue has a limit in bytes as well.
+const RECORD_MAX: usize = 16 << 10;
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_queue_drops_and_counts_and_never_waits() {
+        let (sender, receiver) = sync_channel(1);
+        let mut queue = Queue { sender, dropped: Arc::default() };
+        for _ in 0..3 {
+            assert_eq!(queue.write(b"x\n").unwrap(), 2);
+        }
+        assert_eq!(queue.dropped.load(Ordering::Relaxed), 2);
+        receiver.recv().unwrap();
+        assert_eq!(queue.write(&[b'x'; RECORD_MAX + 1]).unwrap(), RECORD_MAX + 1);
+        assert_eq!(queue.dropped.load(Ordering::Relaxed), 3);
+        let before = Instant::now();
+        queue.write_all(b"y\n").unwrap();
+        Log { queue }.flush(Duration::from_millis(20));
+        assert!(before.elapsed() < Duration::from_secs(5), "a full queue held the flush up");
+    }
+
+    #[test]
+    fn values_with_spaces_are_quoted() {
+        let mut text = String::new();
+        let pairs = [("a", "1"), ("b", "x y"), ("c", ""), ("d", "q\"\n")];
+        pairs.visit(&mut Pairs(&mut text)).unwrap();
+        assert_eq!(text, r#" a=1 b="x y" c="" d="q\"\n""#);
+    }
+}

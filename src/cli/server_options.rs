@@ -1,0 +1,227 @@
+//! The options that every server has, each declared once: as a flag, as a variable and as a key of the file.
+
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
+use edgeloop::{Config, ListenOptions};
+use serde::Deserialize;
+
+use super::endpoint::Endpoint;
+use super::size::Size;
+use super::span::{Span, SpanOrOff};
+
+/// What can be set for every server; `None` is "not said here".
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct ServerOptions {
+    /// Listen here: host:port, [::1]:port, port 0 for any, or unix:PATH; several with commas, or
+    /// one by one [default: 127.0.0.1:7000]
+    #[arg(short, long, value_name = "ADDR", env = "EDGELOOP_LISTEN", value_delimiter = ',')]
+    #[arg(help_heading = LISTENING)]
+    pub(crate) listen: Option<Vec<Endpoint>>,
+
+    /// Write the bound addresses to PATH, one a line, once all of them listen [default: none]
+    #[arg(long, value_name = "PATH", env = "EDGELOOP_PORT_FILE", help_heading = LISTENING)]
+    pub(crate) port_file: Option<PathBuf>,
+
+    /// Let so many connections wait in the kernel to be accepted [default: 4096]
+    #[arg(long, value_name = "N", env = "EDGELOOP_BACKLOG", help_heading = LISTENING)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) backlog: Option<u32>,
+
+    /// Share the port with other processes that say the same, SO_REUSEPORT [default: false]
+    #[arg(long, value_name = "BOOL", env = "EDGELOOP_REUSE_PORT", help_heading = LISTENING)]
+    #[arg(value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) reuse_port: Option<bool>,
+
+    /// Serve at most so many connections at once [default: what the descriptor limit allows]
+    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", help_heading = LIMITS)]
+    pub(crate) max_connections: Option<usize>,
+
+    /// What meets a connection beyond that: it waits in the backlog, or is closed at once [default: wait]
+    #[arg(long, value_name = "WHAT", env = "EDGELOOP_WHEN_FULL", help_heading = LIMITS)]
+    pub(crate) when_full: Option<WhenFull>,
+
+    /// The longest line or message that a client may send [default: 64KiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_INPUT_LIMIT", help_heading = LIMITS)]
+    pub(crate) input_limit: Option<Size>,
+
+    /// The most bytes queued for one connection [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_OUTPUT_LIMIT", help_heading = LIMITS)]
+    pub(crate) output_limit: Option<Size>,
+
+    /// The most bytes of buffers in all; beyond it the largest output is closed [default: 256MiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_BUFFER_MEMORY", help_heading = LIMITS)]
+    pub(crate) buffer_memory: Option<Size>,
+
+    /// Close a connection on which no byte moved for so long, either way; or off [default: off]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_IDLE_TIMEOUT", help_heading = TIMEOUTS)]
+    pub(crate) idle_timeout: Option<SpanOrOff>,
+
+    /// Close a connection that has output waiting and took no byte of it for so long; or off [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_WRITE_TIMEOUT", help_heading = TIMEOUTS)]
+    pub(crate) write_timeout: Option<SpanOrOff>,
+
+    /// How long a shutdown waits for connections to finish [default: 10s]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_DRAIN_TIMEOUT", help_heading = TIMEOUTS)]
+    pub(crate) drain_timeout: Option<Span>,
+
+    /// Read options from FILE, in TOML [default: none]
+    #[arg(long, value_name = "FILE", env = "EDGELOOP_CONFIG", help_heading = RUNNING)]
+    #[serde(skip)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// How a line of the log is written to stderr [default: text]
+    #[arg(long, value_name = "FORMAT", env = "EDGELOOP_LOG_FORMAT", help_heading = RUNNING)]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Log more: -v each connection, -vv all there is [default: 0]
+    #[arg(short, long, action = ArgAction::Count, env = "EDGELOOP_VERBOSE", help_heading = RUNNING)]
+    pub(crate) verbose: u8,
+
+    /// Log less: -q warnings and errors only, -qq errors only [default: 0]
+    #[arg(short, long, action = ArgAction::Count, env = "EDGELOOP_QUIET", help_heading = RUNNING)]
+    pub(crate) quiet: u8,
+}
+
+/// What `--when-full` names; the library's type as it is spelled here.
+#[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WhenFull {
+    Wait,
+    Refuse,
+}
+
+/// How a line of the log is written.
+#[derive(Clone, Copy, Debug, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl ServerOptions {
+    /// These options, and what `other` says where these say nothing.
+    pub(crate) fn or(self, other: ServerOptions) -> ServerOptions {
+        // -v and -q are one setting: either of them overrules both of the other source.
+        let levels = match (self.verbose, self.quiet) {
+            (0, 0) => (other.verbose, other.quiet),
+            said => said,
+        };
+        ServerOptions {
+            listen: self.listen.or(other.listen),
+            port_file: self.port_file.or(other.port_file),
+            backlog: self.backlog.or(other.backlog),
+            reuse_port: self.reuse_port.or(other.reuse_port),
+            max_connections: self.max_connections.or(other.max_connections),
+            when_full: self.when_full.or(other.when_full),
+            input_limit: self.input_limit.or(other.input_limit),
+            output_limit: self.output_limit.or(other.output_limit),
+            buffer_memory: self.buffer_memory.or(other.buffer_memory),
+            idle_timeout: self.idle_timeout.or(other.idle_timeout),
+            write_timeout: self.write_timeout.or(other.write_timeout),
+            drain_timeout: self.drain_timeout.or(other.drain_timeout),
+            config: self.config.or(other.config),
+            log_format: self.log_format.or(other.log_format),
+            verbose: levels.0,
+            quiet: levels.1,
+        }
+    }
+
+    /// Where to listen.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        let default = || vec![Endpoint::Host("127.0.0.1:7000".into())];
+        self.listen.clone().unwrap_or_else(default)
+    }
+
+    /// The limits of the reactor; the number of connections is decided elsewhere, with the descriptors in view.
+    pub(crate) fn config(&self, connections_max: usize) -> Config {
+        let default = Config::default();
+        let bytes = |size: Option<Size>, default| size.map_or(default, Size::bytes);
+        let or_off = |span: Option<SpanOrOff>, default| span.map_or(default, SpanOrOff::duration);
+        Config {
+            connections_max,
+            when_full: self.when_full.map_or(default.when_full, WhenFull::into),
+            input_limit: bytes(self.input_limit, default.input_limit),
+            output_limit: bytes(self.output_limit, default.output_limit),
+            buffer_memory: bytes(self.buffer_memory, default.buffer_memory),
+            idle_timeout: or_off(self.idle_timeout, default.idle_timeout),
+            write_timeout: or_off(self.write_timeout, default.write_timeout),
+            drain_timeout: self.drain_timeout.map_or(default.drain_timeout, Span::duration),
+            ..default
+        }
+    }
+
+    /// How every listener is set up.
+    pub(crate) fn listen_options(&self) -> ListenOptions {
+        let default = ListenOptions::default();
+        ListenOptions {
+            backlog: self.backlog.unwrap_or(default.backlog),
+            reuse_port: self.reuse_port.unwrap_or(default.reuse_port),
+            ..default
+        }
+    }
+}
+
+impl From<WhenFull> for edgeloop::WhenFull {
+    fn from(choice: WhenFull) -> Self {
+        match choice {
+            WhenFull::Wait => edgeloop::WhenFull::Wait,
+            WhenFull::Refuse => edgeloop::WhenFull::Refuse,
+        }
+    }
+}
+
+const LISTENING: &str = "Listening";
+const LIMITS: &str = "Limits";
+const TIMEOUTS: &str = "Timeouts";
+const RUNNING: &str = "Running";
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+
+    fn command() -> Command {
+        // The variables of whoever runs the tests are none of their business.
+        ServerOptions::augment_args(Command::new("test"))
+            .mut_args(|option| option.env(None::<&str>))
+    }
+
+    fn options(arguments: &[String]) -> ServerOptions {
+        let matches = command().no_binary_name(true).try_get_matches_from(arguments).unwrap();
+        ServerOptions::from_arg_matches(&matches).unwrap()
+    }
+
+    #[test]
+    fn help_names_the_real_defaults() {
+        let mut arguments = Vec::new();
+        for option in command().get_arguments() {
+            let help = option.get_help().unwrap().to_string();
+            let default = help.split("[default: ").nth(1).unwrap().trim_end_matches(']');
+            if !["none", "what the descriptor limit allows", "0"].contains(&default) {
+                arguments.push(format!("--{}={default}", option.get_long().unwrap()));
+            }
+        }
+        assert_eq!(arguments.len(), 11, "{arguments:?}");
+        let (said, unsaid) = (options(&arguments), options(&[]));
+        assert_eq!(said.endpoints(), unsaid.endpoints());
+        assert_eq!(format!("{:?}", said.config(9)), format!("{:?}", unsaid.config(9)));
+        assert_eq!(said.listen_options().backlog, unsaid.listen_options().backlog);
+        assert_eq!(said.listen_options().reuse_port, unsaid.listen_options().reuse_port);
+    }
+
+    #[test]
+    fn what_is_said_first_wins() {
+        let flags = options(&["--backlog=5".into(), "-q".into()]);
+        let file = options(&["--backlog=6".into(), "--input-limit=1k".into(), "-vv".into()]);
+        let both = flags.or(file);
+        assert_eq!(both.listen_options().backlog, 5);
+        assert_eq!(both.config(9).input_limit, 1024);
+        assert_eq!((both.verbose, both.quiet), (0, 1));
+    }
+}

@@ -1,0 +1,50 @@
+//! Signals: the first SIGTERM or SIGINT drains, the second ends the process at once, SIGUSR1 logs the counters.
+//!
+//! A thread waits for them, not the loop: a loop that is stuck could not be ended otherwise.
+
+use std::io;
+use std::process;
+use std::thread;
+
+use edgeloop::{Context, Remote};
+use log::{info, warn};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::signal_name;
+
+use super::log::{FLUSH_AT_ONCE, Log};
+
+/// Starts to watch; from now on these signals no longer have their default effect.
+pub(crate) fn watch(remote: Remote, log: Log) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+    let run = move || {
+        let mut ending = false;
+        for signal in signals.forever() {
+            match signal {
+                SIGUSR1 => ask(&remote, |cx| info!("counters {}", cx.stats())),
+                _ if ending => exit_at_once(signal, &log),
+                _ => {
+                    ending = true;
+                    let name = signal_name(signal).unwrap_or("signal");
+                    info!("{name}: finishing what is in flight; another one ends at once");
+                    ask(&remote, |cx| cx.drain());
+                }
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(run)?;
+    Ok(())
+}
+
+fn ask(remote: &Remote, task: impl FnOnce(&mut Context<'_>) + Send + 'static) {
+    if let Err(error) = remote.run(task) {
+        warn!("the event loop does not take the signal: {error}");
+    }
+}
+
+/// As a shell shows a process that a signal ended.
+fn exit_at_once(signal: i32, log: &Log) -> ! {
+    warn!("{}: ending at once", signal_name(signal).unwrap_or("signal"));
+    log.flush(FLUSH_AT_ONCE);
+    process::exit(128 + signal)
+}

@@ -1,0 +1,286 @@
+//! One connection: its socket, its two rings, and what the kernel has said about it.
+//!
+//! ```text
+//!              established            close               output gone
+//!  Connecting -------------> Open ------------> Closing ---------------> Lingering ----> Closed
+//!      |                      |                    |                        |              ^
+//!      +----------------------+--------------------+------------------------+--------------+
+//!               abort, error, deadline; or the peer has ended too and nothing is owed
+//!
+//!  Connecting  waits for the kernel; never reads          Closing    flushes; reads and drops
+//!  Open        the only state in which a handler          Lingering  has sent its FIN; reads and drops until
+//!              is called with data                                   the peer's FIN, a deadline or a byte limit
+//!                                                         Closed     on the closed list; freed at the end of the turn
+//! ```
+//!
+//! `readable` and `writable` are set by an event and cleared only by the call that proves the opposite. Every question of
+//! scheduling is a function of this state: [`wants_visit`](Connection::wants_visit), [`wants_flush`](Connection::wants_flush).
+
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use super::stream::{Sent, Stream};
+use super::{Address, BufferPool, CloseReason, RingBuffer};
+
+/// What the loop touches for every message: one cache line.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    pub(super) input: RingBuffer,
+    pub(super) output: RingBuffer,
+    /// Tells this connection from the ones that had the slot before.
+    pub(super) generation: u32,
+    /// Turn time, in wrapping milliseconds, at which a byte last moved in either direction.
+    pub(super) active_ms: u32,
+    /// While `stalled`: when the peer last accepted a byte, or when the wait began. In `Lingering`: when that began.
+    pub(super) progress_ms: u32,
+    /// The handler's timer, in the same unit. Never the value 0, which would be no timer.
+    pub(super) timer_ms: Option<NonZeroU32>,
+    /// Subscriptions that have messages for this connection, as a list through the subscriptions.
+    pub(super) pending: u32,
+    pub(super) state: State,
+    /// Meaningful from `Closing` on.
+    pub(super) reason: CloseReason,
+    pub(super) hold: Hold,
+    /// The kernel said that a read may succeed, and no read has proved the opposite.
+    pub(super) readable: bool,
+    /// The kernel said that a write may succeed, and no write has proved the opposite.
+    pub(super) writable: bool,
+    /// An event said that the stream ends, or that urgent data cuts it: until a read says 0 or `WouldBlock`, a short read
+    /// proves nothing.
+    pub(super) end_noted: bool,
+    /// A read returned 0.
+    pub(super) input_ended: bool,
+    /// `on_end` was called.
+    pub(super) end_delivered: bool,
+    /// The handler left input behind because it was held, and must see it again without any event.
+    pub(super) undelivered: bool,
+    /// Output waits for the peer since `progress_ms`.
+    pub(super) stalled: bool,
+    pub(super) on_ready_list: bool,
+    pub(super) on_dirty_list: bool,
+}
+
+/// What is needed once in a connection's life, kept out of the cache line above.
+#[derive(Debug)]
+pub(super) struct Cold {
+    pub(super) peer: Peer,
+    /// Every subscription of the connection, as a list through the subscriptions.
+    pub(super) subscriptions: u32,
+    /// Bytes dropped while closing.
+    pub(super) discarded: u32,
+}
+
+/// The peer's address in 16 bytes.
+#[derive(Clone, Debug)]
+pub(super) enum Peer {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+    Unix,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Connecting,
+    Open,
+    Closing,
+    Lingering,
+    Closed,
+}
+
+/// The reasons for which an open connection is not read although it could be. It is read while there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hold(u8);
+
+impl Hold {
+    /// The handler asked for it.
+    pub(super) const PAUSED: Hold = Hold(1);
+    /// Its output is above the high-water mark.
+    pub(super) const CONGESTED: Hold = Hold(2);
+    /// It publishes to a topic that has no room.
+    pub(super) const TOPIC: Hold = Hold(4);
+    /// The buffer memory is spent.
+    pub(super) const MEMORY: Hold = Hold(8);
+    /// What is our doing and not the peer's: it does not make a connection idle.
+    pub(super) const OURS: Hold = Hold(4 | 8);
+
+    pub(super) fn is_free(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) fn has(self, hold: Hold) -> bool {
+        self.0 & hold.0 != 0
+    }
+
+    pub(super) fn insert(&mut self, hold: Hold) {
+        self.0 |= hold.0;
+    }
+
+    pub(super) fn remove(&mut self, hold: Hold) {
+        self.0 &= !hold.0;
+    }
+}
+
+/// End of a list through the subscriptions.
+pub(super) const NONE: u32 = u32::MAX;
+
+// mio's sockets carry a registration check in debug builds, so only a release build has the real size.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Connection>() <= 64 && size_of::<Cold>() <= 24);
+
+/// What one [`fill`](Connection::fill) did.
+#[derive(Debug, Default)]
+pub(super) struct Fill {
+    pub(super) bytes: usize,
+    pub(super) calls: u64,
+    pub(super) error: Option<io::Error>,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, generation: u32, state: State, now_ms: u32) -> Self {
+        Connection {
+            stream,
+            input: RingBuffer::new(),
+            output: RingBuffer::new(),
+            generation,
+            active_ms: now_ms,
+            progress_ms: now_ms,
+            timer_ms: None,
+            pending: NONE,
+            state,
+            reason: CloseReason::Closed,
+            hold: Hold::default(),
+            readable: false,
+            writable: false,
+            end_noted: false,
+            input_ended: false,
+            end_delivered: false,
+            undelivered: false,
+            stalled: false,
+            on_ready_list: false,
+            on_dirty_list: false,
+        }
+    }
+
+    /// Remembers what an event said. An event only sets bits; it is never dropped, and whether anything is done about
+    /// it now is not its business.
+    pub(super) fn note(&mut self, event: &mio::event::Event) {
+        let ends = event.is_read_closed();
+        let urgent = event.is_priority();
+        // ET: an error or a hang-up is told once as well; the calls below say what it was.
+        let broken = event.is_error() || event.is_write_closed();
+        self.end_noted |= ends || urgent || broken;
+        self.readable |= event.is_readable() || ends || urgent || broken;
+        self.writable |= event.is_writable() || broken;
+    }
+
+    /// Whether the read phase has something to do here.
+    // ET: the kernel will not repeat what it said, so this is asked after everything that may have changed the answer.
+    pub(super) fn wants_visit(&self) -> bool {
+        let may_read = self.readable && !self.input_ended;
+        match self.state {
+            State::Open => {
+                let end_owed = self.input_ended && !self.end_delivered;
+                self.hold.is_free() && (may_read || self.undelivered || end_owed)
+            }
+            State::Closing | State::Lingering => may_read,
+            State::Connecting | State::Closed => false,
+        }
+    }
+
+    /// Whether the flush phase has something to do here, provided that the socket takes bytes.
+    pub(super) fn wants_flush(&self) -> bool {
+        match self.state {
+            State::Connecting | State::Closing => true,
+            // A layer may have output that we don't see.
+            State::Open => self.owes_output() || self.stream.is_layered(),
+            State::Lingering | State::Closed => false,
+        }
+    }
+
+    /// Whether bytes wait for the peer.
+    pub(super) fn owes_output(&self) -> bool {
+        !self.output.is_empty() || self.pending != NONE
+    }
+
+    /// From the socket into `input`: until the socket is drained, the stream ends, or `budget` bytes were read.
+    pub(super) fn fill(&mut self, budget: usize, strict: bool, pool: &mut BufferPool) -> Fill {
+        let mut fill = Fill::default();
+        // Room for a whole budget, unless most of that is filled with the beginning of a long message.
+        let room = budget.saturating_sub(self.input.len()).max(budget.div_ceil(2));
+        self.input.reserve(room, pool);
+        // Ends: every round reads a byte of the budget or leaves.
+        while fill.bytes < budget {
+            let vacant = self.input.vacant();
+            let offered = vacant.len().min(budget - fill.bytes);
+            if offered == 0 {
+                break;
+            }
+            fill.calls += 1;
+            match self.stream.receive(&mut vacant[..offered]) {
+                Ok(Some(0)) => {
+                    (self.input_ended, self.readable) = (true, false);
+                    break;
+                }
+                Ok(Some(n)) => {
+                    self.input.commit(n);
+                    fill.bytes += n;
+                    // ET: a full buffer proves nothing about the socket, so the flag stays set.
+                    if n < offered && self.short_read_drains(strict) {
+                        self.readable = false;
+                        break;
+                    }
+                }
+                Ok(None) => {
+                    (self.readable, self.end_noted) = (false, false);
+                    break;
+                }
+                Err(error) => {
+                    self.readable = false;
+                    fill.error = Some(error);
+                    break;
+                }
+            }
+        }
+        fill
+    }
+
+    /// One write of what the output ring holds.
+    pub(super) fn send_output(&mut self) -> io::Result<Sent> {
+        match self.output.as_slices() {
+            (one, []) => self.stream.send(&[IoSlice::new(one)]),
+            (first, second) => self.stream.send(&[IoSlice::new(first), IoSlice::new(second)]),
+        }
+    }
+
+    // ET: with the end of the stream or an urgent byte behind it, a short read says only where the data was cut; no further
+    // event comes for what is left.
+    fn short_read_drains(&self, strict: bool) -> bool {
+        !strict && !self.end_noted && self.stream.short_count_proves()
+    }
+}
+
+impl From<Option<SocketAddr>> for Peer {
+    fn from(address: Option<SocketAddr>) -> Self {
+        match address {
+            Some(SocketAddr::V4(address)) => Peer::V4(address),
+            Some(SocketAddr::V6(address)) => Peer::V6(Box::new(address)),
+            None => Peer::Unix,
+        }
+    }
+}
+
+impl From<&Peer> for Address {
+    /// An IPv4 peer of a dual-stack listener is shown as what it is.
+    fn from(peer: &Peer) -> Self {
+        match peer {
+            Peer::V4(address) => Address::Tcp((*address).into()),
+            Peer::V6(address) => {
+                Address::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
+            }
+            Peer::Unix => Address::Unix(PathBuf::new()),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What a handler can ask of the reactor.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpStream, UnixStream};
+
+use super::connection::{Hold, Peer, State};
+use super::loop_state::{LoopState, Shutdown};
+use super::stream::Stream;
+use super::{
+    Address, CloseReason, Config, PublishError, RingBuffer, Start, Stats, Token, TopicConfig,
+    TopicId,
+};
+
+/// The reactor as its handler sees it, for the length of one call.
+///
+/// Nothing here performs I/O or calls the handler again: sends, closes and publications are queued and done in the turn's
+/// own phases. A token whose connection is over is recognised, counted ([`Stats::stale`]) and ignored.
+pub struct Context<'a> {
+    state: &'a mut LoopState,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(state: &'a mut LoopState) -> Self {
+        Context { state }
+    }
+
+    // ---- sending ----
+
+    /// Queues a copy of `bytes`. Returns whether they were taken.
+    ///
+    /// They are not when the connection is over or closing, and not when its queue would exceed
+    /// [`Config::output_limit`], which aborts it (`output_limit`). That bytes were taken, or even that the kernel took
+    /// them, says nothing about their arrival; only a reply of the peer does.
+    ///
+    /// Output for the connection being handled leaves as soon as the callback returns; output for any other leaves in
+    /// the flush phase, all of a turn in one write.
+    pub fn send(&mut self, to: Token, bytes: &[u8]) -> bool {
+        self.state.send(to, bytes)
+    }
+
+    /// Queues every byte of `input`, handing over its storage where it can: an echo copies nothing. Returns whether the
+    /// bytes were taken, as [`send`](Self::send) does; if not they stay in `input`.
+    pub fn forward(&mut self, to: Token, input: &mut RingBuffer) -> bool {
+        self.state.forward(to, input)
+    }
+
+    /// Bytes queued for the connection and not yet taken by its socket.
+    pub fn output_len(&self, token: Token) -> usize {
+        self.state.find(token).map_or(0, |connection| connection.output.len())
+    }
+
+    /// Whether the connection is not to be handled further for now: it was paused, its output is above the high-water
+    /// mark, or a topic it publishes to is full. A handler that has more input to work on stops here and returns; what it
+    /// leaves in its input is offered again as soon as the connection is free.
+    pub fn is_held(&self, token: Token) -> bool {
+        self.state
+            .find(token)
+            .is_none_or(|connection| connection.state != State::Open || !connection.hold.is_free())
+    }
+
+    // ---- topics ----
+
+    /// Creates a topic: a bounded ring of messages that any number of connections follow.
+    pub fn create_topic(&mut self, config: TopicConfig) -> TopicId {
+        self.state.topics.create(config)
+    }
+
+    /// Ends a topic and every subscription to it. Messages not yet delivered are dropped.
+    pub fn remove_topic(&mut self, topic: TopicId) {
+        self.state.remove_topic(topic);
+    }
+
+    /// Appends one message to a topic; every subscriber but `from` gets it, whole and in the topic's one order. Returns its
+    /// sequence number.
+    ///
+    /// # Errors
+    /// `Full` when every message held is still owed to a subscriber that reads: `from` is held, and its input offered
+    /// again once there is room, so leave the message there. `TooLong` when the topic could never hold it. `Gone` when there
+    /// is no such topic.
+    pub fn publish(
+        &mut self,
+        topic: TopicId,
+        from: Option<Token>,
+        message: &[u8],
+    ) -> Result<u64, PublishError> {
+        self.state.publish(topic, from, message)
+    }
+
+    /// Lets an open connection follow a topic. Returns the number of the first message it will get, or `None` when it
+    /// follows the topic already, or either is gone.
+    pub fn subscribe(&mut self, token: Token, topic: TopicId, start: Start) -> Option<u64> {
+        self.state.subscribe(token, topic, start)
+    }
+
+    /// Ends a subscription; a message that was begun is still finished. Returns whether there was one.
+    pub fn unsubscribe(&mut self, token: Token, topic: TopicId) -> bool {
+        self.state.unsubscribe(token, topic)
+    }
+
+    /// Connections that follow a topic.
+    pub fn subscribers(&self, topic: TopicId) -> usize {
+        let key = self.state.topics.find(topic);
+        key.and_then(|key| self.state.topics.topic(key)).map_or(0, |topic| topic.subscribers.len())
+    }
+
+    // ---- connections ----
+
+    /// Ends a connection in good order: what is queued is flushed, then our side is shut down, then the peer's end is awaited
+    /// for at most [`Config::linger_timeout`]. What still arrives is dropped.
+    pub fn close(&mut self, token: Token) {
+        let ended = self.state.find(token).is_some_and(|connection| connection.input_ended);
+        self.state.close(token, if ended { CloseReason::PeerClosed } else { CloseReason::Closed });
+    }
+
+    /// As [`close`](Self::close), for a reason that the handler names.
+    pub fn close_for(&mut self, token: Token, reason: CloseReason) {
+        self.state.close(token, reason);
+    }
+
+    /// Ends a connection at once, with a reset; what is queued is dropped.
+    pub fn abort(&mut self, token: Token) {
+        self.state.abort(token, CloseReason::Aborted);
+    }
+
+    /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost.
+    pub fn pause(&mut self, token: Token) {
+        if let Some(connection) = self.state.find_mut(token) {
+            connection.hold.insert(Hold::PAUSED);
+        }
+    }
+
+    /// Reads it again. Input left from before the pause is offered first.
+    pub fn resume(&mut self, token: Token) {
+        self.state.lift(token, Hold::PAUSED);
+    }
+
+    /// Begins an outgoing connection, without waiting. `on_open` follows once it is established, or `on_connect_error`.
+    ///
+    /// # Errors
+    /// When no socket can be had, or the table is full.
+    pub fn connect(&mut self, to: &Address) -> io::Result<Token> {
+        if self.state.is_full() {
+            return Err(io::Error::other("the table of connections is full"));
+        }
+        let (stream, peer) = match to {
+            Address::Tcp(address) => {
+                let socket = TcpStream::connect(*address)?;
+                socket.set_nodelay(true)?;
+                (Stream::Tcp(socket), Peer::from(Some(*address)))
+            }
+            Address::Unix(path) => (Stream::Unix(UnixStream::connect(path)?), Peer::Unix),
+        };
+        let token = self.state.admit(stream, peer, State::Connecting)?;
+        self.state.stats.dialled += 1;
+        Ok(token)
+    }
+
+    /// The peer's address, as it was when the connection came to be.
+    pub fn peer_address(&self, token: Token) -> Option<Address> {
+        self.state.peer_address(token)
+    }
+
+    // ---- time ----
+
+    /// Turn time: the clock is read once a turn.
+    pub fn now(&self) -> Instant {
+        self.state.now()
+    }
+
+    /// Calls `on_timer` for this connection after `delay`, at the resolution of [`Config::tick`]; at most 12 days. A connection
+    /// has one timer; setting it again moves it.
+    pub fn set_timer(&mut self, token: Token, delay: Duration) {
+        let delay = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX).min(1 << 30);
+        // A stamp is cut to whole milliseconds: one more, never early.
+        let at = self.state.stamp().wrapping_add(delay).wrapping_add(1).max(1);
+        if let Some(connection) = self.state.find_mut(token) {
+            connection.timer_ms = std::num::NonZeroU32::new(at);
+            self.state.arm(token);
+        }
+    }
+
+    /// Takes the timer away.
+    pub fn cancel_timer(&mut self, token: Token) {
+        if let Some(connection) = self.state.find_mut(token) {
+            connection.timer_ms = None;
+        }
+    }
+
+    /// Calls `on_alarm` in the first turn at or after `at`: one alarm for the whole handler, to the millisecond.
+    pub fn set_alarm(&mut self, at: Instant) {
+        self.state.alarm = Some(at);
+    }
+
+    // ---- the reactor ----
+
+    /// Shuts the server down: listeners close, connections may finish for [`Config::drain_timeout`], then `run` returns.
+    pub fn drain(&mut self) {
+        self.shut_down_within(self.state.config.drain_timeout);
+    }
+
+    /// Shuts the server down without waiting for anybody.
+    pub fn stop(&mut self) {
+        self.shut_down_within(Duration::ZERO);
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.state.stats
+    }
+
+    /// The limits that this reactor was built with.
+    pub fn config(&self) -> &Config {
+        &self.state.config
+    }
+
+    fn shut_down_within(&mut self, time: Duration) {
+        let until = self.state.now() + time;
+        match self.state.shutdown {
+            Shutdown::No => self.state.shutdown = Shutdown::Requested(time),
+            Shutdown::Draining(deadline) => {
+                self.state.shutdown = Shutdown::Draining(deadline.min(until))
+            }
+            Shutdown::Requested(former) => {
+                self.state.shutdown = Shutdown::Requested(former.min(time))
+            }
+            Shutdown::Done => {}
+        }
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Context({} connections)", self.state.connections.len())
+    }
+}

@@ -1,0 +1,290 @@
+//! Listening sockets: how they are bound, and what the ways in which `accept` fails mean.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use mio::event::Source;
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::connection::Peer;
+use super::stream::Stream;
+use super::{Layer, Token};
+
+/// Where a server listens, or a client connects to.
+///
+/// ```
+/// use edgeloop::Address;
+/// let tcp: Address = "[::1]:7000".parse()?;
+/// let unix: Address = "unix:/run/echo.sock".parse()?;
+/// assert_eq!((tcp.to_string(), unix.to_string()), ("[::1]:7000".into(), "unix:/run/echo.sock".into()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and a port; port 0 lets the kernel choose when listening.
+    Tcp(SocketAddr),
+    /// A path in the file system. Empty for a peer that has none.
+    Unix(PathBuf),
+}
+
+/// How a listener is set up. What accepted sockets inherit is set once, here.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// Connections that wait in the kernel to be accepted. Default 4096; the kernel silently cuts it to `somaxconn`.
+    pub backlog: u32,
+    /// Lets several processes share the port (`SO_REUSEPORT`). Default off.
+    pub reuse_port: bool,
+    /// The most unsent bytes the kernel takes for one connection (`TCP_NOTSENT_LOWAT`). Default: as the system has it.
+    /// Small values make a lagging peer show in our queues, where limits apply, instead of the kernel's.
+    pub notsent_lowat: Option<u32>,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        ListenOptions { backlog: 4096, reuse_port: false, notsent_lowat: None }
+    }
+}
+
+/// What puts a layer on each accepted socket of a listener.
+pub(super) type Wrap = Box<dyn FnMut(mio::net::TcpStream) -> io::Result<Box<dyn Layer>>>;
+
+pub(super) struct Listener {
+    socket: ListenSocket,
+    wrap: Option<Wrap>,
+    /// Connections may be waiting.
+    // ET: five connects are one event; it stays owed until `accept` says `WouldBlock`.
+    pub(super) owed: bool,
+    /// A socket file of ours, removed with the listener.
+    path: Option<PathBuf>,
+}
+
+enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// What a failed `accept` means for the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AcceptFault {
+    /// It concerns the one connection that would have been accepted; the next one may be fine.
+    Connection,
+    /// Descriptors or memory have run out: rest, and try again when a connection closes or a little time has passed.
+    Exhausted,
+    /// The listener itself is no longer usable.
+    Listener,
+}
+
+impl Listener {
+    /// Binds and listens. Errors name the address.
+    pub(super) fn bind(
+        address: &Address,
+        options: &ListenOptions,
+        wrap: Option<Wrap>,
+    ) -> io::Result<Self> {
+        let bound = match address {
+            Address::Tcp(address) => bind_tcp(*address, options),
+            Address::Unix(path) => bind_unix(path, options),
+        };
+        let (socket, path) = bound.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        })?;
+        Ok(Listener { socket, wrap, owed: false, path })
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.source(), token.into(), Interest::READABLE)
+    }
+
+    /// The descriptor may be shared with another process, in which case closing it would not take it out of the poll.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(self.source())
+    }
+
+    /// Takes one waiting connection. The peer's address is the one that `accept` told: the socket may be dead already.
+    pub(super) fn accept(&mut self) -> io::Result<(Stream, Peer)> {
+        match &self.socket {
+            ListenSocket::Tcp(listener) => {
+                let (socket, address) = listener.accept()?;
+                let stream = match &mut self.wrap {
+                    Some(wrap) => Stream::Layered(Box::new(wrap(socket)?)),
+                    None => Stream::Tcp(socket),
+                };
+                Ok((stream, Some(address).into()))
+            }
+            ListenSocket::Unix(listener) => {
+                let (socket, _) = listener.accept()?;
+                Ok((Stream::Unix(socket), None.into()))
+            }
+        }
+    }
+
+    pub(super) fn address(&self) -> io::Result<Address> {
+        match &self.socket {
+            ListenSocket::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
+            ListenSocket::Unix(_) => Ok(Address::Unix(self.path.clone().unwrap_or_default())),
+        }
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match &mut self.socket {
+            ListenSocket::Tcp(listener) => listener,
+            ListenSocket::Unix(listener) => listener,
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Somebody may have removed it already, which is what we wanted.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Listener({:?}, owed: {})", self.address(), self.owed)
+    }
+}
+
+impl AcceptFault {
+    /// accept(2), "Error handling": errors of the new connection's network come out of `accept`. Numbers without an
+    /// `ErrorKind` are Linux's; an unknown error rests the listener, which neither spins nor loses it.
+    pub(super) fn of(error: &io::Error) -> Self {
+        const EPERM_EPROTO_ENOPROTOOPT_EHOSTDOWN_ENONET_EOPNOTSUPP: [i32; 6] =
+            [1, 71, 92, 112, 64, 95];
+        const EBADF_ENOTSOCK: [i32; 2] = [9, 88];
+        use io::ErrorKind::{
+            ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, InvalidInput,
+            NetworkDown, NetworkUnreachable, TimedOut,
+        };
+        let number = error.raw_os_error().unwrap_or(0);
+        match error.kind() {
+            Interrupted | ConnectionAborted | ConnectionReset | TimedOut => AcceptFault::Connection,
+            HostUnreachable | NetworkDown | NetworkUnreachable => AcceptFault::Connection,
+            InvalidInput => AcceptFault::Listener,
+            _ if EPERM_EPROTO_ENOPROTOOPT_EHOSTDOWN_ENONET_EOPNOTSUPP.contains(&number) => {
+                AcceptFault::Connection
+            }
+            _ if EBADF_ENOTSOCK.contains(&number) => AcceptFault::Listener,
+            _ => AcceptFault::Exhausted,
+        }
+    }
+}
+
+fn bind_tcp(
+    address: SocketAddr,
+    options: &ListenOptions,
+) -> io::Result<(ListenSocket, Option<PathBuf>)> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    // Lets us bind while connections of an earlier run linger, not while another listener is alive.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(options.reuse_port)?;
+    if address.is_ipv6() {
+        // Explicit, because the system's default differs and decides whether 0.0.0.0 can be bound beside it.
+        socket.set_only_v6(true)?;
+    }
+    // Inherited by every accepted socket. Without it a small reply may wait 40 ms for a delayed acknowledgement.
+    socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    if let Some(bytes) = options.notsent_lowat {
+        socket.set_tcp_notsent_lowat(bytes)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(backlog(options))?;
+    Ok((ListenSocket::Tcp(TcpListener::from_std(socket.into())), None))
+}
+
+fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<(ListenSocket, Option<PathBuf>)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    let address = SockAddr::unix(path)?;
+    socket.bind(&address).or_else(|error| {
+        remove_abandoned(path, error)?;
+        socket.bind(&address)
+    })?;
+    socket.listen(backlog(options))?;
+    let listener = UnixListener::from_std(socket.into());
+    Ok((ListenSocket::Unix(listener), Some(path.to_owned())))
+}
+
+/// A socket file outlives a crash. It is removed only when it is a socket and nobody answers there.
+fn remove_abandoned(path: &Path, error: io::Error) -> io::Result<()> {
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return Err(error);
+    }
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        let text = "the path exists and is no socket";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
+    match StdUnixStream::connect(path) {
+        Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(error),
+    }
+}
+
+fn backlog(options: &ListenOptions) -> i32 {
+    i32::try_from(options.backlog).unwrap_or(i32::MAX)
+}
+
+impl FromStr for Address {
+    type Err = io::Error;
+
+    /// `1.2.3.4:port`, `[::1]:port` or `unix:PATH`; names are not resolved.
+    fn from_str(text: &str) -> io::Result<Self> {
+        let invalid =
+            |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} {why}"));
+        match text.strip_prefix("unix:") {
+            Some("") => Err(invalid("names no path")),
+            Some(path) => Ok(Address::Unix(path.into())),
+            None => text
+                .parse()
+                .map(Address::Tcp)
+                .map_err(|_| invalid("is neither IP:PORT nor unix:PATH")),
+        }
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Address::Tcp(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_accept_error_is_mistaken_for_the_end_of_the_listener() {
+        let fault = |number| AcceptFault::of(&io::Error::from_raw_os_error(number));
+        for (name, number) in [("EMFILE", 24), ("ENFILE", 23), ("ENOBUFS", 105), ("ENOMEM", 12)] {
+            assert_eq!(fault(number), AcceptFault::Exhausted, "{name}");
+        }
+        for number in [4, 103, 1, 100, 71, 92, 112, 64, 113, 95, 101, 104, 110] {
+            assert_eq!(fault(number), AcceptFault::Connection, "errno {number}");
+        }
+        for (name, number) in [("EBADF", 9), ("EINVAL", 22), ("ENOTSOCK", 88)] {
+            assert_eq!(fault(number), AcceptFault::Listener, "{name}");
+        }
+        assert_eq!(fault(4095), AcceptFault::Exhausted, "an error that does not exist yet");
+    }
+}

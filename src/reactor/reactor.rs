@@ -1,0 +1,646 @@
+//! The turn: what the loop does, in the order in which it does it.
+//!
+//! After each poll the phases run one after another, and each works off a list. **Nothing is ever left to an event that has
+//! been seen already**: what a phase does not finish stays listed, and the next poll does not wait.
+//!
+//! 1. `poll` waits, unless a list holds work, until the next timer at the latest.
+//! 2. `note` copies what the events say into the connections. No I/O.
+//! 3. `timers`, `tasks`, `accept`: deadlines that are due, closures from other threads, new connections.
+//! 4. `read` visits each ready connection: read, call the handler, send its reply at once.
+//! 5. `flush` visits each dirty connection: its output, and what topics hold for it, in one write.
+//! 6. `close` calls `on_close` and frees the slots, here and nowhere else.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::config::EVENTS_MAX;
+use super::connection::{Hold, State};
+use super::listener::{AcceptFault, Listener, Wrap};
+use super::loop_state::{Deadline, LoopState, Shutdown};
+use super::remote::TaskQueue;
+use super::{
+    Address, CloseReason, Config, Context, Handler, Layer, ListenOptions, ProtocolError, Remote,
+    Stats, Token, WhenFull,
+};
+
+/// An edge-triggered event loop with its connections and their handler.
+///
+/// ```
+/// use edgeloop::{Address, CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, Reactor, RingBuffer, Token};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     type Session = ();
+///     fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+///     fn on_data(
+///         &mut self, cx: &mut Context<'_>, token: Token, _: &mut (), input: &mut RingBuffer,
+///     ) -> Result<(), ProtocolError> {
+///         cx.forward(token, input);
+///         Ok(())
+///     }
+/// }
+///
+/// let mut reactor = Reactor::new(Config::default(), Echo)?;
+/// let address = reactor.listen(&"127.0.0.1:0".parse()?, &ListenOptions::default())?;
+/// println!("listening on {address}");
+/// # reactor.remote().run(|cx| cx.drain())?;
+/// let ending = reactor.run()?;
+/// assert_eq!(ending.cut_off, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Reactor<H: Handler> {
+    handler: H,
+    /// Indexed like the table of connections. Beside it, so that [`Context`] does not depend on the handler's type.
+    sessions: Vec<Option<H::Session>>,
+    state: LoopState,
+    listeners: Vec<Listener>,
+    /// Listeners rest until then, for want of descriptors or memory.
+    accept_pause: Option<Instant>,
+    accept_warning: RateLimit,
+    tasks: TaskQueue,
+    tasks_owed: bool,
+    events: mio::Events,
+    event_list_full: u32,
+    ending: Ending,
+}
+
+/// How [`Reactor::run`] ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// Connections that had not finished when the drain timeout ended.
+    pub cut_off: u64,
+}
+
+impl<H: Handler> Reactor<H> {
+    /// Builds a reactor that listens nowhere yet.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a limit makes no sense, otherwise what the system says when it has no epoll or eventfd to give.
+    pub fn new(config: Config, handler: H) -> io::Result<Self> {
+        let events = config.events;
+        let tasks_max = config.tasks_max;
+        let state = LoopState::new(config)?;
+        let tasks = TaskQueue::new(state.poll.registry(), tasks_max)?;
+        Ok(Reactor {
+            handler,
+            sessions: Vec::new(),
+            state,
+            listeners: Vec::new(),
+            accept_pause: None,
+            accept_warning: RateLimit::default(),
+            tasks,
+            tasks_owed: false,
+            events: mio::Events::with_capacity(events),
+            event_list_full: 0,
+            ending: Ending::default(),
+        })
+    }
+
+    /// Listens on an address; may be called several times. Returns the address bound, with the port the kernel chose.
+    ///
+    /// # Errors
+    /// What the system says, with the address named.
+    pub fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<Address> {
+        self.add_listener(Listener::bind(address, options, None)?)
+    }
+
+    /// As [`listen`](Self::listen), with a layer between each accepted TCP socket and its connection.
+    ///
+    /// # Errors
+    /// As for `listen`. An error of `wrap` costs that one connection.
+    pub fn listen_layered(
+        &mut self,
+        address: &Address,
+        options: &ListenOptions,
+        wrap: impl FnMut(mio::net::TcpStream) -> io::Result<Box<dyn Layer>> + 'static,
+    ) -> io::Result<Address> {
+        let wrap: Wrap = Box::new(wrap);
+        self.add_listener(Listener::bind(address, options, Some(wrap))?)
+    }
+
+    /// A handle with which other threads reach the loop.
+    pub fn remote(&self) -> Remote {
+        self.tasks.remote()
+    }
+
+    /// What the reactor has done so far.
+    pub fn stats(&self) -> &Stats {
+        &self.state.stats
+    }
+
+    /// The handler.
+    pub fn handler(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// Calls `f` with a context, as if from a callback: to connect, to publish, before the loop runs or between its turns.
+    pub fn with_context<T>(&mut self, f: impl FnOnce(&mut H, &mut Context<'_>) -> T) -> T {
+        f(&mut self.handler, &mut Context::new(&mut self.state))
+    }
+
+    /// Turns until a shutdown that [`Context::drain`] began is complete.
+    ///
+    /// # Errors
+    /// Only when the poll itself fails; nothing that a peer does ends the loop.
+    pub fn run(&mut self) -> io::Result<Ending> {
+        while self.state.shutdown != Shutdown::Done {
+            self.turn()?;
+        }
+        Ok(self.ending)
+    }
+
+    /// One turn: one poll and everything that follows from it. For those who own their own loop.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run).
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.poll()?;
+        self.note();
+        self.fire_timers();
+        self.run_tasks();
+        self.shut_down();
+        self.accept();
+        self.read();
+        self.flush();
+        self.close();
+        self.state.relieve_memory();
+        #[cfg(debug_assertions)]
+        self.state.check_books();
+        Ok(())
+    }
+
+    // ---- poll and note ----
+
+    fn poll(&mut self) -> io::Result<()> {
+        let timeout = self.timeout();
+        let polled = self.state.poll.poll(&mut self.events, timeout);
+        self.state.read_clock();
+        self.state.stats.turns += 1;
+        match polled {
+            // A signal makes an empty turn: timers are still looked at.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            polled => polled,
+        }
+    }
+
+    /// Zero while there is work that no event will announce, else the time to the next deadline.
+    fn timeout(&self) -> Option<Duration> {
+        let state = &self.state;
+        if state.has_work()
+            || self.tasks_owed
+            || self.may_accept()
+            || matches!(state.shutdown, Shutdown::Requested(_))
+        {
+            return Some(Duration::ZERO);
+        }
+        let drain = match state.shutdown {
+            Shutdown::Draining(deadline) => Some(deadline),
+            _ => None,
+        };
+        let pause =
+            self.accept_pause.filter(|_| self.listeners.iter().any(|listener| listener.owed));
+        let wheel = state.wheel.next_due().into_iter().chain(state.topics_due_ms).min();
+        let next = [wheel.map(|ms| state.instant(ms)), drain, pause, state.alarm]
+            .into_iter()
+            .flatten()
+            .min()?;
+        Some(next.saturating_duration_since(state.now()))
+    }
+
+    fn note(&mut self) {
+        let mut count = 0;
+        for event in &self.events {
+            count += 1;
+            let token = Token::from(event.token());
+            if token == Token::WAKER {
+                self.tasks_owed = true;
+            } else if !token.is_connection() {
+                if let Some(listener) = self.listeners.get_mut(token.key()) {
+                    listener.owed = true;
+                }
+            } else if let Some(connection) = self.state.find_mut(token) {
+                connection.note(event);
+                // Everything was read and we have not ended: only a reset hangs such a connection up.
+                let vanished = connection.end_delivered
+                    && event.is_write_closed()
+                    && connection.state == State::Open;
+                self.state.list_ready(token);
+                self.state.list_dirty(token);
+                if vanished {
+                    self.state.fail(token, &io::ErrorKind::ConnectionReset.into());
+                }
+            } else {
+                self.state.stats.stale += 1;
+            }
+        }
+        self.state.stats.events += count as u64;
+        self.grow_event_list(count);
+    }
+
+    /// The kernel hands out what did not fit in turn, but a list that is always full makes that order coarse.
+    fn grow_event_list(&mut self, count: usize) {
+        let capacity = self.events.capacity();
+        if count < capacity {
+            self.event_list_full = 0;
+            return;
+        }
+        self.state.stats.event_list_full += 1;
+        self.event_list_full += 1;
+        if self.event_list_full >= 2 && capacity < EVENTS_MAX {
+            self.events = mio::Events::with_capacity((2 * capacity).min(EVENTS_MAX));
+        }
+    }
+
+    // ---- timers, tasks, accept ----
+
+    fn fire_timers(&mut self) {
+        if self.state.alarm.is_some_and(|at| at <= self.state.now()) {
+            self.state.alarm = None;
+            self.handler.on_alarm(&mut Context::new(&mut self.state));
+        }
+        // Ends: an entry that goes back into the wheel goes to a later tick.
+        while let Some(slot) = self.state.wheel.pop_due(self.state.now_ms()) {
+            if let Some(token) = self.state.token_at(slot) {
+                self.expire(token);
+            }
+        }
+    }
+
+    /// The wheel came round to this connection. Its deadline may have moved since; then it goes back.
+    fn expire(&mut self, token: Token) {
+        let now_ms = self.state.now_ms();
+        let Some(connection) = self.state.find(token) else {
+            return;
+        };
+        // Bytes may wait that arrived in time; they are handled first.
+        let unread = connection.on_ready_list || connection.hold.has(Hold::OURS);
+        let deadline = self.state.deadline(connection);
+        match deadline.filter(|(due, _)| *due <= now_ms).map(|(_, deadline)| deadline) {
+            None => return self.state.arm(token),
+            Some(Deadline::Idle | Deadline::Quiet) if unread => {
+                return self.state.wheel.schedule(token.slot, now_ms + 1);
+            }
+            Some(Deadline::Connect) => self.connect_failed(token, &io::ErrorKind::TimedOut.into()),
+            Some(Deadline::Write) => self.state.abort(token, CloseReason::WriteTimeout),
+            Some(Deadline::Linger) => self.state.finish(token),
+            Some(Deadline::Idle) => self.state.close(token, CloseReason::IdleTimeout),
+            Some(Deadline::Quiet) => self.state.close_quiet(token),
+            Some(Deadline::Handler) => self.ring(token),
+        }
+        self.state.stats.timers += 1;
+        self.state.arm(token);
+    }
+
+    fn ring(&mut self, token: Token) {
+        if let Some(connection) = self.state.find_mut(token) {
+            connection.timer_ms = None;
+        }
+        if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
+            self.handler.on_timer(&mut Context::new(&mut self.state), token, session);
+        }
+    }
+
+    fn run_tasks(&mut self) {
+        if !std::mem::take(&mut self.tasks_owed) {
+            return;
+        }
+        self.tasks.answer();
+        // A task may queue more tasks: bounded, and what is left over runs in the next turn.
+        for _ in 0..self.state.config.tasks_max {
+            let Some(task) = self.tasks.take() else {
+                return;
+            };
+            self.state.stats.tasks += 1;
+            task(&mut Context::new(&mut self.state));
+        }
+        self.tasks_owed = true;
+    }
+
+    fn accept(&mut self) {
+        if self.accept_pause.is_some_and(|until| until <= self.state.now()) {
+            self.accept_pause = None;
+        }
+        for index in 0..self.listeners.len() {
+            for _ in 0..self.state.config.accept_budget {
+                if !self.may_accept_from(index) {
+                    break;
+                }
+                self.accept_one(index);
+            }
+        }
+    }
+
+    /// Whether a listener may have a connection for us that we may take now.
+    fn may_accept(&self) -> bool {
+        (0..self.listeners.len()).any(|index| self.may_accept_from(index))
+    }
+
+    // ET: readiness of the listener was told once. While the table is full or descriptors are out it stays owed, and
+    // every turn asks again.
+    fn may_accept_from(&self, index: usize) -> bool {
+        let has_place = !self.state.is_full() || self.state.config.when_full == WhenFull::Refuse;
+        let is_owed = self.listeners.get(index).is_some_and(|listener| listener.owed);
+        is_owed && has_place && self.accept_pause.is_none_or(|until| until <= self.state.now())
+    }
+
+    fn accept_one(&mut self, index: usize) {
+        let Some(listener) = self.listeners.get_mut(index) else {
+            return;
+        };
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => return self.accept_failed(index, &error),
+        };
+        self.state.stats.accepted += 1;
+        if self.state.is_full() {
+            self.state.stats.closed_by_reason[CloseReason::Refused as usize] += 1;
+            return;
+        }
+        match self.state.admit(stream, peer, State::Open) {
+            Ok(token) => self.open(token),
+            Err(error) => {
+                self.state.stats.closed_by_reason[CloseReason::SetupFailed as usize] += 1;
+                self.accept_failed(index, &error);
+            }
+        }
+    }
+
+    fn accept_failed(&mut self, index: usize, error: &io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            if let Some(listener) = self.listeners.get_mut(index) {
+                listener.owed = false;
+            }
+            return;
+        }
+        match AcceptFault::of(error) {
+            AcceptFault::Connection => self.state.stats.accept_errors += 1,
+            AcceptFault::Exhausted => {
+                self.state.stats.accept_pauses += 1;
+                self.accept_pause = Some(self.state.now() + self.state.config.accept_retry);
+                if let Some(suppressed) = self.accept_warning.pass(self.state.now()) {
+                    log::warn!(event = "accept_paused", suppressed; "cannot accept: {error}; connections wait in the backlog");
+                }
+            }
+            AcceptFault::Listener => {
+                log::error!(event = "listener_lost"; "a listener is lost: {error}");
+                // Its place stays, for the tokens of the others.
+                if let Some(listener) = self.listeners.get_mut(index) {
+                    listener.owed = false;
+                    let _ = listener.deregister(self.state.poll.registry());
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, token: Token) {
+        if let Some(peer) = self.peer_for_log(token) {
+            log::debug!(connection:% = token, peer:%, event = "opened"; "opened");
+        }
+        self.state.current = Some(token);
+        let session = self.handler.on_open(&mut Context::new(&mut self.state), token);
+        self.state.current = None;
+        if token.key() >= self.sessions.len() {
+            self.sessions.resize_with(token.key() + 1, || None);
+        }
+        self.sessions[token.key()] = Some(session);
+        self.state.list_dirty(token);
+    }
+
+    // ---- read ----
+
+    fn read(&mut self) {
+        let visits = self.state.ready.len().min(self.state.config.visit_budget);
+        for _ in 0..visits {
+            let Some(token) = self.state.ready.pop_front() else {
+                return;
+            };
+            let Some(connection) = self.state.find_mut(token) else {
+                continue;
+            };
+            connection.on_ready_list = false;
+            match connection.state {
+                State::Open => self.serve(token),
+                State::Closing | State::Lingering => self.state.discard(token),
+                State::Connecting | State::Closed => {}
+            }
+        }
+    }
+
+    /// One visit: read, hand the input to the handler, send the reply while it is still in the cache.
+    fn serve(&mut self, token: Token) {
+        let Some(fill) = self.state.fill(token) else {
+            return;
+        };
+        self.state.current = Some(token);
+        let outcome = self.deliver(token, fill.bytes > 0).and_then(|()| self.deliver_end(token));
+        self.state.current = None;
+        if let Err(error) = outcome {
+            log::debug!(connection:% = token, event = "protocol_error"; "{error}");
+            self.state.close(token, error.reason());
+        }
+        if self.state.find(token).is_some_and(|connection| connection.wants_flush()) {
+            self.state.flush(token);
+        }
+        // What arrived before the error was handled first.
+        if let Some(error) = fill.error {
+            self.state.fail(token, &error);
+        }
+        // ET: the budget may have ended the read; the kernel will not speak again, so stay listed.
+        self.state.list_ready(token);
+    }
+
+    /// Calls `on_data` with the input, lent to the handler so that a message may borrow from it while the handler sends.
+    fn deliver(&mut self, token: Token, has_new: bool) -> Result<(), ProtocolError> {
+        let (Some(connection), Some(Some(session))) =
+            (self.state.find_mut(token), self.sessions.get_mut(token.key()))
+        else {
+            return Ok(());
+        };
+        let is_due = has_new || connection.undelivered;
+        if !is_due
+            || connection.input.is_empty()
+            || !connection.hold.is_free()
+            || connection.state != State::Open
+        {
+            return Ok(());
+        }
+        connection.undelivered = false;
+        let mut input = std::mem::take(&mut connection.input);
+        let before = input.len();
+        let outcome =
+            self.handler.on_data(&mut Context::new(&mut self.state), token, session, &mut input);
+        self.state.stats.bytes_consumed += (before - input.len()) as u64;
+        self.state.take_back(token, input);
+        outcome?;
+        match self.state.is_over_input_limit(token) {
+            true => Err(ProtocolError::MessageTooLong),
+            false => Ok(()),
+        }
+    }
+
+    fn deliver_end(&mut self, token: Token) -> Result<(), ProtocolError> {
+        let (Some(connection), Some(Some(session))) =
+            (self.state.find_mut(token), self.sessions.get_mut(token.key()))
+        else {
+            return Ok(());
+        };
+        let is_due = connection.input_ended && !connection.end_delivered;
+        if !is_due || !connection.hold.is_free() || connection.state != State::Open {
+            return Ok(());
+        }
+        let mut input = std::mem::take(&mut connection.input);
+        let before = input.len();
+        let cx = &mut Context::new(&mut self.state);
+        let outcome = self.handler.on_end(cx, token, session, &mut input);
+        self.state.stats.bytes_consumed += (before - input.len()) as u64;
+        self.state.take_back_end(token, input);
+        outcome
+    }
+
+    // ---- flush ----
+
+    fn flush(&mut self) {
+        self.state.announce_topics();
+        let visits = self.state.dirty.len().min(self.state.config.visit_budget);
+        for _ in 0..visits {
+            let Some(token) = self.state.dirty.pop_front() else {
+                break;
+            };
+            let Some(connection) = self.state.find_mut(token) else {
+                continue;
+            };
+            connection.on_dirty_list = false;
+            match connection.state {
+                State::Connecting => self.establish(token),
+                _ => self.state.flush(token),
+            }
+        }
+        self.state.settle_topics();
+    }
+
+    /// A connecting socket said that it is writable: it is connected, or it has failed, or this was the event before.
+    fn establish(&mut self, token: Token) {
+        let Some(connection) = self.state.find_mut(token) else {
+            return;
+        };
+        match connection.stream.establishment() {
+            Ok(None) => connection.writable = false,
+            Ok(Some(())) => {
+                connection.state = State::Open;
+                self.open(token);
+                // ET: bytes may have come with the event that said "connected".
+                self.state.list_ready(token);
+            }
+            Err(error) => self.connect_failed(token, &error),
+        }
+    }
+
+    fn connect_failed(&mut self, token: Token, error: &io::Error) {
+        self.handler.on_connect_error(&mut Context::new(&mut self.state), token, error);
+        if let Some(connection) = self.state.find_mut(token) {
+            connection.reason = CloseReason::ConnectFailed;
+        }
+        self.state.finish(token);
+    }
+
+    // ---- close ----
+
+    /// The only place that frees a slot: within a turn a token stays what it was, and a closed connection's slot and
+    /// descriptor cannot be taken by a new one while events of this turn still name it.
+    fn close(&mut self) {
+        // `on_close` may end other connections; each ends once, so this ends too.
+        while let Some(token) = self.state.closed.pop_front() {
+            let Some(connection) = self.state.find(token) else {
+                continue;
+            };
+            let reason = connection.reason;
+            if let Some(peer) = self.peer_for_log(token) {
+                log::debug!(connection:% = token, peer:%, event = "closed", reason:%; "closed: {reason}");
+            }
+            if let Some(session) = self.sessions.get_mut(token.key()).and_then(Option::take) {
+                self.handler.on_close(&mut Context::new(&mut self.state), token, session, reason);
+            }
+            self.state.free(token);
+            // A descriptor is free again: ask the listeners that rest.
+            self.accept_pause = None;
+        }
+    }
+
+    fn peer_for_log(&self, token: Token) -> Option<Address> {
+        if log::log_enabled!(log::Level::Debug) { self.state.peer_address(token) } else { None }
+    }
+
+    // ---- shutdown ----
+
+    fn shut_down(&mut self) {
+        match self.state.shutdown {
+            Shutdown::No | Shutdown::Done => {}
+            Shutdown::Requested(time) => self.begin_drain(time),
+            Shutdown::Draining(deadline) => {
+                if deadline <= self.state.now() {
+                    self.ending.cut_off += self.state.cut_off();
+                }
+                if self.state.connections.is_empty() {
+                    self.state.shutdown = Shutdown::Done;
+                }
+            }
+        }
+    }
+
+    /// Takes what already waits, so that it is served and not reset, then closes the listeners and tells the handler.
+    fn begin_drain(&mut self, time: Duration) {
+        self.accept();
+        for mut listener in self.listeners.drain(..) {
+            // It fails only for a listener that is lost already.
+            let _ = listener.deregister(self.state.poll.registry());
+        }
+        self.state.shutdown = Shutdown::Draining(self.state.now() + time);
+        let tokens: Vec<Token> = self.state.tokens().collect();
+        for token in tokens {
+            if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
+                self.handler.on_drain(&mut Context::new(&mut self.state), token, session);
+            }
+            self.state.arm(token);
+        }
+    }
+
+    fn add_listener(&mut self, mut listener: Listener) -> io::Result<Address> {
+        let token = Token::listener(self.listeners.len());
+        listener.register(self.state.poll.registry(), token)?;
+        let address = listener.address()?;
+        self.listeners.push(listener);
+        Ok(address)
+    }
+}
+
+impl<H: Handler> fmt::Debug for Reactor<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Reactor({} connections, {} listeners)",
+            self.state.connections.len(),
+            self.listeners.len()
+        )
+    }
+}
+
+/// Lets a warning through once a second.
+#[derive(Debug, Default)]
+struct RateLimit {
+    next: Option<Instant>,
+    suppressed: u64,
+}
+
+impl RateLimit {
+    /// How many were suppressed since the last one that passed, if this one passes.
+    fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self.next.is_some_and(|next| now < next) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.next = Some(now + Duration::from_secs(1));
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}

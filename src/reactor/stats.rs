@@ -1,0 +1,109 @@
+//! Counters, and the books that must balance.
+
+use std::fmt;
+
+use super::CloseReason;
+
+/// What a reactor has done since it was built. Plain numbers: one thread writes them, and a copy is a snapshot.
+///
+/// The books balance at the end of every turn; debug builds check it:
+///
+/// - `accepted + dialled = open + Σ closed`
+/// - `bytes_received = bytes_consumed + bytes_discarded + ` what input rings hold
+/// - `bytes_queued = bytes_sent + bytes_dropped + ` what output rings hold
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections that `accept` returned.
+    pub accepted: u64,
+    /// Outgoing connections begun.
+    pub dialled: u64,
+    /// Connections closed, by `CloseReason as usize`; see [`closed`](Self::closed).
+    pub closed_by_reason: [u64; CloseReason::ALL.len()],
+
+    /// Bytes read from sockets.
+    pub bytes_received: u64,
+    /// Bytes that handlers took out of their input.
+    pub bytes_consumed: u64,
+    /// Bytes read and dropped: left over at a close, or arriving after it.
+    pub bytes_discarded: u64,
+    /// Bytes queued for sockets: sent, forwarded, or delivered from a topic.
+    pub bytes_queued: u64,
+    /// Bytes that sockets took.
+    pub bytes_sent: u64,
+    /// Bytes queued and dropped because their connection ended.
+    pub bytes_dropped: u64,
+
+    /// Turns of the loop, each with one poll.
+    pub turns: u64,
+    /// Events that the kernel reported.
+    pub events: u64,
+    /// Polls that filled the list of events.
+    pub event_list_full: u64,
+    /// Calls that read from a socket.
+    pub reads: u64,
+    /// Calls that wrote to a socket.
+    pub writes: u64,
+    /// Timers of connections that fired.
+    pub timers: u64,
+    /// Tasks run for other threads.
+    pub tasks: u64,
+    /// Events, sends and timers for a connection that no longer exists.
+    pub stale: u64,
+    /// Connections lost while they were accepted.
+    pub accept_errors: u64,
+    /// Times a listener rested for want of descriptors or memory.
+    pub accept_pauses: u64,
+
+    /// Messages appended to topics.
+    pub messages_published: u64,
+    /// Messages handed to subscribers' sockets, or to their output when cut.
+    pub messages_delivered: u64,
+    /// Messages that subscribers missed because their topic's ring overtook them.
+    pub messages_skipped: u64,
+}
+
+impl Stats {
+    /// Connections that exist now, outgoing ones not yet established included.
+    pub fn open(&self) -> u64 {
+        self.accepted + self.dialled - self.closed_by_reason.iter().sum::<u64>()
+    }
+
+    /// Connections that ended for `reason`.
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed_by_reason[reason as usize]
+    }
+
+    /// Bytes that input rings hold now.
+    pub fn bytes_unconsumed(&self) -> u64 {
+        self.bytes_received - self.bytes_consumed - self.bytes_discarded
+    }
+
+    /// Bytes that output rings hold now.
+    pub fn bytes_waiting(&self) -> u64 {
+        self.bytes_queued - self.bytes_sent - self.bytes_dropped
+    }
+}
+
+impl fmt::Display for Stats {
+    /// The books in one line: connections by close reason, then bytes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "accepted={}", self.accepted)?;
+        if self.dialled > 0 {
+            write!(f, " dialled={}", self.dialled)?;
+        }
+        write!(f, " open={}", self.open())?;
+        for reason in CloseReason::ALL {
+            if self.closed(reason) > 0 {
+                write!(f, " {reason}={}", self.closed(reason))?;
+            }
+        }
+        write!(f, " bytes_in={} bytes_out={}", self.bytes_received, self.bytes_sent)?;
+        write!(f, " discarded={} dropped={}", self.bytes_discarded, self.bytes_dropped)?;
+        if self.messages_published > 0 {
+            write!(f, " published={}", self.messages_published)?;
+            write!(f, " delivered={} skipped={}", self.messages_delivered, self.messages_skipped)?;
+        }
+        Ok(())
+    }
+}

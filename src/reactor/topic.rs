@@ -1,0 +1,768 @@
+//! A broadcast that costs one copy: a bounded ring of messages, and a cursor for each subscriber.
+//!
+//! ```text
+//!   evicted      first        floor                          head
+//!  - - - - - - +------------+-----------------------------+
+//!              | may go     | somebody is still owed this |  <- publish appends here
+//!  - - - - - - +------------+-----------------------------+
+//!        ^           ^              ^          ^        ^
+//!     lapped      stalled        reading    reading   reading     cursors: the next message each will be given
+//!
+//!  first <= head      first <= cursor <= head, or the subscriber has been lapped
+//! ```
+//!
+//! Publishing appends once, whatever the number of subscribers. The flush phase gives each subscriber everything between
+//! its cursor and the head in one vectored write; no message is copied, unless a write ends in the middle of one: then the
+//! rest of that one message moves to the connection's own output, and the cursor stands on a boundary again.
+//!
+//! Below the floor lie the messages that may be overwritten. A subscriber holds the floor while its socket takes bytes,
+//! and for its patience after it took the last one; so a flood of messages slows its publishers down to what is delivered,
+//! while a subscriber that has stopped reading holds up nobody and is lapped.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::connection::NONE;
+use super::{BufferPool, RingBuffer, Token};
+
+/// Names one topic of one reactor; after [`Context::remove_topic`](super::Context::remove_topic) it names nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicId {
+    slot: u32,
+    generation: u32,
+}
+
+/// The limits of one topic.
+#[derive(Clone, Debug)]
+pub struct TopicConfig {
+    /// The most bytes of messages held, [`TopicConfig::OVERHEAD`] for each included. Default 1 MiB. A topic whose subscribers
+    /// keep up holds next to nothing.
+    pub memory: usize,
+    /// How many delivered messages are kept for newcomers. Default 0.
+    pub history: usize,
+    /// What happens to a subscriber that the ring overtakes. Default: it is disconnected.
+    pub slow_consumer: SlowConsumer,
+    /// How long publishers wait for a subscriber whose socket takes no byte, once the ring is full. Default 1 s: longer than
+    /// a busy machine leaves a reading client without the processor.
+    pub patience: Duration,
+}
+
+/// What happens to a subscriber that a topic's ring overtakes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowConsumer {
+    /// It is disconnected (`slow_consumer`).
+    #[default]
+    Disconnect,
+    /// It goes on with the oldest message still held; what it missed is counted.
+    Skip,
+    /// It is never overtaken: publishers wait for it, until [`Config::write_timeout`](super::Config::write_timeout) closes it.
+    Wait,
+}
+
+/// Where a new subscriber begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the next message.
+    Next,
+    /// So many messages back, as far as they are still held.
+    Last(usize),
+    /// At this sequence number, or the oldest one still held.
+    At(u64),
+}
+
+/// Why a message was not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// There is no room that no subscriber needs. The publishing connection is held until there is, and its input offered
+    /// again.
+    Full,
+    /// The message is longer than half the topic's memory and can never be published.
+    TooLong,
+    /// There is no such topic.
+    Gone,
+}
+
+pub(super) struct Topic {
+    pub(super) config: TopicConfig,
+    generation: u32,
+    bytes: RingBuffer,
+    messages: VecDeque<Message>,
+    /// Sequence number of the oldest message held.
+    first: u64,
+    /// Position, in all bytes ever published, of the first byte held.
+    first_byte: u64,
+    /// Messages below may be overwritten.
+    pub(super) floor: u64,
+    pub(super) subscribers: Vec<u32>,
+    /// Subscribers on whose connection the topic is listed as pending.
+    pending: u32,
+    /// Published to since subscribers were last told.
+    fresh: bool,
+    /// Filled beyond half, or with publishers waiting: its floor is looked at after each flush phase.
+    crowded: bool,
+    /// Publishers held until there is room.
+    pub(super) waiting: Vec<Token>,
+}
+
+#[derive(Clone, Copy)]
+struct Message {
+    /// Position behind its last byte, in all bytes ever published.
+    end: u64,
+    origin: Token,
+    published_ms: u32,
+}
+
+pub(super) struct Subscription {
+    pub(super) topic: u32,
+    /// The connection's slot. A connection's subscriptions go before its slot does.
+    pub(super) slot: u32,
+    /// Sequence number of the next message to deliver.
+    pub(super) cursor: u64,
+    /// Behind the last message that this subscriber published itself.
+    own: u64,
+    /// Index in the topic's list of subscribers.
+    position: u32,
+    /// The connection's next subscription.
+    pub(super) next: u32,
+    /// The connection's next subscription with messages pending.
+    pub(super) next_pending: u32,
+    is_pending: bool,
+}
+
+/// What a subscriber is to be given next.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Delivery {
+    pub(super) bytes: usize,
+    messages: u64,
+    /// The cursor once all of it was taken.
+    reach: u64,
+}
+
+/// The slices of one vectored write.
+pub(super) struct Slices<'a> {
+    list: [IoSlice<'a>; SLICES_MAX],
+    len: usize,
+}
+
+/// All topics of a reactor and all subscriptions to them.
+#[derive(Default)]
+pub(super) struct Topics {
+    topics: Slab<Topic>,
+    subscriptions: Slab<Subscription>,
+    fresh: Vec<u32>,
+    pub(super) crowded: Vec<u32>,
+    generation: u32,
+}
+
+/// Beyond a few dozen slices the kernel's work for each outweighs the call that is saved.
+const SLICES_MAX: usize = 64;
+
+impl TopicConfig {
+    /// What each message costs beside its bytes.
+    pub const OVERHEAD: usize = size_of::<Message>();
+
+    /// The longest message that a topic with so much memory takes.
+    pub fn message_max(&self) -> usize {
+        (self.memory / 2).saturating_sub(Self::OVERHEAD)
+    }
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        TopicConfig {
+            memory: 1 << 20,
+            history: 0,
+            slow_consumer: SlowConsumer::Disconnect,
+            patience: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Topic {
+    fn new(config: TopicConfig, generation: u32) -> Self {
+        Topic {
+            config,
+            generation,
+            bytes: RingBuffer::new(),
+            messages: VecDeque::new(),
+            first: 0,
+            first_byte: 0,
+            floor: 0,
+            subscribers: Vec::new(),
+            pending: 0,
+            fresh: false,
+            crowded: false,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Sequence number that the next message will get.
+    pub(super) fn head(&self) -> u64 {
+        self.first + self.messages.len() as u64
+    }
+
+    pub(super) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// When the message with this number was published.
+    pub(super) fn published_ms(&self, sequence: u64) -> Option<u32> {
+        let index = sequence.checked_sub(self.first)?;
+        self.messages.get(index as usize).map(|message| message.published_ms)
+    }
+
+    /// Whether a publisher that waits may go on: half of the memory is free or may be overwritten. Half, so that each
+    /// wait is followed by a good stretch of work.
+    pub(super) fn has_room(&self) -> bool {
+        let evictable = self.floor.saturating_sub(self.first).min(self.messages.len() as u64);
+        let end = self.start_of(self.first + evictable);
+        let freed = (end - self.first_byte) as usize + evictable as usize * TopicConfig::OVERHEAD;
+        self.cost() - freed <= self.config.memory / 2
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes.len() + self.messages.len() * TopicConfig::OVERHEAD
+    }
+
+    fn push(
+        &mut self,
+        origin: Token,
+        bytes: &[u8],
+        now_ms: u32,
+        pool: &mut BufferPool,
+    ) -> Result<u64, PublishError> {
+        if bytes.len() > self.config.message_max() {
+            return Err(PublishError::TooLong);
+        }
+        while self.cost() + bytes.len() + TopicConfig::OVERHEAD > self.config.memory {
+            if self.first >= self.floor {
+                return Err(PublishError::Full);
+            }
+            self.evict(1);
+        }
+        self.bytes.extend(bytes, pool);
+        let end = self.first_byte + self.bytes.len() as u64;
+        self.messages.push_back(Message { end, origin, published_ms: now_ms });
+        Ok(self.head() - 1)
+    }
+
+    fn evict(&mut self, count: usize) {
+        let Some(last) = count.checked_sub(1).and_then(|last| self.messages.get(last)) else {
+            return;
+        };
+        let end = last.end;
+        self.bytes.consume((end - self.first_byte) as usize);
+        self.messages.drain(..count);
+        self.first += count as u64;
+        self.first_byte = end;
+    }
+
+    /// Drops what everybody has been given, except for the history, and gives memory back.
+    fn trim(&mut self, pool: &mut BufferPool) {
+        self.evict(self.messages.len().saturating_sub(self.config.history));
+        if self.bytes.len() <= self.bytes.capacity() / 4 {
+            self.bytes.shrink(pool);
+        }
+        if self.messages.capacity() > 4 * self.messages.len().max(256) {
+            self.messages.shrink_to(256);
+        }
+    }
+
+    /// Position of the first byte of a message, or of the head.
+    fn start_of(&self, sequence: u64) -> u64 {
+        match (sequence - self.first).checked_sub(1) {
+            Some(before) => self.messages[before as usize].end,
+            None => self.first_byte,
+        }
+    }
+
+    fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
+        self.bytes.range((from - self.first_byte) as usize, (to - from) as usize)
+    }
+}
+
+impl<'a> Slices<'a> {
+    pub(super) fn new() -> Self {
+        Slices { list: [IoSlice::new(&[]); SLICES_MAX], len: 0 }
+    }
+
+    /// Appends up to two pieces; without room for both it appends none and says so.
+    pub(super) fn push(&mut self, (first, second): (&'a [u8], &'a [u8])) -> bool {
+        if self.len + 2 > SLICES_MAX {
+            return false;
+        }
+        for piece in [first, second] {
+            if !piece.is_empty() {
+                self.list[self.len] = IoSlice::new(piece);
+                self.len += 1;
+            }
+        }
+        true
+    }
+
+    pub(super) fn as_slice(&self) -> &[IoSlice<'a>] {
+        &self.list[..self.len]
+    }
+}
+
+impl Topics {
+    pub(super) fn create(&mut self, config: TopicConfig) -> TopicId {
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.topics.insert(Topic::new(config, self.generation)) as u32;
+        TopicId { slot, generation: self.generation }
+    }
+
+    /// The topic must have no subscribers any more. Its waiting publishers come back.
+    pub(super) fn remove(&mut self, id: TopicId, pool: &mut BufferPool) -> Vec<Token> {
+        let Some(topic) = self.find(id).map(|key| self.topics.remove(key as usize)) else {
+            return Vec::new();
+        };
+        debug_assert!(topic.subscribers.is_empty());
+        let Topic { mut bytes, waiting, .. } = topic;
+        bytes.release(pool);
+        self.fresh.retain(|key| *key != id.slot);
+        self.crowded.retain(|key| *key != id.slot);
+        waiting
+    }
+
+    /// The key of a topic that still exists.
+    pub(super) fn find(&self, id: TopicId) -> Option<u32> {
+        let topic = self.topics.get(id.slot as usize)?;
+        (topic.generation == id.generation).then_some(id.slot)
+    }
+
+    pub(super) fn topic(&self, key: u32) -> Option<&Topic> {
+        self.topics.get(key as usize)
+    }
+
+    pub(super) fn topic_mut(&mut self, key: u32) -> Option<&mut Topic> {
+        self.topics.get_mut(key as usize)
+    }
+
+    pub(super) fn subscription(&self, key: u32) -> Option<&Subscription> {
+        self.subscriptions.get(key as usize)
+    }
+
+    /// Whether a topic waits to be announced.
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Appends a message. `by` is the publisher's own subscription, which will pass it over.
+    pub(super) fn publish(
+        &mut self,
+        key: u32,
+        by: Option<u32>,
+        origin: Token,
+        bytes: &[u8],
+        now_ms: u32,
+        pool: &mut BufferPool,
+    ) -> Result<u64, PublishError> {
+        let topic = self.topics.get_mut(key as usize).ok_or(PublishError::Gone)?;
+        let outcome = topic.push(origin, bytes, now_ms, pool);
+        if outcome.is_ok() && !std::mem::replace(&mut topic.fresh, true) {
+            self.fresh.push(key);
+        }
+        let crowded = outcome == Err(PublishError::Full) || topic.cost() > topic.config.memory / 2;
+        if crowded && !std::mem::replace(&mut topic.crowded, true) {
+            self.crowded.push(key);
+        }
+        let sequence = outcome?;
+        if let Some(subscription) = by.and_then(|by| self.subscriptions.get_mut(by as usize)) {
+            subscription.own = sequence + 1;
+        }
+        Ok(sequence)
+    }
+
+    /// Adds a subscriber in front of the connection's list `next`; returns its key and the number it starts with.
+    pub(super) fn subscribe(
+        &mut self,
+        key: u32,
+        slot: u32,
+        next: u32,
+        start: Start,
+    ) -> Option<(u32, u64)> {
+        let topic = self.topics.get_mut(key as usize)?;
+        let head = topic.head();
+        let cursor = match start {
+            Start::Next => head,
+            Start::Last(count) => head.saturating_sub(count as u64).max(topic.first),
+            Start::At(sequence) => sequence.clamp(topic.first, head),
+        };
+        // It has not been given these yet, so the ring may not take them.
+        topic.floor = topic.floor.min(cursor);
+        let position = topic.subscribers.len() as u32;
+        let subscription = Subscription {
+            topic: key,
+            slot,
+            cursor,
+            own: 0,
+            position,
+            next,
+            next_pending: NONE,
+            is_pending: false,
+        };
+        let subscription = self.subscriptions.insert(subscription) as u32;
+        topic.subscribers.push(subscription);
+        if cursor < head && !std::mem::replace(&mut topic.fresh, true) {
+            self.fresh.push(key);
+        }
+        Some((subscription, cursor))
+    }
+
+    /// Takes a subscription out of its topic. The caller takes it out of the connection's lists.
+    pub(super) fn unsubscribe(&mut self, key: u32, pool: &mut BufferPool) {
+        let Some(subscription) = self.subscriptions.try_remove(key as usize) else {
+            return;
+        };
+        let Some(topic) = self.topics.get_mut(subscription.topic as usize) else {
+            return;
+        };
+        topic.subscribers.swap_remove(subscription.position as usize);
+        if let Some(moved) = topic.subscribers.get(subscription.position as usize) {
+            self.subscriptions[*moved as usize].position = subscription.position;
+        }
+        if subscription.is_pending {
+            Self::settle_pending(topic, pool);
+        }
+    }
+
+    /// Takes `key` out of the list through the subscriptions that begins at `front`, if it is in it.
+    pub(super) fn unlink(
+        &mut self,
+        front: &mut u32,
+        key: u32,
+        next: u32,
+        link: fn(&mut Subscription) -> &mut u32,
+    ) {
+        if *front == key {
+            *front = next;
+            return;
+        }
+        let mut at = *front;
+        while let Some(following) = self.subscriptions.get_mut(at as usize).map(link) {
+            if *following == key {
+                *following = next;
+                return;
+            }
+            at = *following;
+        }
+    }
+
+    /// Lists every subscriber of the topics published to as pending in front of its connection's list. `link` is told the
+    /// connection's slot and the subscription, and returns the former front of that list.
+    pub(super) fn announce(
+        &mut self,
+        pool: &mut BufferPool,
+        mut link: impl FnMut(u32, u32) -> u32,
+    ) {
+        while let Some(key) = self.fresh.pop() {
+            let topic = &mut self.topics[key as usize];
+            topic.fresh = false;
+            let head = topic.head();
+            for &subscriber in &topic.subscribers {
+                let entry = &mut self.subscriptions[subscriber as usize];
+                if !entry.is_pending && entry.cursor < head {
+                    entry.is_pending = true;
+                    entry.next_pending = link(entry.slot, subscriber);
+                    topic.pending += 1;
+                }
+            }
+            if topic.pending == 0 {
+                topic.trim(pool);
+            }
+        }
+    }
+
+    /// Moves a subscriber that the ring has lapped to the oldest message held; returns how many it missed.
+    pub(super) fn skip_lapped(&mut self, key: u32) -> u64 {
+        let subscription = &mut self.subscriptions[key as usize];
+        let first = self.topics[subscription.topic as usize].first;
+        let missed = first.saturating_sub(subscription.cursor);
+        subscription.cursor += missed;
+        missed
+    }
+
+    /// Collects what a subscriber is owed, without the messages that it published itself.
+    pub(super) fn gather<'a>(&'a self, key: u32, me: Token, slices: &mut Slices<'a>) -> Delivery {
+        let subscription = &self.subscriptions[key as usize];
+        let topic = &self.topics[subscription.topic as usize];
+        let (cursor, head) = (subscription.cursor, topic.head());
+        let mut delivery = Delivery { bytes: 0, messages: 0, reach: cursor };
+        let mut from = topic.start_of(cursor);
+        let mut messages = 0;
+        // With no message of its own in the range there is nothing to look for.
+        if subscription.own > cursor {
+            let mut end = from;
+            for (message, sequence) in
+                topic.messages.range((cursor - topic.first) as usize..).zip(cursor..)
+            {
+                if message.origin != me {
+                    messages += 1;
+                } else if !delivery.add(
+                    slices.push(topic.slices(from, end)),
+                    end - from,
+                    messages,
+                    sequence + 1,
+                ) {
+                    return delivery;
+                } else {
+                    (from, messages) = (message.end, 0);
+                }
+                end = message.end;
+            }
+        } else {
+            messages = head - cursor;
+        }
+        let end = topic.start_of(head);
+        delivery.add(slices.push(topic.slices(from, end)), end - from, messages, head);
+        delivery
+    }
+
+    /// Moves a subscriber's cursor past the `taken` bytes that its socket took. What is left of a message that was cut goes
+    /// to `output`. Returns how many messages were delivered and how many bytes went to `output`.
+    pub(super) fn advance(
+        &mut self,
+        key: u32,
+        me: Token,
+        taken: usize,
+        delivery: Delivery,
+        output: &mut RingBuffer,
+        pool: &mut BufferPool,
+    ) -> (u64, usize) {
+        let subscription = &mut self.subscriptions[key as usize];
+        let topic = &mut self.topics[subscription.topic as usize];
+        let (mut messages, mut cut) = (delivery.messages, 0);
+        if taken == delivery.bytes {
+            subscription.cursor = delivery.reach;
+        } else {
+            (messages, cut) = cut_at(subscription, topic, me, taken, output, pool);
+        }
+        if subscription.cursor == topic.head() && subscription.is_pending {
+            subscription.is_pending = false;
+            Self::settle_pending(topic, pool);
+        }
+        (messages, cut)
+    }
+
+    pub(super) fn is_pending(&self, key: u32) -> bool {
+        self.subscriptions.get(key as usize).is_some_and(|subscription| subscription.is_pending)
+    }
+
+    /// One subscriber less has messages pending; behind the last one nothing but the history is kept.
+    fn settle_pending(topic: &mut Topic, pool: &mut BufferPool) {
+        topic.pending -= 1;
+        if topic.pending == 0 && !topic.fresh {
+            topic.trim(pool);
+        }
+    }
+
+    /// Takes the list of crowded topics; those that still need it are put back with [`Self::keep_crowded`].
+    pub(super) fn take_crowded(&mut self) -> Vec<u32> {
+        for key in &self.crowded {
+            self.topics[*key as usize].crowded = false;
+        }
+        std::mem::take(&mut self.crowded)
+    }
+
+    pub(super) fn keep_crowded(&mut self, key: u32) {
+        if let Some(topic) = self.topics.get_mut(key as usize)
+            && !std::mem::replace(&mut topic.crowded, true)
+        {
+            self.crowded.push(key);
+        }
+    }
+}
+
+impl Delivery {
+    /// Counts a run of bytes in, after which the cursor may go to `reach`, if there was room for it among the slices.
+    fn add(&mut self, fits: bool, bytes: u64, messages: u64, reach: u64) -> bool {
+        if fits {
+            self.bytes += bytes as usize;
+            self.messages += messages;
+            self.reach = reach;
+        }
+        fits
+    }
+}
+
+/// Steps over the messages that `taken` bytes cover, and moves the rest of the last one to `output`.
+fn cut_at(
+    subscription: &mut Subscription,
+    topic: &Topic,
+    me: Token,
+    mut taken: usize,
+    output: &mut RingBuffer,
+    pool: &mut BufferPool,
+) -> (u64, usize) {
+    let mut delivered = 0;
+    while taken > 0 {
+        let start = topic.start_of(subscription.cursor);
+        let message = topic.messages[(subscription.cursor - topic.first) as usize];
+        subscription.cursor += 1;
+        if message.origin == me {
+            continue;
+        }
+        delivered += 1;
+        let len = (message.end - start) as usize;
+        if taken < len {
+            let (first, second) = topic.slices(start + taken as u64, message.end);
+            output.extend(first, pool);
+            output.extend(second, pool);
+            return (delivered, len - taken);
+        }
+        taken -= len;
+    }
+    (delivered, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ORIGINS: [Token; 3] = [
+        Token { slot: 0, generation: 1 },
+        Token { slot: 1, generation: 2 },
+        Token { slot: 2, generation: 3 },
+    ];
+
+    struct Fixture {
+        topics: Topics,
+        pool: BufferPool,
+        key: u32,
+    }
+
+    impl Fixture {
+        fn new(config: TopicConfig) -> Self {
+            let mut topics = Topics::default();
+            let key = topics.create(config).slot;
+            Fixture { topics, pool: BufferPool::new(1 << 20), key }
+        }
+
+        fn subscribe(&mut self, slot: u32) -> u32 {
+            self.topics.subscribe(self.key, slot, NONE, Start::Next).unwrap().0
+        }
+
+        fn publish(
+            &mut self,
+            by: Option<u32>,
+            origin: Token,
+            bytes: &[u8],
+        ) -> Result<u64, PublishError> {
+            self.topics.publish(self.key, by, origin, bytes, 0, &mut self.pool)
+        }
+
+        fn announce(&mut self) {
+            self.topics.announce(&mut self.pool, |_, _| NONE);
+        }
+
+        /// One write of which the socket takes at most `room` bytes: what it took, then the rest that was cut.
+        fn deliver(&mut self, key: u32, me: Token, room: usize) -> Vec<u8> {
+            let mut slices = Slices::new();
+            let delivery = self.topics.gather(key, me, &mut slices);
+            let mut sent: Vec<u8> =
+                slices.as_slice().iter().flat_map(|slice| slice.iter().copied()).collect();
+            assert_eq!(sent.len(), delivery.bytes);
+            sent.truncate(room);
+            let mut output = RingBuffer::new();
+            let taken = sent.len();
+            self.topics.advance(key, me, taken, delivery, &mut output, &mut self.pool);
+            sent.extend_from_slice(output.contiguous());
+            output.release(&mut self.pool);
+            sent
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn each_subscriber_gets_every_foreign_message_whole_and_in_order_however_writes_are_cut(
+            steps in proptest::collection::vec((0usize..3, 1usize..90, 0usize..200), 1..150),
+        ) {
+            let mut f = Fixture::new(TopicConfig::default());
+            let subscriptions: Vec<u32> = (0..3).map(|slot| f.subscribe(slot)).collect();
+            let mut expected = vec![Vec::new(); 3];
+            let mut received = vec![Vec::new(); 3];
+            for (count, (who, len, room)) in steps.into_iter().enumerate() {
+                let message = vec![count as u8; len];
+                f.publish(Some(subscriptions[who]), ORIGINS[who], &message).unwrap();
+                (0..3).filter(|other| *other != who).for_each(|other| expected[other].extend(&message));
+                f.announce();
+                let reader = count % 3;
+                received[reader].extend(f.deliver(subscriptions[reader], ORIGINS[reader], room));
+            }
+            for reader in 0..3 {
+                while f.topics.is_pending(subscriptions[reader]) {
+                    received[reader].extend(f.deliver(subscriptions[reader], ORIGINS[reader], usize::MAX));
+                }
+                prop_assert_eq!(&received[reader], &expected[reader]);
+            }
+            prop_assert_eq!(f.pool.leased(), 0, "a topic whose subscribers have everything holds nothing");
+        }
+    }
+
+    #[test]
+    fn ring_without_room_refuses_until_the_floor_rises_and_then_overwrites_the_oldest() {
+        let mut f = Fixture::new(TopicConfig { memory: 1024, ..TopicConfig::default() });
+        let subscriber = f.subscribe(0);
+        let mut held = 0;
+        while f.publish(None, ORIGINS[1], &[7; 100]).is_ok() {
+            held += 1;
+        }
+        assert_eq!(held, 1024 / (100 + TopicConfig::OVERHEAD));
+        assert_eq!(f.publish(None, ORIGINS[1], &[7; 600]), Err(PublishError::TooLong));
+        f.topics.topic_mut(f.key).unwrap().floor = 3;
+        assert!(f.publish(None, ORIGINS[1], &[8; 100]).is_ok());
+        assert_eq!(f.topics.topic(f.key).unwrap().first(), 1);
+        assert_eq!(f.topics.skip_lapped(subscriber), 1);
+    }
+
+    #[test]
+    fn history_is_kept_for_newcomers_and_nothing_more() {
+        let mut f = Fixture::new(TopicConfig { history: 2, ..TopicConfig::default() });
+        for message in [b"one", b"two", b"six"] {
+            f.publish(None, ORIGINS[0], message).unwrap();
+        }
+        f.announce();
+        let (late, start) = f.topics.subscribe(f.key, 5, NONE, Start::Last(9)).unwrap();
+        assert_eq!(start, 1);
+        f.announce();
+        assert_eq!(f.deliver(late, ORIGINS[2], usize::MAX), b"twosix");
+    }
+
+    #[test]
+    fn unsubscribing_in_any_order_leaves_no_pending_count() {
+        let mut f = Fixture::new(TopicConfig::default());
+        let subscribers: Vec<u32> = (0..20).map(|slot| f.subscribe(slot)).collect();
+        f.publish(None, ORIGINS[0], b"message").unwrap();
+        f.announce();
+        for index in [3, 19, 0, 7, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18] {
+            f.topics.unsubscribe(subscribers[index], &mut f.pool);
+        }
+        assert_eq!(f.pool.leased(), 0);
+    }
+
+    #[test]
+    fn more_own_messages_than_slices_take_several_writes() {
+        let mut f = Fixture::new(TopicConfig::default());
+        let me = f.subscribe(0);
+        let mut expected = Vec::new();
+        for count in 0..100u8 {
+            f.publish(Some(me), ORIGINS[0], b"mine").unwrap();
+            f.publish(None, ORIGINS[1], &[count; 3]).unwrap();
+            expected.extend([count; 3]);
+        }
+        f.announce();
+        let first = f.deliver(me, ORIGINS[0], usize::MAX);
+        assert!(first.len() < expected.len());
+        let mut received = first;
+        while f.topics.is_pending(me) {
+            received.extend(f.deliver(me, ORIGINS[0], usize::MAX));
+        }
+        assert_eq!(received, expected);
+    }
+}

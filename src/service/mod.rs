@@ -1,0 +1,9 @@
+//! What servers do: handlers that join a codec with the reactor.
+
+mod broadcast;
+mod echo;
+mod echo_lines;
+
+pub use broadcast::{Broadcast, BroadcastSession, Framing};
+pub use echo::Echo;
+pub use echo_lines::EchoLines;

@@ -1,0 +1,669 @@
+//! The program as its users meet it: what it refuses and how, where its options come from, its signals and its log.
+
+#![cfg(feature = "cli")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+// What is wrong is one line.
+
+#[test]
+fn wrong_flag_is_one_line_that_names_it() {
+    for (arguments, culprit) in [
+        ("", "requires a subcommand"),
+        ("ehco", "'ehco'"),
+        ("echo --lisen 127.0.0.1:0", "'--listen'"),
+        ("echo --history 1", "'--history'"),
+        ("echo extra", "'extra'"),
+        ("echo --backlog", "--backlog"),
+        ("echo --backlog 0", "--backlog"),
+        ("echo --input-limit 12x", "`12x` is no size"),
+        ("echo --input-limit 17179869184GiB", "`17179869184GiB` is too large"),
+        ("echo --idle-timeout 30", "`30` is no duration"),
+        ("echo --drain-timeout off", "`off` is no duration"),
+        ("echo --when-full maybe", "[possible values: wait, refuse]"),
+        ("echo --listen 7000", "`7000` is no address"),
+        ("echo --listen ::1:7000", "brackets"),
+        ("echo --listen 127.0.0.1:65536", "`65536`"),
+        ("echo --max-connections 0", "max-connections is 0"),
+        ("echo --output-limit 5", "output-limit is 5"),
+        ("echo --drain-timeout 0s", "drain-timeout"),
+        ("echo --prefix x", "--prefix needs --lines"),
+        ("broadcast --topic-memory 1k", "topic-memory is 1KiB"),
+        ("broadcast --slow-consumer shout", "[possible values: disconnect, skip, wait]"),
+        ("broadcast --patience soon", "`soon`"),
+    ] {
+        let output = program(arguments).output().unwrap();
+        expect_failure(&output, 2, culprit);
+    }
+}
+
+#[test]
+fn wrong_variable_is_named() {
+    for (name, value) in [
+        ("EDGELOOP_BACKLOG", "many"),
+        ("EDGELOOP_IDLE_TIMEOUT", "5"),
+        ("EDGELOOP_REUSE_PORT", "perhaps"),
+        ("EDGELOOP_LISTEN", "nowhere"),
+        ("EDGELOOP_BUFFER_MEMORY", "1\n2"),
+    ] {
+        let output = program("echo").env(name, value).output().unwrap();
+        expect_failure(&output, 2, name);
+        // A flag that is wrong as well is found first, and the variable is not blamed for it.
+        let output = program("echo --input-limit x").env(name, value).output().unwrap();
+        expect_failure(&output, 2, "--input-limit");
+    }
+}
+
+#[test]
+fn wrong_file_is_named_with_its_line() {
+    let dir = Dir::new();
+    let path = dir.path("edgeloop.toml");
+    for (text, culprit) in [
+        ("\nidle-timout = '1s'", ":2: unknown key `idle-timout`; did you mean `idle-timeout`?"),
+        ("history = 1", ":1: unknown key `history`; did you mean `history` in [broadcast]?"),
+        ("[ecko]\nlines = true", ":1: unknown key `ecko`"),
+        ("[broadcast]\n\nhistry = 1", ":3: unknown key `histry`; did you mean `history`"),
+        ("input-limit = '12x'", ":1: `12x` is no size"),
+        ("idle-timeout = 30", ":1: "),
+        ("# a comment\n[echo]\nlines = 'maybe'", ":3: "),
+        ("when-full = 'never'", ":1: "),
+        ("a = = b", ":1: "),
+    ] {
+        fs::write(&path, text).unwrap();
+        let output = program("echo --config").arg(&path).output().unwrap();
+        expect_failure(&output, 2, &format!("{}{culprit}", path.display()));
+    }
+    let output = program("echo --config").arg(dir.path("absent")).output().unwrap();
+    expect_failure(&output, 2, "absent");
+}
+
+#[test]
+fn what_the_system_refuses_is_one_line_that_names_it() {
+    let dir = Dir::new();
+    let file = dir.path("file");
+    fs::write(&file, "precious").unwrap();
+    let no_socket = format!("unix:{}", file.display());
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = busy.local_addr().map(|address| (address.to_string(), busy)).unwrap();
+    for (address, culprit) in [
+        (busy.0.as_str(), "is another instance running?"),
+        (no_socket.as_str(), no_socket.as_str()),
+        ("no-such-host.invalid:7000", "no-such-host.invalid:7000"),
+        ("192.0.2.1:0", "192.0.2.1:0"),
+    ] {
+        let output = program("echo --listen").arg(address).output().unwrap();
+        expect_failure(&output, 1, address);
+        expect_failure(&output, 1, culprit);
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    let nowhere = dir.path("absent/ports");
+    let output = program("echo -l 127.0.0.1:0 --port-file").arg(&nowhere).output().unwrap();
+    expect_failure(&output, 1, nowhere.to_str().unwrap());
+}
+
+#[test]
+fn missing_permission_is_one_line_that_names_the_address() {
+    let dir = Dir::new();
+    let locked = dir.path("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
+    let socket = locked.join("socket");
+    // Nothing is forbidden to root, who may also keep the program where nobody else gets at it.
+    let copy = dir.path("edgeloop");
+    fs::copy(env!("CARGO_BIN_EXE_edgeloop"), &copy).unwrap();
+    let mut command = clean(Command::new(&copy));
+    command.arg("echo").arg("-l").arg(format!("unix:{}", socket.display()));
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.output().unwrap();
+    expect_failure(&output, 1, socket.to_str().unwrap());
+    expect_failure(&output, 1, "ermission");
+}
+
+#[test]
+fn failing_second_listener_leaves_nothing_half_started() {
+    let dir = Dir::new();
+    let (socket, ports) = (dir.path("socket"), dir.path("ports"));
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let mut command = program("echo");
+    command.arg("-l").arg(format!("unix:{}", socket.display())).arg("-l").arg(&address);
+    let output = command.arg("--port-file").arg(&ports).output().unwrap();
+    expect_failure(&output, 1, &address);
+    assert_eq!(dir.names(), [""; 0], "something was left behind");
+}
+
+// Where options come from, and what the program says about itself.
+
+#[test]
+fn flag_wins_over_variable_over_file_over_default() {
+    let dir = Dir::new();
+    let path = dir.path("edgeloop.toml");
+    fs::write(&path, "max-connections = 13\n[echo]\nlines = true\nprefix = 'file: '\n").unwrap();
+    let run = |flag: bool, variable: bool, file: bool| {
+        let mut command = program("echo");
+        if flag {
+            command.args(["--max-connections", "11"]);
+        }
+        if variable {
+            command.env("EDGELOOP_MAX_CONNECTIONS", "12");
+        }
+        if file {
+            command.arg("--config").arg(&path);
+        }
+        Server::start(command).listening.clone()
+    };
+    for (flag, variable, file, shown) in [
+        (true, true, true, "connections_max=11 "),
+        (false, true, true, "connections_max=12 "),
+        (false, false, true, "connections_max=13 "),
+        (false, false, false, "limited_by=\"descriptor limit "),
+    ] {
+        let line = run(flag, variable, file);
+        assert!(line.contains(shown), "{line}");
+    }
+}
+
+#[test]
+fn sections_of_the_file_reach_their_service_and_flags_overrule_them() {
+    let dir = Dir::new();
+    let path = dir.path("edgeloop.toml");
+    fs::write(&path, "[echo]\nlines = true\nprefix = 'file: '\n[broadcast]\nhistory = 2\n")
+        .unwrap();
+    for (flags, answer) in [
+        ("echo", "file: hello\n"),
+        ("echo --prefix=flag:", "flag:hello\n"),
+        ("echo --lines=false", "hello\n"),
+    ] {
+        let mut command = program(flags);
+        command.arg("--config").arg(&path);
+        let server = Server::start(command);
+        assert_eq!(exchange(server.connect(), "hello\n"), answer, "{flags}");
+    }
+}
+
+#[test]
+fn help_names_every_option_with_its_default() {
+    let server = "--listen 127.0.0.1:7000, --port-file none, --backlog 4096, --reuse-port false, \
+        --max-connections what the descriptor limit allows, --when-full wait, --input-limit 64KiB, \
+        --output-limit 1MiB, --buffer-memory 256MiB, --idle-timeout off, --write-timeout 30s, \
+        --drain-timeout 10s, --config none, --log-format text, --verbose 0, --quiet 0";
+    for (service, own) in [
+        ("echo", "--lines false, --prefix none"),
+        (
+            "broadcast",
+            "--framing lines, --history 0, --topic-memory 1MiB, --slow-consumer disconnect, \
+             --patience 1s",
+        ),
+    ] {
+        let output = program(service).arg("--help").output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty());
+        let help = String::from_utf8(output.stdout).unwrap();
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for pair in server.split(", ").chain(own.split(", ")) {
+            let (option, default) = pair.split_once(' ').unwrap();
+            let starts = [" <", "[=", "..."].map(|start| format!(" {option}{start}"));
+            let place = starts.iter().find_map(|start| help.find(start)).expect(option);
+            let text = &help[place..];
+            let shown = text.split("[default: ").nth(1).expect(option);
+            assert!(shown.starts_with(&format!("{default}]")), "{option}: {shown:.60}");
+        }
+    }
+}
+
+#[test]
+fn version_is_one_line() {
+    let output = program("--version").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let version = format!("edgeloop {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), version);
+}
+
+#[test]
+fn port_file_lists_every_bound_address_once_all_listen() {
+    let dir = Dir::new();
+    let socket = dir.path("socket");
+    let mut command = program("echo -l 127.0.0.1:0 -l");
+    command.arg(format!("unix:{}", socket.display()));
+    let mut server = Server::start(command);
+    assert_eq!(server.addresses.len(), 2);
+    assert_eq!(server.addresses[1], format!("unix:{}", socket.display()));
+    assert_eq!(server.dir.names(), ["ports"], "a temporary file was left");
+    let stream = UnixStream::connect(&socket).unwrap();
+    (&stream).write_all(b"over unix").unwrap();
+    let mut answer = [0; 9];
+    (&stream).read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"over unix");
+    drop(stream);
+    assert_eq!(server.stop(Signal::TERM).code(), Some(0));
+    assert!(!socket.exists(), "the socket outlived its server");
+}
+
+#[test]
+fn host_name_is_resolved_at_start() {
+    let mut command = program("echo -l localhost:0");
+    command.env("EDGELOOP_LISTEN", "no-such-host.invalid:1");
+    let server = Server::start_as_it_is(command);
+    assert_eq!(exchange(server.connect(), "hello"), "hello");
+}
+
+#[test]
+fn descriptor_limit_decides_how_many_connections_fit() {
+    let limited = |options: &str| {
+        let program = env!("CARGO_BIN_EXE_edgeloop");
+        let mut shell = clean(Command::new("sh"));
+        shell
+            .arg("-c")
+            .arg(format!("ulimit -n 64; ulimit -S -n 40; exec '{program}' echo {options} \"$@\""));
+        shell.arg("sh");
+        Server::start(shell)
+    };
+    let server = limited("");
+    // The soft limit of 40 is raised to the hard one.
+    let shown = "connections_max=48 limited_by=\"descriptor limit 64 less 16\"";
+    assert!(server.listening.contains(shown), "{}", server.listening);
+    let server = limited("--max-connections 1000");
+    assert!(server.listening.contains("connections_max=48 "), "{}", server.listening);
+    let warning = server.before_listening.join("\n");
+    assert!(warning.contains("--max-connections 1000") && warning.contains("WARN"), "{warning}");
+}
+
+#[test]
+fn backlog_beyond_what_the_kernel_grants_is_a_warning() {
+    let server = Server::start(program("echo --backlog 2000000000"));
+    let warning = server.before_listening.join("\n");
+    assert!(warning.contains("somaxconn") && warning.contains("WARN"), "{warning}");
+}
+
+// Signals.
+
+#[test]
+fn first_signal_drains_and_exits_with_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::start(program("echo"));
+        assert_eq!(exchange(server.connect(), "hello"), "hello");
+        assert_eq!(server.stop(signal).code(), Some(0));
+        assert!(TcpStream::connect(&server.addresses[0]).is_err(), "still listening");
+        let mut stdout = Vec::new();
+        server.child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
+        assert_eq!(stdout, b"", "stdout is for data");
+        let rest = server.rest_of_log();
+        assert!(rest.iter().any(|line| line.contains("finished accepted=1 ")), "{rest:?}");
+    }
+}
+
+#[test]
+fn second_signal_exits_at_once_with_its_number() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let mut server = Server::start(program("echo --drain-timeout 1h --write-timeout off"));
+        let _stuck = stuck_client(&server);
+        server.signal(Signal::TERM);
+        server.expect_line("SIGTERM");
+        assert!(server.child.try_wait().unwrap().is_none(), "it did not wait for the client");
+        assert_eq!(server.stop(signal).code(), Some(code));
+    }
+}
+
+#[test]
+fn drain_timeout_cuts_off_and_exits_with_1() {
+    let mut server = Server::start(program("echo --drain-timeout 200ms"));
+    let _stuck = stuck_client(&server);
+    assert_eq!(server.stop(Signal::TERM).code(), Some(1));
+    let rest = server.rest_of_log();
+    assert!(rest.iter().any(|line| line.contains("drain timeout cut")), "{rest:?}");
+}
+
+#[test]
+fn sigusr1_logs_the_counters_and_changes_nothing() {
+    let server = Server::start(program("echo"));
+    assert_eq!(exchange(server.connect(), "hello"), "hello");
+    server.signal(Signal::USR1);
+    let line = server.expect_line("counters ");
+    assert!(line.contains("accepted=1 "), "{line}");
+    assert_eq!(exchange(server.connect(), "hello"), "hello");
+}
+
+// The log.
+
+#[test]
+fn json_log_is_one_object_a_line() {
+    // With history the order in which the two are accepted does not matter.
+    let mut server = Server::start(program("broadcast -vv --log-format json --history 1"));
+    let (mut from, to) = (server.connect(), server.connect());
+    from.write_all(b"say \"hi\"\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(to).read_line(&mut line).unwrap();
+    drop(from);
+    assert_eq!(server.stop(Signal::TERM).code(), Some(0));
+    let mut lines = vec![server.listening.clone()];
+    lines.extend(server.rest_of_log());
+    let objects: Vec<_> = lines.iter().map(|line| parse_flat_json(line)).collect();
+    for object in &objects {
+        assert_eq!(object["service"], "\"broadcast\"");
+        for key in ["timestamp", "level", "target", "message"] {
+            assert!(object[key].starts_with('"'), "{key} in {object:?}");
+        }
+    }
+    assert!(objects[0]["addr"].contains("127.0.0.1:"));
+    assert!(objects[0]["connections_max"].parse::<u64>().is_ok());
+    let of_connections = objects.iter().filter(|object| object.contains_key("connection"));
+    let closed: Vec<_> = of_connections.filter(|object| object.contains_key("reason")).collect();
+    assert_eq!(closed.len(), 2, "{lines:?}");
+    assert!(closed.iter().all(|object| object.contains_key("peer")), "{closed:?}");
+}
+
+#[test]
+fn unread_log_does_not_stop_the_server() {
+    let dir = Dir::new();
+    let socket = dir.path("socket");
+    let mut command = program("echo -vv -l 127.0.0.1:0 -l");
+    command.arg(format!("unix:{}", socket.display()));
+    let mut server = Server::start_unread(command);
+    // More than the pipe and the queue hold together.
+    for _ in 0..8000 {
+        let mut client = UnixStream::connect(&socket).unwrap();
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
+    assert_eq!(exchange(server.connect(), "still here"), "still here");
+    server.read_log();
+    assert_eq!(server.stop(Signal::TERM).code(), Some(0));
+    let rest = server.rest_of_log();
+    assert!(rest.iter().any(|line| line.contains("log_dropped=")), "nothing was dropped");
+    assert!(rest.iter().any(|line| line.contains("finished ")), "the end is missing");
+}
+
+#[test]
+fn unread_log_does_not_stop_the_end() {
+    let mut server = Server::start_unread(program("echo -vv"));
+    for _ in 0..2000 {
+        drop(server.connect());
+    }
+    assert_eq!(server.stop(Signal::TERM).code(), Some(0));
+}
+
+#[test]
+fn verbosity_and_colour_are_as_asked_for() {
+    let log = |arguments: &str, variable: (&str, &str)| {
+        let mut command = program(arguments);
+        command.env(variable.0, variable.1);
+        let mut server = Server::start_unread(command);
+        server.read_log();
+        assert_eq!(exchange(server.connect(), "hello"), "hello");
+        server.stop(Signal::TERM);
+        server.rest_of_log().join("\n")
+    };
+    let none = ("NO_COLOR", "");
+    assert!(log("echo", none).contains(" INFO "));
+    assert!(!log("echo", none).contains(" DEBUG "));
+    assert!(log("echo -v", none).contains(" DEBUG "));
+    assert_eq!(log("echo -q", none), "");
+    assert!(log("echo", ("EDGELOOP_VERBOSE", "1")).contains(" DEBUG "));
+    assert!(log("echo -q", ("RUST_LOG", "debug")).contains(" DEBUG "));
+    assert!(!log("echo", none).contains('\x1b'));
+    assert!(log("echo", ("CLICOLOR_FORCE", "1")).contains('\x1b'));
+}
+
+// Vocabulary.
+
+/// A running server; it dies with the test.
+struct Server {
+    child: Child,
+    dir: Dir,
+    addresses: Vec<String>,
+    /// The line that says what it listens on, and those before it.
+    listening: String,
+    before_listening: Vec<String>,
+    log: Option<Receiver<String>>,
+}
+
+impl Server {
+    /// Listens on a free port of its own, unless the command says where; waits until it does.
+    fn start(mut command: Command) -> Server {
+        if !command.get_args().any(|argument| argument == "-l") {
+            command.args(["-l", "127.0.0.1:0"]);
+        }
+        Server::start_as_it_is(command)
+    }
+
+    fn start_as_it_is(command: Command) -> Server {
+        let mut server = Server::spawn(command);
+        server.read_log();
+        loop {
+            let line = server.next_line();
+            if line.contains("listening") {
+                server.listening = line;
+                break;
+            }
+            server.before_listening.push(line);
+        }
+        // The line comes after the file.
+        server.addresses = server.dir.lines("ports").unwrap();
+        server
+    }
+
+    /// Nobody reads the log of this one, until [`read_log`](Self::read_log).
+    fn start_unread(mut command: Command) -> Server {
+        if !command.get_args().any(|argument| argument == "-l") {
+            command.args(["-l", "127.0.0.1:0"]);
+        }
+        let mut server = Server::spawn(command);
+        let deadline = Instant::now() + PATIENCE;
+        while server.addresses.is_empty() {
+            assert!(Instant::now() < deadline, "no port file");
+            server.addresses = server.dir.lines("ports").unwrap_or_default();
+            thread::sleep(Duration::from_millis(2));
+        }
+        server
+    }
+
+    fn spawn(mut command: Command) -> Server {
+        let dir = Dir::new();
+        command.arg("--port-file").arg(dir.path("ports"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Server {
+            child: command.spawn().unwrap(),
+            dir,
+            addresses: Vec::new(),
+            listening: String::new(),
+            before_listening: Vec::new(),
+            log: None,
+        }
+    }
+
+    /// Reads the log from now on, in a thread, so that waiting for a line has an end.
+    fn read_log(&mut self) {
+        let stderr = BufReader::new(self.child.stderr.take().unwrap());
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
+        self.log = Some(receiver);
+    }
+
+    fn next_line(&self) -> String {
+        self.log.as_ref().unwrap().recv_timeout(PATIENCE).expect("the log ended or stalled")
+    }
+
+    fn expect_line(&self, part: &str) -> String {
+        loop {
+            let line = self.next_line();
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// What the log holds up to the end of the process.
+    fn rest_of_log(&self) -> Vec<String> {
+        self.log.as_ref().unwrap().iter().collect()
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.addresses[0]).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn stop(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory of its own, removed with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("edgeloop-command-line-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Dir(path)
+    }
+
+    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn lines(&self, name: &str) -> io::Result<Vec<String>> {
+        Ok(fs::read_to_string(self.path(name))?.lines().map(str::to_owned).collect())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn program(arguments: &str) -> Command {
+    let mut command = clean(Command::new(env!("CARGO_BIN_EXE_edgeloop")));
+    command.args(arguments.split_whitespace());
+    command
+}
+
+/// Without what the tester's own shell says to the program.
+fn clean(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("EDGELOOP_")
+            || ["RUST_LOG", "NO_COLOR", "CLICOLOR_FORCE"].contains(&&*text)
+        {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+#[track_caller]
+fn expect_failure(output: &Output, code: i32, culprit: &str) {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.starts_with("edgeloop: ") && stderr.ends_with('\n'), "{stderr:?}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains(culprit), "no {culprit:?} in {stderr:?}");
+    assert!(output.stdout.is_empty());
+}
+
+/// Sends all, says that it is all, and returns all that comes back.
+fn exchange(mut stream: TcpStream, text: &str) -> String {
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Sends until nothing more is taken, and never reads.
+fn stuck_client(server: &Server) -> TcpStream {
+    let mut client = server.connect();
+    client.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    while client.write(&[b'x'; 1 << 16]).is_ok() {}
+    client
+}
+
+/// The members of an object without arrays and objects in it; each value as it is written. Panics on anything else.
+fn parse_flat_json(line: &str) -> BTreeMap<String, String> {
+    let mut rest = line.strip_prefix('{').expect(line);
+    let mut members = BTreeMap::new();
+    loop {
+        let key = take_json_value(&mut rest);
+        assert!(key.starts_with('"'), "{line}");
+        rest = rest.strip_prefix(':').expect(line);
+        let value = take_json_value(&mut rest);
+        let key = key.trim_matches('"').to_owned();
+        assert!(members.insert(key, value).is_none(), "a key stands twice in {line}");
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    assert_eq!(rest, "}", "{line}");
+    members
+}
+
+fn take_json_value(rest: &mut &str) -> String {
+    let end = match rest.strip_prefix('"') {
+        Some(text) => {
+            let mut escaped = false;
+            let closing = |c: char| {
+                assert!(c >= ' ', "a bare control character in {text}");
+                let closing = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                closing
+            };
+            text.find(closing).expect(text) + 2
+        }
+        None => rest.find([',', '}']).expect(rest),
+    };
+    let (value, after) = rest.split_at(end);
+    let plain = value.parse::<f64>().is_ok() || ["true", "false", "null"].contains(&value);
+    assert!(value.starts_with('"') || plain, "{value} is no JSON");
+    *rest = after;
+    value.to_owned()
+}
+
+/// Far more than anything here takes; only a failing test waits so long.
+const PATIENCE: Duration = Duration::from_secs(30);
