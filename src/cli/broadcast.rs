@@ -97,7 +97,7 @@ impl BroadcastOptions {
             slow_consumer: self.slow_consumer.map_or(default.slow_consumer, SlowConsumer::into),
             patience: self.patience.map_or(default.patience, Span::duration),
         };
-        if topic.message_max() < input_limit {
+        if topic.message_max() < input_limit + FRAME {
             let (memory, limit) = (Size::new(topic.memory), Size::new(input_limit));
             return Err(Failure::Usage(format!(
                 "topic-memory is {memory}; with input-limit {limit} it must be more than twice that"
@@ -125,6 +125,9 @@ impl From<SlowConsumer> for edgeloop::SlowConsumer {
         }
     }
 }
+
+/// What a message travels with beside its text: a newline, or the length in front.
+const FRAME: usize = 4;
 
 const NAME: &str = "broadcast";
 

@@ -90,32 +90,35 @@ impl ConfigFile {
         section: &str,
         name: &Spanned<impl AsRef<str>>,
     ) -> Result<(), Failure> {
-        let (name, start) = (name.get_ref().as_ref(), name.span().start);
+        let (name, place) = (name.get_ref().as_ref(), self.place(name.span().start));
         if known.iter().any(|key| key.section == section && key.name == name) {
             return Ok(());
         }
         let likeness = |key: &&Key| strsim::jaro_winkler(&key.name, name);
         let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let hint = match nearest.filter(|key| likeness(key) > 0.75) {
+        let hint = match nearest.filter(|key| likeness(key) > ALIKE) {
             Some(key) if key.section == section => format!("; did you mean `{}`?", key.name),
             Some(key) => format!("; did you mean `{}` {}?", key.name, key.place()),
             None => String::new(),
         };
-        let place = self.place(start);
         Err(Failure::Usage(format!("{place}: unknown key `{name}`{hint}")))
     }
 
     /// Quotes the line, since TOML's own message does not name the key.
     fn explain(&self, error: &Error) -> Failure {
-        let start = error.span().map_or(0, |span| span.start.min(self.text.len()));
-        let line = self.text.get(..start).map_or(0, |before| before.matches('\n').count());
-        let quoted = self.text.lines().nth(line).unwrap_or_default().trim();
-        Failure::Usage(format!("{}: {} in `{quoted}`", self.place(start), error.message()))
+        let start = error.span().map_or(0, |span| span.start);
+        let quoted = self.text.lines().nth(self.line(start) - 1);
+        let (place, quoted) = (self.place(start), quoted.unwrap_or_default().trim());
+        Failure::Usage(format!("{place}: {} in `{quoted}`", error.message()))
     }
 
     fn place(&self, start: usize) -> String {
-        let before = self.text.get(..start).unwrap_or_default();
-        format!("{}:{}", self.path.display(), before.matches('\n').count() + 1)
+        format!("{}:{}", self.path.display(), self.line(start))
+    }
+
+    /// Counted from 1, as editors do.
+    fn line(&self, start: usize) -> usize {
+        self.text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1
     }
 }
 
@@ -153,6 +156,9 @@ fn option_names(command: &Command) -> Vec<String> {
     // A file that names another file would have to be read before it is known which keys count.
     names.filter(|name| *name != "config").map(str::to_owned).collect()
 }
+
+/// A slip of the finger is about 0.95; what is below this only shares some letters.
+const ALIKE: f64 = 0.75;
 
 #[cfg(test)]
 mod tests {

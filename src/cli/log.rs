@@ -116,23 +116,25 @@ impl Write for Queue {
 /// Writes what is queued, for as long as the process lives.
 fn drain(receiver: &Receiver<Item>, dropped: &AtomicU64) {
     let mut reported = 0;
-    let mut next_report = Instant::now();
-    for item in receiver {
+    let mut wait = || {
+        // Only now that the queue is empty is there certainly room for the report itself.
+        let lost = dropped.load(Ordering::Relaxed);
+        if lost > reported {
+            reported = lost;
+            report(lost);
+        }
+        receiver.recv()
+    };
+    while let Ok(item) = receiver.try_recv().or_else(|_| wait()) {
         match item {
             // A stderr that is gone takes nothing more; the server goes on.
             Item::Record(record) => drop(io::stderr().write_all(&record)),
             Item::Flush(done) => drop(done.try_send(())),
         }
-        let lost = dropped.load(Ordering::Relaxed);
-        if lost > reported && Instant::now() >= next_report {
-            report(lost);
-            reported = lost;
-            next_report = Instant::now() + REPORT_INTERVAL;
-        }
     }
 }
 
-/// Always the total, so that nothing is missed if the report itself finds no room.
+/// The total since the start, so that reports need not be added up.
 fn report(lost: u64) {
     warn!(log_dropped = lost; "the log was too slow: records were dropped");
 }
@@ -190,7 +192,6 @@ pub(crate) const FLUSH_AT_ONCE: Duration = Duration::from_millis(100);
 const QUEUE_RECORDS: usize = 4096;
 /// A longer record is dropped, so that the queue has a limit in bytes as well.
 const RECORD_MAX: usize = 16 << 10;
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

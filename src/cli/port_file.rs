@@ -21,7 +21,8 @@ pub(crate) fn write(path: &Path, addresses: &[Address]) -> io::Result<()> {
     written
 }
 
-/// In the same directory, since a rename does not cross file systems; with the process's number, since two may start at once.
+/// In the same directory, since a rename does not cross file systems; with the number of the process, since two may
+/// start at once.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));

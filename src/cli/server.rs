@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind::AddrInUse, ErrorKind::PermissionDenied};
 use std::process::ExitCode;
 
-use edgeloop::{Address, Config, Handler, ListenOptions, Reactor};
+use edgeloop::{Address, Config, Ending, Handler, ListenOptions, Reactor};
 use log::{error, info, warn};
 
 use super::descriptors::{Ceiling, Descriptors};
@@ -75,12 +75,18 @@ impl Server {
         }
         // Not earlier: what fails up to here is one line on stderr, not a line below others.
         self.announce(&bound);
-        let ending = reactor.run().map_err(|error| cannot("go on", &error))?;
+        let ended = reactor.run();
+        // The queue may be full, and the books are the one line that is not to be dropped.
+        log.flush(FLUSH_AT_EXIT);
         info!("finished {}", reactor.stats());
-        if ending.cut_off == 0 {
-            return Ok(ExitCode::SUCCESS);
+        // Through the log, as all from here on: a stderr that nobody reads would hold up the end.
+        match ended {
+            Ok(Ending { cut_off: 0 }) => return Ok(ExitCode::SUCCESS),
+            Ok(Ending { cut_off }) => {
+                error!(connections = cut_off; "the drain timeout cut connections off")
+            }
+            Err(error) => error!("the event loop failed: {error}"),
         }
-        error!(connections = ending.cut_off; "the drain timeout cut connections off");
         Ok(ExitCode::FAILURE)
     }
 

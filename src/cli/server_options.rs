@@ -15,8 +15,8 @@ use super::span::{Span, SpanOrOff};
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub(crate) struct ServerOptions {
-    /// Listen here: host:port, [::1]:port, port 0 for any, or unix:PATH; several with commas, or
-    /// one by one [default: 127.0.0.1:7000]
+    /// Listen here: host:port with IPv6 in brackets, port 0 for any, or unix:PATH; several with
+    /// commas, or one by one [default: 127.0.0.1:7000]
     #[arg(short, long, value_name = "ADDR", env = "EDGELOOP_LISTEN", value_delimiter = ',')]
     #[arg(help_heading = LISTENING)]
     pub(crate) listen: Option<Vec<Endpoint>>,

@@ -166,6 +166,7 @@ impl<H: Handler> Reactor<H> {
         self.flush();
         self.close();
         self.state.relieve_memory();
+        self.end_drain();
         #[cfg(debug_assertions)]
         self.state.check_books();
         Ok(())
@@ -576,16 +577,18 @@ impl<H: Handler> Reactor<H> {
 
     fn shut_down(&mut self) {
         match self.state.shutdown {
-            Shutdown::No | Shutdown::Done => {}
             Shutdown::Requested(time) => self.begin_drain(time),
-            Shutdown::Draining(deadline) => {
-                if deadline <= self.state.now() {
-                    self.ending.cut_off += self.state.cut_off();
-                }
-                if self.state.connections.is_empty() {
-                    self.state.shutdown = Shutdown::Done;
-                }
+            Shutdown::Draining(deadline) if deadline <= self.state.now() => {
+                self.ending.cut_off += self.state.cut_off();
             }
+            _ => {}
+        }
+    }
+
+    fn end_drain(&mut self) {
+        let draining = matches!(self.state.shutdown, Shutdown::Draining(_));
+        if draining && self.state.connections.is_empty() {
+            self.state.shutdown = Shutdown::Done;
         }
     }
 
