@@ -1,4 +1,5 @@
-//! The `edgeloop` program. [`cli`] has one file for each subcommand; all the rest is in the library.
+//! The `edgeloop` program. [`cli`] has one file for each subcommand; all the rest is in the
+//! library.
 
 #![forbid(unsafe_code)]
 

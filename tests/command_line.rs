@@ -1,4 +1,5 @@
-//! The program as its users meet it: what it refuses and how, where its options come from, its signals and its log.
+//! The program as its users meet it: what it refuses and how, where its options come from, its
+//! signals and its log.
 
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -625,7 +626,8 @@ fn stuck_client(server: &Server) -> TcpStream {
     client
 }
 
-/// The members of an object without arrays and objects in it; each value as it is written. Panics on anything else.
+/// The members of an object without arrays and objects in it; each value as it is written. Panics
+/// on anything else.
 fn parse_flat_json(line: &str) -> BTreeMap<String, String> {
     let mut rest = line.strip_prefix('{').expect(line);
     let mut members = BTreeMap::new();

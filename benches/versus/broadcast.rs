@@ -85,13 +85,7 @@ pub(crate) fn broadcast(mut options: Options) -> Result<()> {
 }
 
 fn describe(load: Load) {
-    let Load {
-        publishers,
-        subscribers,
-        line,
-        window,
-        ..
-    } = load;
+    let Load { publishers, subscribers, line, window, .. } = load;
     println!(
         "broadcast: {publishers} publishers with {window} lines of {line} bytes each in flight, \
          every line to {subscribers} receivers"
@@ -120,21 +114,11 @@ impl Format {
         let body = line - 1;
         let prefix = |head: &str| format!("*3\r\n{head}\r\n$1\r\nc\r\n${body}\r\n").into_bytes();
         let (publish_prefix, deliver_prefix, suffix) = match is_redis {
-            true => (
-                prefix("$7\r\nPUBLISH"),
-                prefix("$7\r\nmessage"),
-                &b"\r\n"[..],
-            ),
+            true => (prefix("$7\r\nPUBLISH"), prefix("$7\r\nmessage"), &b"\r\n"[..]),
             false => (Vec::new(), Vec::new(), &b"\n"[..]),
         };
         let filling = Pattern::new(|byte| b'!' + byte % 94);
-        Self {
-            publish_prefix,
-            deliver_prefix,
-            suffix,
-            body,
-            filling,
-        }
+        Self { publish_prefix, deliver_prefix, suffix, body, filling }
     }
 
     /// The length of one delivered message, frame and all.
@@ -153,9 +137,7 @@ impl Format {
     /// Whose message this is, if it is whole and every byte is right.
     #[inline]
     fn verify(&self, frame: &[u8]) -> Option<(usize, u64)> {
-        let rest = frame
-            .strip_prefix(&self.deliver_prefix[..])?
-            .strip_suffix(self.suffix)?;
+        let rest = frame.strip_prefix(&self.deliver_prefix[..])?.strip_suffix(self.suffix)?;
         let (digits, filling) = rest.split_first_chunk::<HEADER>()?;
         let fold = |header, digit: &u8| header << 6 | u64::from(digit.wrapping_sub(b'0') & 63);
         let header = digits.iter().rev().fold(0, fold);
@@ -165,8 +147,7 @@ impl Format {
 
     #[inline]
     fn filling(&self, publisher: usize, number: u64) -> &[u8] {
-        self.filling
-            .at(publisher as u64 * 4099 + number * 7919, self.body - HEADER)
+        self.filling.at(publisher as u64 * 4099 + number * 7919, self.body - HEADER)
     }
 }
 
@@ -243,17 +224,8 @@ impl Hall {
     }
 
     fn admit_receivers(&mut self, server: &Server) -> Result<()> {
-        let Load {
-            publishers,
-            subscribers,
-            verify_every,
-            ..
-        } = self.load;
-        let count = if self.is_redis {
-            subscribers
-        } else {
-            subscribers + 1 - publishers
-        };
+        let Load { publishers, subscribers, verify_every, .. } = self.load;
+        let count = if self.is_redis { subscribers } else { subscribers + 1 - publishers };
         // The appointed ones are spread: one corner of the server's list would be served early.
         let mut appointed = vec![None; count];
         for publisher in 0..publishers.min(count) {
@@ -265,17 +237,9 @@ impl Hall {
                 subscribe(&socket)?;
             }
             let read = appointed.is_some() || index % verify_every == 0;
-            let reader = read.then(|| Reader {
-                rest: Vec::new(),
-                next: vec![0; publishers],
-            });
+            let reader = read.then(|| Reader { rest: Vec::new(), next: vec![0; publishers] });
             self.epoll.add(socket.as_raw_fd(), index as u64)?;
-            self.receivers.push(Receiver {
-                socket,
-                bytes: 0,
-                reader,
-                appointed,
-            });
+            self.receivers.push(Receiver { socket, bytes: 0, reader, appointed });
         }
         Ok(())
     }
@@ -283,8 +247,7 @@ impl Hall {
     fn admit_publishers(&mut self, server: &Server) -> Result<()> {
         for index in 0..self.load.publishers {
             let socket = connect(server)?;
-            self.epoll
-                .add(socket.as_raw_fd(), (self.receivers.len() + index) as u64)?;
+            self.epoll.add(socket.as_raw_fd(), (self.receivers.len() + index) as u64)?;
             self.publishers.push(Publisher {
                 socket,
                 bytes: 0,
@@ -321,11 +284,7 @@ impl Hall {
 
     fn is_settled(&self) -> Result<bool> {
         let frame = self.format.delivered() as u64;
-        let issued: u64 = self
-            .publishers
-            .iter()
-            .map(|publisher| publisher.issued)
-            .sum();
+        let issued: u64 = self.publishers.iter().map(|publisher| publisher.issued).sum();
         let mut settled = true;
         let receivers = self.receivers.iter().map(|receiver| (receiver.bytes, 0));
         let own = |publisher: &Publisher| (publisher.bytes, publisher.issued);
@@ -341,24 +300,11 @@ impl Hall {
     }
 
     fn shortfall(&self) -> String {
-        let issued: u64 = self
-            .publishers
-            .iter()
-            .map(|publisher| publisher.issued)
-            .sum();
+        let issued: u64 = self.publishers.iter().map(|publisher| publisher.issued).sum();
         let expected = issued * self.format.delivered() as u64;
-        let short = self
-            .receivers
-            .iter()
-            .filter(|receiver| receiver.bytes < expected);
-        let missing: u64 = short
-            .clone()
-            .map(|receiver| expected - receiver.bytes)
-            .sum();
-        format!(
-            "{} receivers are short of {missing} bytes in all",
-            short.count()
-        )
+        let short = self.receivers.iter().filter(|receiver| receiver.bytes < expected);
+        let missing: u64 = short.clone().map(|receiver| expected - receiver.bytes).sum();
+        format!("{} receivers are short of {missing} bytes in all", short.count())
     }
 
     /// One wait and all that it brings; publishers whose window has opened send at the end, so
@@ -460,8 +406,7 @@ impl Hall {
         let now = self.epoch.elapsed().as_nanos() as u64;
         let publisher = &mut self.publishers[index];
         while publisher.issued - publisher.completed < window {
-            self.format
-                .publish(&mut publisher.output, index, publisher.issued);
+            self.format.publish(&mut publisher.output, index, publisher.issued);
             let stamp = (publisher.issued % self.load.window) as usize;
             publisher.issued_at[stamp] = now;
             publisher.issued += 1;
@@ -573,11 +518,7 @@ fn subscribe(socket: &OwnedFd) -> Result<()> {
         }
         Ok((filled == CONFIRMATION.len()).then_some(()))
     })?;
-    if answer == CONFIRMATION {
-        Ok(())
-    } else {
-        Err(garbled(&answer).into())
-    }
+    if answer == CONFIRMATION { Ok(()) } else { Err(garbled(&answer).into()) }
 }
 
 fn wait_for(mut attempt: impl FnMut() -> io::Result<Option<()>>) -> Result<()> {

@@ -32,21 +32,12 @@ impl Pattern {
         let mut state = 0x9E37_79B9_7F4A_7C15_u64;
         let period: Vec<u8> = (0..Self::PERIOD)
             .map(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 shape((state >> 56) as u8)
             })
             .collect();
         // Longer than the period, so that a slice that begins near its end has no seam.
-        Self(
-            period
-                .iter()
-                .copied()
-                .cycle()
-                .take(period.len() + BUFFER)
-                .collect(),
-        )
+        Self(period.iter().copied().cycle().take(period.len() + BUFFER).collect())
     }
 
     /// At most `BUFFER` bytes of the endless stream, from this position on.
@@ -186,13 +177,7 @@ impl Crowd {
         };
         self.epoll.add(socket.as_raw_fd(), index as u64)?;
         let goal = self.message_size;
-        self.clients.push(Some(Client {
-            socket,
-            received: 0,
-            sent: 0,
-            goal,
-            connected: false,
-        }));
+        self.clients.push(Some(Client { socket, received: 0, sent: 0, goal, connected: false }));
         Ok(())
     }
 
@@ -250,11 +235,7 @@ impl Crowd {
         let Some(client) = &mut self.clients[index] else {
             return Ok(());
         };
-        if client.sent < client.goal {
-            flush(client, index, &self.pattern)
-        } else {
-            Ok(())
-        }
+        if client.sent < client.goal { flush(client, index, &self.pattern) } else { Ok(()) }
     }
 
     fn receive(&mut self, index: usize, event: Event) -> Result<()> {
@@ -273,7 +254,7 @@ impl Crowd {
             client.received += length as u64;
             if self.input[..length] != *expected || client.received > client.sent {
                 return Err(
-                    format!("connection {index}: what came back is not what went out").into(),
+                    format!("connection {index}: what came back is not what went out").into()
                 );
             }
             let now = self.epoch.elapsed().as_nanos() as u64;
@@ -329,9 +310,7 @@ impl Traffic for Crowd {
         self.refill = false;
         let mut progress = (self.verified, Instant::now());
         let waiting = |client: &Option<Client>| {
-            client
-                .as_ref()
-                .is_some_and(|client| client.received < client.goal)
+            client.as_ref().is_some_and(|client| client.received < client.goal)
         };
         while self.clients.iter().any(waiting) {
             self.turn()?;

@@ -38,27 +38,13 @@ pub(crate) fn echo(mut options: Options) -> Result<()> {
         return Err("size x depth: at most 64 KiB in flight for each connection".into());
     }
     require_descriptors(connections)?;
-    let slice = require_descriptors(2 * connections)
-        .is_ok()
-        .then_some(SLICE);
+    let slice = require_descriptors(2 * connections).is_ok().then_some(SLICE);
     println!("echo: {connections} connections, {depth} x {size} bytes in flight each");
     println!("unit: a verified message; latency is service time in a closed loop");
-    println!(
-        "{}",
-        if slice.is_some() {
-            "sides by turns"
-        } else {
-            "one side after the other"
-        }
-    );
+    println!("{}", if slice.is_some() { "sides by turns" } else { "one side after the other" });
     let _cubic = Cubic::set();
     let programs = [program, Program::Floor];
-    let plan = Plan {
-        pairs,
-        warm_up,
-        time,
-        slice,
-    };
+    let plan = Plan { pairs, warm_up, time, slice };
     alternate([programs[0].name(), "floor"], plan, |side| {
         let extra = if side == 0 { &extra[..] } else { &[] };
         let server = Server::start(&programs[side], "echo", extra)?;
@@ -82,19 +68,10 @@ pub(crate) fn idle(mut options: Options) -> Result<()> {
     for (program, extra) in [(program, &extra[..]), (Program::Floor, &[])] {
         let server = Server::start(&program, "echo", extra)?;
         let before = touched_memory(&server, burst_size)?;
-        println!(
-            "{}: {} KiB resident before",
-            program.name(),
-            before.resident / 1024
-        );
+        println!("{}: {} KiB resident before", program.name(), before.resident / 1024);
         let mut crowd = Crowd::new(burst_size, 1)?;
         arrive_gently(&mut crowd, &server, connections)?;
-        report_memory(
-            "once echoed",
-            before,
-            Memory::of(server.pid())?,
-            connections,
-        );
+        report_memory("once echoed", before, Memory::of(server.pid())?, connections);
         report_idleness(&server, time)?;
         let echoed = crowd.burst(Duration::from_secs(2))?;
         println!("  a burst of {echoed} messages of {burst_size} bytes on all of them");
@@ -116,11 +93,7 @@ pub(crate) fn storm(mut options: Options) -> Result<()> {
         let server = Server::start(&program, "echo", extra)?;
         let mut crowd = Crowd::new(size, 1)?;
         let before = Host::now()?;
-        let ramp = Ramp {
-            connections,
-            in_flight_max: connections,
-            deadline: STORM_DEADLINE,
-        };
+        let ramp = Ramp { connections, in_flight_max: connections, deadline: STORM_DEADLINE };
         let arrival = crowd.arrive(server.address, ramp)?;
         println!("{}: {connections} connects at once", program.name());
         report_storm(&arrival, Host::now()? - before);
@@ -132,14 +105,8 @@ pub(crate) fn storm(mut options: Options) -> Result<()> {
 fn arrive_gently(crowd: &mut Crowd, server: &Server, connections: usize) -> Result<()> {
     let before = Host::now()?;
     let deadline = Duration::from_secs(30);
-    let arrival = crowd.arrive(
-        server.address,
-        Ramp {
-            connections,
-            in_flight_max: 256,
-            deadline,
-        },
-    )?;
+    let arrival =
+        crowd.arrive(server.address, Ramp { connections, in_flight_max: 256, deadline })?;
     let host = Host::now()? - before;
     if arrival.failures > 0 {
         return Err(format!("{} of {connections} did not get in", arrival.failures).into());

@@ -21,11 +21,7 @@ impl Histogram {
     const BUCKETS: usize = 1920;
 
     pub(crate) fn new() -> Self {
-        Self {
-            counts: vec![0; Self::BUCKETS],
-            total: 0,
-            sum: 0,
-        }
+        Self { counts: vec![0; Self::BUCKETS], total: 0, sum: 0 }
     }
 
     #[inline]
@@ -41,10 +37,7 @@ impl Histogram {
     }
 
     fn add(&mut self, other: &Self) {
-        self.counts
-            .iter_mut()
-            .zip(&other.counts)
-            .for_each(|(mine, theirs)| *mine += theirs);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine += theirs);
         self.total += other.total;
         self.sum += other.sum;
     }
@@ -184,21 +177,13 @@ impl Figures {
 
     fn disturbance(&self) -> Option<String> {
         if let Some((found, meant)) = self.miscounted {
-            return Some(format!(
-                "{found:.1} in flight where {meant} were meant to be"
-            ));
+            return Some(format!("{found:.1} in flight where {meant} were meant to be"));
         }
         if self.host.steal_share() > 0.005 {
-            return Some(format!(
-                "{:.1} % of the time stolen",
-                self.host.steal_share() * 100.0
-            ));
+            return Some(format!("{:.1} % of the time stolen", self.host.steal_share() * 100.0));
         }
         if self.waited > 0.01 {
-            return Some(format!(
-                "other work had {:.1} % of a CPU",
-                self.waited * 100.0
-            ));
+            return Some(format!("other work had {:.1} % of a CPU", self.waited * 100.0));
         }
         let retransmits = self.host.retransmits;
         (retransmits > 0).then(|| format!("{retransmits} retransmits"))
@@ -219,11 +204,7 @@ impl fmt::Display for Figures {
             self.client_busy * 100.0,
             self.sleeps,
         )?;
-        if self.is_client_bound() {
-            write!(out, "  client-bound")
-        } else {
-            Ok(())
-        }
+        if self.is_client_bound() { write!(out, "  client-bound") } else { Ok(()) }
     }
 }
 
@@ -273,15 +254,8 @@ pub(crate) fn alternate<T: Traffic>(
             is_client_bound: sides.iter().any(Figures::is_client_bound),
         };
         all.push(ratio);
-        print!(
-            "pair {pair}  ratio    {:8.4} of CPU, {:.4} of rate",
-            ratio.cpu, ratio.rate
-        );
-        match sides[0]
-            .disturbance()
-            .or(sides[1].disturbance())
-            .or(moved(&sides))
-        {
+        print!("pair {pair}  ratio    {:8.4} of CPU, {:.4} of rate", ratio.cpu, ratio.rate);
+        match sides[0].disturbance().or(sides[1].disturbance()).or(moved(&sides)) {
             Some(reason) => println!("  (not counted: {reason})"),
             None => {
                 println!();
@@ -301,11 +275,7 @@ fn by_turns<T: Traffic>(
     open: &mut impl FnMut(usize) -> Result<(T, Server)>,
 ) -> Result<[Figures; 2]> {
     let (first, second) = (open(order[0])?, open(order[1])?);
-    let mut both = if order[0] == 0 {
-        [first, second]
-    } else {
-        [second, first]
-    };
+    let mut both = if order[0] == 0 { [first, second] } else { [second, first] };
     let mut totals = [Totals::new(), Totals::new()];
     for side in order {
         let traffic = &mut both[side].0;
@@ -314,16 +284,9 @@ fn by_turns<T: Traffic>(
         traffic.finish()?;
     }
     // An even number of rounds, so that neither side is the first more often.
-    let rounds = (plan.time.as_secs_f64() / slice.as_secs_f64() / 2.0)
-        .ceil()
-        .max(1.0) as u32
-        * 2;
+    let rounds = (plan.time.as_secs_f64() / slice.as_secs_f64() / 2.0).ceil().max(1.0) as u32 * 2;
     for round in 0..rounds {
-        let order = if round % 2 == 0 {
-            order
-        } else {
-            [order[1], order[0]]
-        };
+        let order = if round % 2 == 0 { order } else { [order[1], order[0]] };
         for side in order {
             totals[side].measure(&mut both[side], slice / 10, plan.time / rounds)?;
         }
@@ -343,11 +306,7 @@ fn one_after_the_other<T: Traffic>(
         Ok(totals.figures(one.0.in_flight()))
     };
     let (first, second) = (run(order[0])?, run(order[1])?);
-    Ok(if order[0] == 0 {
-        [first, second]
-    } else {
-        [second, first]
-    })
+    Ok(if order[0] == 0 { [first, second] } else { [second, first] })
 }
 
 /// The fixed work was done as often for both sides; it should have taken as long.
@@ -362,20 +321,11 @@ fn conclude(names: [&str; 2], all: &[Pair], kept: &[Pair]) {
         println!("{title}: none of {count} pairs is worth counting; of all, for what it is worth:");
         all
     } else {
-        println!(
-            "{title}, median and range of {} of {count} pairs:",
-            kept.len()
-        );
+        println!("{title}, median and range of {} of {count} pairs:", kept.len());
         kept
     };
-    println!(
-        "  CPU time   {}",
-        summary(pairs.iter().map(|pair| pair.cpu))
-    );
-    println!(
-        "  rate       {}",
-        summary(pairs.iter().map(|pair| pair.rate))
-    );
+    println!("  CPU time   {}", summary(pairs.iter().map(|pair| pair.cpu)));
+    println!("  rate       {}", summary(pairs.iter().map(|pair| pair.rate)));
     if pairs.iter().any(|pair| pair.is_client_bound) {
         println!("  The client was the bound in some runs: the rates do not compare the servers.");
     }
@@ -390,9 +340,5 @@ fn summary(values: impl Iterator<Item = f64>) -> String {
         0 => (sorted[middle - 1] + sorted[middle]) / 2.0,
         _ => sorted[middle],
     };
-    format!(
-        "{median:.4}  ({:.4} .. {:.4})",
-        sorted[0],
-        sorted[sorted.len() - 1]
-    )
+    format!("{median:.4}  ({:.4} .. {:.4})", sorted[0], sorted[sorted.len() - 1])
 }

@@ -22,25 +22,25 @@
 //!
 //! - **The figure is server CPU time for a message**, taken from the scheduler's own count of
 //!   nanoseconds and divided by messages that were verified. On a small machine the client is
-//!   exhausted first, and then every server shows the same rate: the client's. A run in which
-//!   that happened is marked `client-bound`, and its rate proves nothing.
-//! - **It is a ratio to the floor.** Most of an echo is the kernel's loopback path, which costs
-//!   all servers the same. What is left for a server to win or lose is what it adds to the floor.
+//!   exhausted first, and then every server shows the same rate: the client's. A run in which that
+//!   happened is marked `client-bound`, and its rate proves nothing.
+//! - **It is a ratio to the floor.** Most of an echo is the kernel's loopback path, which costs all
+//!   servers the same. What is left for a server to win or lose is what it adds to the floor.
 //! - **Pairs, in the order A B B A**, each with fresh servers; the median and the range of the
 //!   ratio within a pair. Where descriptors allow it, both servers of a pair are up and take turns
 //!   of less than a second, since the clock of a CPU wanders by more than servers differ. A pair
 //!   does not count if the hypervisor or another process took time, packets were sent again, or a
 //!   fixed piece of work took longer for one side. What is below 2 % is called equal.
-//! - **One CPU each**, server 0 and client 1, with cubic on both sides: an algorithm that paces
-//!   by timers measures the timers.
+//! - **One CPU each**, server 0 and client 1, with cubic on both sides: an algorithm that paces by
+//!   timers measures the timers.
 //! - **Every byte of an echo is compared** with a pattern that is coded by position; a loss,
-//!   surplus, mix-up or missing tail fails the run. In broadcast every frame is compared too,
-//!   and at the end each receiver must have exactly what was published.
+//!   surplus, mix-up or missing tail fails the run. In broadcast every frame is compared too, and
+//!   at the end each receiver must have exactly what was published.
 //! - **The clock starts late**: connects come at most 256 at a time, each connection has one
 //!   message returned first, and a connect that needed a retry fails the run.
-//! - **Latency here is service time.** A closed loop waits for a slow server instead of queueing
-//!   up behind it, so its p99 hides stalls. It shows that two runs were alike, no more. As a check
-//!   of the counting itself, rate times mean latency must be what is in flight, within 5 %.
+//! - **Latency here is service time.** A closed loop waits for a slow server instead of queueing up
+//!   behind it, so its p99 hides stalls. It shows that two runs were alike, no more. As a check of
+//!   the counting itself, rate times mean latency must be what is in flight, within 5 %.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -105,10 +105,7 @@ fn run_measurement(word: &str, rest: &[String]) -> Result<()> {
 }
 
 fn run_floor(rest: &[String]) -> Result<()> {
-    let port = rest
-        .first()
-        .and_then(|word| word.parse().ok())
-        .ok_or("floor PORT [PORT-FILE]")?;
+    let port = rest.first().and_then(|word| word.parse().ok()).ok_or("floor PORT [PORT-FILE]")?;
     Ok(floor::run(port, rest.get(1).map(AsRef::as_ref))?)
 }
 
@@ -118,12 +115,7 @@ fn seconds(options: &mut Options, name: &str, default: f64) -> Result<Duration> 
 }
 
 fn extra_arguments(options: &mut Options) -> Vec<String> {
-    options
-        .text("with")
-        .unwrap_or_default()
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect()
+    options.text("with").unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
 /// Fails when `count` has not moved for too long; `seen` holds its last value and when it moved.

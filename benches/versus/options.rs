@@ -13,12 +13,8 @@ impl Options {
         let mut pairs = Vec::new();
         let mut words = words.iter();
         while let Some(word) = words.next() {
-            let name = word
-                .strip_prefix("--")
-                .ok_or_else(|| format!("unexpected `{word}`"))?;
-            let value = words
-                .next()
-                .ok_or_else(|| format!("`{word}` needs a value"))?;
+            let name = word.strip_prefix("--").ok_or_else(|| format!("unexpected `{word}`"))?;
+            let value = words.next().ok_or_else(|| format!("`{word}` needs a value"))?;
             pairs.push((name.to_owned(), value.clone()));
         }
         Ok(Self(pairs))

@@ -69,11 +69,7 @@ fn task_times(task: &Path) -> Result<(u64, u64)> {
     let text = fs::read_to_string(task.join("stat"))?;
     // The name before the last parenthesis may hold spaces; user and system time are the 12th
     // and 13th field behind it, in hundredths of a second.
-    let fields = text
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace();
+    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
     let ticks: Vec<u64> = fields.skip(11).take(2).flat_map(str::parse).collect();
     Ok((ticks.iter().sum::<u64>() * 10_000_000, 0))
 }
@@ -90,10 +86,7 @@ impl Memory {
     pub(crate) fn of(pid: u32) -> Result<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let bytes = |name| field(&text, name).map(|kib| kib * 1024);
-        Ok(Self {
-            resident: bytes("Rss:")?,
-            anonymous: bytes("Anonymous:")?,
-        })
+        Ok(Self { resident: bytes("Rss:")?, anonymous: bytes("Anonymous:")? })
     }
 }
 
@@ -115,13 +108,8 @@ impl Host {
         let netstat = fs::read_to_string("/proc/net/netstat")?;
         let snmp = fs::read_to_string("/proc/net/snmp")?;
         let stat = fs::read_to_string("/proc/stat")?;
-        let cpu: Vec<u64> = stat
-            .lines()
-            .next()
-            .unwrap_or_default()
-            .split(' ')
-            .flat_map(str::parse)
-            .collect();
+        let cpu: Vec<u64> =
+            stat.lines().next().unwrap_or_default().split(' ').flat_map(str::parse).collect();
         Ok(Self {
             listen_overflows: column(&netstat, "TcpExt:", "ListenOverflows")?,
             listen_drops: column(&netstat, "TcpExt:", "ListenDrops")?,
@@ -185,9 +173,7 @@ pub(crate) fn canary() -> Result<u64> {
         let start = Instant::now();
         let mut value = black_box(1_u64);
         for _ in 0..ROUNDS {
-            value = value
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         }
         black_box(value);
         start.elapsed().as_nanos() as u64
@@ -201,8 +187,7 @@ pub(crate) fn canary() -> Result<u64> {
 fn field(text: &str, name: &str) -> Result<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name));
     let word = rest.and_then(|rest| rest.split_whitespace().next());
-    word.and_then(|word| word.parse().ok())
-        .ok_or_else(|| format!("no `{name}` found").into())
+    word.and_then(|word| word.parse().ok()).ok_or_else(|| format!("no `{name}` found").into())
 }
 
 /// The number under a name, in a table of two lines that both begin with `table`.
@@ -211,7 +196,5 @@ fn column(text: &str, table: &str, name: &str) -> Result<u64> {
     let names = lines.next().unwrap_or_default().split_whitespace();
     let values = lines.next().unwrap_or_default().split_whitespace();
     let found = names.zip(values).find(|(known, _)| *known == name);
-    found
-        .and_then(|(_, value)| value.parse().ok())
-        .ok_or_else(|| format!("no {name}").into())
+    found.and_then(|(_, value)| value.parse().ok()).ok_or_else(|| format!("no {name}").into())
 }

@@ -79,11 +79,7 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.name()))?;
-        let mut server = Self {
-            child,
-            port_file,
-            address,
-        };
+        let mut server = Self { child, port_file, address };
         server.wait_until_listening(program)?;
         Ok(server)
     }
@@ -120,9 +116,7 @@ impl Server {
         let Some(line) = text.lines().next() else {
             return Ok(false);
         };
-        self.address = line
-            .parse()
-            .map_err(|_| format!("no IPv4 address: `{line}`"))?;
+        self.address = line.parse().map_err(|_| format!("no IPv4 address: `{line}`"))?;
         Ok(true)
     }
 }
@@ -154,14 +148,7 @@ fn edgeloop(path: &Path, service: &str, port_file: &Path, extra: &[String]) -> C
             command.env_remove(name);
         }
     }
-    command.args([
-        service,
-        "--listen",
-        "127.0.0.1:0",
-        "-q",
-        "--drain-timeout",
-        "1s",
-    ]);
+    command.args([service, "--listen", "127.0.0.1:0", "-q", "--drain-timeout", "1s"]);
     command.arg("--port-file").arg(port_file).args(extra);
     command
 }
@@ -184,9 +171,7 @@ fn redis(port: u16) -> Command {
 /// Redis reports no port of its own choice, so one is found for it that is free just now.
 fn free_port(program: &Program) -> Result<u16> {
     match program {
-        Program::Redis => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-            .local_addr()?
-            .port()),
+        Program::Redis => Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()),
         _ => Ok(0),
     }
 }
@@ -214,10 +199,7 @@ pub(crate) struct Cubic {
 impl Cubic {
     /// Says on stdout what the servers will use.
     pub(crate) fn set() -> Self {
-        let before = fs::read_to_string(CONGESTION)
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
+        let before = fs::read_to_string(CONGESTION).unwrap_or_default().trim().to_owned();
         if before == "cubic" {
             println!("congestion control: cubic");
             return Self { before: None };
@@ -225,9 +207,7 @@ impl Cubic {
         match fs::write(CONGESTION, "cubic") {
             Ok(()) => {
                 println!("congestion control: cubic while this runs (the system's is {before})");
-                Self {
-                    before: Some(before),
-                }
+                Self { before: Some(before) }
             }
             Err(error) => {
                 println!("congestion control: clients and floor cubic, other servers {before}:");

@@ -4,10 +4,7 @@
 //! The wrappers add nothing to the call: the floor is built from them, and a wrapper that cost
 //! something would make every server compared with it look better than it is.
 
-#![expect(
-    unsafe_code,
-    reason = "epoll, recv, send and affinity are reached through libc alone"
-)]
+#![expect(unsafe_code, reason = "epoll, recv, send and affinity are reached through libc alone")]
 
 use std::io;
 use std::mem::size_of_val;
@@ -56,10 +53,7 @@ impl Epoll {
 
     pub(crate) fn add(&self, fd: RawFd, data: u64) -> io::Result<()> {
         let bits = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
-        let mut event = libc::epoll_event {
-            events: bits as u32,
-            u64: data,
-        };
+        let mut event = libc::epoll_event { events: bits as u32, u64: data };
         let epoll = self.0.as_raw_fd();
         // SAFETY: the kernel reads `event` during the call only.
         check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &mut event) }).map(drop)
@@ -135,12 +129,7 @@ pub(crate) fn connect(to: SocketAddrV4, from: Option<Ipv4Addr>) -> io::Result<Ow
     set_number(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
     set_cubic(fd)?;
     // Closed by reset: thousands of ports in TIME_WAIT would slow down the next run's connects.
-    set_option(
-        fd,
-        libc::SOL_SOCKET,
-        libc::SO_LINGER,
-        &[1_i32, 0].map(i32::to_ne_bytes).concat(),
-    )?;
+    set_option(fd, libc::SOL_SOCKET, libc::SO_LINGER, &[1_i32, 0].map(i32::to_ne_bytes).concat())?;
     if let Some(source) = from {
         // The port is chosen at connect, when the whole quadruple is known: ports are then
         // scarce for each pair of addresses and not for each source alone.
@@ -163,11 +152,7 @@ pub(crate) fn socket_error(fd: RawFd) -> io::Result<()> {
     let value = (&raw mut code).cast();
     // SAFETY: both pointers are to locals, and `length` is the size of the first.
     check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, value, &mut length) })?;
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(code))
-    }
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
 }
 
 fn tcp_socket() -> io::Result<OwnedFd> {
@@ -189,9 +174,7 @@ fn raw_address(address: SocketAddrV4) -> libc::sockaddr_in {
     libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: address.port().to_be(),
-        sin_addr: libc::in_addr {
-            s_addr: u32::from_ne_bytes(address.ip().octets()),
-        },
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
         sin_zero: [0; 8],
     }
 }
@@ -265,10 +248,7 @@ pub(crate) fn fail_if_interrupted() -> io::Result<()> {
 
 /// Raises the soft limit of descriptors to the hard one, for us and our children; returns it.
 pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one `rlimit`, to a local.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
     limit.rlim_cur = limit.rlim_max;
@@ -278,18 +258,10 @@ pub(crate) fn raise_descriptor_limit() -> io::Result<u64> {
 }
 
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 #[inline]
 fn check_size(result: libc::ssize_t) -> io::Result<usize> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result as usize)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as usize) }
 }

@@ -35,16 +35,18 @@ struct BroadcastOptions {
     #[arg(long, value_name = "N", env = "EDGELOOP_HISTORY")]
     history: Option<usize>,
 
-    /// Hold so many bytes of messages, once for all clients; more than twice --input-limit [default: 1MiB]
+    /// Hold so many bytes of messages, once for all clients; more than twice --input-limit
+    /// [default: 1MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_TOPIC_MEMORY")]
     topic_memory: Option<Size>,
 
-    /// A client that falls behind by --topic-memory is disconnected, skips what it missed, or is waited for
-    /// [default: disconnect]
+    /// A client that falls behind by --topic-memory is disconnected, skips what it missed, or is
+    /// waited for [default: disconnect]
     #[arg(long, value_name = "WHAT", env = "EDGELOOP_SLOW_CONSUMER")]
     slow_consumer: Option<SlowConsumer>,
 
-    /// How long senders wait for a client that takes no byte, before it counts as fallen behind [default: 1s]
+    /// How long senders wait for a client that takes no byte, before it counts as fallen behind
+    /// [default: 1s]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_PATIENCE")]
     patience: Option<Span>,
 }
@@ -131,6 +133,7 @@ const FRAME: usize = 4;
 
 const NAME: &str = "broadcast";
 
-/// A stalled client then holds 16 KiB of the kernel's memory and not megabytes, which over many clients is more than the
-/// kernel has; what it may fall behind by is the topic's memory, which is held once for all.
+/// A stalled client then holds 16 KiB of the kernel's memory and not megabytes, which over many
+/// clients is more than the kernel has; what it may fall behind by is the topic's memory, which is
+/// held once for all.
 const NOTSENT_LOWAT: u32 = 16 << 10;

@@ -17,7 +17,8 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&command().try_get_matches_from(arguments)?)
 }
 
-/// Folds clap's paragraph into one line that keeps its tip, and names the variable where one is to blame.
+/// Folds clap's paragraph into one line that keeps its tip, and names the variable where one is to
+/// blame.
 pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
     let text = fold(&error.render().to_string());
     let option = match error.get(ContextKind::InvalidArg) {

@@ -1,7 +1,8 @@
 //! The file of `--config`: TOML, with the long names of the options as keys.
 //!
-//! What all servers share stands at the top; what one service adds stands in the section of its name. Every key of the
-//! file is checked, those of the other services too, so that one file can serve several of them.
+//! What all servers share stands at the top; what one service adds stands in the section of its
+//! name. Every key of the file is checked, those of the other services too, so that one file can
+//! serve several of them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,9 +30,7 @@ impl ConfigFile {
     /// # Errors
     /// It cannot be read, is not TOML, or has a key that no option has.
     pub(crate) fn open(path: Option<&Path>) -> Result<ConfigFile, Failure> {
-        let Some(path) = path else {
-            return Ok(ConfigFile::default());
-        };
+        let Some(path) = path else { return Ok(ConfigFile::default()) };
         let text = fs::read_to_string(path)
             .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
         let file = ConfigFile { path: path.into(), text };

@@ -46,11 +46,12 @@ impl Descriptors {
     }
 }
 
-/// Kept back for stderr, the poll, listeners and signals, and for one client that is told that the table is full. Where
-/// there are few descriptors at all, a quarter has to do.
+/// Kept back for stderr, the poll, listeners and signals, and for one client that is told that the
+/// table is full. Where there are few descriptors at all, a quarter has to do.
 const RESERVE: u64 = 32;
 
-/// Machines with no limit at all are common in containers; a table for billions of connections helps nobody.
+/// Machines with no limit at all are common in containers; a table for billions of connections
+/// helps nobody.
 const UNASKED_MAX: usize = 1 << 20;
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use super::server_options::ServerOptions;
 
 /// Return every byte to whoever sent it
 ///
-/// Byte-exact at any speed of either side. A client that finishes sending still gets every byte back:
-/// head -c 50M /dev/urandom | nc -N 127.0.0.1 7000
+/// Byte-exact at any speed of either side. A client that finishes sending still gets every byte
+/// back: head -c 50M /dev/urandom | nc -N 127.0.0.1 7000
 #[derive(Debug, Args)]
 pub(crate) struct Echo {
     #[command(flatten)]

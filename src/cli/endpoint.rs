@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::failure::Failure;
 
-/// What `--listen` names. A host name becomes addresses only at start, see [`resolve`](Self::resolve).
+/// What `--listen` names. A host name becomes addresses only at start, see
+/// [`resolve`](Self::resolve).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) enum Endpoint {
@@ -20,7 +21,8 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Every address that it stands for, at least one: `localhost` is often both `127.0.0.1` and `::1`.
+    /// Every address that it stands for, at least one: `localhost` is often both `127.0.0.1` and
+    /// `::1`.
     pub(crate) fn resolve(&self) -> Result<Vec<Address>, Failure> {
         let text = match self {
             Endpoint::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),

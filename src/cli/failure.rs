@@ -28,7 +28,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Failure::Usage(text) | Failure::System(text)) = self;
-        // Values are quoted back as they came, and may hold anything: a line feed must not make a second line of it.
+        // Values are quoted back as they came, and may hold anything: a line feed must not make a
+        // second line of it.
         let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         f.write_str(line.trim_end())
     }

@@ -53,7 +53,8 @@ impl fmt::Display for Quoted<'_> {
             match c {
                 '"' | '\\' => write!(f, "\\{c}")?,
                 '\n' => f.write_str("\\n")?,
-                // The rest is allowed as it is, but a terminal that shows the log obeys control characters.
+                // The rest is allowed as it is, but a terminal that shows the log obeys control
+                // characters.
                 _ if c.is_control() => write!(f, "\\u{:04x}", c as u32)?,
                 _ => f.write_char(c)?,
             }

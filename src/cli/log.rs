@@ -1,8 +1,8 @@
 //! The log: env_logger in front of a bounded queue, which a thread of its own writes to stderr.
 //!
-//! env_logger alone writes and waits within the call that logs. Were stderr a pipe that nobody reads, the event loop would
-//! stop with it. Here it never waits: when the queue is full a record is dropped and counted, and the count is logged when
-//! there is room again.
+//! env_logger alone writes and waits within the call that logs. Were stderr a pipe that nobody
+//! reads, the event loop would stop with it. Here it never waits: when the queue is full a record
+//! is dropped and counted, and the count is logged when there is room again.
 
 use std::env;
 use std::fmt::Write as _;
@@ -45,7 +45,8 @@ impl Log {
             }
         };
         builder.target(Target::Pipe(Box::new(queue.clone())));
-        // Without a thread to spare, or with a logger that is there already, the server is silent but works.
+        // Without a thread to spare, or with a logger that is there already, the server is silent
+        // but works.
         if thread::Builder::new()
             .name("log".into())
             .spawn(move || drain(&receiver, &dropped))

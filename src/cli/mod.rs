@@ -1,9 +1,10 @@
 //! The command line: from words to a running service, and from its end to an exit code.
 //!
-//! Each subcommand is one file ([`echo`], [`broadcast`]): its own options, and which handler they make. All that servers
-//! have in common is [`server_options`] (what can be set) and [`server`] (what is then done). Values come from flags,
-//! variables and a file with the same parsers ([`size`], [`span`], [`endpoint`]); everything is checked before anything
-//! listens, and what is wrong is one line ([`failure`]).
+//! Each subcommand is one file ([`echo`], [`broadcast`]): its own options, and which handler they
+//! make. All that servers have in common is [`server_options`] (what can be set) and [`server`]
+//! (what is then done). Values come from flags, variables and a file with the same parsers
+//! ([`size`], [`span`], [`endpoint`]); everything is checked before anything listens, and what is
+//! wrong is one line ([`failure`]).
 
 mod broadcast;
 mod command_line;
@@ -27,7 +28,8 @@ use clap::{Parser, Subcommand};
 
 use self::failure::Failure;
 
-/// Runs the program. What it returns is 0 when done, 1 when something failed, 2 for usage and configuration.
+/// Runs the program. What it returns is 0 when done, 1 when something failed, 2 for usage and
+/// configuration.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let outcome = match command_line::parse(&arguments) {

@@ -44,7 +44,8 @@ impl Server {
         &mut self.listen_options
     }
 
-    /// Serves until a signal ends it. What fails before the first turn leaves neither a listener nor a port file.
+    /// Serves until a signal ends it. What fails before the first turn leaves neither a listener
+    /// nor a port file.
     pub(crate) fn run<H: Handler>(self, handler: H) -> Result<ExitCode, Failure> {
         let endpoints = self.options.endpoints();
         let groups: Vec<_> = endpoints.iter().map(Endpoint::resolve).collect::<Result<_, _>>()?;
@@ -90,8 +91,8 @@ impl Server {
         Ok(ExitCode::FAILURE)
     }
 
-    /// Listens on every address of one endpoint. Those that this machine lacks, as `::1` where there is no IPv6, are
-    /// passed over as long as one is left.
+    /// Listens on every address of one endpoint. Those that this machine lacks, as `::1` where
+    /// there is no IPv6, are passed over as long as one is left.
     fn listen<H: Handler>(
         &self,
         reactor: &mut Reactor<H>,

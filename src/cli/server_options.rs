@@ -1,4 +1,5 @@
-//! The options that every server has, each declared once: as a flag, as a variable and as a key of the file.
+//! The options that every server has, each declared once: as a flag, as a variable and as a key of
+//! the file.
 
 use std::path::PathBuf;
 
@@ -40,7 +41,8 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", help_heading = LIMITS)]
     pub(crate) max_connections: Option<usize>,
 
-    /// What meets a connection beyond that: it waits in the backlog, or is closed at once [default: wait]
+    /// What meets a connection beyond that: it waits in the backlog, or is closed at once
+    /// [default: wait]
     #[arg(long, value_name = "WHAT", env = "EDGELOOP_WHEN_FULL", help_heading = LIMITS)]
     pub(crate) when_full: Option<WhenFull>,
 
@@ -60,7 +62,8 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_IDLE_TIMEOUT", help_heading = TIMEOUTS)]
     pub(crate) idle_timeout: Option<SpanOrOff>,
 
-    /// Close a connection that has output waiting and took no byte of it for so long; or off [default: 30s]
+    /// Close a connection that has output waiting and took no byte of it for so long; or off
+    /// [default: 30s]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_WRITE_TIMEOUT", help_heading = TIMEOUTS)]
     pub(crate) write_timeout: Option<SpanOrOff>,
 
@@ -137,7 +140,8 @@ impl ServerOptions {
         self.listen.clone().unwrap_or_else(default)
     }
 
-    /// The limits of the reactor; the number of connections is decided elsewhere, with the descriptors in view.
+    /// The limits of the reactor; the number of connections is decided elsewhere, with the
+    /// descriptors in view.
     pub(crate) fn config(&self, connections_max: usize) -> Config {
         let default = Config::default();
         let bytes = |size: Option<Size>, default| size.map_or(default, Size::bytes);

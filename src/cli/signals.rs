@@ -1,4 +1,5 @@
-//! Signals: the first SIGTERM or SIGINT drains, the second ends the process at once, SIGUSR1 logs the counters.
+//! Signals: the first SIGTERM or SIGINT drains, the second ends the process at once, SIGUSR1 logs
+//! the counters.
 //!
 //! A thread waits for them, not the loop: a loop that is stuck could not be ended otherwise.
 

@@ -1,4 +1,5 @@
-//! A span of time as people write it: `500ms`, `30s`, `5m`, `1h`; or `off`, where there may be none.
+//! A span of time as people write it: `500ms`, `30s`, `5m`, `1h`; or `off`, where there may be
+//! none.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,9 +7,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// A span of time in whole milliseconds. One parser serves flags, variables and the configuration file.
+/// A span of time in whole milliseconds. One parser serves flags, variables and the configuration
+/// file.
 ///
-/// A unit is always needed: whether a bare `30` means seconds or milliseconds differs from program to program.
+/// A unit is always needed: whether a bare `30` means seconds or milliseconds differs from program
+/// to program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Span(Duration);

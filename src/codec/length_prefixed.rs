@@ -28,9 +28,7 @@ impl LengthPrefixed {
 
 impl Codec for LengthPrefixed {
     fn next(&mut self, input: &[u8]) -> Result<Option<usize>, TooLong> {
-        let Some(header) = input.first_chunk::<{ Self::HEADER }>() else {
-            return Ok(None);
-        };
+        let Some(header) = input.first_chunk::<{ Self::HEADER }>() else { return Ok(None) };
         let len = u32::from_be_bytes(*header) as usize;
         if len > self.limit {
             return Err(TooLong);

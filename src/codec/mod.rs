@@ -1,8 +1,9 @@
-//! Codec: where a message ends in a stream of bytes. Pure functions over bytes, without I/O and without a clock.
+//! Codec: where a message ends in a stream of bytes. Pure functions over bytes, without I/O and
+//! without a clock.
 //!
-//! A codec is asked with everything received and not yet consumed, and says how many of those bytes are the first message.
-//! It remembers how far it has looked, so that a message which arrives byte by byte costs linear time; it never believes a
-//! length field before the bytes are there.
+//! A codec is asked with everything received and not yet consumed, and says how many of those bytes
+//! are the first message. It remembers how far it has looked, so that a message which arrives byte
+//! by byte costs linear time; it never believes a length field before the bytes are there.
 
 mod delimited;
 mod length_prefixed;
@@ -12,9 +13,11 @@ pub use length_prefixed::LengthPrefixed;
 
 /// Finds the first message in a stream.
 pub trait Codec {
-    /// The length of the first message in `input`, with its delimiter or header, or `None` while it is incomplete.
+    /// The length of the first message in `input`, with its delimiter or header, or `None` while it
+    /// is incomplete.
     ///
-    /// `input` begins where the last message ended, and each call sees at least the bytes of the call before.
+    /// `input` begins where the last message ended, and each call sees at least the bytes of the
+    /// call before.
     ///
     /// # Errors
     /// [`TooLong`] as soon as it is certain that the message exceeds the limit.

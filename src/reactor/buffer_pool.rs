@@ -1,7 +1,8 @@
 //! Storage for ring buffers, lent for as long as they hold a byte.
 //!
-//! Blocks come in powers of two and return to a stack for their size, so that the next lease is the block that was used
-//! last and is still in the processor's cache. In steady state nothing is allocated: one turn's blocks serve the next.
+//! Blocks come in powers of two and return to a stack for their size, so that the next lease is the
+//! block that was used last and is still in the processor's cache. In steady state nothing is
+//! allocated: one turn's blocks serve the next.
 
 use std::fmt;
 
@@ -9,8 +10,8 @@ use super::ring_buffer::Block;
 
 /// Lends blocks to [`RingBuffer`](super::RingBuffer)s and counts what is out.
 ///
-/// A lease never fails: whether there is room for more is asked before bytes are read ([`leased`](Self::leased)), while
-/// bytes that exist already must be kept somewhere.
+/// A lease never fails: whether there is room for more is asked before bytes are read
+/// ([`leased`](Self::leased)), while bytes that exist already must be kept somewhere.
 pub struct BufferPool {
     #[expect(clippy::vec_box, reason = "a ring holds the box; unboxing here would move the block")]
     classes: [Vec<Box<Block>>; CLASSES],
@@ -25,7 +26,8 @@ const SMALLEST: usize = 64;
 const CLASSES: usize = 26;
 
 impl BufferPool {
-    /// A pool that keeps at most `free_max` bytes of returned blocks for reuse; the rest goes back to the allocator.
+    /// A pool that keeps at most `free_max` bytes of returned blocks for reuse; the rest goes back
+    /// to the allocator.
     pub fn new(free_max: usize) -> Self {
         BufferPool { classes: Default::default(), leased: 0, free: 0, free_max }
     }

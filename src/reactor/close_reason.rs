@@ -24,7 +24,8 @@ pub enum CloseReason {
     Aborted,
     /// No byte in either direction for [`Config::idle_timeout`](super::Config::idle_timeout).
     IdleTimeout,
-    /// Output waited and the peer accepted no byte for [`Config::write_timeout`](super::Config::write_timeout).
+    /// Output waited and the peer accepted no byte for
+    /// [`Config::write_timeout`](super::Config::write_timeout).
     WriteTimeout,
     /// A line was longer than [`Config::input_limit`](super::Config::input_limit).
     LineTooLong,

@@ -1,7 +1,10 @@
-//! Every limit of a reactor, in one place: each with its default, its unit, its reason and what reaching it does.
+//! Every limit of a reactor, in one place: each with its default, its unit, its reason and what
+//! reaching it does.
 
 use std::io;
 use std::time::Duration;
+
+use super::clock::STAMP_SPAN_MAX;
 
 /// The limits of a reactor. Start from the default and change what you need.
 ///
@@ -16,66 +19,78 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The most connections at once. Default 65,536: a table of that size costs address space, not memory, until it is
-    /// used. Keep it below the descriptor limit. Reaching it does what [`when_full`](Self::when_full) says.
+    /// The most connections at once. Default 65,536: a table of that size costs address space, not
+    /// memory, until it is used. Keep it below the descriptor limit. Reaching it does what
+    /// [`when_full`](Self::when_full) says.
     pub connections_max: usize,
-    /// What a new connection meets when the table is full. Default: it waits in the kernel's backlog.
+    /// What a new connection meets when the table is full. Default: it waits in the kernel's
+    /// backlog.
     pub when_full: WhenFull,
 
-    /// The longest message or line that a peer may send, in bytes. Default 64 KiB. What a handler leaves unconsumed
-    /// beyond it closes the connection (`message_too_long`).
+    /// The longest message or line that a peer may send, in bytes. Default 64 KiB. What a handler
+    /// leaves unconsumed beyond it closes the connection (`message_too_long`).
     pub input_limit: usize,
-    /// The most bytes queued for one connection. Default 1 MiB: what a peer that does not read may cost. A send beyond it
-    /// closes the connection (`output_limit`). Reading pauses at a quarter of it ([`output_high`](Self::output_high)),
-    /// so that a peer which is answered, as by an echo, never gets there.
+    /// The most bytes queued for one connection. Default 1 MiB: what a peer that does not read may
+    /// cost. A send beyond it closes the connection (`output_limit`). Reading pauses at a
+    /// quarter of it ([`output_high`](Self::output_high)), so that a peer which is answered,
+    /// as by an echo, never gets there.
     pub output_limit: usize,
-    /// The most bytes of buffers in all. Default 256 MiB. When it is spent nothing is read until memory returns, and the
-    /// connection that holds the most output is closed (`memory`).
+    /// The most bytes of buffers in all. Default 256 MiB. When it is spent nothing is read until
+    /// memory returns, and the connection that holds the most output is closed (`memory`).
     pub buffer_memory: usize,
-    /// Free blocks that the pool keeps for reuse, in bytes. Default 4 MiB: enough for the working set of a turn; what a
-    /// burst needed beyond it goes back to the allocator.
+    /// Free blocks that the pool keeps for reuse, in bytes. Default 4 MiB: enough for the working
+    /// set of a turn; what a burst needed beyond it goes back to the allocator.
     pub buffer_reserve: usize,
 
-    /// The most bytes read from one connection in a turn. Default 64 KiB: large enough that a stream costs few calls, small
-    /// enough that a turn over several streams stays below a few milliseconds. The rest is read in the next turn.
+    /// The most bytes read from one connection in a turn. Default 64 KiB: large enough that a
+    /// stream costs few calls, small enough that a turn over several streams stays below a few
+    /// milliseconds. The rest is read in the next turn.
     pub read_budget: usize,
-    /// The most connections visited in the read phase, and again in the flush phase, of one turn. Default 1024, about ten
-    /// milliseconds of work. Those left over stay listed, in order.
+    /// The most connections visited in the read phase, and again in the flush phase, of one turn.
+    /// Default 1024, about ten milliseconds of work. Those left over stay listed, in order.
     pub visit_budget: usize,
-    /// The most connections accepted from one listener in a turn. Default 256: a storm of connects is drained faster
-    /// than the kernel can queue it, and those already connected are still served in between.
+    /// The most connections accepted from one listener in a turn. Default 256: a storm of connects
+    /// is drained faster than the kernel can queue it, and those already connected are still
+    /// served in between.
     pub accept_budget: usize,
-    /// How long a listener rests when descriptors or memory have run out, unless a connection closes earlier. Default 100 ms.
+    /// How long a listener rests when descriptors or memory have run out, unless a connection
+    /// closes earlier. Default 100 ms.
     pub accept_retry: Duration,
-    /// Tasks that other threads may queue with [`Remote`](super::Remote) before it says full. Default 1024.
+    /// Tasks that other threads may queue with [`Remote`](super::Remote) before it says full.
+    /// Default 1024.
     pub tasks_max: usize,
-    /// Events taken from the kernel in one call to begin with. Default 1024 (12 KiB). It doubles, up to 16,384, whenever two
-    /// calls in a row fill it: a short list makes the kernel's order unfair.
+    /// Events taken from the kernel in one call to begin with. Default 1024 (12 KiB). It doubles,
+    /// up to 16,384, whenever two calls in a row fill it: a short list makes the kernel's
+    /// order unfair.
     pub events: usize,
 
     /// Close a connection when no byte has moved in either direction for so long. Default: never.
     pub idle_timeout: Option<Duration>,
-    /// Close a connection when output waits and the peer has accepted no byte for so long (`write_timeout`). Default 30 s.
-    /// It counts bytes, not messages: a slow reader that makes progress stays.
+    /// Close a connection when output waits and the peer has accepted no byte for so long
+    /// (`write_timeout`). Default 30 s. It counts bytes, not messages: a slow reader that
+    /// makes progress stays.
     pub write_timeout: Option<Duration>,
     /// How long an outgoing connection may take to be established. Default 10 s.
     pub connect_timeout: Duration,
-    /// How long a connection that we closed first waits for the peer's end of stream before its socket is freed.
-    /// Default 5 s. Without it, a byte the peer sends late would make the kernel discard our last words.
+    /// How long a connection that we closed first waits for the peer's end of stream before its
+    /// socket is freed. Default 5 s. Without it, a byte the peer sends late would make the
+    /// kernel discard our last words.
     pub linger_timeout: Duration,
     /// The most bytes dropped while lingering. Default 64 MiB.
     pub linger_limit: usize,
-    /// How long a shutdown waits for connections to finish. Default 10 s. Those left are cut off (`drain_timeout`).
+    /// How long a shutdown waits for connections to finish. Default 10 s. Those left are cut off
+    /// (`drain_timeout`).
     pub drain_timeout: Duration,
-    /// A connection on which nothing has moved for so long, and to which nothing is owed, counts as finished in a
-    /// shutdown. Default 1 s.
+    /// A connection on which nothing has moved for so long, and to which nothing is owed, counts
+    /// as finished in a shutdown. Default 1 s.
     pub drain_quiet: Duration,
-    /// The resolution of the timer wheel. Default 100 ms, so that an idle server wakes at most ten times a second. A timer
-    /// fires at its deadline or up to one tick later, never earlier.
+    /// The resolution of the timer wheel. Default 100 ms, so that an idle server wakes at most ten
+    /// times a second. A timer fires at its deadline or up to one tick later, never earlier.
     pub tick: Duration,
 
-    /// The shortest read proves a TCP socket drained, which saves one call in three. Default off. On, every read goes on until
-    /// the kernel says `WouldBlock`.
+    /// Reads on until the kernel says `WouldBlock`, always. Default off: a short read proves a TCP
+    /// socket drained unless an end or an urgent byte was announced, which saves one call in
+    /// three.
     pub strict_drain: bool,
 }
 
@@ -118,19 +133,20 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Above so many bytes of its own output a connection is not read. A quarter of the limit leaves room for the replies
-    /// to what was already read.
+    /// Above so many bytes of its own output a connection is not read. A quarter of the limit
+    /// leaves room for the replies to what was already read.
     pub fn output_high(&self) -> usize {
         self.output_limit / 4
     }
 
-    /// Below so many bytes it is read again. A quarter of the high-water mark, so that each pause is worth its while.
+    /// Below so many bytes it is read again. A quarter of the high-water mark, so that each pause
+    /// is worth its while.
     pub fn output_low(&self) -> usize {
         self.output_limit / 16
     }
 
-    /// The most bytes that one read of a connection adds to its input: the budget, and never more than an echo of it
-    /// could queue without reaching the output limit.
+    /// The most bytes that one read of a connection adds to its input: the budget, and never more
+    /// than an echo of it could queue without reaching the output limit.
     pub(super) fn read_size(&self) -> usize {
         self.read_budget.min(self.output_limit / 2)
     }
@@ -167,7 +183,12 @@ impl Config {
             ("tick", self.tick),
         ];
         for (name, span) in spans {
-            range(&format!("{name} in milliseconds"), span.as_millis() as usize, 1, SPAN_MAX_MS)?;
+            range(
+                &format!("{name} in milliseconds"),
+                span.as_millis() as usize,
+                1,
+                STAMP_SPAN_MAX as usize,
+            )?;
         }
         Ok(())
     }
@@ -180,8 +201,6 @@ const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 /// The largest list of events that is taken from the kernel at once.
 pub(super) const EVENTS_MAX: usize = 16_384;
-/// Connections store times as wrapping 32-bit milliseconds; spans below half of that range stay comparable (12 days).
-const SPAN_MAX_MS: usize = 1 << 30;
 
 #[cfg(test)]
 mod tests {

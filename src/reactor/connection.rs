@@ -13,8 +13,9 @@
 //!                                                         Closed     on the closed list; freed at the end of the turn
 //! ```
 //!
-//! `readable` and `writable` are set by an event and cleared only by the call that proves the opposite. Every question of
-//! scheduling is a function of this state: [`wants_visit`](Connection::wants_visit), [`wants_flush`](Connection::wants_flush).
+//! `readable` and `writable` are set by an event and cleared only by the call that proves the
+//! opposite. Every question of scheduling is a function of this state:
+//! [`wants_visit`](Connection::wants_visit), [`wants_flush`](Connection::wants_flush).
 
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -34,7 +35,8 @@ pub(super) struct Connection {
     pub(super) generation: u32,
     /// Turn time, in wrapping milliseconds, at which a byte last moved in either direction.
     pub(super) active_ms: u32,
-    /// While `stalled`: when the peer last accepted a byte, or when the wait began. In `Lingering`: when that began.
+    /// While `stalled`: when the peer last accepted a byte, or when the wait began. In
+    /// `Lingering`: when that began.
     pub(super) progress_ms: u32,
     /// The handler's timer, in the same unit. Never the value 0, which would be no timer.
     pub(super) timer_ms: Option<NonZeroU32>,
@@ -48,8 +50,8 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     /// The kernel said that a write may succeed, and no write has proved the opposite.
     pub(super) writable: bool,
-    /// An event said that the stream ends, or that urgent data cuts it: until a read says 0 or `WouldBlock`, a short read
-    /// proves nothing.
+    /// An event said that the stream ends, or that urgent data cuts it: until a read says 0 or
+    /// `WouldBlock`, a short read proves nothing.
     pub(super) end_noted: bool,
     /// A read returned 0.
     pub(super) input_ended: bool,
@@ -90,7 +92,8 @@ pub(super) enum State {
     Closed,
 }
 
-/// The reasons for which an open connection is not read although it could be. It is read while there is none.
+/// The reasons for which an open connection is not read although it could be. It is read while
+/// there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hold(u8);
 
@@ -126,7 +129,8 @@ impl Hold {
 /// End of a list through the subscriptions.
 pub(super) const NONE: u32 = u32::MAX;
 
-// mio's sockets carry a registration check in debug builds, so only a release build has the real size.
+// mio's sockets carry a registration check in debug builds, so only a release build has the real
+// size.
 #[cfg(not(debug_assertions))]
 const _: () = assert!(size_of::<Connection>() <= 64 && size_of::<Cold>() <= 24);
 
@@ -164,8 +168,8 @@ impl Connection {
         }
     }
 
-    /// Remembers what an event said. An event only sets bits; it is never dropped, and whether anything is done about
-    /// it now is not its business.
+    /// Remembers what an event said. An event only sets bits; it is never dropped, and whether
+    /// anything is done about it now is not its business.
     pub(super) fn note(&mut self, event: &mio::event::Event) {
         let ends = event.is_read_closed();
         let urgent = event.is_priority();
@@ -177,17 +181,23 @@ impl Connection {
     }
 
     /// Whether the read phase has something to do here.
-    // ET: the kernel will not repeat what it said, so this is asked after everything that may have changed the answer.
+    // ET: the kernel will not repeat what it said, so this is asked after everything that may have
+    // changed the answer.
     pub(super) fn wants_visit(&self) -> bool {
-        let may_read = self.readable && !self.input_ended;
         match self.state {
             State::Open => {
                 let end_owed = self.input_ended && !self.end_delivered;
-                self.hold.is_free() && (may_read || self.undelivered || end_owed)
+                self.may_read() || self.hold.is_free() && (self.undelivered || end_owed)
             }
-            State::Closing | State::Lingering => may_read,
+            State::Closing | State::Lingering => self.may_read(),
             State::Connecting | State::Closed => false,
         }
+    }
+
+    /// Whether a read may bring something, and what it brings is wanted.
+    pub(super) fn may_read(&self) -> bool {
+        let held = self.state == State::Open && !self.hold.is_free();
+        self.readable && !self.input_ended && !held
     }
 
     /// Whether the flush phase has something to do here, provided that the socket takes bytes.
@@ -205,12 +215,14 @@ impl Connection {
         !self.output.is_empty() || self.pending != NONE
     }
 
-    /// From the socket into `input`: until the socket is drained, the stream ends, or `budget` bytes were read.
+    /// From the socket into `input`: until the socket is drained, the stream ends, or `budget`
+    /// bytes were read.
     pub(super) fn fill(&mut self, budget: usize, strict: bool, pool: &mut BufferPool) -> Fill {
         let mut fill = Fill::default();
-        // Room for a whole budget, unless most of that is filled with the beginning of a long message.
+        // Room for a whole budget, unless most of that is filled with the beginning of a long
+        // message.
         let room = budget.saturating_sub(self.input.len()).max(budget.div_ceil(2));
-        self.input.reserve(room, pool);
+        self.input.reserve_contiguous(room, pool);
         // Ends: every round reads a byte of the budget or leaves.
         while fill.bytes < budget {
             let vacant = self.input.vacant();
@@ -255,8 +267,8 @@ impl Connection {
         }
     }
 
-    // ET: with the end of the stream or an urgent byte behind it, a short read says only where the data was cut; no further
-    // event comes for what is left.
+    // ET: with the end of the stream or an urgent byte behind it, a short read says only where the
+    // data was cut; no further event comes for what is left.
     fn short_read_drains(&self, strict: bool) -> bool {
         !strict && !self.end_noted && self.stream.short_count_proves()
     }

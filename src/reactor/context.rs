@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpStream, UnixStream};
@@ -16,8 +17,9 @@ use super::{
 
 /// The reactor as its handler sees it, for the length of one call.
 ///
-/// Nothing here performs I/O or calls the handler again: sends, closes and publications are queued and done in the turn's
-/// own phases. A token whose connection is over is recognised, counted ([`Stats::stale`]) and ignored.
+/// Nothing here performs I/O or calls the handler again: sends, closes and publications are queued
+/// and done in the turn's own phases. A token whose connection is over is recognised, counted
+/// ([`Stats::stale`]) and ignored.
 pub struct Context<'a> {
     state: &'a mut LoopState,
 }
@@ -32,17 +34,19 @@ impl<'a> Context<'a> {
     /// Queues a copy of `bytes`. Returns whether they were taken.
     ///
     /// They are not when the connection is over or closing, and not when its queue would exceed
-    /// [`Config::output_limit`], which aborts it (`output_limit`). That bytes were taken, or even that the kernel took
-    /// them, says nothing about their arrival; only a reply of the peer does.
+    /// [`Config::output_limit`], which aborts it (`output_limit`). That bytes were taken, or even
+    /// that the kernel took them, says nothing about their arrival; only a reply of the peer
+    /// does.
     ///
-    /// Output for the connection being handled leaves as soon as the callback returns; output for any other leaves in
-    /// the flush phase, all of a turn in one write.
+    /// Output for the connection being handled leaves as soon as the callback returns; output for
+    /// any other leaves in the flush phase, all of a turn in one write.
     pub fn send(&mut self, to: Token, bytes: &[u8]) -> bool {
         self.state.send(to, bytes)
     }
 
-    /// Queues every byte of `input`, handing over its storage where it can: an echo copies nothing. Returns whether the
-    /// bytes were taken, as [`send`](Self::send) does; if not they stay in `input`.
+    /// Queues every byte of `input`, handing over its storage where it can: an echo copies nothing.
+    /// Returns whether the bytes were taken, as [`send`](Self::send) does; if not they stay in
+    /// `input`.
     pub fn forward(&mut self, to: Token, input: &mut RingBuffer) -> bool {
         self.state.forward(to, input)
     }
@@ -52,9 +56,10 @@ impl<'a> Context<'a> {
         self.state.find(token).map_or(0, |connection| connection.output.len())
     }
 
-    /// Whether the connection is not to be handled further for now: it was paused, its output is above the high-water
-    /// mark, or a topic it publishes to is full. A handler that has more input to work on stops here and returns; what it
-    /// leaves in its input is offered again as soon as the connection is free.
+    /// Whether the connection is not to be handled further for now: it was paused, its output is
+    /// above the high-water mark, or a topic it publishes to is full. A handler that has more
+    /// input to work on stops here and returns; what it leaves in its input is offered again as
+    /// soon as the connection is free.
     pub fn is_held(&self, token: Token) -> bool {
         self.state
             .find(token)
@@ -73,13 +78,13 @@ impl<'a> Context<'a> {
         self.state.remove_topic(topic);
     }
 
-    /// Appends one message to a topic; every subscriber but `from` gets it, whole and in the topic's one order. Returns its
-    /// sequence number.
+    /// Appends one message to a topic; every subscriber but `from` gets it, whole and in the
+    /// topic's one order. Returns its sequence number.
     ///
     /// # Errors
-    /// `Full` when every message held is still owed to a subscriber that reads: `from` is held, and its input offered
-    /// again once there is room, so leave the message there. `TooLong` when the topic could never hold it. `Gone` when there
-    /// is no such topic.
+    /// `Full` when every message held is still owed to a subscriber that reads: `from` is held, and
+    /// its input offered again once there is room, so leave the message there. `TooLong` when
+    /// the topic could never hold it. `Gone` when there is no such topic.
     pub fn publish(
         &mut self,
         topic: TopicId,
@@ -89,13 +94,14 @@ impl<'a> Context<'a> {
         self.state.publish(topic, from, message)
     }
 
-    /// Lets an open connection follow a topic. Returns the number of the first message it will get, or `None` when it
-    /// follows the topic already, or either is gone.
+    /// Lets an open connection follow a topic. Returns the number of the first message it will get,
+    /// or `None` when it follows the topic already, or either is gone.
     pub fn subscribe(&mut self, token: Token, topic: TopicId, start: Start) -> Option<u64> {
         self.state.subscribe(token, topic, start)
     }
 
-    /// Ends a subscription; a message that was begun is still finished. Returns whether there was one.
+    /// Ends a subscription; a message that was begun is still finished. Returns whether there was
+    /// one.
     pub fn unsubscribe(&mut self, token: Token, topic: TopicId) -> bool {
         self.state.unsubscribe(token, topic)
     }
@@ -108,8 +114,9 @@ impl<'a> Context<'a> {
 
     // ---- connections ----
 
-    /// Ends a connection in good order: what is queued is flushed, then our side is shut down, then the peer's end is awaited
-    /// for at most [`Config::linger_timeout`]. What still arrives is dropped.
+    /// Ends a connection in good order: what is queued is flushed, then our side is shut down, then
+    /// the peer's end is awaited for at most [`Config::linger_timeout`]. What still arrives is
+    /// dropped.
     pub fn close(&mut self, token: Token) {
         let ended = self.state.find(token).is_some_and(|connection| connection.input_ended);
         self.state.close(token, if ended { CloseReason::PeerClosed } else { CloseReason::Closed });
@@ -137,7 +144,8 @@ impl<'a> Context<'a> {
         self.state.lift(token, Hold::PAUSED);
     }
 
-    /// Begins an outgoing connection, without waiting. `on_open` follows once it is established, or `on_connect_error`.
+    /// Begins an outgoing connection, without waiting. `on_open` follows once it is established, or
+    /// `on_connect_error`.
     ///
     /// # Errors
     /// When no socket can be had, or the table is full.
@@ -167,17 +175,16 @@ impl<'a> Context<'a> {
 
     /// Turn time: the clock is read once a turn.
     pub fn now(&self) -> Instant {
-        self.state.now()
+        self.state.clock.now()
     }
 
-    /// Calls `on_timer` for this connection after `delay`, at the resolution of [`Config::tick`]; at most 12 days. A connection
-    /// has one timer; setting it again moves it.
+    /// Calls `on_timer` for this connection after `delay`, at the resolution of [`Config::tick`];
+    /// at most 12 days. A connection has one timer; setting it again moves it.
     pub fn set_timer(&mut self, token: Token, delay: Duration) {
-        let delay = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX).min(1 << 30);
-        // A stamp is cut to whole milliseconds: one more, never early.
-        let at = self.state.stamp().wrapping_add(delay).wrapping_add(1).max(1);
+        let at = self.state.clock.stamp_in(delay);
         if let Some(connection) = self.state.find_mut(token) {
-            connection.timer_ms = std::num::NonZeroU32::new(at);
+            // The one stamp that would mean no timer gives way to the next.
+            connection.timer_ms = NonZeroU32::new(at.max(1));
             self.state.arm(token);
         }
     }
@@ -189,14 +196,16 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Calls `on_alarm` in the first turn at or after `at`: one alarm for the whole handler, to the millisecond.
+    /// Calls `on_alarm` in the first turn at or after `at`: one alarm for the whole handler, to the
+    /// millisecond.
     pub fn set_alarm(&mut self, at: Instant) {
         self.state.alarm = Some(at);
     }
 
     // ---- the reactor ----
 
-    /// Shuts the server down: listeners close, connections may finish for [`Config::drain_timeout`], then `run` returns.
+    /// Shuts the server down: listeners close, connections may finish for
+    /// [`Config::drain_timeout`], then `run` returns.
     pub fn drain(&mut self) {
         self.shut_down_within(self.state.config.drain_timeout);
     }
@@ -217,7 +226,7 @@ impl<'a> Context<'a> {
     }
 
     fn shut_down_within(&mut self, time: Duration) {
-        let until = self.state.now() + time;
+        let until = self.state.clock.now() + time;
         match self.state.shutdown {
             Shutdown::No => self.state.shutdown = Shutdown::Requested(time),
             Shutdown::Draining(deadline) => {

@@ -6,11 +6,12 @@ use super::{CloseReason, Context, RingBuffer, Token};
 
 /// Reacts to what happens on connections.
 ///
-/// The reactor calls one method at a time, on its own thread, and never from inside another one: what a handler asks for
-/// through [`Context`] is queued and done in the turn's own phases.
+/// The reactor calls one method at a time, on its own thread, and never from inside another one:
+/// what a handler asks for through [`Context`] is queued and done in the turn's own phases.
 ///
-/// For each connection: `on_open` once; then `on_data`, `on_timer` any number of times; `on_end` at most once; `on_close`
-/// exactly once, whatever happened. A session lives from `on_open` to `on_close`.
+/// For each connection: `on_open` once; then `on_data`, `on_timer` any number of times; `on_end` at
+/// most once; `on_close` exactly once, whatever happened. A session lives from `on_open` to
+/// `on_close`.
 pub trait Handler {
     /// What the handler keeps for each connection; `()` costs nothing.
     type Session;
@@ -20,12 +21,15 @@ pub trait Handler {
 
     /// Bytes arrived, or input that was held back may be handled now.
     ///
-    /// Consume what is whole; what is not a whole message yet stays in `input` and is there again, with more behind
-    /// it, in the next call. More than [`Config::input_limit`](super::Config::input_limit) left over closes the connection.
-    /// Stop early when [`Context::is_held`] says that the connection may not go on: the rest is offered again.
+    /// Consume what is whole; what is not a whole message yet stays in `input` and is there again,
+    /// with more behind it, in the next call. More than
+    /// [`Config::input_limit`](super::Config::input_limit) left over closes the connection.
+    /// Stop early when [`Context::is_held`] says that the connection may not go on: the rest is
+    /// offered again.
     ///
     /// # Errors
-    /// An error closes the connection with the reason it maps to; what was queued for the peer is still sent.
+    /// An error closes the connection with the reason it maps to; what was queued for the peer is
+    /// still sent.
     fn on_data(
         &mut self,
         cx: &mut Context<'_>,
@@ -34,9 +38,10 @@ pub trait Handler {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError>;
 
-    /// The peer finished sending; `input` holds what `on_data` left over. By default what is queued is flushed and the
-    /// connection closed. An implementation that does neither keeps a half-closed connection, to which it may send. One that
-    /// is held ([`Context::is_held`]) may leave its input; it is called again when it is free.
+    /// The peer finished sending; `input` holds what `on_data` left over. By default what is queued
+    /// is flushed and the connection closed. An implementation that does neither keeps a
+    /// half-closed connection, to which it may send. One that is held ([`Context::is_held`])
+    /// may leave its input; it is called again when it is free.
     ///
     /// # Errors
     /// As for [`on_data`](Self::on_data).
@@ -62,8 +67,8 @@ pub trait Handler {
         let _ = cx;
     }
 
-    /// The server shuts down. By default a connection may finish: it is closed once it is quiet. A handler whose peers
-    /// never finish by themselves closes them here.
+    /// The server shuts down. By default a connection may finish: it is closed once it is quiet. A
+    /// handler whose peers never finish by themselves closes them here.
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
         let _ = (cx, token, session);
     }
@@ -79,7 +84,8 @@ pub trait Handler {
         let _ = (cx, token, session, reason);
     }
 
-    /// A connection that [`Context::connect`] began was not established; there was no `on_open` and there is no `on_close`.
+    /// A connection that [`Context::connect`] began was not established; there was no `on_open` and
+    /// there is no `on_close`.
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         let _ = (cx, token, error);
     }

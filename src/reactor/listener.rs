@@ -38,12 +38,14 @@ pub enum Address {
 /// How a listener is set up. What accepted sockets inherit is set once, here.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
-    /// Connections that wait in the kernel to be accepted. Default 4096; the kernel silently cuts it to `somaxconn`.
+    /// Connections that wait in the kernel to be accepted. Default 4096; the kernel silently cuts
+    /// it to `somaxconn`.
     pub backlog: u32,
     /// Lets several processes share the port (`SO_REUSEPORT`). Default off.
     pub reuse_port: bool,
-    /// The most unsent bytes the kernel takes for one connection (`TCP_NOTSENT_LOWAT`). Default: as the system has it.
-    /// Small values make a lagging peer show in our queues, where limits apply, instead of the kernel's.
+    /// The most unsent bytes the kernel takes for one connection (`TCP_NOTSENT_LOWAT`). Default:
+    /// as the system has it. Small values make a lagging peer show in our queues, where limits
+    /// apply, instead of the kernel's.
     pub notsent_lowat: Option<u32>,
 }
 
@@ -76,7 +78,8 @@ enum ListenSocket {
 pub(super) enum AcceptFault {
     /// It concerns the one connection that would have been accepted; the next one may be fine.
     Connection,
-    /// Descriptors or memory have run out: rest, and try again when a connection closes or a little time has passed.
+    /// Descriptors or memory have run out: rest, and try again when a connection closes or a little
+    /// time has passed.
     Exhausted,
     /// The listener itself is no longer usable.
     Listener,
@@ -103,12 +106,14 @@ impl Listener {
         registry.register(self.source(), token.into(), Interest::READABLE)
     }
 
-    /// The descriptor may be shared with another process, in which case closing it would not take it out of the poll.
+    /// The descriptor may be shared with another process, in which case closing it would not take
+    /// it out of the poll.
     pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         registry.deregister(self.source())
     }
 
-    /// Takes one waiting connection. The peer's address is the one that `accept` told: the socket may be dead already.
+    /// Takes one waiting connection. The peer's address is the one that `accept` told: the socket
+    /// may be dead already.
     pub(super) fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
             ListenSocket::Tcp(listener) => {
@@ -157,8 +162,9 @@ impl fmt::Debug for Listener {
 }
 
 impl AcceptFault {
-    /// accept(2), "Error handling": errors of the new connection's network come out of `accept`. Numbers without an
-    /// `ErrorKind` are Linux's; an unknown error rests the listener, which neither spins nor loses it.
+    /// accept(2), "Error handling": errors of the new connection's network come out of `accept`.
+    /// Numbers without an `ErrorKind` are Linux's; an unknown error rests the listener, which
+    /// neither spins nor loses it.
     pub(super) fn of(error: &io::Error) -> Self {
         const EPERM_EPROTO_ENOPROTOOPT_EHOSTDOWN_ENONET_EOPNOTSUPP: [i32; 6] =
             [1, 71, 92, 112, 64, 95];
@@ -191,10 +197,12 @@ fn bind_tcp(
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(options.reuse_port)?;
     if address.is_ipv6() {
-        // Explicit, because the system's default differs and decides whether 0.0.0.0 can be bound beside it.
+        // Explicit, because the system's default differs and decides whether 0.0.0.0 can be bound
+        // beside it.
         socket.set_only_v6(true)?;
     }
-    // Inherited by every accepted socket. Without it a small reply may wait 40 ms for a delayed acknowledgement.
+    // Inherited by every accepted socket. Without it a small reply may wait 40 ms for a delayed
+    // acknowledgement.
     socket.set_tcp_nodelay(true)?;
     #[cfg(target_os = "linux")]
     if let Some(bytes) = options.notsent_lowat {

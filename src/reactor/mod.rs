@@ -1,13 +1,19 @@
 //! The reactor.
 
 mod buffer_pool;
+mod clock;
 mod close_reason;
+mod closing;
 mod config;
 mod connection;
 mod context;
+mod deadline;
+mod delivery;
 mod handler;
+mod input;
 mod listener;
 mod loop_state;
+mod output;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod reactor;
 mod remote;

@@ -1,11 +1,13 @@
 //! The turn: what the loop does, in the order in which it does it.
 //!
-//! After each poll the phases run one after another, and each works off a list. **Nothing is ever left to an event that has
-//! been seen already**: what a phase does not finish stays listed, and the next poll does not wait.
+//! After each poll the phases run one after another, and each works off a list. **Nothing is ever
+//! left to an event that has been seen already**: what a phase does not finish stays listed, and
+//! the next poll does not wait.
 //!
 //! 1. `poll` waits, unless a list holds work, until the next timer at the latest.
 //! 2. `note` copies what the events say into the connections. No I/O.
-//! 3. `timers`, `tasks`, `accept`: deadlines that are due, closures from other threads, new connections.
+//! 3. `timers`, `tasks`, `accept`: deadlines that are due, closures from other threads, new
+//!    connections.
 //! 4. `read` visits each ready connection: read, call the handler, send its reply at once.
 //! 5. `flush` visits each dirty connection: its output, and what topics hold for it, in one write.
 //! 6. `close` calls `on_close` and frees the slots, here and nowhere else.
@@ -16,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use super::config::EVENTS_MAX;
 use super::connection::{Hold, State};
+use super::deadline::Deadline;
 use super::listener::{AcceptFault, Listener, Wrap};
-use super::loop_state::{Deadline, LoopState, Shutdown};
+use super::loop_state::{LoopState, Shutdown};
 use super::remote::TaskQueue;
 use super::{
     Address, CloseReason, Config, Context, Handler, Layer, ListenOptions, ProtocolError, Remote,
@@ -52,10 +55,12 @@ use super::{
 /// ```
 pub struct Reactor<H: Handler> {
     handler: H,
-    /// Indexed like the table of connections. Beside it, so that [`Context`] does not depend on the handler's type.
+    /// Indexed like the table of connections. Beside it, so that [`Context`] does not depend on
+    /// the handler's type.
     sessions: Vec<Option<H::Session>>,
     state: LoopState,
-    listeners: Vec<Listener>,
+    /// A lost listener leaves its place empty, so that the tokens of the others stay true.
+    listeners: Vec<Option<Listener>>,
     /// Listeners rest until then, for want of descriptors or memory.
     accept_pause: Option<Instant>,
     accept_warning: RateLimit,
@@ -77,7 +82,8 @@ impl<H: Handler> Reactor<H> {
     /// Builds a reactor that listens nowhere yet.
     ///
     /// # Errors
-    /// `InvalidInput` when a limit makes no sense, otherwise what the system says when it has no epoll or eventfd to give.
+    /// `InvalidInput` when a limit makes no sense, otherwise what the system says when it has no
+    /// epoll or eventfd to give.
     pub fn new(config: Config, handler: H) -> io::Result<Self> {
         let events = config.events;
         let tasks_max = config.tasks_max;
@@ -98,7 +104,8 @@ impl<H: Handler> Reactor<H> {
         })
     }
 
-    /// Listens on an address; may be called several times. Returns the address bound, with the port the kernel chose.
+    /// Listens on an address; may be called several times. Returns the address bound, with the port
+    /// the kernel chose.
     ///
     /// # Errors
     /// What the system says, with the address named.
@@ -106,7 +113,8 @@ impl<H: Handler> Reactor<H> {
         self.add_listener(Listener::bind(address, options, None)?)
     }
 
-    /// As [`listen`](Self::listen), with a layer between each accepted TCP socket and its connection.
+    /// As [`listen`](Self::listen), with a layer between each accepted TCP socket and its
+    /// connection.
     ///
     /// # Errors
     /// As for `listen`. An error of `wrap` costs that one connection.
@@ -135,7 +143,8 @@ impl<H: Handler> Reactor<H> {
         &mut self.handler
     }
 
-    /// Calls `f` with a context, as if from a callback: to connect, to publish, before the loop runs or between its turns.
+    /// Calls `f` with a context, as if from a callback: to connect, to publish, before the loop
+    /// runs or between its turns.
     pub fn with_context<T>(&mut self, f: impl FnOnce(&mut H, &mut Context<'_>) -> T) -> T {
         f(&mut self.handler, &mut Context::new(&mut self.state))
     }
@@ -177,7 +186,7 @@ impl<H: Handler> Reactor<H> {
     fn poll(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
         let polled = self.state.poll.poll(&mut self.events, timeout);
-        self.state.read_clock();
+        self.state.clock.read();
         self.state.stats.turns += 1;
         match polled {
             // A signal makes an empty turn: timers are still looked at.
@@ -200,14 +209,13 @@ impl<H: Handler> Reactor<H> {
             Shutdown::Draining(deadline) => Some(deadline),
             _ => None,
         };
-        let pause =
-            self.accept_pause.filter(|_| self.listeners.iter().any(|listener| listener.owed));
+        let pause = self.accept_pause.filter(|_| self.listeners.iter().flatten().any(|it| it.owed));
         let wheel = state.wheel.next_due().into_iter().chain(state.topics_due_ms).min();
-        let next = [wheel.map(|ms| state.instant(ms)), drain, pause, state.alarm]
+        let next = [wheel.map(|ms| state.clock.instant(ms)), drain, pause, state.alarm]
             .into_iter()
             .flatten()
             .min()?;
-        Some(next.saturating_duration_since(state.now()))
+        Some(next.saturating_duration_since(state.clock.now()))
     }
 
     fn note(&mut self) {
@@ -218,12 +226,13 @@ impl<H: Handler> Reactor<H> {
             if token == Token::WAKER {
                 self.tasks_owed = true;
             } else if !token.is_connection() {
-                if let Some(listener) = self.listeners.get_mut(token.key()) {
+                if let Some(Some(listener)) = self.listeners.get_mut(token.key()) {
                     listener.owed = true;
                 }
             } else if let Some(connection) = self.state.find_mut(token) {
                 connection.note(event);
-                // Everything was read and we have not ended: only a reset hangs such a connection up.
+                // Everything was read and we have not ended: only a reset hangs such a connection
+                // up.
                 let vanished = connection.end_delivered
                     && event.is_write_closed()
                     && connection.state == State::Open;
@@ -240,7 +249,8 @@ impl<H: Handler> Reactor<H> {
         self.grow_event_list(count);
     }
 
-    /// The kernel hands out what did not fit in turn, but a list that is always full makes that order coarse.
+    /// The kernel hands out what did not fit in turn, but a list that is always full makes that
+    /// order coarse.
     fn grow_event_list(&mut self, count: usize) {
         let capacity = self.events.capacity();
         if count < capacity {
@@ -257,24 +267,24 @@ impl<H: Handler> Reactor<H> {
     // ---- timers, tasks, accept ----
 
     fn fire_timers(&mut self) {
-        if self.state.alarm.is_some_and(|at| at <= self.state.now()) {
+        if self.state.alarm.is_some_and(|at| at <= self.state.clock.now()) {
             self.state.alarm = None;
             self.handler.on_alarm(&mut Context::new(&mut self.state));
         }
-        // Ends: an entry that goes back into the wheel goes to a later tick.
-        while let Some(slot) = self.state.wheel.pop_due(self.state.now_ms()) {
+        // Beyond the budget they stay due, and the next poll does not wait.
+        for _ in 0..self.state.config.visit_budget {
+            let Some(slot) = self.state.wheel.pop_due(self.state.clock.now_ms()) else { return };
             if let Some(token) = self.state.token_at(slot) {
                 self.expire(token);
             }
         }
     }
 
-    /// The wheel came round to this connection. Its deadline may have moved since; then it goes back.
+    /// The wheel came round to this connection. Its deadline may have moved since; then it goes
+    /// back.
     fn expire(&mut self, token: Token) {
-        let now_ms = self.state.now_ms();
-        let Some(connection) = self.state.find(token) else {
-            return;
-        };
+        let now_ms = self.state.clock.now_ms();
+        let Some(connection) = self.state.find(token) else { return };
         // Bytes may wait that arrived in time; they are handled first.
         let unread = connection.on_ready_list || connection.hold.has(Hold::OURS);
         let deadline = self.state.deadline(connection);
@@ -310,9 +320,7 @@ impl<H: Handler> Reactor<H> {
         self.tasks.answer();
         // A task may queue more tasks: bounded, and what is left over runs in the next turn.
         for _ in 0..self.state.config.tasks_max {
-            let Some(task) = self.tasks.take() else {
-                return;
-            };
+            let Some(task) = self.tasks.take() else { return };
             self.state.stats.tasks += 1;
             task(&mut Context::new(&mut self.state));
         }
@@ -320,7 +328,7 @@ impl<H: Handler> Reactor<H> {
     }
 
     fn accept(&mut self) {
-        if self.accept_pause.is_some_and(|until| until <= self.state.now()) {
+        if self.accept_pause.is_some_and(|until| until <= self.state.clock.now()) {
             self.accept_pause = None;
         }
         for index in 0..self.listeners.len() {
@@ -338,18 +346,18 @@ impl<H: Handler> Reactor<H> {
         (0..self.listeners.len()).any(|index| self.may_accept_from(index))
     }
 
-    // ET: readiness of the listener was told once. While the table is full or descriptors are out it stays owed, and
-    // every turn asks again.
+    // ET: readiness of the listener was told once. While the table is full or descriptors are out
+    // it stays owed, and every turn asks again.
     fn may_accept_from(&self, index: usize) -> bool {
         let has_place = !self.state.is_full() || self.state.config.when_full == WhenFull::Refuse;
-        let is_owed = self.listeners.get(index).is_some_and(|listener| listener.owed);
-        is_owed && has_place && self.accept_pause.is_none_or(|until| until <= self.state.now())
+        let is_owed = matches!(self.listeners.get(index), Some(Some(listener)) if listener.owed);
+        is_owed
+            && has_place
+            && self.accept_pause.is_none_or(|until| until <= self.state.clock.now())
     }
 
     fn accept_one(&mut self, index: usize) {
-        let Some(listener) = self.listeners.get_mut(index) else {
-            return;
-        };
+        let Some(Some(listener)) = self.listeners.get_mut(index) else { return };
         let (stream, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) => return self.accept_failed(index, &error),
@@ -370,7 +378,7 @@ impl<H: Handler> Reactor<H> {
 
     fn accept_failed(&mut self, index: usize, error: &io::Error) {
         if error.kind() == io::ErrorKind::WouldBlock {
-            if let Some(listener) = self.listeners.get_mut(index) {
+            if let Some(Some(listener)) = self.listeners.get_mut(index) {
                 listener.owed = false;
             }
             return;
@@ -379,16 +387,15 @@ impl<H: Handler> Reactor<H> {
             AcceptFault::Connection => self.state.stats.accept_errors += 1,
             AcceptFault::Exhausted => {
                 self.state.stats.accept_pauses += 1;
-                self.accept_pause = Some(self.state.now() + self.state.config.accept_retry);
-                if let Some(suppressed) = self.accept_warning.pass(self.state.now()) {
+                self.accept_pause = Some(self.state.clock.now() + self.state.config.accept_retry);
+                if let Some(suppressed) = self.accept_warning.pass(self.state.clock.now()) {
                     log::warn!(event = "accept_paused", suppressed; "cannot accept: {error}; connections wait in the backlog");
                 }
             }
             AcceptFault::Listener => {
                 log::error!(event = "listener_lost"; "a listener is lost: {error}");
-                // Its place stays, for the tokens of the others.
-                if let Some(listener) = self.listeners.get_mut(index) {
-                    listener.owed = false;
+                if let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) {
+                    // If even that fails, dropping it closes the descriptor all the same.
                     let _ = listener.deregister(self.state.poll.registry());
                 }
             }
@@ -414,12 +421,8 @@ impl<H: Handler> Reactor<H> {
     fn read(&mut self) {
         let visits = self.state.ready.len().min(self.state.config.visit_budget);
         for _ in 0..visits {
-            let Some(token) = self.state.ready.pop_front() else {
-                return;
-            };
-            let Some(connection) = self.state.find_mut(token) else {
-                continue;
-            };
+            let Some(token) = self.state.ready.pop_front() else { return };
+            let Some(connection) = self.state.find_mut(token) else { continue };
             connection.on_ready_list = false;
             match connection.state {
                 State::Open => self.serve(token),
@@ -429,11 +432,10 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// One visit: read, hand the input to the handler, send the reply while it is still in the cache.
+    /// One visit: read, hand the input to the handler, send the reply while it is still in the
+    /// cache.
     fn serve(&mut self, token: Token) {
-        let Some(fill) = self.state.fill(token) else {
-            return;
-        };
+        let Some(fill) = self.state.fill(token) else { return };
         self.state.current = Some(token);
         let outcome = self.deliver(token, fill.bytes > 0).and_then(|()| self.deliver_end(token));
         self.state.current = None;
@@ -452,7 +454,8 @@ impl<H: Handler> Reactor<H> {
         self.state.list_ready(token);
     }
 
-    /// Calls `on_data` with the input, lent to the handler so that a message may borrow from it while the handler sends.
+    /// Calls `on_data` with the input, lent to the handler so that a message may borrow from it
+    /// while the handler sends.
     fn deliver(&mut self, token: Token, has_new: bool) -> Result<(), ProtocolError> {
         let (Some(connection), Some(Some(session))) =
             (self.state.find_mut(token), self.sessions.get_mut(token.key()))
@@ -506,12 +509,8 @@ impl<H: Handler> Reactor<H> {
         self.state.announce_topics();
         let visits = self.state.dirty.len().min(self.state.config.visit_budget);
         for _ in 0..visits {
-            let Some(token) = self.state.dirty.pop_front() else {
-                break;
-            };
-            let Some(connection) = self.state.find_mut(token) else {
-                continue;
-            };
+            let Some(token) = self.state.dirty.pop_front() else { break };
+            let Some(connection) = self.state.find_mut(token) else { continue };
             connection.on_dirty_list = false;
             match connection.state {
                 State::Connecting => self.establish(token),
@@ -521,11 +520,10 @@ impl<H: Handler> Reactor<H> {
         self.state.settle_topics();
     }
 
-    /// A connecting socket said that it is writable: it is connected, or it has failed, or this was the event before.
+    /// A connecting socket said that it is writable: it is connected, or it has failed, or this was
+    /// the event before.
     fn establish(&mut self, token: Token) {
-        let Some(connection) = self.state.find_mut(token) else {
-            return;
-        };
+        let Some(connection) = self.state.find_mut(token) else { return };
         match connection.stream.establishment() {
             Ok(None) => connection.writable = false,
             Ok(Some(())) => {
@@ -548,14 +546,13 @@ impl<H: Handler> Reactor<H> {
 
     // ---- close ----
 
-    /// The only place that frees a slot: within a turn a token stays what it was, and a closed connection's slot and
-    /// descriptor cannot be taken by a new one while events of this turn still name it.
+    /// The only place that frees a slot: within a turn a token stays what it was, and a closed
+    /// connection's slot and descriptor cannot be taken by a new one while events of this turn
+    /// still name it.
     fn close(&mut self) {
         // `on_close` may end other connections; each ends once, so this ends too.
         while let Some(token) = self.state.closed.pop_front() {
-            let Some(connection) = self.state.find(token) else {
-                continue;
-            };
+            let Some(connection) = self.state.find(token) else { continue };
             let reason = connection.reason;
             if let Some(peer) = self.peer_for_log(token) {
                 log::debug!(connection:% = token, peer:%, event = "closed", reason:%; "closed: {reason}");
@@ -578,7 +575,7 @@ impl<H: Handler> Reactor<H> {
     fn shut_down(&mut self) {
         match self.state.shutdown {
             Shutdown::Requested(time) => self.begin_drain(time),
-            Shutdown::Draining(deadline) if deadline <= self.state.now() => {
+            Shutdown::Draining(deadline) if deadline <= self.state.clock.now() => {
                 self.ending.cut_off += self.state.cut_off();
             }
             _ => {}
@@ -592,14 +589,15 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Takes what already waits, so that it is served and not reset, then closes the listeners and tells the handler.
+    /// Takes what already waits, so that it is served and not reset, then closes the listeners and
+    /// tells the handler.
     fn begin_drain(&mut self, time: Duration) {
         self.accept();
-        for mut listener in self.listeners.drain(..) {
+        for mut listener in self.listeners.drain(..).flatten() {
             // It fails only for a listener that is lost already.
             let _ = listener.deregister(self.state.poll.registry());
         }
-        self.state.shutdown = Shutdown::Draining(self.state.now() + time);
+        self.state.shutdown = Shutdown::Draining(self.state.clock.now() + time);
         let tokens: Vec<Token> = self.state.tokens().collect();
         for token in tokens {
             if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
@@ -613,7 +611,7 @@ impl<H: Handler> Reactor<H> {
         let token = Token::listener(self.listeners.len());
         listener.register(self.state.poll.registry(), token)?;
         let address = listener.address()?;
-        self.listeners.push(listener);
+        self.listeners.push(Some(listener));
         Ok(address)
     }
 }

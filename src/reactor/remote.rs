@@ -54,7 +54,8 @@ impl Remote {
     /// Queues `task` and wakes the loop. It runs in the loop's next turn.
     ///
     /// # Errors
-    /// `Full` when too many tasks wait, `Gone` when the reactor has been dropped; both give the task back.
+    /// `Full` when too many tasks wait, `Gone` when the reactor has been dropped; both give the
+    /// task back.
     pub fn run(
         &self,
         task: impl FnOnce(&mut Context<'_>) + Send + 'static,

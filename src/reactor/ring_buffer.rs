@@ -10,8 +10,9 @@
 //!  0 <= head < capacity      0 <= len <= capacity      byte i is at (head + i) & (capacity - 1)
 //! ```
 //!
-//! Head and length, not head and tail: full and empty are different states. The storage is a [`Block`] leased from a
-//! [`BufferPool`]; an empty ring that gave its block back is one null pointer, which is what an idle connection holds.
+//! Head and length, not head and tail: full and empty are different states. The storage is a
+//! [`Block`] leased from a [`BufferPool`]; an empty ring that gave its block back is one null
+//! pointer, which is what an idle connection holds.
 
 use std::fmt;
 
@@ -19,8 +20,9 @@ use super::BufferPool;
 
 /// A growable ring of bytes on pooled storage.
 ///
-/// Bytes go in at the end ([`extend`](Self::extend), or the reactor's reads) and come out at the front
-/// ([`consume`](Self::consume)). Nothing here ever drops or overwrites a byte: a ring that is full grows.
+/// Bytes go in at the end ([`extend`](Self::extend), or the reactor's reads) and come out at the
+/// front ([`consume`](Self::consume)). Nothing here ever drops or overwrites a byte: a ring that is
+/// full grows.
 ///
 /// ```
 /// use edgeloop::{BufferPool, RingBuffer};
@@ -40,8 +42,8 @@ pub struct RingBuffer {
     block: Option<Box<Block>>,
 }
 
-/// Storage of a ring with its indices. They live behind the pointer, not beside it, so that a ring without storage is
-/// eight bytes.
+/// Storage of a ring with its indices. They live behind the pointer, not beside it, so that a ring
+/// without storage is eight bytes.
 pub(super) struct Block {
     head: usize,
     len: usize,
@@ -87,12 +89,10 @@ impl RingBuffer {
         self.consume(usize::MAX);
     }
 
-    /// All bytes as one slice. Moves them only when they wrap around the end of the storage, which a ring that is emptied
-    /// between reads never does.
+    /// All bytes as one slice. Moves them only when they wrap around the end of the storage, which
+    /// a ring that is emptied between reads never does.
     pub fn contiguous(&mut self) -> &[u8] {
-        let Some(block) = &mut self.block else {
-            return &[];
-        };
+        let Some(block) = &mut self.block else { return &[] };
         if block.head + block.len > block.bytes.len() {
             block.bytes.rotate_left(block.head);
             block.head = 0;
@@ -107,9 +107,7 @@ impl RingBuffer {
 
     /// `len` bytes from `offset` on, in at most two pieces. Beyond the end there is nothing.
     pub fn range(&self, offset: usize, len: usize) -> (&[u8], &[u8]) {
-        let Some(block) = &self.block else {
-            return (&[], &[]);
-        };
+        let Some(block) = &self.block else { return (&[], &[]) };
         let offset = offset.min(block.len);
         let len = len.min(block.len - offset);
         let start = (block.head + offset) & block.mask();
@@ -120,8 +118,8 @@ impl RingBuffer {
         }
     }
 
-    /// Moves every byte of `other` to the end of this ring. An empty ring takes over the storage of `other` instead of
-    /// copying: an echo copies nothing in user space.
+    /// Moves every byte of `other` to the end of this ring. An empty ring takes over the storage of
+    /// `other` instead of copying: an echo copies nothing in user space.
     pub fn append(&mut self, other: &mut RingBuffer, pool: &mut BufferPool) {
         if self.is_empty() {
             std::mem::swap(self, other);
@@ -141,8 +139,22 @@ impl RingBuffer {
         }
     }
 
-    /// Moves what is left into the smallest block that holds it, and gives an empty ring's block back. A remainder that has
-    /// to wait must not keep the large block that it was read into.
+    /// As [`reserve`](Self::reserve), with the room in one piece, so that one read can fill it.
+    pub(super) fn reserve_contiguous(&mut self, additional: usize, pool: &mut BufferPool) {
+        self.reserve(additional, pool);
+        let Some(block) = &mut self.block else { return };
+        let end = block.head + block.len;
+        if end > block.bytes.len() {
+            block.bytes.rotate_left(block.head);
+            block.head = 0;
+        } else if end + additional > block.bytes.len() {
+            block.bytes.copy_within(block.head..end, 0);
+            block.head = 0;
+        }
+    }
+
+    /// Moves what is left into the smallest block that holds it, and gives an empty ring's block
+    /// back. A remainder that has to wait must not keep the large block that it was read into.
     pub fn shrink(&mut self, pool: &mut BufferPool) {
         if self.is_empty() {
             self.release(pool);
@@ -173,11 +185,10 @@ impl RingBuffer {
         self.block.as_ref().map_or(0, |block| block.bytes.len())
     }
 
-    /// The vacant bytes behind the last one, as far as they lie in one piece. Empty only when the ring is full.
+    /// The vacant bytes behind the last one, as far as they lie in one piece. Empty only when the
+    /// ring is full.
     pub(super) fn vacant(&mut self) -> &mut [u8] {
-        let Some(block) = &mut self.block else {
-            return &mut [];
-        };
+        let Some(block) = &mut self.block else { return &mut [] };
         let tail = (block.head + block.len) & block.mask();
         if block.len == block.bytes.len() {
             &mut []

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::CloseReason;
 
-/// What a reactor has done since it was built. Plain numbers: one thread writes them, and a copy is a snapshot.
+/// What a reactor has done since it was built. Plain numbers: one thread writes them, and a copy is
+/// a snapshot.
 ///
 /// The books balance at the end of every turn; debug builds check it:
 ///

@@ -11,11 +11,12 @@ use mio::{Interest, Registry};
 
 use super::Token;
 
-/// What may stand between a connection and its socket: TLS, compression, a test that tears reads and writes.
+/// What may stand between a connection and its socket: TLS, compression, a test that tears reads
+/// and writes.
 ///
-/// Reads and writes are non-blocking and say `WouldBlock` when the socket below does. A layer may hold bytes of its own in
-/// both directions: the reactor reads it until `WouldBlock`, and calls `flush` once its own output is written, until that
-/// no longer says `WouldBlock`.
+/// Reads and writes are non-blocking and say `WouldBlock` when the socket below does. A layer may
+/// hold bytes of its own in both directions: the reactor reads it until `WouldBlock`, and calls
+/// `flush` once its own output is written, until that no longer says `WouldBlock`.
 pub trait Layer: Read + Write {
     /// The socket below, for registration with the poll.
     fn source(&mut self) -> &mut dyn Source;
@@ -44,7 +45,8 @@ pub(super) struct Sent {
 
 impl Stream {
     /// For reading, writing and urgent data at once, and never again.
-    // ET: interests are never changed afterwards; what we do not want to act on yet stays noted in the connection.
+    // ET: interests are never changed afterwards; what we do not want to act on yet stays noted in
+    // the connection.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -69,7 +71,8 @@ impl Stream {
         })
     }
 
-    /// Writes once. One slice goes out by `send`, which is cheaper than the vectored call that several need.
+    /// Writes once. One slice goes out by `send`, which is cheaper than the vectored call that
+    /// several need.
     pub(super) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
         let taken = nonblocking(|| match (&mut *self, slices) {
             (Stream::Tcp(socket), [one]) => socket.write(one),
@@ -80,7 +83,8 @@ impl Stream {
         })?;
         let bytes = taken.unwrap_or(0);
         let offered = slices.iter().map(|slice| slice.len()).sum();
-        // ET: the kernel announces room only after it refused bytes, and a short count of a TCP socket is such a refusal.
+        // ET: the kernel announces room only after it refused bytes, and a short count of a TCP
+        // socket is such a refusal.
         let blocked = bytes == 0 || (bytes < offered && self.short_count_proves());
         Ok(Sent { bytes, blocked })
     }
@@ -93,8 +97,9 @@ impl Stream {
         }
     }
 
-    /// Whether a short read or write proves that the socket has no more bytes, or no more room. True for plain TCP only:
-    /// Unix sockets also stop at a message boundary, and a layer knows nothing of the socket below.
+    /// Whether a short read or write proves that the socket has no more bytes, or no more room.
+    /// True for plain TCP only: Unix sockets also stop at a message boundary, and a layer knows
+    /// nothing of the socket below.
     pub(super) fn short_count_proves(&self) -> bool {
         matches!(self, Stream::Tcp(_))
     }
@@ -103,17 +108,17 @@ impl Stream {
         matches!(self, Stream::Layered(_))
     }
 
-    /// Says whether an outgoing connection is established: `None` while the kernel is still busy with it.
+    /// Says whether an outgoing connection is established: `None` while the kernel is still busy
+    /// with it.
     pub(super) fn establishment(&self) -> io::Result<Option<()>> {
-        let Stream::Tcp(socket) = self else {
-            return Ok(Some(()));
-        };
+        let Stream::Tcp(socket) = self else { return Ok(Some(())) };
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
         match socket.peer_addr() {
             Ok(_) => Ok(Some(())),
-            // ET: the first event of a connecting socket may come before it is connected; another one follows.
+            // ET: the first event of a connecting socket may come before it is connected; another
+            // one follows.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
             Err(error) => Err(error),
         }
@@ -127,7 +132,8 @@ impl Stream {
         }
     }
 
-    /// Makes the coming close a reset, so that the kernel frees what the peer did not take instead of keeping it for minutes.
+    /// Makes the coming close a reset, so that the kernel frees what the peer did not take instead
+    /// of keeping it for minutes.
     pub(super) fn discard_on_close(&self) {
         if let Stream::Tcp(socket) = self {
             // It can only fail on a socket that is already gone, where there is nothing to discard.

@@ -1,4 +1,5 @@
-//! A hashed timing wheel (Varghese and Lauck, 1987): scheduling, cancelling and firing in constant time.
+//! A hashed timing wheel (Varghese and Lauck, 1987): scheduling, cancelling and firing in constant
+//! time.
 //!
 //! ```text
 //!   bucket   0    1    2    3   ...  1023          an entry waits in the bucket of the tick at or after its deadline;
@@ -9,11 +10,12 @@
 //!            4         -
 //! ```
 //!
-//! Keys are small integers chosen by the caller (a slab's keys), one entry each, and the links lie in one vector, so that
-//! a timer allocates nothing. The wheel reads no clock: the caller says what time it is.
+//! Keys are small integers chosen by the caller (a slab's keys), one entry each, and the links lie
+//! in one vector, so that a timer allocates nothing. The wheel reads no clock: the caller says what
+//! time it is.
 //!
-//! Traffic does not touch it. A connection only notes when it was last active; when its entry fires, whoever owns it looks
-//! at that note and schedules again if the deadline has moved.
+//! Traffic does not touch it. A connection only notes when it was last active; when its entry
+//! fires, whoever owns it looks at that note and schedules again if the deadline has moved.
 
 use std::fmt;
 
@@ -112,10 +114,12 @@ impl TimerWheel {
         self.scheduled -= 1;
     }
 
-    /// Takes out one timer that is due at `now_ms`; call it until it says `None`. Never early, at most one tick late.
+    /// Takes out one timer that is due at `now_ms`; call it until it says `None`. Never early, at
+    /// most one tick late.
     pub fn pop_due(&mut self, now_ms: u64) -> Option<u32> {
         let now = now_ms / self.tick_ms;
-        // After a jump of the clock one whole round shows every bucket, and what is due is due in any round.
+        // After a jump of the clock one whole round shows every bucket, and what is due is due in
+        // any round.
         self.swept = self.swept.max((now + 1).saturating_sub(BUCKETS as u64));
         while let Some(distance) =
             self.next_occupied().filter(|distance| self.swept + distance <= now)
@@ -131,8 +135,8 @@ impl TimerWheel {
         None
     }
 
-    /// The earliest time at which [`pop_due`](Self::pop_due) may return a key. It may be too early, for an entry of a later
-    /// round, but never too late.
+    /// The earliest time at which [`pop_due`](Self::pop_due) may return a key. It may be too early,
+    /// for an entry of a later round, but never too late.
     pub fn next_due(&self) -> Option<u64> {
         self.next_occupied().map(|distance| (self.swept + distance) * self.tick_ms)
     }

@@ -1,8 +1,9 @@
 //! The name of one connection.
 //!
-//! A slab hands out its keys again, the last one freed first, and the kernel does the same with descriptors. Neither
-//! names a connection, so a token carries a generation beside the slot: events, timers, sends and tasks that outlived
-//! their connection are recognised and ignored, and never reach the next connection in the same slot.
+//! A slab hands out its keys again, the last one freed first, and the kernel does the same with
+//! descriptors. Neither names a connection, so a token carries a generation beside the slot:
+//! events, timers, sends and tasks that outlived their connection are recognised and ignored, and
+//! never reach the next connection in the same slot.
 
 use std::fmt;
 

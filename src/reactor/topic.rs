@@ -11,13 +11,15 @@
 //!  first <= head      first <= cursor <= head, or the subscriber has been lapped
 //! ```
 //!
-//! Publishing appends once, whatever the number of subscribers. The flush phase gives each subscriber everything between
-//! its cursor and the head in one vectored write; no message is copied, unless a write ends in the middle of one: then the
-//! rest of that one message moves to the connection's own output, and the cursor stands on a boundary again.
+//! Publishing appends once, whatever the number of subscribers. The flush phase gives each
+//! subscriber everything between its cursor and the head in one vectored write; no message is
+//! copied, unless a write ends in the middle of one: then the rest of that one message moves to the
+//! connection's own output, and the cursor stands on a boundary again.
 //!
-//! Below the floor lie the messages that may be overwritten. A subscriber holds the floor while its socket takes bytes,
-//! and for its patience after it took the last one; so a flood of messages slows its publishers down to what is delivered,
-//! while a subscriber that has stopped reading holds up nobody and is lapped.
+//! Below the floor lie the messages that may be overwritten. A subscriber holds the floor while its
+//! socket takes bytes, and for its patience after it took the last one; so a flood of messages
+//! slows its publishers down to what is delivered, while a subscriber that has stopped reading
+//! holds up nobody and is lapped.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -28,7 +30,8 @@ use slab::Slab;
 use super::connection::NONE;
 use super::{BufferPool, RingBuffer, Token};
 
-/// Names one topic of one reactor; after [`Context::remove_topic`](super::Context::remove_topic) it names nothing.
+/// Names one topic of one reactor; after [`Context::remove_topic`](super::Context::remove_topic) it
+/// names nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TopicId {
     slot: u32,
@@ -38,15 +41,16 @@ pub struct TopicId {
 /// The limits of one topic.
 #[derive(Clone, Debug)]
 pub struct TopicConfig {
-    /// The most bytes of messages held, [`TopicConfig::OVERHEAD`] for each included. Default 1 MiB. A topic whose subscribers
-    /// keep up holds next to nothing.
+    /// The most bytes of messages held, [`TopicConfig::OVERHEAD`] for each included. Default 1
+    /// MiB. A topic whose subscribers keep up holds next to nothing.
     pub memory: usize,
     /// How many delivered messages are kept for newcomers. Default 0.
     pub history: usize,
     /// What happens to a subscriber that the ring overtakes. Default: it is disconnected.
     pub slow_consumer: SlowConsumer,
-    /// How long publishers wait for a subscriber whose socket takes no byte, once the ring is full. Default 1 s: longer than
-    /// a busy machine leaves a reading client without the processor.
+    /// How long publishers wait for a subscriber whose socket takes no byte, once the ring is
+    /// full. Default 1 s: longer than a busy machine leaves a reading client without the
+    /// processor.
     pub patience: Duration,
 }
 
@@ -58,7 +62,8 @@ pub enum SlowConsumer {
     Disconnect,
     /// It goes on with the oldest message still held; what it missed is counted.
     Skip,
-    /// It is never overtaken: publishers wait for it, until [`Config::write_timeout`](super::Config::write_timeout) closes it.
+    /// It is never overtaken: publishers wait for it, until
+    /// [`Config::write_timeout`](super::Config::write_timeout) closes it.
     Wait,
 }
 
@@ -76,8 +81,8 @@ pub enum Start {
 /// Why a message was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishError {
-    /// There is no room that no subscriber needs. The publishing connection is held until there is, and its input offered
-    /// again.
+    /// There is no room that no subscriber needs. The publishing connection is held until there is,
+    /// and its input offered again.
     Full,
     /// The message is longer than half the topic's memory and can never be published.
     TooLong,
@@ -101,7 +106,8 @@ pub(super) struct Topic {
     pending: u32,
     /// Published to since subscribers were last told.
     fresh: bool,
-    /// Filled beyond half, or with publishers waiting: its floor is looked at after each flush phase.
+    /// Filled beyond half, or with publishers waiting: its floor is looked at after each flush
+    /// phase.
     crowded: bool,
     /// Publishers held until there is room.
     pub(super) waiting: Vec<Token>,
@@ -214,8 +220,8 @@ impl Topic {
         self.messages.get(index as usize).map(|message| message.published_ms)
     }
 
-    /// Whether a publisher that waits may go on: half of the memory is free or may be overwritten. Half, so that each
-    /// wait is followed by a good stretch of work.
+    /// Whether a publisher that waits may go on: half of the memory is free or may be overwritten.
+    /// Half, so that each wait is followed by a good stretch of work.
     pub(super) fn has_room(&self) -> bool {
         let evictable = self.floor.saturating_sub(self.first).min(self.messages.len() as u64);
         let end = self.start_of(self.first + evictable);
@@ -377,7 +383,8 @@ impl Topics {
         Ok(sequence)
     }
 
-    /// Adds a subscriber in front of the connection's list `next`; returns its key and the number it starts with.
+    /// Adds a subscriber in front of the connection's list `next`; returns its key and the number
+    /// it starts with.
     pub(super) fn subscribe(
         &mut self,
         key: u32,
@@ -415,12 +422,8 @@ impl Topics {
 
     /// Takes a subscription out of its topic. The caller takes it out of the connection's lists.
     pub(super) fn unsubscribe(&mut self, key: u32, pool: &mut BufferPool) {
-        let Some(subscription) = self.subscriptions.try_remove(key as usize) else {
-            return;
-        };
-        let Some(topic) = self.topics.get_mut(subscription.topic as usize) else {
-            return;
-        };
+        let Some(subscription) = self.subscriptions.try_remove(key as usize) else { return };
+        let Some(topic) = self.topics.get_mut(subscription.topic as usize) else { return };
         topic.subscribers.swap_remove(subscription.position as usize);
         if let Some(moved) = topic.subscribers.get(subscription.position as usize) {
             self.subscriptions[*moved as usize].position = subscription.position;
@@ -430,7 +433,8 @@ impl Topics {
         }
     }
 
-    /// Takes `key` out of the list through the subscriptions that begins at `front`, if it is in it.
+    /// Takes `key` out of the list through the subscriptions that begins at `front`, if it is in
+    /// it.
     pub(super) fn unlink(
         &mut self,
         front: &mut u32,
@@ -452,8 +456,9 @@ impl Topics {
         }
     }
 
-    /// Lists every subscriber of the topics published to as pending in front of its connection's list. `link` is told the
-    /// connection's slot and the subscription, and returns the former front of that list.
+    /// Lists every subscriber of the topics published to as pending in front of its connection's
+    /// list. `link` is told the connection's slot and the subscription, and returns the former
+    /// front of that list.
     pub(super) fn announce(
         &mut self,
         pool: &mut BufferPool,
@@ -477,7 +482,8 @@ impl Topics {
         }
     }
 
-    /// Moves a subscriber that the ring has lapped to the oldest message held; returns how many it missed.
+    /// Moves a subscriber that the ring has lapped to the oldest message held; returns how many it
+    /// missed.
     pub(super) fn skip_lapped(&mut self, key: u32) -> u64 {
         let subscription = &mut self.subscriptions[key as usize];
         let first = self.topics[subscription.topic as usize].first;
@@ -522,8 +528,9 @@ impl Topics {
         delivery
     }
 
-    /// Moves a subscriber's cursor past the `taken` bytes that its socket took. What is left of a message that was cut goes
-    /// to `output`. Returns how many messages were delivered and how many bytes went to `output`.
+    /// Moves a subscriber's cursor past the `taken` bytes that its socket took. What is left of a
+    /// message that was cut goes to `output`. Returns how many messages were delivered and how
+    /// many bytes went to `output`.
     pub(super) fn advance(
         &mut self,
         key: u32,
@@ -552,7 +559,8 @@ impl Topics {
         self.subscriptions.get(key as usize).is_some_and(|subscription| subscription.is_pending)
     }
 
-    /// One subscriber less has messages pending; behind the last one nothing but the history is kept.
+    /// One subscriber less has messages pending; behind the last one nothing but the history is
+    /// kept.
     fn settle_pending(topic: &mut Topic, pool: &mut BufferPool) {
         topic.pending -= 1;
         if topic.pending == 0 && !topic.fresh {
@@ -560,7 +568,8 @@ impl Topics {
         }
     }
 
-    /// Takes the list of crowded topics; those that still need it are put back with [`Self::keep_crowded`].
+    /// Takes the list of crowded topics; those that still need it are put back with
+    /// [`Self::keep_crowded`].
     pub(super) fn take_crowded(&mut self) -> Vec<u32> {
         for key in &self.crowded {
             self.topics[*key as usize].crowded = false;
@@ -578,7 +587,8 @@ impl Topics {
 }
 
 impl Delivery {
-    /// Counts a run of bytes in, after which the cursor may go to `reach`, if there was room for it among the slices.
+    /// Counts a run of bytes in, after which the cursor may go to `reach`, if there was room for it
+    /// among the slices.
     fn add(&mut self, fits: bool, bytes: u64, messages: u64, reach: u64) -> bool {
         if fits {
             self.bytes += bytes as usize;
@@ -589,7 +599,8 @@ impl Delivery {
     }
 }
 
-/// Steps over the messages that `taken` bytes cover, and moves the rest of the last one to `output`.
+/// Steps over the messages that `taken` bytes cover, and moves the rest of the last one to
+/// `output`.
 fn cut_at(
     subscription: &mut Subscription,
     topic: &Topic,
@@ -661,7 +672,8 @@ mod tests {
             self.topics.announce(&mut self.pool, |_, _| NONE);
         }
 
-        /// One write of which the socket takes at most `room` bytes: what it took, then the rest that was cut.
+        /// One write of which the socket takes at most `room` bytes: what it took, then the rest
+        /// that was cut.
         fn deliver(&mut self, key: u32, me: Token, room: usize) -> Vec<u8> {
             let mut slices = Slices::new();
             let delivery = self.topics.gather(key, me, &mut slices);

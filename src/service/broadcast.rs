@@ -17,8 +17,8 @@ pub enum Framing {
 
 /// One topic that every connection follows and may publish to.
 ///
-/// Messages arrive whole and in one order everywhere. A client that stops reading changes nothing for the others; a flood
-/// of messages slows its senders down to what is delivered.
+/// Messages arrive whole and in one order everywhere. A client that stops reading changes nothing
+/// for the others; a flood of messages slows its senders down to what is delivered.
 #[derive(Debug)]
 pub struct Broadcast {
     framing: Framing,

@@ -4,8 +4,8 @@ use crate::reactor::{Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// The echo service of RFC 862, on streams.
 ///
-/// Reading is coupled to writing by the reactor: a peer that does not read is not read either, so it costs its limits and
-/// nothing more, and gets every byte once it reads again.
+/// Reading is coupled to writing by the reactor: a peer that does not read is not read either, so
+/// it costs its limits and nothing more, and gets every byte once it reads again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 

@@ -36,7 +36,8 @@ impl Handler for EchoLines {
         lines: &mut Lines,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        // A line may be answered with more than it took; a peer that does not read its answers is not served further.
+        // A line may be answered with more than it took; a peer that does not read its answers is
+        // not served further.
         while !cx.is_held(token)
             && let Some(len) =
                 lines.next(input.contiguous()).map_err(|_| ProtocolError::LineTooLong)?

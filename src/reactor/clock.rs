@@ -1,0 +1,84 @@
+//! Turn time: the clock is read once a turn, and everything that happens in the turn happens then.
+
+use std::time::{Duration, Instant};
+
+/// Time in three forms: an [`Instant`] for handlers, milliseconds since the reactor was built for
+/// the timer wheel, and stamps, the same milliseconds in 32 wrapping bits, for connections. Stamps
+/// are compared over spans of at most twelve days, which `Config::check` sees to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    started: Instant,
+    now: Instant,
+    now_ms: u64,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Clock { started: now, now, now_ms: 0 }
+    }
+
+    pub(super) fn read(&mut self) {
+        self.now = Instant::now();
+        self.now_ms = (self.now - self.started).as_millis() as u64;
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    pub(super) fn stamp(&self) -> u32 {
+        self.now_ms as u32
+    }
+
+    pub(super) fn instant(&self, at_ms: u64) -> Instant {
+        self.started + Duration::from_millis(at_ms)
+    }
+
+    /// When `span` after a stamp is certainly over. A stamp is cut to whole milliseconds, hence the
+    /// one more.
+    pub(super) fn after(&self, stamp: u32, span: Duration) -> u64 {
+        let age = u64::from(self.stamp().wrapping_sub(stamp));
+        (self.now_ms + span.as_millis() as u64 + 1).saturating_sub(age)
+    }
+
+    /// A stamp that lies `delay` ahead.
+    pub(super) fn stamp_in(&self, delay: Duration) -> u32 {
+        let delay =
+            u32::try_from(delay.as_millis()).map_or(STAMP_SPAN_MAX, |ms| ms.min(STAMP_SPAN_MAX));
+        self.stamp().wrapping_add(delay).wrapping_add(1)
+    }
+
+    /// When a stamp that was made by [`stamp_in`](Self::stamp_in) is reached; now, if it has
+    /// passed.
+    pub(super) fn reached(&self, stamp: u32) -> u64 {
+        let remaining = stamp.wrapping_sub(self.stamp()) as i32;
+        self.now_ms + u64::try_from(remaining).unwrap_or(0)
+    }
+}
+
+/// Half of what a signed comparison of stamps can tell apart.
+pub(super) const STAMP_SPAN_MAX: u32 = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_stay_comparable_when_they_wrap() {
+        let mut clock = Clock::new();
+        clock.now_ms = (1 << 32) - 5;
+        let before = clock.stamp();
+        let timer = clock.stamp_in(Duration::from_millis(20));
+        clock.now_ms += 10;
+        assert_eq!(clock.stamp(), 5);
+        assert_eq!(clock.after(before, Duration::from_millis(100)), (1 << 32) - 5 + 101);
+        assert_eq!(clock.reached(timer), (1 << 32) - 5 + 21);
+        clock.now_ms += 1000;
+        assert_eq!(clock.reached(timer), clock.now_ms);
+    }
+}

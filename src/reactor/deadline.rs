@@ -1,0 +1,69 @@
+//! What a connection waits for in time. One entry in the wheel serves all of its deadlines.
+//!
+//! Traffic never touches the wheel: it stores a stamp in the connection. When the entry fires the
+//! deadline is computed from the stamps, and either acted upon or put back.
+
+use super::Token;
+use super::connection::{Connection, State};
+use super::loop_state::{LoopState, Shutdown};
+
+/// Which of a connection's deadlines comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Deadline {
+    /// An outgoing connection is not established.
+    Connect,
+    /// The peer accepts no byte of what waits for it.
+    Write,
+    /// The peer's end does not come.
+    Linger,
+    /// No byte moves.
+    Idle,
+    /// No byte moves, and the server shuts down.
+    Quiet,
+    /// The handler's own timer.
+    Handler,
+}
+
+impl LoopState {
+    /// The connection's next deadline, in milliseconds of the clock, and what it means.
+    pub(super) fn deadline(&self, connection: &Connection) -> Option<(u64, Deadline)> {
+        let (config, clock) = (&self.config, &self.clock);
+        let active = |span| clock.after(connection.active_ms, span);
+        let progress = |span| clock.after(connection.progress_ms, span);
+        match connection.state {
+            State::Connecting => Some((active(config.connect_timeout), Deadline::Connect)),
+            State::Lingering => Some((progress(config.linger_timeout), Deadline::Linger)),
+            State::Closed => None,
+            State::Closing => {
+                // A close has a deadline even where writes have none.
+                let span = config.write_timeout.unwrap_or(config.linger_timeout);
+                connection.stalled.then(|| (progress(span), Deadline::Write))
+            }
+            State::Open => {
+                let draining = matches!(self.shutdown, Shutdown::Draining(_));
+                let write = config.write_timeout.filter(|_| connection.stalled);
+                let quiet = (draining && !connection.stalled).then_some(config.drain_quiet);
+                let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
+                let all = [
+                    write.map(|span| (progress(span), Deadline::Write)),
+                    config.idle_timeout.map(|span| (active(span), Deadline::Idle)),
+                    quiet.map(|span| (active(span), Deadline::Quiet)),
+                    timer.map(|at| (at, Deadline::Handler)),
+                ];
+                all.into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// Makes sure that the wheel comes round in time for this connection. A later entry is left
+    /// alone: when it fires, the deadline is asked for again.
+    pub(super) fn arm(&mut self, token: Token) {
+        let Some((due, _)) = self.find(token).and_then(|connection| self.deadline(connection))
+        else {
+            return;
+        };
+        if self.wheel.deadline(token.slot).is_none_or(|armed| due < armed) {
+            self.wheel.schedule(token.slot, due);
+        }
+    }
+}
