@@ -4,7 +4,7 @@
 //! deadline is computed from the stamps, and either acted upon or put back.
 
 use super::Token;
-use super::connection::{Connection, State};
+use super::connection::{Connection, Hold, State};
 use super::loop_state::{LoopState, Shutdown};
 
 /// Which of a connection's deadlines comes first.
@@ -28,7 +28,10 @@ impl LoopState {
     /// The connection's next deadline, in milliseconds of the clock, and what it means.
     pub(super) fn deadline(&self, connection: &Connection) -> Option<(u64, Deadline)> {
         let (config, clock) = (&self.config, &self.clock);
-        let active = |span| clock.after(connection.active_ms, span);
+        // Bytes may wait here that arrived in time: as long as it is our turn the peer is not idle.
+        let ours = connection.on_ready_list || connection.hold.has(Hold::OURS);
+        let not_before = if ours { clock.now_ms() + 1 } else { 0 };
+        let active = |span| clock.after(connection.active_ms, span).max(not_before);
         let progress = |span| clock.after(connection.progress_ms, span);
         match connection.state {
             State::Connecting => Some((active(config.connect_timeout), Deadline::Connect)),

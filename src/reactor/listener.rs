@@ -119,7 +119,10 @@ impl Listener {
             ListenSocket::Tcp(listener) => {
                 let (socket, address) = listener.accept()?;
                 let stream = match &mut self.wrap {
-                    Some(wrap) => Stream::Layered(Box::new(wrap(socket)?)),
+                    // Whatever is wrong concerns this connection, not the listener.
+                    Some(wrap) => Stream::Layered(Box::new(wrap(socket).map_err(|error| {
+                        io::Error::new(io::ErrorKind::ConnectionAborted, error)
+                    })?)),
                     None => Stream::Tcp(socket),
                 };
                 Ok((stream, Some(address).into()))

@@ -17,7 +17,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::config::EVENTS_MAX;
-use super::connection::{Hold, State};
+use super::connection::State;
 use super::deadline::Deadline;
 use super::listener::{AcceptFault, Listener, Wrap};
 use super::loop_state::{LoopState, Shutdown};
@@ -285,14 +285,9 @@ impl<H: Handler> Reactor<H> {
     fn expire(&mut self, token: Token) {
         let now_ms = self.state.clock.now_ms();
         let Some(connection) = self.state.find(token) else { return };
-        // Bytes may wait that arrived in time; they are handled first.
-        let unread = connection.on_ready_list || connection.hold.has(Hold::OURS);
         let deadline = self.state.deadline(connection);
         match deadline.filter(|(due, _)| *due <= now_ms).map(|(_, deadline)| deadline) {
             None => return self.state.arm(token),
-            Some(Deadline::Idle | Deadline::Quiet) if unread => {
-                return self.state.wheel.schedule(token.slot, now_ms + 1);
-            }
             Some(Deadline::Connect) => self.connect_failed(token, &io::ErrorKind::TimedOut.into()),
             Some(Deadline::Write) => self.state.abort(token, CloseReason::WriteTimeout),
             Some(Deadline::Linger) => self.state.finish(token),
@@ -351,9 +346,7 @@ impl<H: Handler> Reactor<H> {
     fn may_accept_from(&self, index: usize) -> bool {
         let has_place = !self.state.is_full() || self.state.config.when_full == WhenFull::Refuse;
         let is_owed = matches!(self.listeners.get(index), Some(Some(listener)) if listener.owed);
-        is_owed
-            && has_place
-            && self.accept_pause.is_none_or(|until| until <= self.state.clock.now())
+        is_owed && has_place && self.accept_pause.is_none()
     }
 
     fn accept_one(&mut self, index: usize) {
@@ -371,7 +364,7 @@ impl<H: Handler> Reactor<H> {
             Ok(token) => self.open(token),
             Err(error) => {
                 self.state.stats.closed_by_reason[CloseReason::SetupFailed as usize] += 1;
-                self.accept_failed(index, &error);
+                self.pause_accepting(&error);
             }
         }
     }
@@ -385,13 +378,7 @@ impl<H: Handler> Reactor<H> {
         }
         match AcceptFault::of(error) {
             AcceptFault::Connection => self.state.stats.accept_errors += 1,
-            AcceptFault::Exhausted => {
-                self.state.stats.accept_pauses += 1;
-                self.accept_pause = Some(self.state.clock.now() + self.state.config.accept_retry);
-                if let Some(suppressed) = self.accept_warning.pass(self.state.clock.now()) {
-                    log::warn!(event = "accept_paused", suppressed; "cannot accept: {error}; connections wait in the backlog");
-                }
-            }
+            AcceptFault::Exhausted => self.pause_accepting(error),
             AcceptFault::Listener => {
                 log::error!(event = "listener_lost"; "a listener is lost: {error}");
                 if let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) {
@@ -399,6 +386,16 @@ impl<H: Handler> Reactor<H> {
                     let _ = listener.deregister(self.state.poll.registry());
                 }
             }
+        }
+    }
+
+    /// Descriptors or memory have run out. Listeners rest until a connection closes, or a little time has passed.
+    fn pause_accepting(&mut self, error: &io::Error) {
+        let now = self.state.clock.now();
+        self.state.stats.accept_pauses += 1;
+        self.accept_pause = Some(now + self.state.config.accept_retry);
+        if let Some(suppressed) = self.accept_warning.pass(now) {
+            log::warn!(event = "accept_paused", suppressed; "connections wait in the backlog: {error}");
         }
     }
 
@@ -555,7 +552,7 @@ impl<H: Handler> Reactor<H> {
             let Some(connection) = self.state.find(token) else { continue };
             let reason = connection.reason;
             if let Some(peer) = self.peer_for_log(token) {
-                log::debug!(connection:% = token, peer:%, event = "closed", reason:%; "closed: {reason}");
+                log::debug!(connection:% = token, peer:%, event = "closed", reason:%; "closed");
             }
             if let Some(session) = self.sessions.get_mut(token.key()).and_then(Option::take) {
                 self.handler.on_close(&mut Context::new(&mut self.state), token, session, reason);
