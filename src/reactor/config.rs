@@ -115,7 +115,7 @@ impl Default for Config {
             buffer_reserve: 4 * MIB,
             read_budget: 64 * KIB,
             visit_budget: 1024,
-            accept_budget: 256,
+            accept_budget: 1024,
             accept_retry: Duration::from_millis(100),
             tasks_max: 1024,
             events: 1024,
