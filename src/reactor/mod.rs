@@ -1,4 +1,53 @@
-//! The reactor.
+//! The reactor: an edge-triggered event loop over a slab of connections, on one thread.
+//!
+//! It imports nothing else of the crate, has no `unsafe`, no shared state and no thread of its own,
+//! and knows no protocol. What a program does with its connections is a [`Handler`].
+//!
+//! # The one idea: readiness is state
+//!
+//! The kernel tells an edge once. So what it said is remembered in the connection until the kernel
+//! takes it back: `readable` and `writable` are set by an event, and cleared only by the call that
+//! proves the opposite. A connection that may be read stands on the *ready* list, one that has
+//! output for a socket which takes bytes on the *dirty* list, and the poll waits only while both
+//! are empty. Fairness, backpressure, pausing and half-close need no case of their own: each is a
+//! connection that is on a list, or not.
+//!
+//! # The turn
+//!
+//! **Nothing is ever left to an event that has been seen already: what a phase does not finish
+//! stays listed, and while anything is listed the poll does not wait.**
+//!
+//! 1. **poll** waits until an event or the next deadline. Then the clock is read, once.
+//! 2. **note** copies what the events say into the connections and lists them. No I/O.
+//! 3. **timers, tasks, accept**: deadlines that are due, closures from other threads, new
+//!    connections.
+//! 4. **read** visits each ready connection: read, call the handler, send its own reply at once.
+//! 5. **flush** visits each dirty connection: its output, and what topics hold for it, in one
+//!    write.
+//! 6. **close** calls `on_close`, frees the slot and counts the reason; here and nowhere else.
+//!
+//! Every phase has a budget, so that a turn is short whatever arrives. A handler is never called
+//! from inside a handler: what it asks for through [`Context`] is queued for a later phase.
+//!
+//! # Reading the files
+//!
+//! In this order nearly everything that a file uses was read before it:
+//!
+//! | files | what they are |
+//! | --- | --- |
+//! | `token`, `config`, `close_reason`, `stats` | names, limits, reasons, counters |
+//! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
+//! | `timer_wheel`, `clock` | deadlines in constant time; turn time |
+//! | `stream`, `connection`, `listener` | a socket; what is known about it; where it came from |
+//! | `topic` | one ring of messages, with a cursor for each subscriber |
+//! | `loop_state` | the table and the lists that the files below work on |
+//! | `input`, `output`, `delivery`, `closing`, `deadline` | what is done to one connection |
+//! | `handler`, `context`, `remote` | the sides that a program and other threads see |
+//! | `reactor` | the turn |
+//!
+//! Whoever prefers to begin at the top begins with `Reactor::turn` in `reactor.rs`. A line that
+//! exists only because of edge triggering carries the comment `// ET:` and the reason; searching
+//! for that is a tour of its own. `docs/architecture.md` has the view from further away.
 
 mod buffer_pool;
 mod clock;

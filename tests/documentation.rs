@@ -1,0 +1,456 @@
+//! What rots unseen: pages that name files, options and reasons; the examples; and the rules that
+//! `docs/architecture.md` calls checkable. Each test holds one of them against the program.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edgeloop::CloseReason;
+
+// Pages, and what they describe.
+
+#[test]
+fn page_of_close_reasons_lists_each_reason_once_in_the_order_of_the_enum() {
+    let page = read("docs/reference/close-reasons.md");
+    let reasons: Vec<&str> = CloseReason::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(first_cells(&page), reasons);
+    for line in page.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 3, "{line}");
+        assert!(cells.iter().all(|cell| !cell.is_empty()), "cause or remedy is missing: {line}");
+    }
+}
+
+#[test]
+fn architecture_names_every_file_of_the_reactor_and_none_that_is_gone() {
+    let page = read("docs/architecture.md");
+    let named: BTreeSet<&str> = first_cells(&page).into_iter().collect();
+    let files = rust_files("src/reactor");
+    let files: BTreeSet<&str> = files.iter().map(|path| file_name(path)).collect();
+    assert_eq!(named, files);
+    let is_path =
+        |code: &&str| code.ends_with(".rs") || code.ends_with(".md") || code.ends_with('/');
+    for path in page.split('`').skip(1).step_by(2).filter(is_path) {
+        let places = ["", "src/reactor/"].map(|place| root(&format!("{place}{path}")));
+        assert!(places.iter().any(|path| path.exists()), "architecture.md names {path}");
+    }
+}
+
+#[test]
+fn code_map_and_module_page_give_the_same_reading_order() {
+    let page = read("docs/architecture.md");
+    let module = read("src/reactor/mod.rs");
+    let rows = module.lines().filter(|line| line.starts_with("//! | `"));
+    let names: Vec<String> = rows
+        .flat_map(|row| cell(row, 1).split('`').skip(1).step_by(2))
+        .map(|name| format!("{name}.rs"))
+        .collect();
+    let mut map = first_cells(&page);
+    // The module page itself comes before all that it lists.
+    assert_eq!(map.remove(0), "mod.rs");
+    assert_eq!(names, map);
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let pages = ["README.md", "docs/architecture.md", "docs/CONTRIBUTING.md", "docs/CHANGELOG.md"];
+    let reference = ["docs/reference/command-line.md", "docs/reference/close-reasons.md"];
+    for page in pages.into_iter().chain(reference) {
+        for target in
+            read(page).split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next())
+        {
+            let path = root(page).parent().unwrap().join(target);
+            assert!(target.contains("://") || path.exists(), "{page} links to {target}");
+        }
+    }
+}
+
+#[test]
+fn readme_quotes_the_echo_example() {
+    let readme = read("README.md");
+    assert_eq!(block(&readme, "rust"), read("docs/code/echo.rs"));
+}
+
+#[test]
+fn examples_are_servers_in_under_20_lines_of_code() {
+    for example in ["docs/code/echo.rs", "docs/code/broadcast.rs"] {
+        let lines = code_of(&root(example)).lines().filter(|line| !line.trim().is_empty()).count();
+        assert!(lines < 20, "{example} has {lines} lines of code");
+    }
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn page_of_the_command_line_and_help_have_the_same_options_with_the_same_defaults() {
+    let page = read("docs/reference/command-line.md");
+    let mut helped = BTreeSet::new();
+    for service in ["echo", "broadcast"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgeloop"));
+        let help = command.args([service, "--help"]).output().unwrap().stdout;
+        for (name, text) in options_of_help(&String::from_utf8(help).unwrap()) {
+            let mut rows = page.lines().filter(|line| line.starts_with("| `-"));
+            let row = rows.find(|row| option_of_row(row) == name);
+            let row = row.unwrap_or_else(|| panic!("command-line.md lacks --{name}"));
+            let variable = format!("EDGELOOP_{}", name.replace('-', "_").to_uppercase());
+            let key = if name == "config" { "no key".into() } else { format!("`{name}`") };
+            assert_eq!(cell(row, 3), format!("`{variable}`, {key}"));
+            let default = text.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
+            // What is no value is said in words.
+            let in_words = match default.unwrap() {
+                "false" => "off",
+                "what the descriptor limit allows" => "what fits",
+                value => value,
+            };
+            assert_eq!(cell(row, 2).trim_matches('`'), in_words, "default of --{name}");
+            helped.insert(name);
+        }
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `-"));
+    assert_eq!(rows.map(option_of_row).collect::<BTreeSet<_>>(), helped);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn configuration_file_of_the_page_is_accepted() {
+    let page = read("docs/reference/command-line.md");
+    let file = temporary("toml");
+    fs::write(&file, block(&page, "toml")).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_edgeloop"));
+    for service in ["echo", "broadcast"] {
+        let server = Server::start(program, |address| {
+            let file = file.to_str().unwrap();
+            [service, "--config", file, "--listen", address].map(str::to_owned).into()
+        });
+        server.connect();
+    }
+    fs::remove_file(file).unwrap();
+}
+
+// Examples.
+
+#[test]
+fn echo_example_returns_every_byte() {
+    let server = Server::start(&example("echo"), |address| vec![address.into()]);
+    let mut client = server.connect();
+    let sent: Vec<u8> = (0..1_000_000u32).map(|count| (count / 7) as u8).collect();
+    let mut writer = client.try_clone().unwrap();
+    let to_send = sent.clone();
+    let sender = thread::spawn(move || {
+        writer.write_all(&to_send).unwrap();
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    sender.join().unwrap();
+    assert!(received == sent, "{} bytes came back of {}", received.len(), sent.len());
+}
+
+#[test]
+fn broadcast_example_delivers_to_the_others_and_keeps_a_history() {
+    let server = Server::start(&example("broadcast"), |address| vec![address.into()]);
+    let (mut sender, receiver) = (server.connect(), server.connect());
+    let mut lines = BufReader::new(receiver).lines();
+    // Whoever comes too late for a line gets it from the history, so nobody has to be waited for.
+    sender.write_all(b"one\ntwo\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "one");
+    assert_eq!(lines.next().unwrap().unwrap(), "two");
+    let newcomer = BufReader::new(server.connect()).lines().take(2);
+    assert_eq!(newcomer.map(Result::unwrap).collect::<Vec<_>>(), ["one", "two"]);
+}
+
+#[test]
+fn loop_that_reads_once_per_event_hangs_and_one_that_drains_does_not() {
+    let program = example("lost_wakeup");
+    let hung = Command::new(&program).output().unwrap();
+    let text = String::from_utf8(hung.stdout).unwrap();
+    assert_eq!(hung.status.code(), Some(3), "{text}");
+    assert!(text.ends_with("and 84 bytes lie unread\n"), "{text}");
+    let drained = Command::new(&program).arg("drain").output().unwrap();
+    assert_eq!(drained.status.code(), Some(0), "{}", String::from_utf8_lossy(&drained.stdout));
+}
+
+// Rules of the source.
+
+#[test]
+fn imports_between_layers_go_one_way() {
+    let permitted = |layer: &str| -> &[&str] {
+        match layer {
+            "reactor" | "codec" => &[],
+            "service" => &["reactor", "codec"],
+            // The program uses the library under its own name, as any other program would.
+            "cli" => &["edgeloop"],
+            "main" => &["cli"],
+            "lib" => &["reactor"],
+            layer => panic!("src/{layer} is no layer that docs/architecture.md knows"),
+        }
+    };
+    for path in rust_files("src") {
+        let relative = path.strip_prefix(root("src")).unwrap().to_str().unwrap();
+        let layer = relative.split(['/', '.']).next().unwrap();
+        // Tests of a layer obey its rule as well, so the whole file counts.
+        let text = without_comments(&fs::read_to_string(&path).unwrap());
+        for target in imports(&text) {
+            let is_permitted = target == layer || permitted(layer).contains(&target.as_str());
+            assert!(is_permitted, "src/{relative} uses {target}");
+        }
+    }
+}
+
+#[test]
+fn no_unsafe_in_src() {
+    for path in rust_files("src") {
+        let code = without_comments(&fs::read_to_string(&path).unwrap());
+        let code = code.replace("#![forbid(unsafe_code)]", "");
+        assert!(!code.contains("unsafe"), "{}", path.display());
+    }
+    for crate_root in ["src/lib.rs", "src/main.rs"] {
+        assert!(read(crate_root).contains("\n#![forbid(unsafe_code)]\n"), "{crate_root}");
+    }
+}
+
+#[test]
+fn what_architecture_says_is_absent_from_the_reactor_is_absent() {
+    let absent = [
+        "reregister",
+        "RefCell",
+        "Rc<",
+        "HashMap",
+        "HashSet",
+        "thread",
+        "cfg(feature",
+        ".unwrap()",
+        ".expect(",
+        "panic!(",
+        "unreachable!(",
+        "println!(",
+    ];
+    for path in rust_files("src/reactor") {
+        let code = code_of(&path);
+        for word in absent {
+            assert!(!code.contains(word), "{} has {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn clock_is_read_and_slots_are_freed_at_one_place() {
+    let places = |word: &str| -> Vec<String> {
+        let files = rust_files("src/reactor");
+        let hits = files.iter().map(|path| (file_name(path), code_of(path).matches(word).count()));
+        hits.filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect()
+    };
+    // Once when the reactor is built, once a turn.
+    assert_eq!(places("Instant::now()"), ["clock.rs 2"]);
+    assert_eq!(places("clock.read()"), ["reactor.rs 1"]);
+    assert_eq!(places("connections.try_remove("), ["loop_state.rs 1"]);
+    assert_eq!(places("state.free("), ["reactor.rs 1"]);
+}
+
+// What the tests above are made of.
+
+/// A running server on a Unix socket of its own, ended when it is dropped.
+struct Server {
+    process: Child,
+    path: PathBuf,
+}
+
+impl Server {
+    fn start(program: &Path, arguments: impl FnOnce(&str) -> Vec<String>) -> Server {
+        let path = temporary("sock");
+        let arguments = arguments(&format!("unix:{}", path.display()));
+        let process = Command::new(program).args(arguments).spawn().unwrap();
+        Server { process, path }
+    }
+
+    fn connect(&self) -> UnixStream {
+        // An example has no port file that would say when it listens.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match UnixStream::connect(&self.path) {
+                Ok(client) => {
+                    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                    return client;
+                }
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Only if it has ended already, which then failed the test.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The example program, built as this test was: `cargo test` has done so already, but
+/// `cargo test --test documentation` has not.
+fn example(name: &str) -> PathBuf {
+    let directory = std::env::current_exe().unwrap();
+    let directory = directory.parent().and_then(Path::parent).unwrap().to_owned();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root("")).args(["build", "--quiet", "--offline", "--example", name]);
+    if directory.ends_with("release") {
+        cargo.arg("--release");
+    }
+    if !cfg!(feature = "cli") {
+        cargo.arg("--no-default-features");
+    }
+    assert!(cargo.status().unwrap().success(), "cannot build the example {name}");
+    directory.join("examples").join(name)
+}
+
+/// A path that no other test and no other run uses.
+fn temporary(extension: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("edgeloop-documentation-{}-{count}.{extension}", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every Rust file below a directory.
+fn rust_files(directory: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut directories = vec![root(directory)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                directories.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                files.push(entry);
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+/// A file's program text, without comments and without its unit tests, which stand at the end.
+fn code_of(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
+    without_comments(&text[..end])
+}
+
+fn without_comments(text: &str) -> String {
+    let code = text.lines().map(|line| match line.trim_start() {
+        comment if comment.starts_with("//") => "",
+        _ => line.split(" // ").next().unwrap(),
+    });
+    code.collect::<Vec<_>>().join("\n")
+}
+
+/// What the `use` lines and paths of a file take from the crate, or from the library by its name:
+/// the first part of each path, of `use crate::{a::…, b::…}` too.
+fn imports(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let parts: Vec<&str> = match rest.strip_prefix('{') {
+            Some(list) => top_level_parts(list),
+            None => vec![rest],
+        };
+        found.extend(parts.into_iter().map(|part| first_word(part.trim())));
+    }
+    if code.contains("use edgeloop::") || code.contains(" edgeloop::") {
+        found.push("edgeloop".into());
+    }
+    if code.contains("\nmod cli;") {
+        found.push("cli".into());
+    }
+    found
+}
+
+/// The parts of a list in braces, up to its end, without what stands in inner braces.
+fn top_level_parts(list: &str) -> Vec<&str> {
+    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, symbol) in list.char_indices() {
+        match symbol {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            '}' | ',' if depth == 0 => {
+                parts.push(&list[start..at]);
+                start = at + 1;
+                if symbol == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|symbol| symbol.is_alphanumeric() || *symbol == '_').collect()
+}
+
+/// The text of the first block of code in a language.
+fn block<'a>(page: &'a str, language: &str) -> &'a str {
+    let start = page.split_once(&format!("\n```{language}\n"));
+    start.and_then(|(_, rest)| rest.split_once("```\n")).map(|(block, _)| block).unwrap()
+}
+
+/// What the rows of a page's tables name in their first cell, as code.
+fn first_cells(page: &str) -> Vec<&str> {
+    page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
+}
+
+/// The nth cell of a table's row, counted from 1.
+fn cell(row: &str, index: usize) -> &str {
+    row.split('|').nth(index).unwrap().trim()
+}
+
+/// The long name in a row like "| `-l`, `--listen ADDR` | …".
+#[cfg(feature = "cli")]
+fn option_of_row(row: &str) -> String {
+    let long = cell(row, 1).split("--").nth(1).unwrap();
+    long.split([' ', '`']).next().unwrap().to_owned()
+}
+
+/// The long names of the options that a help lists, each with the text up to the next one.
+#[cfg(feature = "cli")]
+fn options_of_help(help: &str) -> Vec<(String, String)> {
+    let mut options: Vec<(String, String)> = Vec::new();
+    for line in help.lines() {
+        let text = line.trim_start();
+        let is_option = text.starts_with('-') && line.len() - text.len() < 8;
+        if is_option && let Some((_, long)) = text.split_once("--") {
+            let name: String =
+                long.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            options.push((name, String::new()));
+        } else if let Some((_, description)) = options.last_mut() {
+            description.push_str(text);
+            description.push(' ');
+        }
+    }
+    options.retain(|(name, _)| name != "help");
+    options
+}
