@@ -22,8 +22,8 @@ pub struct BufferPool {
 
 /// The smallest block: a cache line, enough for a short rest of a message.
 const SMALLEST: usize = 64;
-/// From 64 bytes to 2 GiB.
-const CLASSES: usize = 26;
+/// From 64 bytes to 8 GiB: no limit of the configuration needs more.
+const CLASSES: usize = 28;
 
 impl BufferPool {
     /// A pool that keeps at most `free_max` bytes of returned blocks for reuse; the rest goes back
@@ -61,7 +61,8 @@ impl BufferPool {
 
     pub(super) fn give(&mut self, mut block: Box<Block>) {
         let capacity = block.capacity();
-        self.leased -= capacity;
+        // A ring of another pool may come back here through a handler; it must not upset the count.
+        self.leased = self.leased.saturating_sub(capacity);
         if self.free + capacity <= self.free_max {
             block.clear();
             self.free += capacity;

@@ -43,13 +43,13 @@ impl Clock {
     /// one more.
     pub(super) fn after(&self, stamp: u32, span: Duration) -> u64 {
         let age = u64::from(self.stamp().wrapping_sub(stamp));
-        (self.now_ms + span.as_millis() as u64 + 1).saturating_sub(age)
+        let span = span.as_millis().min(u128::from(STAMP_SPAN_MAX)) as u64;
+        (self.now_ms + span + 1).saturating_sub(age)
     }
 
     /// A stamp that lies `delay` ahead.
     pub(super) fn stamp_in(&self, delay: Duration) -> u32 {
-        let delay =
-            u32::try_from(delay.as_millis()).map_or(STAMP_SPAN_MAX, |ms| ms.min(STAMP_SPAN_MAX));
+        let delay = delay.as_millis().min(u128::from(STAMP_SPAN_MAX)) as u32;
         self.stamp().wrapping_add(delay).wrapping_add(1)
     }
 

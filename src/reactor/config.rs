@@ -49,7 +49,7 @@ pub struct Config {
     /// The most connections visited in the read phase, and again in the flush phase, of one turn.
     /// Default 1024, about ten milliseconds of work. Those left over stay listed, in order.
     pub visit_budget: usize,
-    /// The most connections accepted from one listener in a turn. Default 256: a storm of connects
+    /// The most connections accepted from one listener in a turn. Default 1024: a storm of connects
     /// is drained faster than the kernel can queue it, and those already connected are still
     /// served in between.
     pub accept_budget: usize,
@@ -166,15 +166,15 @@ impl Config {
         range("connections_max", self.connections_max, 1, u32::MAX as usize - 1)?;
         range("input_limit", self.input_limit, 1, GIB)?;
         range("output_limit", self.output_limit, 1024, GIB)?;
-        range("buffer_memory", self.buffer_memory, 64 * KIB, usize::MAX)?;
+        range("buffer_memory", self.buffer_memory, 4 * self.read_size(), usize::MAX)?;
         range("read_budget", self.read_budget, 1, 16 * MIB)?;
         range("visit_budget", self.visit_budget, 1, usize::MAX)?;
         range("accept_budget", self.accept_budget, 1, usize::MAX)?;
         range("tasks_max", self.tasks_max, 1, MIB)?;
         range("events", self.events, 1, EVENTS_MAX)?;
         let spans = [
-            ("idle_timeout", self.idle_timeout.unwrap_or(A_MOMENT)),
-            ("write_timeout", self.write_timeout.unwrap_or(A_MOMENT)),
+            ("idle_timeout", self.idle_timeout.unwrap_or(VALID_SPAN)),
+            ("write_timeout", self.write_timeout.unwrap_or(VALID_SPAN)),
             ("connect_timeout", self.connect_timeout),
             ("linger_timeout", self.linger_timeout),
             ("drain_timeout", self.drain_timeout),
@@ -195,7 +195,7 @@ impl Config {
 }
 
 /// Stands in for a timeout that is off.
-const A_MOMENT: Duration = Duration::from_millis(1);
+const VALID_SPAN: Duration = Duration::from_millis(1);
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;

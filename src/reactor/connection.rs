@@ -17,7 +17,7 @@
 //! opposite. Every question of scheduling is a function of this state:
 //! [`wants_visit`](Connection::wants_visit), [`wants_flush`](Connection::wants_flush).
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -37,7 +37,7 @@ pub(super) struct Connection {
     pub(super) active_ms: u32,
     /// While `stalled`: when the peer last accepted a byte, or when the wait began. In
     /// `Lingering`: when that began.
-    pub(super) progress_ms: u32,
+    pub(super) waiting_since_ms: u32,
     /// The handler's timer, in the same unit. Never the value 0, which would be no timer.
     pub(super) timer_ms: Option<NonZeroU32>,
     /// Subscriptions that have messages for this connection, as a list through the subscriptions.
@@ -52,14 +52,14 @@ pub(super) struct Connection {
     pub(super) writable: bool,
     /// An event said that the stream ends, or that urgent data cuts it: until a read says 0 or
     /// `WouldBlock`, a short read proves nothing.
-    pub(super) end_noted: bool,
+    pub(super) end_announced: bool,
     /// A read returned 0.
     pub(super) input_ended: bool,
     /// `on_end` was called.
     pub(super) end_delivered: bool,
     /// The handler left input behind because it was held, and must see it again without any event.
-    pub(super) undelivered: bool,
-    /// Output waits for the peer since `progress_ms`.
+    pub(super) input_owed: bool,
+    /// Output waits for the peer since `waiting_since_ms`.
     pub(super) stalled: bool,
     pub(super) on_ready_list: bool,
     pub(super) on_dirty_list: bool,
@@ -67,7 +67,7 @@ pub(super) struct Connection {
 
 /// What is needed once in a connection's life, kept out of the cache line above.
 #[derive(Debug)]
-pub(super) struct Cold {
+pub(super) struct Details {
     pub(super) peer: Peer,
     /// Every subscription of the connection, as a list through the subscriptions.
     pub(super) subscriptions: u32,
@@ -107,7 +107,7 @@ impl Hold {
     /// The buffer memory is spent.
     pub(super) const MEMORY: Hold = Hold(8);
     /// What is our doing and not the peer's: it does not make a connection idle.
-    pub(super) const OURS: Hold = Hold(4 | 8);
+    pub(super) const NOT_THE_PEERS: Hold = Hold(4 | 8);
 
     pub(super) fn is_free(self) -> bool {
         self.0 == 0
@@ -132,7 +132,7 @@ pub(super) const NONE: u32 = u32::MAX;
 // mio's sockets carry a registration check in debug builds, so only a release build has the real
 // size.
 #[cfg(not(debug_assertions))]
-const _: () = assert!(size_of::<Connection>() <= 64 && size_of::<Cold>() <= 24);
+const _: () = assert!(size_of::<Connection>() <= 64 && size_of::<Details>() <= 24);
 
 /// What one [`fill`](Connection::fill) did.
 #[derive(Debug, Default)]
@@ -150,7 +150,7 @@ impl Connection {
             output: RingBuffer::new(),
             generation,
             active_ms: now_ms,
-            progress_ms: now_ms,
+            waiting_since_ms: now_ms,
             timer_ms: None,
             pending: NONE,
             state,
@@ -158,10 +158,10 @@ impl Connection {
             hold: Hold::default(),
             readable: false,
             writable: false,
-            end_noted: false,
+            end_announced: false,
             input_ended: false,
             end_delivered: false,
-            undelivered: false,
+            input_owed: false,
             stalled: false,
             on_ready_list: false,
             on_dirty_list: false,
@@ -175,7 +175,7 @@ impl Connection {
         let urgent = event.is_priority();
         // ET: an error or a hang-up is told once as well; the calls below say what it was.
         let broken = event.is_error() || event.is_write_closed();
-        self.end_noted |= ends || urgent || broken;
+        self.end_announced |= ends || urgent || broken;
         self.readable |= event.is_readable() || ends || urgent || broken;
         self.writable |= event.is_writable() || broken;
     }
@@ -187,7 +187,7 @@ impl Connection {
         match self.state {
             State::Open => {
                 let end_owed = self.input_ended && !self.end_delivered;
-                self.may_read() || self.hold.is_free() && (self.undelivered || end_owed)
+                self.may_read() || self.hold.is_free() && (self.input_owed || end_owed)
             }
             State::Closing | State::Lingering => self.may_read(),
             State::Connecting | State::Closed => false,
@@ -200,19 +200,49 @@ impl Connection {
         self.readable && !self.input_ended && !held
     }
 
-    /// Whether the flush phase has something to do here, provided that the socket takes bytes.
+    /// Whether the flush phase has something to do here.
     pub(super) fn wants_flush(&self) -> bool {
+        let may_write = self.writable && (self.owes_output() || self.stream.owes_output());
         match self.state {
-            State::Connecting | State::Closing => true,
-            // A layer may have output that we don't see.
-            State::Open => self.owes_output() || self.stream.is_layered(),
+            State::Connecting => self.writable,
+            State::Open => may_write,
+            // With nothing left to send the next step of the close is due.
+            State::Closing => may_write || !self.owes_anything(),
             State::Lingering | State::Closed => false,
         }
     }
 
-    /// Whether bytes wait for the peer.
+    /// Whether bytes wait here for the peer.
     pub(super) fn owes_output(&self) -> bool {
         !self.output.is_empty() || self.pending != NONE
+    }
+
+    /// Whether bytes wait for the peer, here or in a layer.
+    pub(super) fn owes_anything(&self) -> bool {
+        self.owes_output() || self.stream.owes_output()
+    }
+
+    /// Gives the connection its reason to end, unless it has one: the first counts. Only to a
+    /// peer that ended in good order something worse may still happen.
+    pub(super) fn set_reason(&mut self, reason: CloseReason) {
+        let undecided = matches!(self.state, State::Connecting | State::Open);
+        let was_in_order = self.state == State::Closing && self.reason == CloseReason::PeerClosed;
+        if undecided || was_in_order {
+            self.reason = reason;
+        }
+    }
+
+    /// Enters what a write did.
+    pub(super) fn took(&mut self, sent: Sent, now_ms: u32) {
+        if sent.bytes > 0 {
+            (self.active_ms, self.waiting_since_ms) = (now_ms, now_ms);
+        }
+        if sent.blocked {
+            self.writable = false;
+            if !std::mem::replace(&mut self.stalled, true) {
+                self.waiting_since_ms = now_ms;
+            }
+        }
     }
 
     /// From the socket into `input`: until the socket is drained, the stream ends, or `budget`
@@ -246,7 +276,7 @@ impl Connection {
                     }
                 }
                 Ok(None) => {
-                    (self.readable, self.end_noted) = (false, false);
+                    (self.readable, self.end_announced) = (false, false);
                     break;
                 }
                 Err(error) => {
@@ -259,18 +289,10 @@ impl Connection {
         fill
     }
 
-    /// One write of what the output ring holds.
-    pub(super) fn send_output(&mut self) -> io::Result<Sent> {
-        match self.output.as_slices() {
-            (one, []) => self.stream.send(&[IoSlice::new(one)]),
-            (first, second) => self.stream.send(&[IoSlice::new(first), IoSlice::new(second)]),
-        }
-    }
-
     // ET: with the end of the stream or an urgent byte behind it, a short read says only where the
     // data was cut; no further event comes for what is left.
     fn short_read_drains(&self, strict: bool) -> bool {
-        !strict && !self.end_noted && self.stream.short_count_proves()
+        !strict && !self.end_announced && self.stream.short_count_proves()
     }
 }
 

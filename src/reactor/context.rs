@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpStream, UnixStream};
 
 use super::connection::{Hold, Peer, State};
-use super::loop_state::{LoopState, Shutdown};
+use super::loop_state::LoopState;
 use super::stream::Stream;
 use super::{
     Address, CloseReason, Config, PublishError, RingBuffer, Start, Stats, Token, TopicConfig,
@@ -18,8 +18,8 @@ use super::{
 /// The reactor as its handler sees it, for the length of one call.
 ///
 /// Nothing here performs I/O or calls the handler again: sends, closes and publications are queued
-/// and done in the turn's own phases. A token whose connection is over is recognised, counted
-/// ([`Stats::stale`]) and ignored.
+/// and done in the turn's own phases. A token whose connection is over is recognised and
+/// ignored.
 pub struct Context<'a> {
     state: &'a mut LoopState,
 }
@@ -134,14 +134,12 @@ impl<'a> Context<'a> {
 
     /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost.
     pub fn pause(&mut self, token: Token) {
-        if let Some(connection) = self.state.find_mut(token) {
-            connection.hold.insert(Hold::PAUSED);
-        }
+        self.state.change(token, |connection| connection.hold.insert(Hold::PAUSED));
     }
 
     /// Reads it again. Input left from before the pause is offered first.
     pub fn resume(&mut self, token: Token) {
-        self.state.lift(token, Hold::PAUSED);
+        self.state.release(token, Hold::PAUSED);
     }
 
     /// Begins an outgoing connection, without waiting. `on_open` follows once it is established, or
@@ -227,16 +225,8 @@ impl<'a> Context<'a> {
 
     fn shut_down_within(&mut self, time: Duration) {
         let until = self.state.clock.now() + time;
-        match self.state.shutdown {
-            Shutdown::No => self.state.shutdown = Shutdown::Requested(time),
-            Shutdown::Draining(deadline) => {
-                self.state.shutdown = Shutdown::Draining(deadline.min(until))
-            }
-            Shutdown::Requested(former) => {
-                self.state.shutdown = Shutdown::Requested(former.min(time))
-            }
-            Shutdown::Done => {}
-        }
+        let earlier = self.state.drain_until.filter(|earlier| *earlier < until);
+        self.state.drain_until = Some(earlier.unwrap_or(until));
     }
 }
 

@@ -3,9 +3,11 @@
 //! Traffic never touches the wheel: it stores a stamp in the connection. When the entry fires the
 //! deadline is computed from the stamps, and either acted upon or put back.
 
+use std::time::Duration;
+
 use super::Token;
 use super::connection::{Connection, Hold, State};
-use super::loop_state::{LoopState, Shutdown};
+use super::loop_state::LoopState;
 
 /// Which of a connection's deadlines comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,26 +31,27 @@ impl LoopState {
     pub(super) fn deadline(&self, connection: &Connection) -> Option<(u64, Deadline)> {
         let (config, clock) = (&self.config, &self.clock);
         // Bytes may wait here that arrived in time: as long as it is our turn the peer is not idle.
-        let ours = connection.on_ready_list || connection.hold.has(Hold::OURS);
+        let ours = connection.on_ready_list || connection.hold.has(Hold::NOT_THE_PEERS);
         let not_before = if ours { clock.now_ms() + 1 } else { 0 };
         let active = |span| clock.after(connection.active_ms, span).max(not_before);
-        let progress = |span| clock.after(connection.progress_ms, span);
+        // Nor does it refuse bytes, or to be connected, while an event that says otherwise waits.
+        let not_before = if connection.on_dirty_list { clock.now_ms() + 1 } else { 0 };
+        let waiting = |span| clock.after(connection.waiting_since_ms, span).max(not_before);
         match connection.state {
-            State::Connecting => Some((active(config.connect_timeout), Deadline::Connect)),
-            State::Lingering => Some((progress(config.linger_timeout), Deadline::Linger)),
+            State::Connecting => Some((waiting(config.connect_timeout), Deadline::Connect)),
+            State::Lingering => Some((waiting(config.linger_timeout), Deadline::Linger)),
             State::Closed => None,
             State::Closing => {
                 // A close has a deadline even where writes have none.
                 let span = config.write_timeout.unwrap_or(config.linger_timeout);
-                connection.stalled.then(|| (progress(span), Deadline::Write))
+                connection.stalled.then(|| (waiting(span), Deadline::Write))
             }
             State::Open => {
-                let draining = matches!(self.shutdown, Shutdown::Draining(_));
                 let write = config.write_timeout.filter(|_| connection.stalled);
-                let quiet = (draining && !connection.stalled).then_some(config.drain_quiet);
+                let quiet = (self.is_draining && !connection.stalled).then_some(self.drain_quiet());
                 let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
                 let all = [
-                    write.map(|span| (progress(span), Deadline::Write)),
+                    write.map(|span| (waiting(span), Deadline::Write)),
                     config.idle_timeout.map(|span| (active(span), Deadline::Idle)),
                     quiet.map(|span| (active(span), Deadline::Quiet)),
                     timer.map(|at| (at, Deadline::Handler)),
@@ -56,6 +59,11 @@ impl LoopState {
                 all.into_iter().flatten().min()
             }
         }
+    }
+
+    /// A shutdown that waits less than the quiet period could never tell who has finished.
+    pub(super) fn drain_quiet(&self) -> Duration {
+        self.config.drain_quiet.min(self.config.drain_timeout / 2)
     }
 
     /// Makes sure that the wheel comes round in time for this connection. A later entry is left

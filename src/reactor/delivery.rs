@@ -1,7 +1,8 @@
 //! Topics and connections together: who follows what, who is owed what, and who waits for whom.
 
-use super::connection::{Hold, NONE, State};
-use super::loop_state::LoopState;
+use super::connection::{Connection, Hold, NONE, State};
+use super::loop_state::{LoopState, find};
+use super::topic::{Subscription, Topic};
 use super::{CloseReason, PublishError, SlowConsumer, Start, Token, TopicId};
 
 impl LoopState {
@@ -16,7 +17,11 @@ impl LoopState {
         // A token that names no connection is nobody's own.
         let origin = from.unwrap_or(Token::WAKER);
         let stamp = self.clock.stamp();
-        let outcome = self.topics.publish(key, by, origin, bytes, stamp, &mut self.pool);
+        let mut outcome = self.topics.publish(key, by, origin, bytes, stamp);
+        // Much may have been delivered since the floor was looked for, but once a turn is enough.
+        if outcome == Err(PublishError::Full) && self.find_floor_once_a_turn(key) {
+            outcome = self.topics.publish(key, by, origin, bytes, stamp);
+        }
         match outcome {
             Ok(_) => self.stats.messages_published += 1,
             Err(PublishError::Full) => self.hold_publisher(key, from),
@@ -31,22 +36,21 @@ impl LoopState {
             && !connection.hold.has(Hold::TOPIC)
         {
             connection.hold.insert(Hold::TOPIC);
-            if let Some(topic) = self.topics.topic_mut(key) {
-                topic.waiting.push(token);
-            }
+            self.topics.wait_for(key, token);
+            // The flush phase looks after it, in the next turn if this one's is over.
+            self.topics_due_ms = Some(self.clock.now_ms());
         }
     }
 
     pub(super) fn subscribe(&mut self, token: Token, id: TopicId, start: Start) -> Option<u64> {
         let key = self.topics.find(id)?;
-        let is_open = self.find(token).is_some_and(|connection| connection.state == State::Open);
+        let is_open = self.find(token)?.state == State::Open;
         if !is_open || self.subscription_of(token, key).is_some() {
             return None;
         }
-        let cold = self.cold.get_mut(token.key())?;
-        let (subscription, first) =
-            self.topics.subscribe(key, token.slot, cold.subscriptions, start)?;
-        cold.subscriptions = subscription;
+        let front = &mut self.details.get_mut(token.key())?.subscriptions;
+        let (subscription, first) = self.topics.subscribe(key, token.slot, *front, start)?;
+        *front = subscription;
         Some(first)
     }
 
@@ -57,23 +61,20 @@ impl LoopState {
 
     pub(super) fn remove_topic(&mut self, id: TopicId) {
         let Some(key) = self.topics.find(id) else { return };
-        while let Some(subscription) =
-            self.topics.topic(key).and_then(|topic| topic.subscribers.last().copied())
-        {
+        while let Some(subscription) = self.topics.last_subscriber(key) {
             let slot = self.topics.subscription(subscription).map_or(NONE, |entry| entry.slot);
-            match self.token_at(slot) {
-                Some(token) => self.drop_subscription(token, subscription),
-                None => self.topics.unsubscribe(subscription, &mut self.pool),
-            }
+            // A subscription never outlives its connection.
+            let Some(token) = self.token_at(slot) else { break };
+            self.drop_subscription(token, subscription);
         }
-        for token in self.topics.remove(id, &mut self.pool) {
-            self.lift(token, Hold::TOPIC);
+        for token in self.topics.remove(key) {
+            self.release(token, Hold::TOPIC);
         }
     }
 
     fn subscription_of(&self, token: Token, topic: u32) -> Option<u32> {
         self.find(token)?;
-        let mut key = self.cold.get(token.key())?.subscriptions;
+        let mut key = self.details.get(token.key())?.subscriptions;
         while let Some(subscription) = self.topics.subscription(key) {
             if subscription.topic == topic {
                 return Some(key);
@@ -84,120 +85,124 @@ impl LoopState {
     }
 
     /// Takes a subscription out of the connection's two lists and out of its topic.
-    pub(super) fn drop_subscription(&mut self, token: Token, key: u32) {
+    fn drop_subscription(&mut self, token: Token, key: u32) {
         let Some(entry) = self.topics.subscription(key) else { return };
         let (next, next_pending) = (entry.next, entry.next_pending);
-        if let Some(cold) = self.cold.get_mut(token.key()) {
-            self.topics.unlink(&mut cold.subscriptions, key, next, |entry| &mut entry.next);
+        if let Some(details) = self.details.get_mut(token.key()) {
+            self.topics.unlink(&mut details.subscriptions, key, next, |entry| &mut entry.next);
         }
-        if let Some(connection) = self.connections.get_mut(token.key()) {
-            self.topics.unlink(&mut connection.pending, key, next_pending, |entry| {
-                &mut entry.next_pending
-            });
+        if let Some(connection) = find(&mut self.connections, token) {
+            let front = &mut connection.pending;
+            self.topics.unlink(front, key, next_pending, |entry| &mut entry.next_pending);
+            connection.stalled &= connection.owes_anything();
+            // A close may have waited for this alone.
+            self.lists.update(token, connection);
         }
-        self.topics.unsubscribe(key, &mut self.pool);
+        self.topics.unsubscribe(key);
+        if !self.topics.waited_for().is_empty() {
+            // It may have been the one that publishers wait for.
+            self.topics_due_ms = Some(self.clock.now_ms());
+        }
     }
 
-    /// Puts the subscribers of every topic that was published to on the dirty list, once each
-    /// however many messages came.
+    pub(super) fn drop_subscriptions(&mut self, token: Token) {
+        while let Some(details) = self.details.get(token.key())
+            && details.subscriptions != NONE
+        {
+            self.drop_subscription(token, details.subscriptions);
+        }
+    }
+
+    /// A closing connection is still given what was published until now.
+    pub(super) fn end_subscriptions(&mut self, token: Token) {
+        let mut key = self.details.get(token.key()).map_or(NONE, |details| details.subscriptions);
+        while let Some(subscription) = self.topics.subscription(key) {
+            let next = subscription.next;
+            self.topics.end_at_head(key);
+            key = next;
+        }
+    }
+
+    /// Lists the subscribers of every topic that was published to, once each however many messages
+    /// came.
     pub(super) fn announce_topics(&mut self) {
-        let (connections, dirty) = (&mut self.connections, &mut self.dirty);
-        self.topics.announce(&mut self.pool, |slot, subscription| {
+        let (connections, lists) = (&mut self.connections, &mut self.lists);
+        self.topics.announce(|slot, subscription| {
             let Some(connection) = connections.get_mut(slot as usize) else { return NONE };
-            if connection.writable && !std::mem::replace(&mut connection.on_dirty_list, true) {
-                dirty.push_back(Token { slot, generation: connection.generation });
-            }
-            std::mem::replace(&mut connection.pending, subscription)
+            let next = std::mem::replace(&mut connection.pending, subscription);
+            let token = Token { slot, generation: connection.generation };
+            lists.update(token, connection);
+            next
         });
     }
 
-    /// Before a delivery: a subscriber that the ring has lapped skips what it missed, or is
-    /// disconnected, which says `false`.
-    pub(super) fn catch_up(&mut self, token: Token, subscription: u32) -> bool {
-        let missed = self.topics.skip_lapped(subscription);
-        self.stats.messages_skipped += missed;
-        let topic =
-            self.topics.subscription(subscription).and_then(|entry| self.topics.topic(entry.topic));
-        let disconnect =
-            topic.is_some_and(|topic| topic.config.slow_consumer == SlowConsumer::Disconnect);
-        if missed > 0 && disconnect {
-            self.abort(token, CloseReason::SlowConsumer);
-            return false;
-        }
-        true
-    }
-
-    /// For topics that are getting full: finds out what may be overwritten, disconnects whom the
-    /// ring has lapped, and lets publishers go on where there is room again.
-    pub(super) fn settle_topics(&mut self) {
+    /// After the flush phase: where publishers wait, looks whether there is room for them now.
+    pub(super) fn release_publishers(&mut self) {
         self.topics_due_ms = None;
-        for key in self.topics.take_crowded() {
-            let survey = self.survey(key);
-            for token in survey.lapped {
-                self.abort(token, CloseReason::SlowConsumer);
+        for key in self.topics.waited_for().to_vec() {
+            let due_ms = self.find_floor(key);
+            let released = self.topics.release_waiting(key);
+            if released.is_empty() {
+                self.topics_due_ms = self.topics_due_ms.into_iter().chain(due_ms).min();
             }
-            let Some(topic) = self.topics.topic_mut(key) else { continue };
-            topic.floor = survey.floor;
-            if topic.waiting.is_empty() {
-                continue;
-            }
-            if topic.has_room() {
-                for token in std::mem::take(&mut topic.waiting) {
-                    self.lift(token, Hold::TOPIC);
-                }
-            } else {
-                self.topics.keep_crowded(key);
-                self.topics_due_ms = self.topics_due_ms.into_iter().chain(survey.due_ms).min();
+            for token in released {
+                self.release(token, Hold::TOPIC);
             }
         }
     }
 
-    /// Asks every subscriber whether it holds the floor.
-    fn survey(&self, key: u32) -> Survey {
-        let Some(topic) = self.topics.topic(key) else { return Survey::default() };
-        let mut survey = Survey { floor: topic.head(), ..Survey::default() };
-        for subscription in
-            topic.subscribers.iter().filter_map(|key| self.topics.subscription(*key))
-        {
-            let Some(connection) = self.connections.get(subscription.slot as usize) else {
-                continue;
-            };
-            let alive = matches!(connection.state, State::Open | State::Closing);
-            if !alive || subscription.cursor >= topic.head() {
+    fn find_floor_once_a_turn(&mut self, key: u32) -> bool {
+        let turn = self.stats.turns;
+        let is_new = self.topics.topic_mut(key).is_some_and(|topic| topic.floor_turn != turn);
+        if is_new {
+            self.find_floor(key);
+        }
+        is_new
+    }
+
+    /// Finds out what a topic still owes to subscribers that read, disconnects those that the ring
+    /// has lapped, and returns when somebody's patience ends.
+    fn find_floor(&mut self, key: u32) -> Option<u64> {
+        let topic = self.topics.topic(key)?;
+        let (mut floor, mut due_ms, mut lapped) = (topic.head(), None, Vec::new());
+        for entry in topic.subscribers.iter().filter_map(|key| self.topics.subscription(*key)) {
+            let Some(connection) = self.connections.get(entry.slot as usize) else { continue };
+            let is_alive = matches!(connection.state, State::Open | State::Closing);
+            if !is_alive || entry.cursor >= topic.head().min(entry.until) {
                 continue;
             }
-            let until = match topic.config.slow_consumer {
-                _ if connection.writable => None,
-                SlowConsumer::Wait => None,
-                SlowConsumer::Disconnect | SlowConsumer::Skip => {
-                    let patience = self.clock.after(connection.progress_ms, topic.config.patience);
-                    // However steadily it goes on reading, nobody waits for it for longer than a
-                    // write may take.
-                    let published =
-                        topic.published_ms(subscription.cursor).zip(self.config.write_timeout);
-                    Some(published.map_or(patience, |(stamp, span)| {
-                        patience.min(self.clock.after(stamp, span))
-                    }))
-                }
-            };
-            if until.is_none_or(|until| until > self.clock.now_ms()) {
-                survey.floor = survey.floor.min(subscription.cursor);
-                survey.due_ms = survey.due_ms.into_iter().chain(until).min();
-            } else if subscription.cursor < topic.first()
-                && topic.config.slow_consumer == SlowConsumer::Disconnect
-            {
-                survey.lapped.extend(self.token_at(subscription.slot));
+            let until = self.holds_floor_until(topic, entry, connection);
+            if until > self.clock.now_ms() {
+                floor = floor.min(entry.cursor);
+                due_ms = due_ms.into_iter().chain([until]).min();
+            } else if entry.cursor < topic.first() && topic.disconnects_slow_consumers() {
+                lapped.extend(self.token_at(entry.slot));
             }
         }
-        survey
+        let turn = self.stats.turns;
+        if let Some(topic) = self.topics.topic_mut(key) {
+            (topic.floor, topic.floor_turn) = (floor, turn);
+        }
+        for token in lapped {
+            self.abort(token, CloseReason::SlowConsumer);
+        }
+        due_ms.filter(|due_ms| *due_ms != u64::MAX)
     }
-}
 
-/// What a look at a topic's subscribers found.
-#[derive(Default)]
-struct Survey {
-    floor: u64,
-    lapped: Vec<Token>,
-    /// When somebody stops holding the floor.
-    due_ms: Option<u64>,
+    /// How long a subscriber that is owed messages keeps them from being overwritten.
+    fn holds_floor_until(
+        &self,
+        topic: &Topic,
+        entry: &Subscription,
+        connection: &Connection,
+    ) -> u64 {
+        // The flush phase has not reached it yet, and will.
+        if connection.writable || topic.config.slow_consumer == SlowConsumer::Wait {
+            return u64::MAX;
+        }
+        let patience = self.clock.after(connection.waiting_since_ms, topic.config.patience);
+        // However steadily it goes on reading, nobody waits for it for longer than a write may take.
+        let published = topic.published_ms(entry.cursor).zip(self.config.write_timeout);
+        published.map_or(patience, |(stamp, span)| patience.min(self.clock.after(stamp, span)))
+    }
 }

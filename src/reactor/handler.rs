@@ -85,7 +85,8 @@ pub trait Handler {
     }
 
     /// A connection that [`Context::connect`] began was not established; there was no `on_open` and
-    /// there is no `on_close`.
+    /// there is no `on_close`. Neither is there this call when the handler itself, or a shutdown,
+    /// ended it before that was known.
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         let _ = (cx, token, error);
     }

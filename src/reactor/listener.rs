@@ -15,7 +15,7 @@ use mio::{Interest, Registry};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::connection::Peer;
-use super::stream::Stream;
+use super::stream::{Layered, Stream};
 use super::{Layer, Token};
 
 /// Where a server listens, or a client connects to.
@@ -120,9 +120,7 @@ impl Listener {
                 let (socket, address) = listener.accept()?;
                 let stream = match &mut self.wrap {
                     // Whatever is wrong concerns this connection, not the listener.
-                    Some(wrap) => Stream::Layered(Box::new(wrap(socket).map_err(|error| {
-                        io::Error::new(io::ErrorKind::ConnectionAborted, error)
-                    })?)),
+                    Some(wrap) => Stream::Layered(Layered::new(wrap(socket).map_err(aborted)?)),
                     None => Stream::Tcp(socket),
                 };
                 Ok((stream, Some(address).into()))
@@ -149,6 +147,10 @@ impl Listener {
     }
 }
 
+fn aborted(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
@@ -166,29 +168,35 @@ impl fmt::Debug for Listener {
 
 impl AcceptFault {
     /// accept(2), "Error handling": errors of the new connection's network come out of `accept`.
-    /// Numbers without an `ErrorKind` are Linux's; an unknown error rests the listener, which
-    /// neither spins nor loses it.
+    /// The numbers are Linux's; an unknown error rests the listener, which neither spins nor
+    /// loses it.
     pub(super) fn of(error: &io::Error) -> Self {
-        const EPERM_EPROTO_ENOPROTOOPT_EHOSTDOWN_ENONET_EOPNOTSUPP: [i32; 6] =
-            [1, 71, 92, 112, 64, 95];
-        const EBADF_ENOTSOCK: [i32; 2] = [9, 88];
-        use io::ErrorKind::{
-            ConnectionAborted, ConnectionReset, HostUnreachable, Interrupted, InvalidInput,
-            NetworkDown, NetworkUnreachable, TimedOut,
-        };
-        let number = error.raw_os_error().unwrap_or(0);
-        match error.kind() {
-            Interrupted | ConnectionAborted | ConnectionReset | TimedOut => AcceptFault::Connection,
-            HostUnreachable | NetworkDown | NetworkUnreachable => AcceptFault::Connection,
-            InvalidInput => AcceptFault::Listener,
-            _ if EPERM_EPROTO_ENOPROTOOPT_EHOSTDOWN_ENONET_EOPNOTSUPP.contains(&number) => {
-                AcceptFault::Connection
-            }
-            _ if EBADF_ENOTSOCK.contains(&number) => AcceptFault::Listener,
+        match error.raw_os_error().unwrap_or(ECONNABORTED) {
+            EPERM | EINTR | ECONNABORTED | ECONNRESET | ETIMEDOUT => AcceptFault::Connection,
+            EPROTO | ENOPROTOOPT | EOPNOTSUPP | ENONET => AcceptFault::Connection,
+            ENETDOWN | ENETUNREACH | EHOSTDOWN | EHOSTUNREACH => AcceptFault::Connection,
+            EBADF | EINVAL | ENOTSOCK => AcceptFault::Listener,
             _ => AcceptFault::Exhausted,
         }
     }
 }
+
+const EPERM: i32 = 1;
+const EINTR: i32 = 4;
+const EBADF: i32 = 9;
+const EINVAL: i32 = 22;
+const ENONET: i32 = 64;
+const EPROTO: i32 = 71;
+const ENOTSOCK: i32 = 88;
+const ENOPROTOOPT: i32 = 92;
+const EOPNOTSUPP: i32 = 95;
+const ENETDOWN: i32 = 100;
+const ENETUNREACH: i32 = 101;
+const ECONNABORTED: i32 = 103;
+const ECONNRESET: i32 = 104;
+const ETIMEDOUT: i32 = 110;
+const EHOSTDOWN: i32 = 112;
+const EHOSTUNREACH: i32 = 113;
 
 fn bind_tcp(
     address: SocketAddr,

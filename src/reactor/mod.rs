@@ -61,6 +61,7 @@ mod delivery;
 mod handler;
 mod input;
 mod listener;
+mod lists;
 mod loop_state;
 mod output;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]

@@ -1,16 +1,4 @@
-//! The turn: what the loop does, in the order in which it does it.
-//!
-//! After each poll the phases run one after another, and each works off a list. **Nothing is ever
-//! left to an event that has been seen already**: what a phase does not finish stays listed, and
-//! the next poll does not wait.
-//!
-//! 1. `poll` waits, unless a list holds work, until the next timer at the latest.
-//! 2. `note` copies what the events say into the connections. No I/O.
-//! 3. `timers`, `tasks`, `accept`: deadlines that are due, closures from other threads, new
-//!    connections.
-//! 4. `read` visits each ready connection: read, call the handler, send its reply at once.
-//! 5. `flush` visits each dirty connection: its output, and what topics hold for it, in one write.
-//! 6. `close` calls `on_close` and frees the slots, here and nowhere else.
+//! The turn: what the loop does, in the order in which it does it. The module page explains it.
 
 use std::fmt;
 use std::io;
@@ -20,7 +8,7 @@ use super::config::EVENTS_MAX;
 use super::connection::State;
 use super::deadline::Deadline;
 use super::listener::{AcceptFault, Listener, Wrap};
-use super::loop_state::{LoopState, Shutdown};
+use super::loop_state::LoopState;
 use super::remote::TaskQueue;
 use super::{
     Address, CloseReason, Config, Context, Handler, Layer, ListenOptions, ProtocolError, Remote,
@@ -146,6 +134,8 @@ impl<H: Handler> Reactor<H> {
     /// Calls `f` with a context, as if from a callback: to connect, to publish, before the loop
     /// runs or between its turns.
     pub fn with_context<T>(&mut self, f: impl FnOnce(&mut H, &mut Context<'_>) -> T) -> T {
+        // Between turns time has passed.
+        self.state.clock.read();
         f(&mut self.handler, &mut Context::new(&mut self.state))
     }
 
@@ -154,10 +144,15 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     /// Only when the poll itself fails; nothing that a peer does ends the loop.
     pub fn run(&mut self) -> io::Result<Ending> {
-        while self.state.shutdown != Shutdown::Done {
+        while !self.is_done() {
             self.turn()?;
         }
         Ok(self.ending)
+    }
+
+    /// Whether a shutdown is complete: listeners are closed and the last connection is gone.
+    pub fn is_done(&self) -> bool {
+        self.state.is_draining && self.state.connections.is_empty()
     }
 
     /// One turn: one poll and everything that follows from it. For those who own their own loop.
@@ -169,13 +164,12 @@ impl<H: Handler> Reactor<H> {
         self.note();
         self.fire_timers();
         self.run_tasks();
-        self.shut_down();
         self.accept();
         self.read();
+        self.shut_down();
         self.flush();
         self.close();
         self.state.relieve_memory();
-        self.end_drain();
         #[cfg(debug_assertions)]
         self.state.check_books();
         Ok(())
@@ -198,23 +192,20 @@ impl<H: Handler> Reactor<H> {
     /// Zero while there is work that no event will announce, else the time to the next deadline.
     fn timeout(&self) -> Option<Duration> {
         let state = &self.state;
-        if state.has_work()
-            || self.tasks_owed
-            || self.may_accept()
-            || matches!(state.shutdown, Shutdown::Requested(_))
-        {
+        let shutdown_due = state.drain_until.is_some() && !state.is_draining;
+        let listed = state.lists.has_work() || state.topics.has_fresh();
+        if listed || self.tasks_owed || self.may_accept() || shutdown_due || self.is_done() {
             return Some(Duration::ZERO);
         }
-        let drain = match state.shutdown {
-            Shutdown::Draining(deadline) => Some(deadline),
-            _ => None,
-        };
-        let pause = self.accept_pause.filter(|_| self.listeners.iter().flatten().any(|it| it.owed));
+        let is_owed = self.listeners.iter().flatten().any(|listener| listener.owed);
         let wheel = state.wheel.next_due().into_iter().chain(state.topics_due_ms).min();
-        let next = [wheel.map(|ms| state.clock.instant(ms)), drain, pause, state.alarm]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let deadlines = [
+            wheel.map(|due_ms| state.clock.instant(due_ms)),
+            state.drain_until,
+            self.accept_pause.filter(|_| is_owed),
+            state.alarm,
+        ];
+        let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(state.clock.now()))
     }
 
@@ -229,20 +220,8 @@ impl<H: Handler> Reactor<H> {
                 if let Some(Some(listener)) = self.listeners.get_mut(token.key()) {
                     listener.owed = true;
                 }
-            } else if let Some(connection) = self.state.find_mut(token) {
-                connection.note(event);
-                // Everything was read and we have not ended: only a reset hangs such a connection
-                // up.
-                let vanished = connection.end_delivered
-                    && event.is_write_closed()
-                    && connection.state == State::Open;
-                self.state.list_ready(token);
-                self.state.list_dirty(token);
-                if vanished {
-                    self.state.fail(token, &io::ErrorKind::ConnectionReset.into());
-                }
             } else {
-                self.state.stats.stale += 1;
+                self.state.note(token, event);
             }
         }
         self.state.stats.events += count as u64;
@@ -259,7 +238,8 @@ impl<H: Handler> Reactor<H> {
         }
         self.state.stats.event_list_full += 1;
         self.event_list_full += 1;
-        if self.event_list_full >= 2 && capacity < EVENTS_MAX {
+        if self.event_list_full == 2 && capacity < EVENTS_MAX {
+            self.event_list_full = 0;
             self.events = mio::Events::with_capacity((2 * capacity).min(EVENTS_MAX));
         }
     }
@@ -290,16 +270,16 @@ impl<H: Handler> Reactor<H> {
             None => return self.state.arm(token),
             Some(Deadline::Connect) => self.connect_failed(token, &io::ErrorKind::TimedOut.into()),
             Some(Deadline::Write) => self.state.abort(token, CloseReason::WriteTimeout),
-            Some(Deadline::Linger) => self.state.finish(token),
+            Some(Deadline::Linger) => self.state.retire(token),
             Some(Deadline::Idle) => self.state.close(token, CloseReason::IdleTimeout),
             Some(Deadline::Quiet) => self.state.close_quiet(token),
-            Some(Deadline::Handler) => self.ring(token),
+            Some(Deadline::Handler) => self.fire_handler_timer(token),
         }
         self.state.stats.timers += 1;
         self.state.arm(token);
     }
 
-    fn ring(&mut self, token: Token) {
+    fn fire_handler_timer(&mut self, token: Token) {
         if let Some(connection) = self.state.find_mut(token) {
             connection.timer_ms = None;
         }
@@ -312,7 +292,7 @@ impl<H: Handler> Reactor<H> {
         if !std::mem::take(&mut self.tasks_owed) {
             return;
         }
-        self.tasks.answer();
+        self.tasks.clear_doorbell();
         // A task may queue more tasks: bounded, and what is left over runs in the next turn.
         for _ in 0..self.state.config.tasks_max {
             let Some(task) = self.tasks.take() else { return };
@@ -410,15 +390,16 @@ impl<H: Handler> Reactor<H> {
             self.sessions.resize_with(token.key() + 1, || None);
         }
         self.sessions[token.key()] = Some(session);
-        self.state.list_dirty(token);
+        // What it sent waits for the flush phase.
+        self.state.change(token, |_| ());
     }
 
     // ---- read ----
 
     fn read(&mut self) {
-        let visits = self.state.ready.len().min(self.state.config.visit_budget);
+        let visits = self.state.lists.ready.len().min(self.state.config.visit_budget);
         for _ in 0..visits {
-            let Some(token) = self.state.ready.pop_front() else { return };
+            let Some(token) = self.state.lists.ready.pop_front() else { return };
             let Some(connection) = self.state.find_mut(token) else { continue };
             connection.on_ready_list = false;
             match connection.state {
@@ -434,79 +415,55 @@ impl<H: Handler> Reactor<H> {
     fn serve(&mut self, token: Token) {
         let Some(fill) = self.state.fill(token) else { return };
         self.state.current = Some(token);
-        let outcome = self.deliver(token, fill.bytes > 0).and_then(|()| self.deliver_end(token));
+        let outcome = self.hand_over(token, fill.bytes > 0);
         self.state.current = None;
         if let Err(error) = outcome {
             log::debug!(connection:% = token, event = "protocol_error"; "{error}");
             self.state.close(token, error.reason());
         }
-        if self.state.find(token).is_some_and(|connection| connection.wants_flush()) {
-            self.state.flush(token);
-        }
+        // ET: the budget may have ended the read; the kernel will not speak again, so flushing
+        // puts the connection back on the list.
+        self.state.flush(token);
         // What arrived before the error was handled first.
         if let Some(error) = fill.error {
-            self.state.fail(token, &error);
-        }
-        // ET: the budget may have ended the read; the kernel will not speak again, so stay listed.
-        self.state.list_ready(token);
-    }
-
-    /// Calls `on_data` with the input, lent to the handler so that a message may borrow from it
-    /// while the handler sends.
-    fn deliver(&mut self, token: Token, has_new: bool) -> Result<(), ProtocolError> {
-        let (Some(connection), Some(Some(session))) =
-            (self.state.find_mut(token), self.sessions.get_mut(token.key()))
-        else {
-            return Ok(());
-        };
-        let is_due = has_new || connection.undelivered;
-        if !is_due
-            || connection.input.is_empty()
-            || !connection.hold.is_free()
-            || connection.state != State::Open
-        {
-            return Ok(());
-        }
-        connection.undelivered = false;
-        let mut input = std::mem::take(&mut connection.input);
-        let before = input.len();
-        let outcome =
-            self.handler.on_data(&mut Context::new(&mut self.state), token, session, &mut input);
-        self.state.stats.bytes_consumed += (before - input.len()) as u64;
-        self.state.take_back(token, input);
-        outcome?;
-        match self.state.is_over_input_limit(token) {
-            true => Err(ProtocolError::MessageTooLong),
-            false => Ok(()),
+            self.state.close_on_error(token, &error);
         }
     }
 
-    fn deliver_end(&mut self, token: Token) -> Result<(), ProtocolError> {
-        let (Some(connection), Some(Some(session))) =
-            (self.state.find_mut(token), self.sessions.get_mut(token.key()))
-        else {
+    /// Lends the input to the handler, so that a message may borrow from it while the handler
+    /// sends; and tells it of the end, once everything before that was taken.
+    fn hand_over(&mut self, token: Token, has_new: bool) -> Result<(), ProtocolError> {
+        let session = self.sessions.get_mut(token.key()).and_then(Option::as_mut);
+        let (Some(connection), Some(session)) = (self.state.find_mut(token), session) else {
             return Ok(());
         };
-        let is_due = connection.input_ended && !connection.end_delivered;
-        if !is_due || !connection.hold.is_free() || connection.state != State::Open {
+        let is_data_due = (has_new || connection.input_owed) && !connection.input.is_empty();
+        let is_end_due = connection.input_ended && !connection.end_delivered;
+        if connection.state != State::Open || !(is_data_due || is_end_due) {
             return Ok(());
         }
         let mut input = std::mem::take(&mut connection.input);
-        let before = input.len();
+        let len = input.len();
+        let mut outcome = Ok(());
         let cx = &mut Context::new(&mut self.state);
-        let outcome = self.handler.on_end(cx, token, session, &mut input);
-        self.state.stats.bytes_consumed += (before - input.len()) as u64;
-        self.state.take_back_end(token, input);
-        outcome
+        if is_data_due && !cx.is_held(token) {
+            outcome = self.handler.on_data(cx, token, session, &mut input);
+        }
+        let tell_end = is_end_due && outcome.is_ok() && !cx.is_held(token);
+        if tell_end {
+            outcome = self.handler.on_end(cx, token, session, &mut input);
+        }
+        let is_too_long = self.state.return_input(token, input, len, tell_end);
+        if outcome.is_ok() && is_too_long { Err(ProtocolError::MessageTooLong) } else { outcome }
     }
 
     // ---- flush ----
 
     fn flush(&mut self) {
         self.state.announce_topics();
-        let visits = self.state.dirty.len().min(self.state.config.visit_budget);
+        let visits = self.state.lists.dirty.len().min(self.state.config.visit_budget);
         for _ in 0..visits {
-            let Some(token) = self.state.dirty.pop_front() else { break };
+            let Some(token) = self.state.lists.dirty.pop_front() else { break };
             let Some(connection) = self.state.find_mut(token) else { continue };
             connection.on_dirty_list = false;
             match connection.state {
@@ -514,20 +471,21 @@ impl<H: Handler> Reactor<H> {
                 _ => self.state.flush(token),
             }
         }
-        self.state.settle_topics();
+        self.state.release_publishers();
     }
 
     /// A connecting socket said that it is writable: it is connected, or it has failed, or this was
     /// the event before.
     fn establish(&mut self, token: Token) {
+        let now_ms = self.state.clock.stamp();
         let Some(connection) = self.state.find_mut(token) else { return };
         match connection.stream.establishment() {
             Ok(None) => connection.writable = false,
             Ok(Some(())) => {
                 connection.state = State::Open;
+                connection.active_ms = now_ms;
                 self.open(token);
-                // ET: bytes may have come with the event that said "connected".
-                self.state.list_ready(token);
+                self.state.arm(token);
             }
             Err(error) => self.connect_failed(token, &error),
         }
@@ -535,10 +493,8 @@ impl<H: Handler> Reactor<H> {
 
     fn connect_failed(&mut self, token: Token, error: &io::Error) {
         self.handler.on_connect_error(&mut Context::new(&mut self.state), token, error);
-        if let Some(connection) = self.state.find_mut(token) {
-            connection.reason = CloseReason::ConnectFailed;
-        }
-        self.state.finish(token);
+        self.state.change(token, |connection| connection.set_reason(CloseReason::ConnectFailed));
+        self.state.retire(token);
     }
 
     // ---- close ----
@@ -548,7 +504,7 @@ impl<H: Handler> Reactor<H> {
     /// still name it.
     fn close(&mut self) {
         // `on_close` may end other connections; each ends once, so this ends too.
-        while let Some(token) = self.state.closed.pop_front() {
+        while let Some(token) = self.state.lists.closed.pop_front() {
             let Some(connection) = self.state.find(token) else { continue };
             let reason = connection.reason;
             if let Some(peer) = self.peer_for_log(token) {
@@ -570,33 +526,31 @@ impl<H: Handler> Reactor<H> {
     // ---- shutdown ----
 
     fn shut_down(&mut self) {
-        match self.state.shutdown {
-            Shutdown::Requested(time) => self.begin_drain(time),
-            Shutdown::Draining(deadline) if deadline <= self.state.clock.now() => {
-                self.ending.cut_off += self.state.cut_off();
-            }
-            _ => {}
+        let Some(until) = self.state.drain_until else { return };
+        if !self.state.is_draining {
+            self.begin_drain();
         }
-    }
-
-    fn end_drain(&mut self) {
-        let draining = matches!(self.state.shutdown, Shutdown::Draining(_));
-        if draining && self.state.connections.is_empty() {
-            self.state.shutdown = Shutdown::Done;
+        if until <= self.state.clock.now() {
+            self.ending.cut_off += self.state.cut_off();
         }
     }
 
     /// Takes what already waits, so that it is served and not reset, then closes the listeners and
     /// tells the handler.
-    fn begin_drain(&mut self, time: Duration) {
-        self.accept();
+    fn begin_drain(&mut self) {
+        for listener in self.listeners.iter_mut().flatten() {
+            listener.owed = true;
+        }
+        // Bounded, should somebody connect faster than we accept.
+        for _ in 0..DRAIN_ACCEPT_ROUNDS {
+            self.accept();
+        }
         for mut listener in self.listeners.drain(..).flatten() {
             // It fails only for a listener that is lost already.
             let _ = listener.deregister(self.state.poll.registry());
         }
-        self.state.shutdown = Shutdown::Draining(self.state.clock.now() + time);
-        let tokens: Vec<Token> = self.state.tokens().collect();
-        for token in tokens {
+        self.state.is_draining = true;
+        for token in self.state.tokens() {
             if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
                 self.handler.on_drain(&mut Context::new(&mut self.state), token, session);
             }
@@ -623,6 +577,9 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
         )
     }
 }
+
+/// Accept budgets spent on the backlog when a shutdown begins.
+const DRAIN_ACCEPT_ROUNDS: usize = 16;
 
 /// Lets a warning through once a second.
 #[derive(Debug, Default)]

@@ -86,7 +86,7 @@ impl TaskQueue {
 
     /// Before the queue is drained, so that a task queued from now on rings again.
     // ET: the eventfd is never read; each new write to it is a new edge.
-    pub(super) fn answer(&self) {
+    pub(super) fn clear_doorbell(&self) {
         self.remote.doorbell.rung.store(false, Ordering::SeqCst);
     }
 

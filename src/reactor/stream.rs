@@ -9,7 +9,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
 
-use super::Token;
+use super::{RingBuffer, Token};
 
 /// What may stand between a connection and its socket: TLS, compression, a test that tears reads
 /// and writes.
@@ -24,15 +24,21 @@ pub trait Layer: Read + Write {
     /// Tells the peer that nothing more will be sent.
     ///
     /// # Errors
-    /// As the socket says; the reactor then only waits for the peer's end of stream.
+    /// As the socket says; the connection is then closed without waiting for the peer's end.
     fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// Boxed twice, so that the rare case does not make every connection larger.
-    Layered(Box<Box<dyn Layer>>),
+    /// Boxed, so that the rare case does not make every connection larger.
+    Layered(Box<Layered>),
+}
+
+pub(super) struct Layered {
+    layer: Box<dyn Layer>,
+    /// It may hold output of its own: after every read or write, until a flush says otherwise.
+    owes_output: bool,
 }
 
 /// What a write did.
@@ -54,7 +60,7 @@ impl Stream {
         let source: &mut dyn Source = match self {
             Stream::Tcp(socket) => socket,
             Stream::Unix(socket) => socket,
-            Stream::Layered(layer) => layer.source(),
+            Stream::Layered(layered) => layered.layer.source(),
         };
         registry.register(source, token.into(), interest)
     }
@@ -67,7 +73,7 @@ impl Stream {
         nonblocking(|| match self {
             Stream::Tcp(socket) => socket.read(into),
             Stream::Unix(socket) => socket.read(into),
-            Stream::Layered(layer) => layer.read(into),
+            Stream::Layered(layered) => layered.touch().read(into),
         })
     }
 
@@ -79,7 +85,7 @@ impl Stream {
             (Stream::Tcp(socket), _) => socket.write_vectored(slices),
             (Stream::Unix(socket), [one]) => socket.write(one),
             (Stream::Unix(socket), _) => socket.write_vectored(slices),
-            (Stream::Layered(layer), _) => layer.write_vectored(slices),
+            (Stream::Layered(layered), _) => layered.touch().write_vectored(slices),
         })?;
         let bytes = taken.unwrap_or(0);
         let offered = slices.iter().map(|slice| slice.len()).sum();
@@ -89,12 +95,24 @@ impl Stream {
         Ok(Sent { bytes, blocked })
     }
 
-    /// Lets a layer push out what it holds; `false` means that its socket takes nothing now.
-    pub(super) fn flush(&mut self) -> io::Result<bool> {
-        match self {
-            Stream::Layered(layer) => Ok(nonblocking(|| layer.flush())?.is_some()),
-            Stream::Tcp(_) | Stream::Unix(_) => Ok(true),
+    /// One write of what a ring holds.
+    pub(super) fn send_ring(&mut self, ring: &RingBuffer) -> io::Result<Sent> {
+        match ring.as_slices() {
+            (one, []) => self.send(&[IoSlice::new(one)]),
+            (first, second) => self.send(&[IoSlice::new(first), IoSlice::new(second)]),
         }
+    }
+
+    /// Lets a layer push out what it holds; says whether its socket took all of that.
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
+        if let Stream::Layered(layered) = self {
+            layered.owes_output = nonblocking(|| layered.layer.flush())?.is_none();
+        }
+        Ok(!self.owes_output())
+    }
+
+    pub(super) fn owes_output(&self) -> bool {
+        matches!(self, Stream::Layered(layered) if layered.owes_output)
     }
 
     /// Whether a short read or write proves that the socket has no more bytes, or no more room.
@@ -102,10 +120,6 @@ impl Stream {
     /// nothing of the socket below.
     pub(super) fn short_count_proves(&self) -> bool {
         matches!(self, Stream::Tcp(_))
-    }
-
-    pub(super) fn is_layered(&self) -> bool {
-        matches!(self, Stream::Layered(_))
     }
 
     /// Says whether an outgoing connection is established: `None` while the kernel is still busy
@@ -128,7 +142,7 @@ impl Stream {
         match self {
             Stream::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Stream::Unix(socket) => socket.shutdown(Shutdown::Write),
-            Stream::Layered(layer) => layer.shutdown_write(),
+            Stream::Layered(layered) => layered.touch().shutdown_write(),
         }
     }
 
@@ -139,6 +153,17 @@ impl Stream {
             // It can only fail on a socket that is already gone, where there is nothing to discard.
             let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
+    }
+}
+
+impl Layered {
+    pub(super) fn new(layer: Box<dyn Layer>) -> Box<Self> {
+        Box::new(Layered { layer, owes_output: true })
+    }
+
+    fn touch(&mut self) -> &mut dyn Layer {
+        self.owes_output = true;
+        &mut *self.layer
     }
 }
 

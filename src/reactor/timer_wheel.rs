@@ -41,6 +41,9 @@ pub struct TimerWheel {
     buckets: Box<[u32; BUCKETS]>,
     /// One bit for each bucket that holds an entry, so that a wait can look past empty ones.
     occupied: [u64; BUCKETS / 64],
+    /// The entry to look at next in the bucket of `swept`, once its sweep has begun: each is
+    /// looked at once, however many share the bucket.
+    resume: Option<u32>,
     entries: Vec<Entry>,
     scheduled: usize,
 }
@@ -65,6 +68,7 @@ impl TimerWheel {
             swept: 0,
             buckets: Box::new([NONE; BUCKETS]),
             occupied: [0; BUCKETS / 64],
+            resume: None,
             entries: Vec::new(),
             scheduled: 0,
         }
@@ -78,7 +82,8 @@ impl TimerWheel {
             self.entries.resize(index + 1, Entry { deadline_ms: IDLE, previous: NONE, next: NONE });
         }
         // A tick already swept would only come round again in the next round.
-        let deadline_ms = deadline_ms.max(self.swept * self.tick_ms).min(IDLE - self.tick_ms);
+        let next_tick = self.swept + u64::from(self.resume.is_some());
+        let deadline_ms = deadline_ms.max(next_tick * self.tick_ms).min(IDLE - self.tick_ms);
         let bucket = self.bucket(deadline_ms);
         let first = self.buckets[bucket];
         self.entries[index] = Entry { deadline_ms, previous: NONE, next: first };
@@ -110,6 +115,9 @@ impl TimerWheel {
         if next != NONE {
             self.entries[next as usize].previous = previous;
         }
+        if self.resume == Some(key) {
+            self.resume = Some(next);
+        }
         self.entries[key as usize].deadline_ms = IDLE;
         self.scheduled -= 1;
     }
@@ -120,16 +128,22 @@ impl TimerWheel {
         let now = now_ms / self.tick_ms;
         // After a jump of the clock one whole round shows every bucket, and what is due is due in
         // any round.
-        self.swept = self.swept.max((now + 1).saturating_sub(BUCKETS as u64));
-        while let Some(distance) =
-            self.next_occupied().filter(|distance| self.swept + distance <= now)
-        {
-            self.swept += distance;
-            if let Some(key) = self.due_in_bucket(now) {
+        let oldest = (now + 1).saturating_sub(BUCKETS as u64);
+        if self.swept < oldest {
+            (self.swept, self.resume) = (oldest, None);
+        }
+        while self.swept <= now {
+            if self.resume.is_none() {
+                // Empty buckets are passed over, but a deadline may still be set in one of them.
+                let next = self.next_occupied().map(|distance| self.swept + distance);
+                let Some(next) = next.filter(|tick| *tick <= now) else { break };
+                self.swept = next;
+            }
+            if let Some(key) = self.next_in_bucket(now) {
                 self.cancel(key);
                 return Some(key);
             }
-            self.swept += 1;
+            (self.swept, self.resume) = (self.swept + 1, None);
         }
         self.swept = self.swept.max(now + 1);
         None
@@ -157,17 +171,14 @@ impl TimerWheel {
         self.scheduled == 0
     }
 
-    /// An entry of the bucket at `swept` whose tick is not after `now`.
-    fn due_in_bucket(&self, now: u64) -> Option<u32> {
-        let mut key = self.buckets[self.swept as usize % BUCKETS];
-        while key != NONE {
-            let entry = &self.entries[key as usize];
-            if self.tick(entry.deadline_ms) <= now {
-                return Some(key);
-            }
-            key = entry.next;
+    /// The next entry of the bucket at `swept` whose tick is not after `now`.
+    fn next_in_bucket(&mut self, now: u64) -> Option<u32> {
+        let mut key = self.resume.unwrap_or(self.buckets[self.swept as usize % BUCKETS]);
+        while key != NONE && self.tick(self.entries[key as usize].deadline_ms) > now {
+            key = self.entries[key as usize].next;
         }
-        None
+        self.resume = Some(key);
+        (key != NONE).then_some(key)
     }
 
     /// How many ticks after `swept` the next bucket with an entry comes; below `BUCKETS`.
@@ -264,6 +275,33 @@ mod tests {
         assert_eq!(pop_all(&mut wheel, 60), [0]);
         assert_eq!(pop_all(&mut wheel, 10 * BUCKETS as u64), []);
         assert_eq!(pop_all(&mut wheel, 60 + 10 * BUCKETS as u64), [1]);
+    }
+
+    #[test]
+    fn entries_of_two_rounds_in_one_bucket_are_each_looked_at_once() {
+        let mut wheel = TimerWheel::new(100);
+        for key in 0..20_000 {
+            wheel.schedule(key, 1_000);
+        }
+        for key in 20_000..40_000 {
+            wheel.schedule(key, 1_000 + 100 * BUCKETS as u64);
+        }
+        let begun = std::time::Instant::now();
+        assert_eq!(pop_all(&mut wheel, 1_000).len(), 20_000);
+        // A walk over the later round for each entry would be 400 million steps.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(1));
+        assert_eq!(wheel.len(), 20_000);
+    }
+
+    #[test]
+    fn deadline_set_in_the_past_while_its_bucket_is_swept_fires_at_the_next_tick() {
+        let mut wheel = TimerWheel::new(100);
+        wheel.schedule(0, 100);
+        wheel.schedule(1, 100);
+        assert!(wheel.pop_due(100).is_some());
+        wheel.schedule(2, 50);
+        assert_eq!(pop_all(&mut wheel, 100).len(), 1);
+        assert_eq!(pop_all(&mut wheel, 200), [2]);
     }
 
     #[test]

@@ -106,11 +106,12 @@ pub(super) struct Topic {
     pending: u32,
     /// Published to since subscribers were last told.
     fresh: bool,
-    /// Filled beyond half, or with publishers waiting: its floor is looked at after each flush
-    /// phase.
-    crowded: bool,
     /// Publishers held until there is room.
-    pub(super) waiting: Vec<Token>,
+    waiting: Vec<Token>,
+    /// Turn in which the floor was last looked for.
+    pub(super) floor_turn: u64,
+    /// Bytes held when everybody had been given everything last: what the next turn will hold.
+    usual_len: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -127,8 +128,10 @@ pub(super) struct Subscription {
     pub(super) slot: u32,
     /// Sequence number of the next message to deliver.
     pub(super) cursor: u64,
-    /// Behind the last message that this subscriber published itself.
-    own: u64,
+    /// Where it ends: with the message before this number.
+    pub(super) until: u64,
+    /// Behind the last message that this subscriber may have published itself.
+    own_until: u64,
     /// Index in the topic's list of subscribers.
     position: u32,
     /// The connection's next subscription.
@@ -154,12 +157,15 @@ pub(super) struct Slices<'a> {
 }
 
 /// All topics of a reactor and all subscriptions to them.
-#[derive(Default)]
 pub(super) struct Topics {
     topics: Slab<Topic>,
     subscriptions: Slab<Subscription>,
     fresh: Vec<u32>,
-    pub(super) crowded: Vec<u32>,
+    /// Topics with publishers that wait.
+    waited_for: Vec<u32>,
+    /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
+    /// anybody from being read.
+    pool: BufferPool,
     generation: u32,
 }
 
@@ -170,9 +176,13 @@ impl TopicConfig {
     /// What each message costs beside its bytes.
     pub const OVERHEAD: usize = size_of::<Message>();
 
+    /// Less memory or more makes no sense: it is brought into these bounds.
+    const MEMORY_BOUNDS: (usize, usize) = (1 << 10, 1 << 30);
+
     /// The longest message that a topic with so much memory takes.
     pub fn message_max(&self) -> usize {
-        (self.memory / 2).saturating_sub(Self::OVERHEAD)
+        let (least, most) = Self::MEMORY_BOUNDS;
+        self.memory.clamp(least, most) / 2 - Self::OVERHEAD
     }
 }
 
@@ -200,8 +210,9 @@ impl Topic {
             subscribers: Vec::new(),
             pending: 0,
             fresh: false,
-            crowded: false,
             waiting: Vec::new(),
+            floor_turn: 0,
+            usual_len: 0,
         }
     }
 
@@ -214,6 +225,10 @@ impl Topic {
         self.first
     }
 
+    pub(super) fn disconnects_slow_consumers(&self) -> bool {
+        self.config.slow_consumer == SlowConsumer::Disconnect
+    }
+
     /// When the message with this number was published.
     pub(super) fn published_ms(&self, sequence: u64) -> Option<u32> {
         let index = sequence.checked_sub(self.first)?;
@@ -222,7 +237,7 @@ impl Topic {
 
     /// Whether a publisher that waits may go on: half of the memory is free or may be overwritten.
     /// Half, so that each wait is followed by a good stretch of work.
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         let evictable = self.floor.saturating_sub(self.first).min(self.messages.len() as u64);
         let end = self.start_of(self.first + evictable);
         let freed = (end - self.first_byte) as usize + evictable as usize * TopicConfig::OVERHEAD;
@@ -249,6 +264,10 @@ impl Topic {
             }
             self.evict(1);
         }
+        if self.bytes.capacity() == 0 {
+            // At once what a turn usually needs, instead of growing to it step by step.
+            self.bytes.reserve(self.usual_len.max(bytes.len()), pool);
+        }
         self.bytes.extend(bytes, pool);
         let end = self.first_byte + self.bytes.len() as u64;
         self.messages.push_back(Message { end, origin, published_ms: now_ms });
@@ -268,12 +287,22 @@ impl Topic {
 
     /// Drops what everybody has been given, except for the history, and gives memory back.
     fn trim(&mut self, pool: &mut BufferPool) {
-        self.evict(self.messages.len().saturating_sub(self.config.history));
-        if self.bytes.len() <= self.bytes.capacity() / 4 {
-            self.bytes.shrink(pool);
+        self.usual_len = self.bytes.len();
+        let held = self.messages.len();
+        self.evict(held.saturating_sub(self.config.history));
+        self.bytes.shrink(pool);
+        // Slowly, so that turns of the same size allocate nothing.
+        if self.messages.capacity() > 1024 && held < self.messages.capacity() / 8 {
+            self.messages.shrink_to(self.messages.capacity() / 2);
         }
-        if self.messages.capacity() > 4 * self.messages.len().max(256) {
-            self.messages.shrink_to(256);
+    }
+
+    /// One subscriber less has messages pending; behind the last one nothing but the history is
+    /// kept.
+    fn subscriber_is_served(&mut self, pool: &mut BufferPool) {
+        self.pending -= 1;
+        if self.pending == 0 && !self.fresh {
+            self.trim(pool);
         }
     }
 
@@ -315,29 +344,44 @@ impl<'a> Slices<'a> {
 }
 
 impl Topics {
-    pub(super) fn create(&mut self, config: TopicConfig) -> TopicId {
+    /// `free_max` bytes of storage are kept for reuse.
+    pub(super) fn new(free_max: usize) -> Self {
+        Topics {
+            topics: Slab::new(),
+            subscriptions: Slab::new(),
+            fresh: Vec::new(),
+            waited_for: Vec::new(),
+            pool: BufferPool::new(free_max),
+            generation: 0,
+        }
+    }
+
+    pub(super) fn create(&mut self, mut config: TopicConfig) -> TopicId {
+        let (least, most) = TopicConfig::MEMORY_BOUNDS;
+        config.memory = config.memory.clamp(least, most);
         self.generation = self.generation.wrapping_add(1);
         let slot = self.topics.insert(Topic::new(config, self.generation)) as u32;
         TopicId { slot, generation: self.generation }
     }
 
     /// The topic must have no subscribers any more. Its waiting publishers come back.
-    pub(super) fn remove(&mut self, id: TopicId, pool: &mut BufferPool) -> Vec<Token> {
-        let Some(topic) = self.find(id).map(|key| self.topics.remove(key as usize)) else {
-            return Vec::new();
-        };
+    pub(super) fn remove(&mut self, key: u32) -> Vec<Token> {
+        let Some(mut topic) = self.topics.try_remove(key as usize) else { return Vec::new() };
         debug_assert!(topic.subscribers.is_empty());
-        let Topic { mut bytes, waiting, .. } = topic;
-        bytes.release(pool);
-        self.fresh.retain(|key| *key != id.slot);
-        self.crowded.retain(|key| *key != id.slot);
-        waiting
+        topic.bytes.release(&mut self.pool);
+        self.fresh.retain(|fresh| *fresh != key);
+        self.waited_for.retain(|waited_for| *waited_for != key);
+        topic.waiting
     }
 
     /// The key of a topic that still exists.
     pub(super) fn find(&self, id: TopicId) -> Option<u32> {
         let topic = self.topics.get(id.slot as usize)?;
         (topic.generation == id.generation).then_some(id.slot)
+    }
+
+    pub(super) fn last_subscriber(&self, key: u32) -> Option<u32> {
+        self.topics.get(key as usize)?.subscribers.last().copied()
     }
 
     pub(super) fn topic(&self, key: u32) -> Option<&Topic> {
@@ -365,22 +409,40 @@ impl Topics {
         origin: Token,
         bytes: &[u8],
         now_ms: u32,
-        pool: &mut BufferPool,
     ) -> Result<u64, PublishError> {
         let topic = self.topics.get_mut(key as usize).ok_or(PublishError::Gone)?;
-        let outcome = topic.push(origin, bytes, now_ms, pool);
-        if outcome.is_ok() && !std::mem::replace(&mut topic.fresh, true) {
+        let sequence = topic.push(origin, bytes, now_ms, &mut self.pool)?;
+        if !std::mem::replace(&mut topic.fresh, true) {
             self.fresh.push(key);
         }
-        let crowded = outcome == Err(PublishError::Full) || topic.cost() > topic.config.memory / 2;
-        if crowded && !std::mem::replace(&mut topic.crowded, true) {
-            self.crowded.push(key);
-        }
-        let sequence = outcome?;
         if let Some(subscription) = by.and_then(|by| self.subscriptions.get_mut(by as usize)) {
-            subscription.own = sequence + 1;
+            subscription.own_until = sequence + 1;
         }
         Ok(sequence)
+    }
+
+    /// Remembers a publisher that waits for room.
+    pub(super) fn wait_for(&mut self, key: u32, publisher: Token) {
+        if let Some(topic) = self.topics.get_mut(key as usize) {
+            if topic.waiting.is_empty() {
+                self.waited_for.push(key);
+            }
+            topic.waiting.push(publisher);
+        }
+    }
+
+    /// The topics with publishers that wait.
+    pub(super) fn waited_for(&self) -> &[u32] {
+        &self.waited_for
+    }
+
+    /// The publishers that waited, when there is room for them.
+    pub(super) fn release_waiting(&mut self, key: u32) -> Vec<Token> {
+        let Some(topic) = self.topics.get_mut(key as usize).filter(|topic| topic.has_room()) else {
+            return Vec::new();
+        };
+        self.waited_for.retain(|waited_for| *waited_for != key);
+        std::mem::take(&mut topic.waiting)
     }
 
     /// Adds a subscriber in front of the connection's list `next`; returns its key and the number
@@ -406,7 +468,9 @@ impl Topics {
             topic: key,
             slot,
             cursor,
-            own: 0,
+            until: u64::MAX,
+            // What it published before it subscribed is its own, too.
+            own_until: head,
             position,
             next,
             next_pending: NONE,
@@ -421,7 +485,7 @@ impl Topics {
     }
 
     /// Takes a subscription out of its topic. The caller takes it out of the connection's lists.
-    pub(super) fn unsubscribe(&mut self, key: u32, pool: &mut BufferPool) {
+    pub(super) fn unsubscribe(&mut self, key: u32) {
         let Some(subscription) = self.subscriptions.try_remove(key as usize) else { return };
         let Some(topic) = self.topics.get_mut(subscription.topic as usize) else { return };
         topic.subscribers.swap_remove(subscription.position as usize);
@@ -429,7 +493,16 @@ impl Topics {
             self.subscriptions[*moved as usize].position = subscription.position;
         }
         if subscription.is_pending {
-            Self::settle_pending(topic, pool);
+            topic.subscriber_is_served(&mut self.pool);
+        }
+    }
+
+    /// Lets a subscription end with what is published now.
+    pub(super) fn end_at_head(&mut self, key: u32) {
+        if let Some(subscription) = self.subscriptions.get_mut(key as usize)
+            && let Some(topic) = self.topics.get(subscription.topic as usize)
+        {
+            subscription.until = topic.head();
         }
     }
 
@@ -459,52 +532,51 @@ impl Topics {
     /// Lists every subscriber of the topics published to as pending in front of its connection's
     /// list. `link` is told the connection's slot and the subscription, and returns the former
     /// front of that list.
-    pub(super) fn announce(
-        &mut self,
-        pool: &mut BufferPool,
-        mut link: impl FnMut(u32, u32) -> u32,
-    ) {
+    pub(super) fn announce(&mut self, mut link: impl FnMut(u32, u32) -> u32) {
         while let Some(key) = self.fresh.pop() {
             let topic = &mut self.topics[key as usize];
             topic.fresh = false;
             let head = topic.head();
             for &subscriber in &topic.subscribers {
                 let entry = &mut self.subscriptions[subscriber as usize];
-                if !entry.is_pending && entry.cursor < head {
+                if !entry.is_pending && entry.cursor < head.min(entry.until) {
                     entry.is_pending = true;
                     entry.next_pending = link(entry.slot, subscriber);
                     topic.pending += 1;
                 }
             }
             if topic.pending == 0 {
-                topic.trim(pool);
+                topic.trim(&mut self.pool);
             }
         }
     }
 
-    /// Moves a subscriber that the ring has lapped to the oldest message held; returns how many it
-    /// missed.
-    pub(super) fn skip_lapped(&mut self, key: u32) -> u64 {
+    /// Moves a subscriber that the ring has lapped to the oldest message held. Says how many it
+    /// missed, or `None` when its topic does not forgive that.
+    pub(super) fn skip_lapped(&mut self, key: u32) -> Option<u64> {
         let subscription = &mut self.subscriptions[key as usize];
-        let first = self.topics[subscription.topic as usize].first;
-        let missed = first.saturating_sub(subscription.cursor);
+        let topic = &self.topics[subscription.topic as usize];
+        let missed = topic.first.saturating_sub(subscription.cursor);
         subscription.cursor += missed;
-        missed
+        (missed == 0 || !topic.disconnects_slow_consumers()).then_some(missed)
     }
 
     /// Collects what a subscriber is owed, without the messages that it published itself.
     pub(super) fn gather<'a>(&'a self, key: u32, me: Token, slices: &mut Slices<'a>) -> Delivery {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
-        let (cursor, head) = (subscription.cursor, topic.head());
+        let cursor = subscription.cursor;
+        let head = topic.head().min(subscription.until).max(cursor);
         let mut delivery = Delivery { bytes: 0, messages: 0, reach: cursor };
         let mut from = topic.start_of(cursor);
         let mut messages = 0;
         // With no message of its own in the range there is nothing to look for.
-        if subscription.own > cursor {
+        if subscription.own_until > cursor {
             let mut end = from;
-            for (message, sequence) in
-                topic.messages.range((cursor - topic.first) as usize..).zip(cursor..)
+            for (message, sequence) in topic
+                .messages
+                .range((cursor - topic.first) as usize..(head - topic.first) as usize)
+                .zip(cursor..)
             {
                 if message.origin != me {
                     messages += 1;
@@ -548,41 +620,15 @@ impl Topics {
         } else {
             (messages, cut) = cut_at(subscription, topic, me, taken, output, pool);
         }
-        if subscription.cursor == topic.head() && subscription.is_pending {
-            subscription.is_pending = false;
-            Self::settle_pending(topic, pool);
+        let is_served = subscription.cursor >= topic.head().min(subscription.until);
+        if is_served && std::mem::replace(&mut subscription.is_pending, false) {
+            topic.subscriber_is_served(&mut self.pool);
         }
         (messages, cut)
     }
 
     pub(super) fn is_pending(&self, key: u32) -> bool {
         self.subscriptions.get(key as usize).is_some_and(|subscription| subscription.is_pending)
-    }
-
-    /// One subscriber less has messages pending; behind the last one nothing but the history is
-    /// kept.
-    fn settle_pending(topic: &mut Topic, pool: &mut BufferPool) {
-        topic.pending -= 1;
-        if topic.pending == 0 && !topic.fresh {
-            topic.trim(pool);
-        }
-    }
-
-    /// Takes the list of crowded topics; those that still need it are put back with
-    /// [`Self::keep_crowded`].
-    pub(super) fn take_crowded(&mut self) -> Vec<u32> {
-        for key in &self.crowded {
-            self.topics[*key as usize].crowded = false;
-        }
-        std::mem::take(&mut self.crowded)
-    }
-
-    pub(super) fn keep_crowded(&mut self, key: u32) {
-        if let Some(topic) = self.topics.get_mut(key as usize)
-            && !std::mem::replace(&mut topic.crowded, true)
-        {
-            self.crowded.push(key);
-        }
     }
 }
 
@@ -650,7 +696,7 @@ mod tests {
 
     impl Fixture {
         fn new(config: TopicConfig) -> Self {
-            let mut topics = Topics::default();
+            let mut topics = Topics::new(1 << 20);
             let key = topics.create(config).slot;
             Fixture { topics, pool: BufferPool::new(1 << 20), key }
         }
@@ -665,11 +711,11 @@ mod tests {
             origin: Token,
             bytes: &[u8],
         ) -> Result<u64, PublishError> {
-            self.topics.publish(self.key, by, origin, bytes, 0, &mut self.pool)
+            self.topics.publish(self.key, by, origin, bytes, 0)
         }
 
         fn announce(&mut self) {
-            self.topics.announce(&mut self.pool, |_, _| NONE);
+            self.topics.announce(|_, _| NONE);
         }
 
         /// One write of which the socket takes at most `room` bytes: what it took, then the rest
@@ -713,7 +759,7 @@ mod tests {
                 }
                 prop_assert_eq!(&received[reader], &expected[reader]);
             }
-            prop_assert_eq!(f.pool.leased(), 0, "a topic whose subscribers have everything holds nothing");
+            prop_assert_eq!(f.topics.pool.leased(), 0, "a topic whose subscribers have everything holds nothing");
         }
     }
 
@@ -730,7 +776,7 @@ mod tests {
         f.topics.topic_mut(f.key).unwrap().floor = 3;
         assert!(f.publish(None, ORIGINS[1], &[8; 100]).is_ok());
         assert_eq!(f.topics.topic(f.key).unwrap().first(), 1);
-        assert_eq!(f.topics.skip_lapped(subscriber), 1);
+        assert_eq!(f.topics.skip_lapped(subscriber), None, "disconnected, not skipped");
     }
 
     #[test]
@@ -753,9 +799,39 @@ mod tests {
         f.publish(None, ORIGINS[0], b"message").unwrap();
         f.announce();
         for index in [3, 19, 0, 7, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18] {
-            f.topics.unsubscribe(subscribers[index], &mut f.pool);
+            f.topics.unsubscribe(subscribers[index]);
         }
-        assert_eq!(f.pool.leased(), 0);
+        assert_eq!(f.topics.pool.leased(), 0);
+    }
+
+    #[test]
+    fn own_messages_from_before_the_subscription_are_passed_over_however_the_write_is_cut() {
+        for room in 0..40 {
+            let mut f = Fixture::new(TopicConfig { history: 10, ..TopicConfig::default() });
+            for _ in 0..3 {
+                f.publish(None, ORIGINS[0], b"mine").unwrap();
+                f.publish(None, ORIGINS[1], b"theirs").unwrap();
+            }
+            let (me, _) = f.topics.subscribe(f.key, 0, NONE, Start::Last(10)).unwrap();
+            f.announce();
+            let mut received = f.deliver(me, ORIGINS[0], room);
+            received.extend(f.deliver(me, ORIGINS[0], usize::MAX));
+            assert_eq!(received, b"theirstheirstheirs", "cut at {room}");
+        }
+    }
+
+    #[test]
+    fn subscription_that_ends_at_the_head_is_given_nothing_later() {
+        let mut f = Fixture::new(TopicConfig::default());
+        let leaving = f.subscribe(0);
+        f.publish(None, ORIGINS[1], b"last").unwrap();
+        f.announce();
+        f.topics.end_at_head(leaving);
+        f.publish(None, ORIGINS[1], b"later").unwrap();
+        f.announce();
+        assert_eq!(f.deliver(leaving, ORIGINS[0], usize::MAX), b"last");
+        assert!(!f.topics.is_pending(leaving));
+        assert_eq!(f.topics.pool.leased(), 0);
     }
 
     #[test]
