@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use edgeloop::service;
+use edgeloop::{Config, service};
 use serde::Deserialize;
 
 use super::config_file::ConfigFile;
 use super::failure::Failure;
 use super::server::Server;
 use super::server_options::ServerOptions;
+use super::size::Size;
 
 /// Return every byte to whoever sent it
 ///
@@ -49,12 +50,26 @@ impl Echo {
             (Some(true), prefix) => {
                 let prefix = prefix.unwrap_or_default().into_bytes();
                 let limit = server.config().input_limit;
+                check_answer(server.config(), prefix.len())?;
                 server.run(service::EchoLines::new(prefix, limit))
             }
-            (None, Some(_)) => Err(Failure::Usage("--prefix needs --lines".into())),
+            (_, Some(_)) => Err(Failure::Usage("--prefix needs --lines".into())),
             _ => server.run(service::Echo::new()),
         }
     }
+}
+
+/// The longest answer must fit behind as much output as does not hold its connection yet.
+fn check_answer(config: &Config, prefix_len: usize) -> Result<(), Failure> {
+    let room = config.output_limit - config.output_high();
+    if config.input_limit + prefix_len < room {
+        return Ok(());
+    }
+    let (limit, room) = (Size::new(config.input_limit), Size::new(room));
+    Err(Failure::Usage(format!(
+        "input-limit is {limit}; with the prefix it must be less than {room}, which is three \
+         quarters of output-limit"
+    )))
 }
 
 const NAME: &str = "echo";

@@ -6,8 +6,9 @@
 use std::io;
 use std::process;
 use std::thread;
+use std::time::Duration;
 
-use edgeloop::{Context, Remote};
+use edgeloop::{Context, Remote, RemoteError, Task};
 use log::{info, warn};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -37,9 +38,12 @@ pub(crate) fn watch(remote: Remote, log: Log) -> io::Result<()> {
     Ok(())
 }
 
+/// A signal is not dropped because the loop is busy: it waits for a place in the queue.
 fn ask(remote: &Remote, task: impl FnOnce(&mut Context<'_>) + Send + 'static) {
-    if let Err(error) = remote.run(task) {
-        warn!("the event loop does not take the signal: {error}");
+    let mut task: Task = Box::new(task);
+    while let Err(RemoteError::Full(refused)) = remote.run(task) {
+        task = refused;
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -141,8 +141,10 @@ impl RingBuffer {
 
     /// As [`reserve`](Self::reserve), with the room in one piece, so that one read can fill it.
     pub(super) fn reserve_contiguous(&mut self, additional: usize, pool: &mut BufferPool) {
-        self.reserve(additional, pool);
-        let Some(block) = &mut self.block else { return };
+        let needed = self.len() + additional;
+        let Some(block) = self.block.as_mut().filter(|block| needed <= block.bytes.len()) else {
+            return self.relocate(needed, pool);
+        };
         let end = block.head + block.len;
         if end > block.bytes.len() {
             block.bytes.rotate_left(block.head);
@@ -211,13 +213,14 @@ impl RingBuffer {
 
     fn relocate(&mut self, capacity: usize, pool: &mut BufferPool) {
         let mut block = pool.lease(capacity);
-        let (first, second) = self.as_slices();
-        block.len = first.len() + second.len();
-        block.bytes[..first.len()].copy_from_slice(first);
-        block.bytes[first.len()..block.len].copy_from_slice(second);
-        if let Some(old) = self.block.replace(block) {
+        if let Some(old) = self.block.take() {
+            let first = old.len.min(old.bytes.len() - old.head);
+            block.len = old.len;
+            block.bytes[..first].copy_from_slice(&old.bytes[old.head..old.head + first]);
+            block.bytes[first..old.len].copy_from_slice(&old.bytes[..old.len - first]);
             pool.give(old);
         }
+        self.block = Some(block);
     }
 }
 

@@ -87,7 +87,7 @@ impl Stream {
             (Stream::Unix(socket), _) => socket.write_vectored(slices),
             (Stream::Layered(layered), _) => layered.touch().write_vectored(slices),
         })?;
-        let bytes = taken.unwrap_or(0);
+        let Some(bytes) = taken else { return Ok(Sent { bytes: 0, blocked: true }) };
         let offered = slices.iter().map(|slice| slice.len()).sum();
         // ET: the kernel announces room only after it refused bytes, and a short count of a TCP
         // socket is such a refusal.
