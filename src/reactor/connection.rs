@@ -185,12 +185,13 @@ impl Connection {
     // changed the answer.
     pub(super) fn wants_visit(&self) -> bool {
         match self.state {
-            State::Open => {
+            State::Open if self.hold.is_free() => {
+                let unread = self.readable && !self.input_ended;
                 let end_owed = self.input_ended && !self.end_delivered;
-                self.may_read() || self.hold.is_free() && (self.input_owed || end_owed)
+                unread || self.input_owed || end_owed
             }
-            State::Closing | State::Lingering => self.may_read(),
-            State::Connecting | State::Closed => false,
+            State::Closing | State::Lingering => self.readable && !self.input_ended,
+            State::Open | State::Connecting | State::Closed => false,
         }
     }
 
@@ -202,12 +203,11 @@ impl Connection {
 
     /// Whether the flush phase has something to do here.
     pub(super) fn wants_flush(&self) -> bool {
-        let may_write = self.writable && (self.owes_output() || self.stream.owes_output());
         match self.state {
             State::Connecting => self.writable,
-            State::Open => may_write,
+            State::Open => self.writable && self.owes_anything(),
             // With nothing left to send the next step of the close is due.
-            State::Closing => may_write || !self.owes_anything(),
+            State::Closing => self.writable || !self.owes_anything(),
             State::Lingering | State::Closed => false,
         }
     }
