@@ -40,7 +40,7 @@
 //! | `timer_wheel`, `clock` | deadlines in constant time; turn time |
 //! | `stream`, `connection`, `listener` | a socket; what is known about it; where it came from |
 //! | `topic` | one ring of messages, with a cursor for each subscriber |
-//! | `loop_state` | the table and the lists that the files below work on |
+//! | `lists`, `loop_state` | who has work; the table that the files below work on |
 //! | `input`, `output`, `delivery`, `closing`, `deadline` | what is done to one connection |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
 //! | `reactor` | the turn |
