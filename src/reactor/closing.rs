@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::connection::State;
+use super::connection::{Hold, State};
 use super::loop_state::{LoopState, find};
 use super::{CloseReason, Token};
 
@@ -13,12 +13,14 @@ impl LoopState {
         let stamp = self.clock.stamp();
         let has_write_timeout = self.config.write_timeout.is_some();
         let Some(connection) = find(&mut self.connections, token) else { return };
-        if connection.state == State::Connecting {
-            connection.reason = reason;
-            return self.retire(token);
-        }
-        if connection.state != State::Open {
-            return;
+        match connection.state {
+            State::Open => {}
+            State::Connecting => {
+                connection.reason = reason;
+                return self.retire(token);
+            }
+            State::Severed => return self.retire(token),
+            State::Closing | State::Lingering | State::Closed => return,
         }
         connection.reason = reason;
         connection.state = State::Closing;
@@ -45,11 +47,47 @@ impl LoopState {
         }
     }
 
-    /// Ends a connection whose socket reported an error.
+    /// Ends a connection whose socket reported an error, once its handler has been given what the
+    /// peer sent before: a client that sends and closes without reading resets its connection, and
+    /// what it sent counts all the same.
     pub(super) fn close_on_error(&mut self, token: Token, error: &io::Error) {
-        if let Some(connection) = self.find_mut(token) {
-            connection.set_reason(reason_of(error));
-            log::debug!(connection:% = token, event = "error"; "{error}");
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        let was_open = connection.state == State::Open;
+        connection.set_reason(reason_of(error));
+        log::debug!(connection:% = token, event = "error"; "{error}");
+        if !was_open {
+            return self.retire(token);
+        }
+        connection.state = State::Severed;
+        // Whatever arrived before is there, whether or not an event has said so yet.
+        connection.readable = !connection.input_ended;
+        connection.stalled = false;
+        connection.hold.remove(Hold::CONGESTED);
+        self.stats.bytes_dropped += connection.output.len() as u64;
+        connection.output.release(&mut self.pool);
+        self.lists.update(token, connection);
+        self.drop_subscriptions(token);
+        self.arm(token);
+        self.retire_severed(token);
+    }
+
+    /// As [`close_on_error`](Self::close_on_error), when it was a read that failed: nothing more
+    /// will come.
+    pub(super) fn end_input_on_error(&mut self, token: Token, error: &io::Error) {
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        (connection.input_ended, connection.readable) = (true, false);
+        if connection.state == State::Open {
+            // What came with the error is about to be handed over.
+            connection.input_owed = !connection.input.is_empty();
+            self.close_on_error(token, error);
+        }
+    }
+
+    /// Ends a severed connection once nothing is left to be read or handled.
+    pub(super) fn retire_severed(&mut self, token: Token) {
+        let Some(connection) = self.find(token) else { return };
+        let is_read = !connection.readable && !connection.input_owed;
+        if connection.state == State::Severed && is_read {
             self.retire(token);
         }
     }
@@ -110,8 +148,8 @@ impl LoopState {
                     self.abort(token, CloseReason::DrainTimeout);
                 }
                 State::Connecting => self.abort(token, CloseReason::DrainTimeout),
-                // Everything was sent; only the peer's word for it is missing.
-                State::Lingering | State::Closed => {}
+                // Nothing is owed to these any more.
+                State::Severed | State::Lingering | State::Closed => {}
             }
             self.retire(token);
         }

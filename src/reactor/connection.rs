@@ -1,16 +1,19 @@
 //! One connection: its socket, its two rings, and what the kernel has said about it.
 //!
 //! ```text
-//!              established            close               output gone
+//!              established            close              nothing owed
 //!  Connecting -------------> Open ------------> Closing ---------------> Lingering ----> Closed
-//!      |                      |                    |                        |              ^
+//!      |                      | error              |                        |              ^
+//!      |                      v                    |                        |              |
+//!      |                   Severed                 |                        |              |
 //!      +----------------------+--------------------+------------------------+--------------+
 //!               abort, error, deadline; or the peer has ended too and nothing is owed
 //!
-//!  Connecting  waits for the kernel; never reads          Closing    flushes; reads and drops
-//!  Open        the only state in which a handler          Lingering  has sent its FIN; reads and drops until
-//!              is called with data                                   the peer's FIN, a deadline or a byte limit
-//!                                                         Closed     on the closed list; freed at the end of the turn
+//!  Connecting  waits for the kernel; never reads     Closing    flushes; reads and drops
+//!  Open        reads, hands over, sends              Lingering  has sent its FIN; reads and drops
+//!  Severed     sends no more; reads and hands over              until the peer's FIN, a deadline
+//!              what the peer sent before the error              or a byte limit
+//!                                                    Closed     freed at the end of the turn
 //! ```
 //!
 //! `readable` and `writable` are set by an event and cleared only by the call that proves the
@@ -87,6 +90,8 @@ pub(super) enum Peer {
 pub(super) enum State {
     Connecting,
     Open,
+    /// The socket failed; what the peer sent before that is still read and handled.
+    Severed,
     Closing,
     Lingering,
     Closed,
@@ -185,20 +190,29 @@ impl Connection {
     // changed the answer.
     pub(super) fn wants_visit(&self) -> bool {
         match self.state {
-            State::Open if self.hold.is_free() => {
+            State::Open | State::Severed if self.hold.is_free() => {
                 let unread = self.readable && !self.input_ended;
                 let end_owed = self.input_ended && !self.end_delivered;
                 unread || self.input_owed || end_owed
             }
             State::Closing | State::Lingering => self.readable && !self.input_ended,
-            State::Open | State::Connecting | State::Closed => false,
+            State::Open | State::Severed | State::Connecting | State::Closed => false,
         }
     }
 
     /// Whether a read may bring something, and what it brings is wanted.
     pub(super) fn may_read(&self) -> bool {
-        let held = self.state == State::Open && !self.hold.is_free();
-        self.readable && !self.input_ended && !held
+        self.readable && !self.input_ended && !self.is_held()
+    }
+
+    /// Whether its handler is given what arrives.
+    pub(super) fn is_served(&self) -> bool {
+        matches!(self.state, State::Open | State::Severed)
+    }
+
+    /// Whether it is served, but not now.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_served() && !self.hold.is_free()
     }
 
     /// Whether the flush phase has something to do here.
@@ -208,7 +222,7 @@ impl Connection {
             State::Open => self.writable && self.owes_anything(),
             // With nothing left to send the next step of the close is due.
             State::Closing => self.writable || !self.owes_anything(),
-            State::Lingering | State::Closed => false,
+            State::Severed | State::Lingering | State::Closed => false,
         }
     }
 
@@ -250,8 +264,8 @@ impl Connection {
     pub(super) fn fill(&mut self, budget: usize, strict: bool, pool: &mut BufferPool) -> Fill {
         let mut fill = Fill::default();
         // Room for a whole budget, unless most of that is filled with the beginning of a long
-        // message.
-        let room = budget.saturating_sub(self.input.len()).max(budget.div_ceil(2));
+        // message: then what is left of the block, as long as that is worth a call.
+        let room = budget.saturating_sub(self.input.len()).max(budget.div_ceil(16));
         self.input.reserve_contiguous(room, pool);
         // Ends: every round reads a byte of the budget or leaves.
         while fill.bytes < budget {

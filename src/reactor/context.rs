@@ -61,9 +61,8 @@ impl<'a> Context<'a> {
     /// input to work on stops here and returns; what it leaves in its input is offered again as
     /// soon as the connection is free.
     pub fn is_held(&self, token: Token) -> bool {
-        self.state
-            .find(token)
-            .is_none_or(|connection| connection.state != State::Open || !connection.hold.is_free())
+        let connection = self.state.find(token);
+        connection.is_none_or(|connection| !connection.is_served() || connection.is_held())
     }
 
     // ---- topics ----

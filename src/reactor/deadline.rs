@@ -39,7 +39,15 @@ impl LoopState {
         let waiting = |span| clock.after(connection.waiting_since_ms, span).max(not_before);
         match connection.state {
             State::Connecting => Some((waiting(config.connect_timeout), Deadline::Connect)),
-            State::Lingering => Some((waiting(config.linger_timeout), Deadline::Linger)),
+            State::Lingering => {
+                let linger = waiting(config.linger_timeout);
+                // Our last words are out: a shutdown does not wait long for a peer that has nothing more to say.
+                let quiet = self.is_draining.then(|| self.drain_quiet());
+                let quiet = quiet.map(|span| waiting(span).max(active(span)));
+                let linger = quiet.map_or(linger, |quiet| linger.min(quiet));
+                Some((linger, Deadline::Linger))
+            }
+            State::Severed => Some((active(config.linger_timeout), Deadline::Linger)),
             State::Closed => None,
             State::Closing => {
                 // A close has a deadline even where writes have none.

@@ -139,15 +139,18 @@ impl LoopState {
     /// After the flush phase: where publishers wait, looks whether there is room for them now.
     pub(super) fn release_publishers(&mut self) {
         self.topics_due_ms = None;
-        for key in self.topics.waited_for().to_vec() {
+        // From the back, because a topic that need not be waited for any more leaves the list.
+        for index in (0..self.topics.waited_for().len()).rev() {
+            let Some(&key) = self.topics.waited_for().get(index) else { continue };
             let due_ms = self.find_floor(key);
-            let released = self.topics.release_waiting(key);
+            let mut released = self.topics.release_waiting(key);
             if released.is_empty() {
                 self.topics_due_ms = self.topics_due_ms.into_iter().chain(due_ms).min();
             }
-            for token in released {
+            for token in released.drain(..) {
                 self.release(token, Hold::TOPIC);
             }
+            self.topics.reuse_waiting(key, released);
         }
     }
 

@@ -44,7 +44,7 @@ impl LoopState {
         self.stats.bytes_consumed += len.saturating_sub(input.len()) as u64;
         let limit = self.config.input_limit + self.config.read_size();
         let Some(connection) = find(&mut self.connections, token) else { return false };
-        let held = connection.state == State::Open && !connection.hold.is_free();
+        let held = connection.is_held();
         if end_told && (!held || input.is_empty()) {
             // It cannot become a message any more.
             connection.end_delivered = true;
@@ -94,9 +94,11 @@ impl LoopState {
     pub(super) fn relieve_memory(&mut self) {
         let is_over = self.pool.leased() > self.config.buffer_memory;
         if self.has_memory() {
-            for token in std::mem::take(&mut self.lists.starved) {
+            let mut starved = std::mem::take(&mut self.lists.starved);
+            for token in starved.drain(..) {
                 self.release(token, Hold::MEMORY);
             }
+            self.lists.starved = starved;
         } else if is_over || !self.lists.starved.is_empty() {
             // A walk over the whole table, in the one case in which every turn frees a large
             // buffer.

@@ -92,6 +92,10 @@ impl Listener {
         options: &ListenOptions,
         wrap: Option<Wrap>,
     ) -> io::Result<Self> {
+        if wrap.is_some() && matches!(address, Address::Unix(_)) {
+            let text = format!("cannot listen on {address} with a layer: it needs TCP");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let bound = match address {
             Address::Tcp(address) => bind_tcp(*address, options),
             Address::Unix(path) => bind_unix(path, options),

@@ -64,6 +64,20 @@ impl LoopState {
         true
     }
 
+    /// The write deadline is over. The kernel speaks of room only when a third of its buffer is free: only a write that
+    /// moves no byte proves that the peer accepts none.
+    pub(super) fn expire_write(&mut self, token: Token) {
+        let before = self.stats.bytes_sent;
+        if let Some(connection) = self.find_mut(token) {
+            connection.writable = true;
+        }
+        self.flush(token);
+        let stalled = self.find(token).is_some_and(|connection| connection.stalled);
+        if stalled && self.stats.bytes_sent == before {
+            self.abort(token, CloseReason::WriteTimeout);
+        }
+    }
+
     /// Hands the socket what is owed, until nothing is or it takes no more; then the next step of
     /// a close, if there is one.
     pub(super) fn flush(&mut self, token: Token) {

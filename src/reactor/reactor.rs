@@ -269,7 +269,7 @@ impl<H: Handler> Reactor<H> {
         match deadline.filter(|(due, _)| *due <= now_ms).map(|(_, deadline)| deadline) {
             None => return self.state.arm(token),
             Some(Deadline::Connect) => self.connect_failed(token, &io::ErrorKind::TimedOut.into()),
-            Some(Deadline::Write) => self.state.abort(token, CloseReason::WriteTimeout),
+            Some(Deadline::Write) => self.state.expire_write(token),
             Some(Deadline::Linger) => self.state.retire(token),
             Some(Deadline::Idle) => self.state.close(token, CloseReason::IdleTimeout),
             Some(Deadline::Quiet) => self.state.close_quiet(token),
@@ -403,7 +403,7 @@ impl<H: Handler> Reactor<H> {
             let Some(connection) = self.state.find_mut(token) else { continue };
             connection.on_ready_list = false;
             match connection.state {
-                State::Open => self.serve(token),
+                State::Open | State::Severed => self.serve(token),
                 State::Closing | State::Lingering => self.state.discard(token),
                 State::Connecting | State::Closed => {}
             }
@@ -414,6 +414,9 @@ impl<H: Handler> Reactor<H> {
     /// cache.
     fn serve(&mut self, token: Token) {
         let Some(fill) = self.state.fill(token) else { return };
+        if let Some(error) = &fill.error {
+            self.state.end_input_on_error(token, error);
+        }
         self.state.current = Some(token);
         let outcome = self.hand_over(token, fill.bytes > 0);
         self.state.current = None;
@@ -424,10 +427,7 @@ impl<H: Handler> Reactor<H> {
         // ET: the budget may have ended the read; the kernel will not speak again, so flushing
         // puts the connection back on the list.
         self.state.flush(token);
-        // What arrived before the error was handled first.
-        if let Some(error) = fill.error {
-            self.state.close_on_error(token, &error);
-        }
+        self.state.retire_severed(token);
     }
 
     /// Lends the input to the handler, so that a message may borrow from it while the handler
@@ -438,8 +438,10 @@ impl<H: Handler> Reactor<H> {
             return Ok(());
         };
         let is_data_due = (has_new || connection.input_owed) && !connection.input.is_empty();
-        let is_end_due = connection.input_ended && !connection.end_delivered;
-        if connection.state != State::Open || !(is_data_due || is_end_due) {
+        // A connection that failed has no end to tell of.
+        let is_end_due =
+            connection.input_ended && !connection.end_delivered && connection.state == State::Open;
+        if !connection.is_served() || !(is_data_due || is_end_due) {
             return Ok(());
         }
         let mut input = std::mem::take(&mut connection.input);

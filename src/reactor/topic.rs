@@ -445,6 +445,15 @@ impl Topics {
         std::mem::take(&mut topic.waiting)
     }
 
+    /// Takes back the list that [`Self::release_waiting`] gave, or each wait would allocate one.
+    pub(super) fn reuse_waiting(&mut self, key: u32, list: Vec<Token>) {
+        if let Some(topic) = self.topics.get_mut(key as usize)
+            && topic.waiting.capacity() == 0
+        {
+            topic.waiting = list;
+        }
+    }
+
     /// Adds a subscriber in front of the connection's list `next`; returns its key and the number
     /// it starts with.
     pub(super) fn subscribe(

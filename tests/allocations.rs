@@ -1,0 +1,300 @@
+//! What a message costs in heap allocations once a loop is warm: none, for an echo and for the
+//! delivery of a broadcast.
+//!
+//! How it is done: this binary's allocator counts what is asked of it on a thread while that thread
+//! is inside a turn of the reactor, which is what `interposed::watch` marks. The clients on the
+//! same thread may allocate as they like.
+
+#![expect(unsafe_code, reason = "an allocator is unsafe to write")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to stop")]
+
+mod interposed;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use edgeloop::service::{Broadcast, Echo, EchoLines, Framing};
+use edgeloop::{CloseReason, Config, Handler, SlowConsumer, TopicConfig};
+
+use interposed::stage::{Client, Stage};
+use interposed::{is_watched, watch};
+
+/// The system's allocator, counting.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    if is_watched() {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    }
+}
+
+// SAFETY: every call is the system allocator's own.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's layout.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's layout.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's block, which is the system's.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's block, which is the system's.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Counts of zero would make every test below pass.
+#[test]
+fn canary_allocations_of_turns_are_counted_and_no_others() {
+    let before = ALLOCATIONS.get();
+    drop(Vec::<u8>::with_capacity(100));
+    assert_eq!(ALLOCATIONS.get(), before);
+    watch(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(100))));
+    assert_eq!(ALLOCATIONS.get(), before + 1);
+    let mut stage = Stage::new(Config::default(), Echo::new());
+    let (mut client, _) = stage.join();
+    let before = ALLOCATIONS.get();
+    stage.echo(&mut client, b"the first message warms up").unwrap();
+    assert!(ALLOCATIONS.get() > before, "the first buffer must come from somewhere");
+    stage.wind_up([client]);
+}
+
+#[test]
+fn echo_in_ping_pong_allocates_nothing() {
+    let mut stage = Stage::new(Config::default(), Echo::new());
+    ping_pong(&mut stage, 64, 64);
+}
+
+#[test]
+fn echo_of_lines_allocates_nothing() {
+    let mut stage = Stage::new(Config::default(), EchoLines::new("", 4096));
+    ping_pong(&mut stage, 64, 64);
+}
+
+#[test]
+fn echo_of_64_kib_messages_allocates_nothing() {
+    let mut stage = Stage::new(Config::default(), Echo::new());
+    ping_pong(&mut stage, 8, 64 << 10);
+}
+
+/// Idle and write deadlines are armed, looked at and moved all the time: a tick is one millisecond.
+#[test]
+fn timers_allocate_nothing() {
+    let config = Config {
+        idle_timeout: Some(Duration::from_millis(500)),
+        write_timeout: Some(Duration::from_millis(500)),
+        tick: Duration::from_millis(1),
+        ..Config::default()
+    };
+    let mut stage = Stage::new(config, Echo::new());
+    ping_pong(&mut stage, 32, 1000);
+}
+
+/// Clients that write as long as the kernel takes anything, and read a little of it now and then:
+/// writes are cut, outputs fill, reading is held at the high-water mark and taken up again.
+#[test]
+fn echo_to_late_readers_allocates_nothing() {
+    let config = Config { buffer_reserve: 64 << 20, ..Config::default() };
+    let mut stage = Stage::new(config, Echo::new());
+    // Few, so that the pool has soon seen every size of rest that they can leave at the same time.
+    let mut clients: Vec<Client> = (0..3).map(|_| stage.join().0).collect();
+    let mut moved = 0;
+    let mut round = |stage: &mut Stage<Echo>, count: usize| {
+        for client in &mut clients {
+            push(&mut client.socket, &[9; 32 << 10]);
+            // A pull takes more than comes back at times and less at others.
+            moved += pull(&mut client.socket, if count % 8 < 5 { 8 << 10 } else { 64 << 10 });
+        }
+        stage.turn();
+    };
+    steady(2000, |count| round(&mut stage, count));
+    assert!(moved > 100 << 20, "{moved} bytes are no stream");
+    stage.wind_up(clients);
+}
+
+#[test]
+fn broadcast_delivery_allocates_nothing() {
+    let mut stage = broadcast(TopicConfig::default());
+    let mut clients: Vec<Client> = (0..40).map(|_| stage.join().0).collect();
+    let line = [[b'x'; 99].as_slice(), b"\n"].concat();
+    let mut round = |stage: &mut Stage<Broadcast>| {
+        for client in &mut clients[..8] {
+            client.send(&line.repeat(5)).unwrap();
+        }
+        for (index, client) in clients.iter_mut().enumerate() {
+            let wanted = if index < 8 { 35 } else { 40 } * line.len();
+            client.received.clear();
+            stage.until("delivered", |_| {
+                client.fill().unwrap();
+                (client.received.len() == wanted).then_some(())
+            });
+        }
+    };
+    (0..50).for_each(|_| round(&mut stage));
+    let (before, delivered) = (ALLOCATIONS.get(), stage.reactor.stats().messages_delivered);
+    (0..200).for_each(|_| round(&mut stage));
+    let delivered = stage.reactor.stats().messages_delivered - delivered;
+    assert_eq!(delivered, 200 * 8 * 5 * 39);
+    assert_eq!(ALLOCATIONS.get() - before, 0, "for {delivered} deliveries");
+    stage.wind_up(clients);
+}
+
+/// Some subscribers read slowly: their writes are cut in the middle of a message, all the time; the
+/// ring keeps what they have not been given, and publishers wait for it.
+#[test]
+fn broadcast_to_slow_subscribers_allocates_nothing() {
+    for slow_consumer in [SlowConsumer::Wait, SlowConsumer::Skip] {
+        let config = TopicConfig {
+            memory: 64 << 10,
+            slow_consumer,
+            patience: Duration::from_millis(20),
+            ..TopicConfig::default()
+        };
+        let mut stage = broadcast(config);
+        let mut publishers: Vec<Client> = (0..2).map(|_| stage.join().0).collect();
+        let mut readers: Vec<Client> = (0..8).map(|_| stage.join().0).collect();
+        for reader in &readers[..3] {
+            socket2::SockRef::from(&reader.socket).set_recv_buffer_size(128 << 10).unwrap();
+        }
+        let mut line = [b'x'; 1000];
+        line[999] = b'\n';
+        let batch = line.repeat(16);
+        let mut round = |stage: &mut Stage<Broadcast>, count: usize| {
+            for publisher in &mut publishers {
+                // Cut lines would be joined to the next ones; that is nothing to this test.
+                push(&mut publisher.socket, &batch);
+                pull(&mut publisher.socket, 1 << 20);
+            }
+            for (index, reader) in readers.iter_mut().enumerate() {
+                match index {
+                    0..3 if count.is_multiple_of(3) => drop(pull(&mut reader.socket, 24 << 10)),
+                    0..3 => {}
+                    _ => drop(pull(&mut reader.socket, 1 << 20)),
+                }
+            }
+            stage.turn();
+        };
+        let stats = stage.reactor.stats().clone();
+        steady(1000, |count| round(&mut stage, count));
+        let now = stage.reactor.stats();
+        let delivered = now.messages_delivered - stats.messages_delivered;
+        assert!(delivered > 20_000, "{slow_consumer:?}: {now}");
+        if slow_consumer == SlowConsumer::Skip {
+            assert!(now.messages_skipped > 0, "nobody was slow: {now}");
+        }
+        assert_eq!(now.open(), 10, "{now}");
+        stage.wind_up(publishers.into_iter().chain(readers));
+    }
+}
+
+/// Connections come and go: a slot, its buffers and its place in every list are used again.
+#[test]
+fn short_connection_allocates_nothing() {
+    let mut stage = Stage::new(Config::default(), Echo::new());
+    let round = |stage: &mut Stage<Echo>| {
+        let mut client = stage.connect();
+        stage.echo(&mut client, b"one message").unwrap();
+        drop(client);
+        stage.until("closed", |stage| (stage.reactor.stats().open() == 0).then_some(()));
+    };
+    (0..20).for_each(|_| round(&mut stage));
+    let before = ALLOCATIONS.get();
+    (0..200).for_each(|_| round(&mut stage));
+    let allocated = ALLOCATIONS.get() - before;
+    // What the stage itself notes about each connection (a map, a list) grows a few times, and is
+    // all there is.
+    assert!(allocated <= 8, "{allocated} for 200 connections");
+    assert_eq!(stage.reactor.stats().closed(CloseReason::PeerClosed), 220);
+    stage.check_books();
+}
+
+// ---- vocabulary ----
+
+fn broadcast(config: TopicConfig) -> Stage<Broadcast> {
+    Stage::new(Config::default(), Broadcast::new(Framing::Lines, 64 << 10, config))
+}
+
+/// Every client sends a line of `len` bytes and reads it back, over and over.
+fn ping_pong<H: Handler>(stage: &mut Stage<H>, clients: usize, len: usize) {
+    let mut clients: Vec<Client> = (0..clients).map(|_| stage.join().0).collect();
+    let mut message = vec![b'x'; len];
+    message[len - 1] = b'\n';
+    let mut round = |stage: &mut Stage<H>| {
+        for client in &mut clients {
+            client.received.clear();
+            client.send(&message).unwrap();
+        }
+        for client in &mut clients {
+            stage.until("answered", |_| {
+                client.fill().unwrap();
+                (client.received.len() == len).then_some(())
+            });
+        }
+    };
+    (0..50).for_each(|_| round(stage));
+    let (before, turns) = (ALLOCATIONS.get(), stage.reactor.stats().turns);
+    (0..200).for_each(|_| round(stage));
+    let turns = stage.reactor.stats().turns - turns;
+    assert_eq!(ALLOCATIONS.get() - before, 0, "in {turns} turns");
+    stage.wind_up(clients);
+}
+
+/// Goes round until so many rounds have allocated nothing. Where the kernel decides how a write is
+/// cut, warm means that the pool has seen every size of rest that so many connections leave at the
+/// same time, and nobody can say when that is; but a message that allocates, or a turn, or one turn
+/// in a thousand, is never done.
+fn steady(rounds: usize, mut round: impl FnMut(usize)) {
+    let mut windows = Vec::new();
+    while windows.last() != Some(&0) {
+        assert!(windows.len() < 12, "allocations in each {rounds} rounds: {windows:?}");
+        let before = ALLOCATIONS.get();
+        (0..rounds).for_each(&mut round);
+        windows.push(ALLOCATIONS.get() - before);
+    }
+}
+
+/// Writes what the socket takes of `bytes`.
+fn push(socket: &mut TcpStream, bytes: &[u8]) -> usize {
+    match socket.write(bytes) {
+        Ok(n) => n,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Reads at most `most` bytes.
+fn pull(socket: &mut TcpStream, most: usize) -> usize {
+    let mut buffer = [0; 16 << 10];
+    let mut read = 0;
+    while read < most {
+        let room = buffer.len().min(most - read);
+        match socket.read(&mut buffer[..room]) {
+            Ok(0) => panic!("the connection has ended"),
+            Ok(n) => read += n,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    read
+}

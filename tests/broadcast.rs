@@ -1,0 +1,553 @@
+//! Broadcast: each line whole, in one order everywhere, to everybody who reads; and whoever does not read changes nothing
+//! for the others.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::*;
+use edgeloop::service::{Broadcast, Framing};
+use edgeloop::{CloseReason, Config, Handler, ListenOptions, SlowConsumer, TopicConfig};
+
+const LINE_MAX: usize = 1000;
+
+fn lines(topic: TopicConfig) -> Broadcast {
+    Broadcast::new(Framing::Lines, LINE_MAX, topic)
+}
+
+fn start_lines(topic: TopicConfig) -> Server {
+    start_narrow(Config::default(), lines(topic))
+}
+
+/// As the program does it: what a client falls behind by shows in the topic and not in the kernel.
+fn start_narrow<H: Handler + Send + 'static>(config: Config, handler: H) -> Server {
+    start_by(config, handler, |reactor| {
+        let options = ListenOptions { notsent_lowat: Some(16 << 10), ..ListenOptions::default() };
+        reactor.listen(&"127.0.0.1:0".parse().unwrap(), &options).unwrap()
+    })
+}
+
+/// A client that takes next to nothing that it does not read.
+fn connect_stopped(server: &Server) -> TcpStream {
+    let before = server.stats().accepted;
+    let stream = connect_narrow(&server.address, 2048);
+    server.wait_until("it is open", |stats| stats.accepted == before + 1);
+    stream
+}
+
+fn connect_many(server: &Server, count: usize) -> Vec<TcpStream> {
+    let before = server.stats().accepted;
+    let streams = (0..count).map(|_| server.connect()).collect();
+    // A line reaches those who are there when it is published.
+    server.wait_until("all are open", |stats| stats.accepted == before + count as u64);
+    streams
+}
+
+/// One line that says who sent it as which.
+fn line(sender: usize, number: usize) -> String {
+    format!("{sender} {number} {}\n", "abcdefghij".repeat(1 + (sender + number) % 9))
+}
+
+/// What one receiver got: whole lines only, those of each sender in order and without a gap.
+#[derive(Default)]
+struct Received {
+    order: Vec<(usize, usize)>,
+    next: HashMap<usize, usize>,
+}
+
+impl Received {
+    fn take(&mut self, text: &str) {
+        let mut words = text.split(' ');
+        let mut number = || words.next().and_then(|word| word.parse().ok()).expect(text);
+        let (sender, number) = (number(), number());
+        assert_eq!(text, line(sender, number), "a line is torn");
+        let next = self.next.entry(sender).or_default();
+        assert_eq!(number, *next, "a line of {sender} is lost or out of order");
+        *next += 1;
+        self.order.push((sender, number));
+    }
+
+    /// Reads so many lines.
+    fn read(&mut self, stream: &TcpStream, count: usize) {
+        let mut reader = BufReader::with_capacity(64 * KIB, stream);
+        let mut text = String::new();
+        for read in 0..count {
+            text.clear();
+            match reader.read_line(&mut text) {
+                Ok(0) => panic!("the stream ended after {read} of {count} lines"),
+                Ok(_) => self.take(&text),
+                Err(error) => panic!("after {read} of {count} lines: {error}"),
+            }
+        }
+        assert!(reader.buffer().is_empty(), "there is more than was sent");
+    }
+}
+
+// Everybody gets everything.
+
+#[test]
+fn line_reaches_all_but_its_sender() {
+    let server = start_lines(TopicConfig::default());
+    let streams = connect_many(&server, 5);
+    send(&streams[0], b"from 0\r\n");
+    for stream in &streams[1..] {
+        expect_bytes(stream, b"from 0\r\n");
+    }
+    send(&streams[4], b"from 4\n");
+    // The sender of the first line gets the second one first.
+    for stream in &streams[..4] {
+        expect_bytes(stream, b"from 4\n");
+    }
+    drop(streams);
+    server.finish();
+}
+
+#[test]
+fn fifty_senders_at_once_are_heard_whole_and_in_one_order() {
+    let (senders, receivers, each) = (50, 5, if cfg!(debug_assertions) { 200 } else { 2000 });
+    let server = start_lines(TopicConfig::default());
+    let streams = connect_many(&server, senders + receivers);
+    let barrier = Barrier::new(senders);
+    let orders: Vec<Vec<(usize, usize)>> = thread::scope(|scope| {
+        for (sender, stream) in streams[..senders].iter().enumerate() {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                let mut stream = stream;
+                barrier.wait();
+                for number in 0..each {
+                    stream.write_all(line(sender, number).as_bytes()).unwrap();
+                }
+            });
+            // Senders are receivers too.
+            scope.spawn(move || {
+                let mut received = Received::default();
+                received.read(stream, (senders - 1) * each);
+                assert!(!received.next.contains_key(&sender), "it got its own line");
+            });
+        }
+        let read = |stream| {
+            move || {
+                let mut received = Received::default();
+                received.read(stream, senders * each);
+                received.order
+            }
+        };
+        let readers: Vec<_> =
+            streams[senders..].iter().map(|stream| scope.spawn(read(stream))).collect();
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect()
+    });
+    assert!(orders.windows(2).all(|pair| pair[0] == pair[1]), "two receivers saw different orders");
+    drop(streams);
+    let stats = server.finish();
+    assert_eq!(stats.messages_published, (senders * each) as u64);
+    assert_eq!(stats.messages_skipped, 0);
+}
+
+#[test]
+fn flood_without_pause_slows_its_senders_and_disconnects_no_reader() {
+    // Senders write as fast as they are let, in large pieces; the ring is much smaller than what is sent.
+    let (senders, readers, each) = (32, 20, if cfg!(debug_assertions) { 1000 } else { 10_000 });
+    let config = Config::default();
+    let server = start_narrow(config.clone(), lines(TopicConfig::default()));
+    let streams = connect_many(&server, senders + readers);
+    let (over, total) = (AtomicBool::new(false), senders * each);
+    thread::scope(|scope| {
+        for (sender, stream) in streams[..senders].iter().enumerate() {
+            scope.spawn(move || {
+                let text: String = (0..each).map(|number| line(sender, number)).collect();
+                send(stream, text.as_bytes());
+            });
+            scope.spawn(move || Received::default().read(stream, total - each));
+        }
+        let read = |stream| move || Received::default().read(stream, total);
+        let all: Vec<_> = streams[senders..].iter().map(|it| scope.spawn(read(it))).collect();
+        let (server, over) = (&server, &over);
+        let watch = scope.spawn(move || {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                most = most.max(server.stats().bytes_unconsumed());
+                thread::sleep(Duration::from_millis(5));
+            }
+            most
+        });
+        let outcomes: Vec<_> = all.into_iter().map(|reader| reader.join()).collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(outcomes.iter().all(Result::is_ok), "a reader lost something");
+        let held = watch.join().unwrap();
+        let most = senders * (config.input_limit + 2 * config.read_budget);
+        assert!(held <= most as u64, "senders that wait hold {held} bytes of input");
+    });
+    drop(streams);
+    let stats = server.finish();
+    assert_eq!(stats.messages_published, total as u64);
+    assert_eq!(stats.closed(CloseReason::SlowConsumer), 0);
+}
+
+#[test]
+fn tiny_ring_and_tiny_budgets_lose_nothing() {
+    let topic = TopicConfig { memory: 4096, ..TopicConfig::default() };
+    let config = Config {
+        read_budget: 100,
+        visit_budget: 1,
+        events: 1,
+        output_limit: 2048,
+        input_limit: LINE_MAX,
+        ..Config::default()
+    };
+    let server = start_narrow(config, lines(topic));
+    let streams = connect_many(&server, 8);
+    thread::scope(|scope| {
+        for (sender, stream) in streams.iter().enumerate() {
+            scope.spawn(move || {
+                (0..200).for_each(|number| send(stream, line(sender, number).as_bytes()));
+            });
+            scope.spawn(move || Received::default().read(stream, 7 * 200));
+        }
+    });
+    drop(streams);
+    server.finish();
+}
+
+#[test]
+fn narrow_receivers_get_torn_writes_and_whole_lines() {
+    let server = start_lines(TopicConfig { patience: PATIENCE, ..TopicConfig::default() });
+    let from = connect_many(&server, 1).remove(0);
+    let narrow: Vec<TcpStream> = (0..4).map(|_| connect_stopped(&server)).collect();
+    let count = 5000;
+    thread::scope(|scope| {
+        scope.spawn(|| (0..count).for_each(|number| send(&from, line(0, number).as_bytes())));
+        for stream in &narrow {
+            scope.spawn(|| Received::default().read(stream, count));
+        }
+    });
+    drop((from, narrow));
+    server.finish();
+}
+
+#[test]
+fn late_subscriber_gets_what_comes_after_it_or_the_history_first() {
+    for (history, expected) in [(0, ""), (2, "two\nthree\n"), (10, "one\ntwo\nthree\n")] {
+        let server = start_lines(TopicConfig { history, ..TopicConfig::default() });
+        let streams = connect_many(&server, 2);
+        for text in ["one\n", "two\n", "three\n"] {
+            send(&streams[0], text.as_bytes());
+            expect_bytes(&streams[1], text.as_bytes());
+        }
+        let late = connect_many(&server, 1).remove(0);
+        send(&streams[0], b"four\n");
+        expect_bytes(&late, format!("{expected}four\n").as_bytes());
+        expect_bytes(&streams[1], b"four\n");
+        drop((late, streams));
+        server.finish();
+    }
+}
+
+#[test]
+fn history_larger_than_the_ring_does_not_stop_publishers() {
+    let topic = TopicConfig { memory: 4096, history: usize::MAX, ..TopicConfig::default() };
+    let server = start_lines(topic);
+    let streams = connect_many(&server, 2);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..2000).for_each(|n| send(&streams[0], line(0, n).as_bytes())));
+        Received::default().read(&streams[1], 2000);
+    });
+    drop(streams);
+    server.finish();
+}
+
+#[test]
+fn thousand_joins_and_leaves_change_nothing_for_the_others() {
+    let server = start_lines(TopicConfig::default());
+    let streams = connect_many(&server, 3);
+    let (count, over) = (2000, AtomicBool::new(false));
+    thread::scope(|scope| {
+        let readers: Vec<_> = streams[1..]
+            .iter()
+            .map(|stream| scope.spawn(|| Received::default().read(stream, count)))
+            .collect();
+        let (streams, over, server) = (&streams, &over, &server);
+        scope.spawn(move || {
+            for number in 0..count {
+                send(&streams[0], line(0, number).as_bytes());
+                if number % 10 == 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let crowd = scope.spawn(move || {
+            for round in 0..1000 {
+                let stream = server.connect();
+                match round % 4 {
+                    0 => drop(stream),
+                    1 => reset(stream),
+                    2 => {
+                        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+                        let _ = (&stream).read(&mut [0; 100]);
+                    }
+                    _ => end_sending(&stream),
+                }
+                if over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+        over.store(true, Ordering::Relaxed);
+        crowd.join().unwrap();
+    });
+    drop(streams);
+    server.finish();
+}
+
+// Ends and limits of lines.
+
+#[test]
+fn rest_without_newline_is_delivered_with_one() {
+    let server = start_lines(TopicConfig::default());
+    let streams = connect_many(&server, 2);
+    send(&streams[0], b"whole\nrest");
+    end_sending(&streams[0]);
+    expect_bytes(&streams[1], b"whole\nrest\n");
+    expect_eof(&streams[0]);
+    drop(streams);
+    server.finish();
+}
+
+#[test]
+fn line_that_is_too_long_closes_its_sender_and_reaches_nobody() {
+    let server = start_lines(TopicConfig::default());
+    let streams = connect_many(&server, 3);
+    send(&streams[0], b"fine\n");
+    send(&streams[0], &[b'x'; LINE_MAX + 1]);
+    send(&streams[0], b"yyy\nafter\n");
+    expect_eof(&streams[0]);
+    send(&streams[1], &[&[b'm'; LINE_MAX][..], b"\n"].concat());
+    expect_bytes(&streams[2], &[&b"fine\n"[..], &[b'm'; LINE_MAX], b"\n"].concat());
+    drop(streams);
+    let stats = server.finish();
+    assert_eq!(stats.closed(CloseReason::LineTooLong), 1);
+    assert_eq!(stats.messages_published, 2);
+}
+
+#[test]
+fn messages_with_their_length_in_front_are_kept_apart() {
+    let handler = Broadcast::new(Framing::Length, 5, TopicConfig::default());
+    let server = start(Config::default(), handler);
+    let streams = connect_many(&server, 3);
+    let message = |text: &str| [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat();
+    let (first, second) = (message("a\nb"), message(""));
+    send(&streams[0], &first[..2]);
+    send(&streams[1], &second);
+    send(&streams[0], &first[2..]);
+    let mut both = vec![0; first.len() + second.len()];
+    (&streams[2]).read_exact(&mut both).unwrap();
+    let orders = [[first.as_slice(), &second].concat(), [second.as_slice(), &first].concat()];
+    assert!(orders.contains(&both), "{both:?}");
+    send(&streams[0], &message("longer"));
+    expect_bytes(&streams[0], &second);
+    expect_eof(&streams[0]);
+    drop(streams);
+    assert_eq!(server.finish().closed(CloseReason::MessageTooLong), 1);
+}
+
+// Whoever stops reading.
+
+/// A ring that a few hundred lines fill.
+fn small(slow_consumer: SlowConsumer) -> TopicConfig {
+    let patience = Duration::from_millis(200);
+    TopicConfig { memory: 64 * KIB, slow_consumer, patience, ..TopicConfig::default() }
+}
+
+/// Sends lines, one every now and then, until the loop says so; a reader must get all of them. Returns how many were sent
+/// and how long the slowest was on its way.
+fn chat_until(
+    server: &Server,
+    [from, to]: [&TcpStream; 2],
+    done: impl Fn(&edgeloop::Stats) -> bool,
+) -> (usize, Duration) {
+    let mut received = Received::default();
+    let mut slowest = Duration::ZERO;
+    let deadline = Instant::now() + PATIENCE;
+    for number in 0.. {
+        let started = Instant::now();
+        send(from, line(0, number).as_bytes());
+        received.read(to, 1);
+        slowest = slowest.max(started.elapsed());
+        if number % 50 == 0 && done(&server.stats()) {
+            return (number + 1, slowest);
+        }
+        assert!(Instant::now() < deadline, "never came true; {:?}", server.stats());
+    }
+    unreachable!("the deadline comes first")
+}
+
+#[test]
+fn stopped_receiver_is_disconnected_and_nobody_else_notices() {
+    let server = start_lines(small(SlowConsumer::Disconnect));
+    let stopped = connect_stopped(&server);
+    let streams = connect_many(&server, 2);
+    let gone = |stats: &edgeloop::Stats| stats.closed(CloseReason::SlowConsumer) == 1;
+    let (_, slowest) = chat_until(&server, [&streams[0], &streams[1]], gone);
+    assert!(slowest < Duration::from_millis(400), "a line took {slowest:?}");
+    expect_gone(&stopped);
+    drop(streams);
+    server.finish();
+}
+
+#[test]
+fn stopped_receiver_skips_whole_lines_and_is_counted() {
+    let server = start_lines(small(SlowConsumer::Skip));
+    let stopped = connect_stopped(&server);
+    let streams = connect_many(&server, 2);
+    // It is far enough behind once the ring must have gone round a few times.
+    let mut sent = 0;
+    let published = |stats: &edgeloop::Stats| stats.messages_published > 10_000;
+    sent += chat_until(&server, [&streams[0], &streams[1]], published).0;
+    send(&streams[0], b"the last one\n");
+    expect_bytes(&streams[1], b"the last one\n");
+    // What it gets once it reads: lines that are whole, in order, with a gap.
+    let mut last = None;
+    let mut got = 0;
+    for text in BufReader::new(&stopped).lines() {
+        let text = text.unwrap() + "\n";
+        if text == "the last one\n" {
+            break;
+        }
+        let number: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
+        assert_eq!(text, line(0, number), "a line is torn");
+        assert!(last.is_none_or(|last| number > last), "lines are out of order");
+        (last, got) = (Some(number), got + 1);
+    }
+    assert!(got < sent, "nothing was skipped");
+    let stats = server.stats();
+    assert_eq!(stats.messages_skipped, (sent - got) as u64);
+    assert_eq!(stats.open(), 3);
+    drop((stopped, streams));
+    server.finish();
+}
+
+#[test]
+fn stopped_receiver_is_waited_for_and_loses_nothing() {
+    let server = start_lines(small(SlowConsumer::Wait));
+    let slow = connect_stopped(&server);
+    let streams = connect_many(&server, 2);
+    let count = 10_000;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let text: String = (0..count).map(|number| line(0, number)).collect();
+            send(&streams[0], text.as_bytes());
+        });
+        scope.spawn(|| Received::default().read(&streams[1], count));
+        // The publisher stops before all is published.
+        let stats = server.wait_for_rest(Duration::from_millis(300), |it| it.messages_published);
+        assert!(stats.messages_published < count as u64, "nobody waited");
+        Received::default().read(&slow, count);
+    });
+    assert_eq!(server.stats().messages_skipped, 0);
+    drop((slow, streams));
+    server.finish();
+}
+
+#[test]
+fn receiver_that_is_waited_for_is_waited_for_no_longer_than_a_write() {
+    let config = Config {
+        write_timeout: Some(Duration::from_millis(500)),
+        tick: Duration::from_millis(20),
+        ..Config::default()
+    };
+    let server = start_narrow(config, lines(small(SlowConsumer::Wait)));
+    let _stopped = connect_stopped(&server);
+    let streams = connect_many(&server, 2);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..10_000).for_each(|n| send(&streams[0], line(0, n).as_bytes())));
+        Received::default().read(&streams[1], 10_000);
+    });
+    assert_eq!(server.stats().closed(CloseReason::WriteTimeout), 1);
+    drop(streams);
+    server.finish();
+}
+
+/// No questions to the loop here: each would be a turn, and the publishers must go on without one.
+#[test]
+fn publishers_go_on_when_the_one_they_wait_for_leaves() {
+    for leave in [drop, reset] {
+        let config = Config { write_timeout: None, ..Config::default() };
+        let server = start_narrow(config, lines(small(SlowConsumer::Wait)));
+        let stopped = connect_stopped(&server);
+        let streams = connect_many(&server, 2);
+        thread::scope(|scope| {
+            scope.spawn(|| (0..5000).for_each(|n| send(&streams[0], line(0, n).as_bytes())));
+            let reader = scope.spawn(|| Received::default().read(&streams[1], 5000));
+            server.wait_for_rest(Duration::from_millis(300), |stats| stats.messages_published);
+            leave(stopped);
+            reader.join().unwrap();
+        });
+        drop(streams);
+        server.finish();
+    }
+}
+
+#[test]
+fn held_publisher_that_ends_still_delivers_all_its_lines() {
+    let server = start_lines(small(SlowConsumer::Wait));
+    let slow = connect_stopped(&server);
+    let streams = connect_many(&server, 2);
+    let count = 3000;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let text: String = (0..count).map(|number| line(0, number)).collect();
+            // The last newline is left to the server.
+            send(&streams[0], text.trim_end().as_bytes());
+            end_sending(&streams[0]);
+        });
+        scope.spawn(|| Received::default().read(&streams[1], count));
+        server.wait_for_rest(Duration::from_millis(300), |it| it.messages_published);
+        Received::default().read(&slow, count);
+    });
+    expect_eof(&streams[0]);
+    drop((slow, streams));
+    server.finish();
+}
+
+#[test]
+fn slow_receivers_cost_no_memory_beyond_the_ring() {
+    let topic = small(SlowConsumer::Skip);
+    let server = start_lines(topic.clone());
+    let stopped: Vec<TcpStream> = (0..50).map(|_| connect_stopped(&server)).collect();
+    let streams = connect_many(&server, 2);
+    let published = |stats: &edgeloop::Stats| stats.messages_published > 5000;
+    chat_until(&server, [&streams[0], &streams[1]], published);
+    // Each holds at most the rest of one line.
+    let waiting = server.stats().bytes_waiting();
+    assert!(waiting <= 50 * LINE_MAX as u64, "{waiting} bytes");
+    drop((stopped, streams));
+    server.stop();
+}
+
+// What it costs.
+
+#[test]
+fn messages_of_one_turn_leave_in_one_write_for_each_subscriber() {
+    let mut server = ByHand::new(Config::default(), lines(TopicConfig::default()));
+    let streams: Vec<TcpStream> = (0..40).map(|_| server.connect()).collect();
+    server.turn_until("all are open", |reactor| reactor.stats().accepted == 40);
+    // The first events say that they are writable.
+    server.turn();
+    for stream in &streams[..30] {
+        send(stream, b"one\ntwo\nthree\n");
+    }
+    let before = server.reactor.stats().clone();
+    server.turn_until("all is published", |it| it.stats().messages_published == 90);
+    let after = server.reactor.stats();
+    let (writes, turns) = (after.writes - before.writes, after.turns - before.turns);
+    assert!(writes <= 40 * turns, "{writes} writes in {turns} turns");
+    assert_eq!(after.messages_delivered, 90 * 39 - 90 + 90);
+}

@@ -1,0 +1,241 @@
+//! When something runs out, descriptors, places or memory: those who are there go on, and those who wait are served as soon
+//! as there is room.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use common::*;
+use edgeloop::service::Echo;
+use edgeloop::{CloseReason, Config, WhenFull};
+
+/// Sends a byte; whether it comes back within `span`.
+fn is_served(stream: &TcpStream, span: Duration) -> bool {
+    send(stream, b"x");
+    stream.set_read_timeout(Some(span)).unwrap();
+    let served = matches!((&mut &*stream).read(&mut [0]), Ok(1));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    served
+}
+
+// Descriptors.
+
+#[cfg(feature = "cli")]
+mod descriptors {
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use super::*;
+    use common::program::Program;
+    use edgeloop::{ListenOptions, Reactor};
+
+    const LIMIT: usize = 64;
+
+    #[test]
+    fn program_keeps_within_its_descriptors_and_serves_those_who_wait_later() {
+        serve_more_than_fit(&mut Program::start_with_descriptors(LIMIT, "echo"));
+    }
+
+    #[test]
+    fn library_whose_table_is_larger_than_the_descriptor_limit_survives_it() {
+        let mut program = start_library();
+        let warnings = serve_more_than_fit(&mut program);
+        assert!(!warnings.is_empty(), "the limit was not reached");
+    }
+
+    /// This test program again, as a server that believes that it has descriptors for everybody.
+    fn start_library() -> Program {
+        let this = std::env::current_exe().unwrap();
+        let mut shell = Command::new("sh");
+        let name = "descriptors::server_for_the_test_above";
+        let run = format!(
+            "ulimit -n {LIMIT}; exec '{}' --exact {name} --nocapture --test-threads=1",
+            this.display()
+        );
+        shell.arg("-c").arg(run).env(AS_SERVER, "1");
+        shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Program::of(shell.spawn().unwrap())
+    }
+
+    const AS_SERVER: &str = "EDGELOOP_TEST_AS_SERVER";
+
+    #[test]
+    fn server_for_the_test_above() {
+        if std::env::var_os(AS_SERVER).is_none() {
+            return;
+        }
+        env_logger::Builder::new().filter_level(log::LevelFilter::Warn).init();
+        let mut reactor = Reactor::new(Config::default(), Echo::new()).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let address = reactor.listen(&address, &ListenOptions::default()).unwrap();
+        eprintln!("listening addr={address}");
+        reactor.run().unwrap();
+    }
+
+    /// Returns the warnings that it logged.
+    fn serve_more_than_fit(program: &mut Program) -> Vec<String> {
+        let mut streams: Vec<TcpStream> = (0..200).map(|_| program.connect()).collect();
+        let mut served = 0;
+        while is_served(&streams[served], Duration::from_millis(500)) {
+            served += 1;
+            assert!(served < LIMIT, "more are served than there are descriptors");
+        }
+        assert!(served >= LIMIT / 2, "only {served} are served");
+
+        // At rest, with the limit reached.
+        let _ = program.log_so_far();
+        let before = program.processor_time();
+        thread::sleep(Duration::from_secs(2));
+        let used = program.processor_time() - before;
+        assert!(used < Duration::from_millis(100), "{used:?} of processor time in 2 s");
+        let warnings = program.log_so_far();
+        assert!(warnings.len() <= 3, "more than one warning a second: {warnings:?}");
+
+        // Those who are there go on.
+        for stream in &streams[..served] {
+            assert!(is_served(stream, PATIENCE));
+        }
+        // Those who wait are served once others leave, without anybody new.
+        for _ in 0..10 {
+            drop(streams.remove(0));
+        }
+        let started = Instant::now();
+        // The first one that waits has sent its byte long ago.
+        expect_bytes(&streams[served - 10], b"x");
+        assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
+        for waiting in &streams[served - 9..served] {
+            assert!(is_served(waiting, Duration::from_millis(500)));
+        }
+        assert!(program.is_alive());
+        // All get their turn in the end.
+        let rest = streams.split_off(served);
+        drop(streams);
+        let mut rest: std::collections::VecDeque<TcpStream> = rest.into();
+        while let Some(stream) = rest.pop_front() {
+            assert!(is_served(&stream, PATIENCE), "{} wait for ever", rest.len() + 1);
+        }
+        warnings
+    }
+}
+
+// Places.
+
+#[test]
+fn full_table_lets_newcomers_wait_until_somebody_leaves() {
+    let config = Config { connections_max: 3, ..Config::default() };
+    let server = start(config, Echo::new());
+    let mut streams: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
+    for stream in &streams[..3] {
+        assert!(is_served(stream, PATIENCE));
+    }
+    assert!(!is_served(&streams[3], Duration::from_millis(200)));
+    let before = server.stats();
+    assert_eq!(before.open(), 3);
+    thread::sleep(Duration::from_millis(300));
+    assert!(server.stats().turns - before.turns <= 2, "a full table spins");
+    for _ in 0..3 {
+        streams.remove(0);
+        expect_bytes(&streams[2], b"x");
+        if let Some(next) = streams.get(3) {
+            send(next, b"x");
+        }
+    }
+    drop(streams);
+    server.finish();
+}
+
+#[test]
+fn full_table_refuses_newcomers_where_it_is_told_to() {
+    let config = Config { connections_max: 3, when_full: WhenFull::Refuse, ..Config::default() };
+    let server = start(config, Echo::new());
+    let mut streams: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
+    for stream in &streams {
+        assert!(is_served(stream, PATIENCE));
+    }
+    for _ in 0..5 {
+        expect_gone(&server.connect());
+    }
+    streams.pop();
+    server.wait_until("there is a place", |stats| stats.open() == 2);
+    streams.push(server.connect());
+    streams.iter().for_each(|stream| assert!(is_served(stream, PATIENCE)));
+    drop(streams);
+    let stats = server.finish();
+    assert_eq!(stats.closed(CloseReason::Refused), 5);
+    assert_eq!(stats.accepted, 9);
+}
+
+// Memory.
+
+#[test]
+fn spent_memory_closes_the_largest_output_and_the_others_go_on() {
+    // Room for one blocked client with all that it may have, not for two and more.
+    let config = Config {
+        buffer_memory: MIB,
+        output_limit: 2 * MIB,
+        write_timeout: None,
+        ..Config::default()
+    };
+    let server = start(config.clone(), Echo::new());
+    let small = server.connect();
+    assert!(is_served(&small, PATIENCE));
+    let blocked: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
+    thread::scope(|scope| {
+        for stream in &blocked {
+            scope.spawn(|| send_until_blocked(stream, pattern(1, 0, MIB), PATIENCE / 10));
+        }
+    });
+    let stats = server.stats();
+    let waiting = stats.bytes_waiting();
+    assert!(waiting <= config.buffer_memory as u64, "{waiting} bytes wait");
+    let lost = stats.closed(CloseReason::Memory);
+    assert!((1..=5).contains(&lost), "{lost} were closed: {:?}", closed(&stats));
+    assert!(is_served(&small, PATIENCE), "the one that holds nothing suffers");
+    drop(blocked);
+    server.wait_until("only the small one is left", |stats| stats.open() == 1);
+    assert!(is_served(&small, PATIENCE));
+    drop(small);
+    server.finish();
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn buffers_of_a_burst_are_given_back() {
+    let program = common::program::Program::start("echo --write-timeout off");
+    let streams: Vec<TcpStream> = (0..100).map(|_| program.connect()).collect();
+    streams.iter().for_each(|stream| assert!(is_served(stream, PATIENCE)));
+    let before = program.memory();
+    let sent: Vec<usize> = thread::scope(|scope| {
+        let blocked = |stream| {
+            move || send_until_blocked(stream, pattern(1, 0, MIB), Duration::from_millis(500))
+        };
+        let senders: Vec<_> = streams.iter().map(|it| scope.spawn(blocked(it))).collect();
+        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+    });
+    let during = program.memory();
+    assert!(during > before + 10 * MIB, "it was no burst: {before} then {during}");
+    thread::scope(|scope| {
+        for (stream, sent) in streams.iter().zip(sent) {
+            scope.spawn(move || {
+                let mut buffer = vec![0; MIB];
+                let mut left = sent;
+                while left > 0 {
+                    left -= (&mut &*stream).read(&mut buffer).unwrap();
+                }
+            });
+        }
+    });
+    streams.iter().for_each(|stream| assert!(is_served(stream, PATIENCE)));
+    // 4 MiB are kept for the next turn. The allocator keeps what lies between blocks that are still in use; how much that
+    // is differs from run to run, but it must not be most of it.
+    let after = program.memory();
+    assert!(
+        after - before <= (during - before) / 2,
+        "{before} before, {during} during, {after} after"
+    );
+}

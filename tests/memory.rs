@@ -1,0 +1,228 @@
+//! What connections cost in resident memory: an idle one at most 128 bytes, all of it in the table
+//! of connections; and what a burst needed for its buffers is given back.
+//!
+//! How it is done: the program itself serves, in a process of its own, and `/proc` says how much of
+//! its memory is resident before and after. The clients live here, so that their descriptors and
+//! memory count against this process.
+
+#![cfg(feature = "cli")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to stop")]
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What the README promises. Debug builds carry mio's registration checks in every socket.
+const IDLE_BYTES_MAX: f64 = if cfg!(debug_assertions) { 256.0 } else { 128.0 };
+
+#[test]
+fn idle_connection_with_an_idle_timeout_costs_at_most_128_bytes() {
+    let _alone = alone();
+    let server = Server::start(&["--idle-timeout", "10m"]);
+    // Both processes have the same limit, and need a few descriptors for themselves.
+    let count = 19_000.min(descriptors_max() - 200);
+    assert!(count >= 500, "with so few descriptors the figure would be the noise of a page");
+    // The first connections bring in code and the pool's first buffers, which the others share.
+    let warm: Vec<TcpStream> = (0..100).map(|_| server.client()).collect();
+    echo_all(&warm);
+    let before = server.resident();
+    let idle: Vec<TcpStream> = (0..count - warm.len()).map(|_| server.client()).collect();
+    echo_all(&idle);
+    let each = (server.resident() - before) as f64 / idle.len() as f64;
+    println!("{} idle connections: {each:.1} bytes of resident memory each", idle.len());
+    assert!(each <= IDLE_BYTES_MAX, "{each:.1} bytes each");
+    // They are served, not just held.
+    echo_all(&idle[..100]);
+    reset_all(warm.into_iter().chain(idle));
+}
+
+/// Clients that send until nothing is taken any more and do not read: their echo waits in the
+/// server, up to its limits.
+#[test]
+fn output_buffers_of_a_burst_are_given_back() {
+    let _alone = alone();
+    let server = Server::start(&["--write-timeout", "off"]);
+    let clients: Vec<TcpStream> = (0..60).map(|_| server.client()).collect();
+    echo_all(&clients);
+    let before = settled(&server);
+    clients.iter().for_each(|client| client.set_nonblocking(true).unwrap());
+    let mut owed = vec![0; clients.len()];
+    stuff(&clients, &mut owed);
+    let burst = settled(&server) - before;
+    assert!(burst > 10 << 20, "{burst} bytes are no burst: {owed:?}");
+    // Now everybody reads: every byte comes, and with the last one the buffers go.
+    drain(&clients, &mut owed);
+    assert_given_back(burst, settled(&server) - before);
+    reset_all(clients);
+}
+
+/// The pool keeps 4 MiB of blocks for the next turn. What it gives back to the allocator, that
+/// hands to the system only from the top of its heap, so that a block kept there keeps others.
+fn assert_given_back(burst: i64, kept: i64) {
+    println!("a burst of {} MiB left {} KiB", burst >> 20, kept >> 10);
+    assert!(kept <= burst / 2, "{kept} of {burst} bytes were kept");
+}
+
+/// The same program over and over: what one crowd leaves behind is used by the next.
+#[test]
+fn crowds_that_come_and_go_leave_no_trace() {
+    let _alone = alone();
+    let server = Server::start(&["--idle-timeout", "10m"]);
+    let crowd = |server: &Server| {
+        let clients: Vec<TcpStream> = (0..1000).map(|_| server.client()).collect();
+        echo_all(&clients);
+        reset_all(clients);
+    };
+    (0..2).for_each(|_| crowd(&server));
+    let before = settled(&server);
+    (0..5).for_each(|_| crowd(&server));
+    let grown = settled(&server) - before;
+    assert!(grown <= 256 << 10, "5,000 connections left {grown} bytes behind");
+}
+
+// ---- vocabulary ----
+
+/// The program, serving.
+struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(options: &[&str]) -> Self {
+        let port_file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
+            "memory-{}-{}",
+            std::process::id(),
+            options.len()
+        ));
+        let _ = fs::remove_file(&port_file);
+        let mut process = Command::new(env!("CARGO_BIN_EXE_edgeloop"))
+            .args(["echo", "--quiet", "--listen", "127.0.0.1:0", "--port-file"])
+            .arg(&port_file)
+            .args(options)
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let address = within(Duration::from_secs(10), || {
+            assert!(process.try_wait().unwrap().is_none(), "the server has ended");
+            fs::read_to_string(&port_file).ok()?.trim().parse().ok()
+        });
+        let _ = fs::remove_file(&port_file);
+        Server { process, address }
+    }
+
+    fn client(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client
+    }
+
+    /// Resident bytes, counted page by page and not from the kernel's running estimate.
+    fn resident(&self) -> i64 {
+        let rollup =
+            fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id())).unwrap();
+        let line = rollup.lines().find(|line| line.starts_with("Rss:")).unwrap();
+        let kib: i64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kib << 10
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A message each, so that all of them have been through everything that a connection goes through.
+fn echo_all(clients: &[TcpStream]) {
+    // In portions, so that no more of them are busy at once than on a quiet server.
+    for portion in clients.chunks(100) {
+        for mut client in portion {
+            client.write_all(b"hello\n").unwrap();
+        }
+        portion.iter().for_each(|client| receive(client, 6));
+    }
+}
+
+/// Everybody sends until nothing has been taken for a while; counts what was.
+fn stuff(clients: &[TcpStream], owed: &mut [usize]) {
+    let chunk = [7; 64 << 10];
+    let mut last = Instant::now();
+    while last.elapsed() < Duration::from_millis(500) {
+        for (mut client, owed) in clients.iter().zip(&mut *owed) {
+            match client.write(&chunk) {
+                Ok(n) => (*owed, last) = (*owed + n, Instant::now()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// Everybody reads what is owed, each a little at a time.
+fn drain(clients: &[TcpStream], owed: &mut [usize]) {
+    let mut buffer = vec![0; 256 << 10];
+    within(Duration::from_secs(60), || {
+        for (mut client, owed) in clients.iter().zip(&mut *owed) {
+            match client.read(&mut buffer) {
+                Ok(0) => panic!("the connection has ended, {owed} bytes early"),
+                Ok(n) => *owed -= n,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        owed.iter().all(|owed| *owed == 0).then_some(())
+    });
+}
+
+fn receive(mut client: &TcpStream, bytes: usize) {
+    client.read_exact(&mut vec![0; bytes]).unwrap();
+}
+
+/// Resident bytes once they no longer change.
+fn settled(server: &Server) -> i64 {
+    let mut last = 0;
+    within(Duration::from_secs(10), || {
+        std::thread::sleep(Duration::from_millis(200));
+        let now = server.resident();
+        (std::mem::replace(&mut last, now) == now).then_some(now)
+    })
+}
+
+/// A reset leaves no port waiting behind, which 19,000 polite farewells would.
+fn reset_all(clients: impl IntoIterator<Item = TcpStream>) {
+    for client in clients {
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+fn within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + time;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {time:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The soft limit of this process, which the server inherits.
+fn descriptors_max() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(3).and_then(|soft| soft.parse().ok()).unwrap_or(1 << 20)
+}
+
+/// One test at a time: they share this process's descriptors.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
