@@ -53,7 +53,8 @@ impl Echo {
                 check_answer(server.config(), prefix.len())?;
                 server.run(service::EchoLines::new(prefix, limit))
             }
-            (_, Some(_)) => Err(Failure::Usage("--prefix needs --lines".into())),
+            (None, Some(_)) => Err(Failure::Usage("--prefix needs --lines".into())),
+            // Lines may be switched off for once although the file has a prefix for them.
             _ => server.run(service::Echo::new()),
         }
     }

@@ -27,26 +27,30 @@ pub struct Config {
     /// backlog.
     pub when_full: WhenFull,
 
-    /// The longest message or line that a peer may send, in bytes. Default 64 KiB. What a handler
-    /// leaves unconsumed beyond it closes the connection (`message_too_long`).
+    /// The longest message or line that a peer may send, in bytes. Default 64 KiB. Framing knows
+    /// the exact limit; below that, a handler that leaves more than this and another read in its
+    /// input closes the connection (`message_too_long`).
     pub input_limit: usize,
     /// The most bytes queued for one connection. Default 1 MiB: what a peer that does not read may
     /// cost. A send beyond it closes the connection (`output_limit`). Reading pauses at a
     /// quarter of it ([`output_high`](Self::output_high)), so that a peer which is answered,
     /// as by an echo, never gets there.
     pub output_limit: usize,
-    /// The most bytes of buffers in all. Default 256 MiB. When it is spent nothing is read until
-    /// memory returns, and the connection that holds the most output is closed (`memory`).
+    /// The most bytes of connections' buffers in all. Default 256 MiB. When it is spent nothing is
+    /// read until memory returns, and the connection that holds the most output, or where nobody
+    /// has output the most input, is closed (`memory`). Topics have limits of their own.
     pub buffer_memory: usize,
     /// Free blocks that the pool keeps for reuse, in bytes. Default 4 MiB: enough for the working
-    /// set of a turn; what a burst needed beyond it goes back to the allocator.
+    /// set of a turn; what a burst needed beyond it goes back to the allocator. Topics keep as much
+    /// again for theirs.
     pub buffer_reserve: usize,
 
     /// The most bytes read from one connection in a turn. Default 64 KiB: large enough that a
     /// stream costs few calls, small enough that a turn over several streams stays below a few
     /// milliseconds. The rest is read in the next turn.
     pub read_budget: usize,
-    /// The most connections visited in the read phase, and again in the flush phase, of one turn.
+    /// The most connections visited in the read phase, and again in the flush phase, of one turn;
+    /// and the most timers looked at.
     /// Default 1024, about ten milliseconds of work. Those left over stay listed, in order.
     pub visit_budget: usize,
     /// The most connections accepted from one listener in a turn. Default 1024: a storm of connects

@@ -126,12 +126,13 @@ impl<'a> Context<'a> {
         self.state.close(token, reason);
     }
 
-    /// Ends a connection at once, with a reset; what is queued is dropped.
+    /// Ends a connection at once; what is queued is dropped. A TCP peer sees a reset.
     pub fn abort(&mut self, token: Token) {
         self.state.abort(token, CloseReason::Aborted);
     }
 
-    /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost.
+    /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost. That
+    /// the peer has ended or reset it is noticed when it is read again, or written to.
     pub fn pause(&mut self, token: Token) {
         self.state.change(token, |connection| connection.hold.insert(Hold::PAUSED));
     }

@@ -94,9 +94,13 @@ impl LoopState {
         if let Some(connection) = find(&mut self.connections, token) {
             let front = &mut connection.pending;
             self.topics.unlink(front, key, next_pending, |entry| &mut entry.next_pending);
-            connection.stalled &= connection.owes_anything();
+            if connection.stalled && !connection.owes_anything() {
+                // Whatever is sent next asks the socket again, and begins a wait of its own.
+                (connection.stalled, connection.writable) = (false, true);
+            }
             // A close may have waited for this alone.
             self.lists.update(token, connection);
+            self.arm(token);
         }
         self.topics.unsubscribe(key);
         if !self.topics.waited_for().is_empty() {
@@ -116,9 +120,10 @@ impl LoopState {
     /// A closing connection is still given what was published until now.
     pub(super) fn end_subscriptions(&mut self, token: Token) {
         let mut key = self.details.get(token.key()).map_or(NONE, |details| details.subscriptions);
+        let Some(connection) = find(&mut self.connections, token) else { return };
         while let Some(subscription) = self.topics.subscription(key) {
             let next = subscription.next;
-            self.topics.end_at_head(key);
+            self.topics.end_at_head(key, &mut connection.pending);
             key = next;
         }
     }

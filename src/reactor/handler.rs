@@ -10,8 +10,8 @@ use super::{CloseReason, Context, RingBuffer, Token};
 /// what a handler asks for through [`Context`] is queued and done in the turn's own phases.
 ///
 /// For each connection: `on_open` once; then `on_data`, `on_timer` any number of times; `on_end` at
-/// most once; `on_close` exactly once, whatever happened. A session lives from `on_open` to
-/// `on_close`.
+/// most once, or again while the handler is held and leaves input; `on_close` exactly once,
+/// whatever happened. A session lives from `on_open` to `on_close`.
 pub trait Handler {
     /// What the handler keeps for each connection; `()` costs nothing.
     type Session;

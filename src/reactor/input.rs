@@ -40,7 +40,7 @@ impl LoopState {
         len: usize,
         end_told: bool,
     ) -> bool {
-        // A handler that puts bytes in instead of taking them out upsets nothing but its own count.
+        // A handler takes bytes out; one that puts some in is told so by the books of a debug build.
         self.stats.bytes_consumed += len.saturating_sub(input.len()) as u64;
         let limit = self.config.input_limit + self.config.read_size();
         let Some(connection) = find(&mut self.connections, token) else { return false };
@@ -65,6 +65,9 @@ impl LoopState {
         let (budget, strict) = (self.config.read_size(), self.config.strict_drain);
         let Some(connection) = find(&mut self.connections, token) else { return };
         let fill = connection.fill(budget, strict, &mut self.pool);
+        if fill.bytes > 0 {
+            connection.active_ms = self.clock.stamp();
+        }
         self.stats.reads += fill.calls;
         self.stats.bytes_received += fill.bytes as u64;
         self.stats.bytes_discarded += connection.input.len() as u64;

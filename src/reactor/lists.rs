@@ -2,7 +2,7 @@
 //!
 //! An entry is only a hint: whoever takes it off asks the connection again, so a connection that
 //! lost its reason to be listed needs no removal. What must never happen is the opposite, and so
-//! every change of a connection's state ends with [`Lists::update`].
+//! whatever may have given a connection something to do ends with [`Lists::update`].
 
 use std::collections::VecDeque;
 

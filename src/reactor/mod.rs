@@ -26,7 +26,7 @@
 //!    write.
 //! 6. **close** calls `on_close`, frees the slot and counts the reason; here and nowhere else.
 //!
-//! Every phase has a budget, so that a turn is short whatever arrives. A handler is never called
+//! Every phase but the last has a budget, so that a turn is short whatever arrives. A handler is never called
 //! from inside a handler: what it asks for through [`Context`] is queued for a later phase.
 //!
 //! # Reading the files

@@ -56,6 +56,8 @@ pub struct Reactor<H: Handler> {
     tasks_owed: bool,
     events: mio::Events,
     event_list_full: u32,
+    /// Events seen since the list was full, while it goes on being full.
+    events_behind: usize,
     ending: Ending,
 }
 
@@ -88,6 +90,7 @@ impl<H: Handler> Reactor<H> {
             tasks_owed: false,
             events: mio::Events::with_capacity(events),
             event_list_full: 0,
+            events_behind: 0,
             ending: Ending::default(),
         })
     }
@@ -105,7 +108,8 @@ impl<H: Handler> Reactor<H> {
     /// connection.
     ///
     /// # Errors
-    /// As for `listen`. An error of `wrap` costs that one connection.
+    /// As for `listen`, and `InvalidInput` for a Unix socket: layers are for TCP. An error of `wrap`
+    /// costs that one connection.
     pub fn listen_layered(
         &mut self,
         address: &Address,
@@ -233,9 +237,10 @@ impl<H: Handler> Reactor<H> {
     fn grow_event_list(&mut self, count: usize) {
         let capacity = self.events.capacity();
         if count < capacity {
-            self.event_list_full = 0;
+            (self.event_list_full, self.events_behind) = (0, 0);
             return;
         }
+        self.events_behind += count;
         self.state.stats.event_list_full += 1;
         self.event_list_full += 1;
         if self.event_list_full == 2 && capacity < EVENTS_MAX {
@@ -250,6 +255,11 @@ impl<H: Handler> Reactor<H> {
         if self.state.alarm.is_some_and(|at| at <= self.state.clock.now()) {
             self.state.alarm = None;
             self.handler.on_alarm(&mut Context::new(&mut self.state));
+        }
+        // Events that did not fit may say that somebody is not idle. The kernel hands them out in
+        // turn, so after as many as there are connections nobody's is missing.
+        if (1..=self.state.connections.len()).contains(&self.events_behind) {
+            return;
         }
         // Beyond the budget they stay due, and the next poll does not wait.
         for _ in 0..self.state.config.visit_budget {
@@ -544,7 +554,7 @@ impl<H: Handler> Reactor<H> {
             listener.owed = true;
         }
         // Bounded, should somebody connect faster than we accept.
-        for _ in 0..DRAIN_ACCEPT_ROUNDS {
+        for _ in 0..=DRAIN_ACCEPTS_MAX / self.state.config.accept_budget {
             self.accept();
         }
         for mut listener in self.listeners.drain(..).flatten() {
@@ -580,8 +590,8 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
     }
 }
 
-/// Accept budgets spent on the backlog when a shutdown begins.
-const DRAIN_ACCEPT_ROUNDS: usize = 16;
+/// Connections taken out of the backlogs when a shutdown begins: more than backlogs usually hold.
+const DRAIN_ACCEPTS_MAX: usize = 16_384;
 
 /// Lets a warning through once a second.
 #[derive(Debug, Default)]

@@ -49,7 +49,7 @@ pub struct Stats {
     pub timers: u64,
     /// Tasks run for other threads.
     pub tasks: u64,
-    /// Events, sends and timers for a connection that no longer exists.
+    /// Events and sends for a connection that no longer exists.
     pub stale: u64,
     /// Connections lost while they were accepted.
     pub accept_errors: u64,

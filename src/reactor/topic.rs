@@ -50,7 +50,8 @@ pub struct TopicConfig {
     pub slow_consumer: SlowConsumer,
     /// How long publishers wait for a subscriber whose socket takes no byte, once the ring is
     /// full. Default 1 s: longer than a busy machine leaves a reading client without the
-    /// processor.
+    /// processor. However steadily one reads, nobody waits until a message is older than
+    /// [`Config::write_timeout`](super::Config::write_timeout).
     pub patience: Duration,
 }
 
@@ -104,7 +105,7 @@ pub(super) struct Topic {
     pub(super) subscribers: Vec<u32>,
     /// Subscribers on whose connection the topic is listed as pending.
     pending: u32,
-    /// Published to since subscribers were last told.
+    /// Subscribers are to be told: of a message, or of the history they begin with.
     fresh: bool,
     /// Publishers held until there is room.
     waiting: Vec<Token>,
@@ -259,7 +260,7 @@ impl Topic {
             return Err(PublishError::TooLong);
         }
         while self.cost() + bytes.len() + TopicConfig::OVERHEAD > self.config.memory {
-            if self.first >= self.floor {
+            if self.first >= self.floor && !self.subscribers.is_empty() {
                 return Err(PublishError::Full);
             }
             self.evict(1);
@@ -506,12 +507,18 @@ impl Topics {
         }
     }
 
-    /// Lets a subscription end with what is published now.
-    pub(super) fn end_at_head(&mut self, key: u32) {
+    /// Lets a subscription end with what is published now, and lists it as pending in front of its
+    /// connection's list `front` when some of that has not been announced yet.
+    pub(super) fn end_at_head(&mut self, key: u32, front: &mut u32) {
         if let Some(subscription) = self.subscriptions.get_mut(key as usize)
-            && let Some(topic) = self.topics.get(subscription.topic as usize)
+            && let Some(topic) = self.topics.get_mut(subscription.topic as usize)
         {
             subscription.until = topic.head();
+            if !subscription.is_pending && subscription.cursor < subscription.until {
+                subscription.is_pending = true;
+                subscription.next_pending = std::mem::replace(front, key);
+                topic.pending += 1;
+            }
         }
     }
 
@@ -835,7 +842,7 @@ mod tests {
         let leaving = f.subscribe(0);
         f.publish(None, ORIGINS[1], b"last").unwrap();
         f.announce();
-        f.topics.end_at_head(leaving);
+        f.topics.end_at_head(leaving, &mut { NONE });
         f.publish(None, ORIGINS[1], b"later").unwrap();
         f.announce();
         assert_eq!(f.deliver(leaving, ORIGINS[0], usize::MAX), b"last");
