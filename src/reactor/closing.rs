@@ -55,7 +55,7 @@ impl LoopState {
         let was_open = connection.state == State::Open;
         connection.set_reason(reason_of(error));
         log::debug!(connection:% = token, event = "error"; "{error}");
-        if !was_open {
+        if !was_open || (connection.input_ended && !connection.input_owed) {
             return self.retire(token);
         }
         connection.state = State::Severed;
@@ -68,7 +68,6 @@ impl LoopState {
         self.lists.update(token, connection);
         self.drop_subscriptions(token);
         self.arm(token);
-        self.retire_severed(token);
     }
 
     /// As [`close_on_error`](Self::close_on_error), when it was a read that failed: nothing more
@@ -80,15 +79,6 @@ impl LoopState {
             // What came with the error is about to be handed over.
             connection.input_owed = !connection.input.is_empty();
             self.close_on_error(token, error);
-        }
-    }
-
-    /// Ends a severed connection once nothing is left to be read or handled.
-    pub(super) fn retire_severed(&mut self, token: Token) {
-        let Some(connection) = self.find(token) else { return };
-        let is_read = !connection.readable && !connection.input_owed;
-        if connection.state == State::Severed && is_read {
-            self.retire(token);
         }
     }
 

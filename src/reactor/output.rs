@@ -96,7 +96,11 @@ impl LoopState {
         connection.stalled &= connection.owes_anything();
         let is_rearmed = connection.stalled != was_stalled;
         let is_done = connection.state == State::Closing && !connection.owes_anything();
+        // A socket that failed may have been read to its end by now.
+        let is_read = !connection.readable && !connection.input_owed;
+        let is_over = connection.state == State::Severed && is_read;
         match written {
+            Ok(()) if is_over => self.retire(token),
             Err(FlushError::Socket(error)) => self.close_on_error(token, &error),
             Err(FlushError::Lapped) => self.abort(token, CloseReason::SlowConsumer),
             Ok(()) if is_done => self.begin_linger(token),

@@ -437,7 +437,6 @@ impl<H: Handler> Reactor<H> {
         // ET: the budget may have ended the read; the kernel will not speak again, so flushing
         // puts the connection back on the list.
         self.state.flush(token);
-        self.state.retire_severed(token);
     }
 
     /// Lends the input to the handler, so that a message may borrow from it while the handler
@@ -447,18 +446,19 @@ impl<H: Handler> Reactor<H> {
         let (Some(connection), Some(session)) = (self.state.find_mut(token), session) else {
             return Ok(());
         };
+        let is_free = connection.is_served() && !connection.is_held();
         let is_data_due = (has_new || connection.input_owed) && !connection.input.is_empty();
         // A connection that failed has no end to tell of.
-        let is_end_due =
-            connection.input_ended && !connection.end_delivered && connection.state == State::Open;
-        if !connection.is_served() || !(is_data_due || is_end_due) {
+        let is_open = connection.state == State::Open;
+        let is_end_due = is_open && connection.input_ended && !connection.end_delivered;
+        if !is_free || !(is_data_due || is_end_due) {
             return Ok(());
         }
         let mut input = std::mem::take(&mut connection.input);
         let len = input.len();
         let mut outcome = Ok(());
         let cx = &mut Context::new(&mut self.state);
-        if is_data_due && !cx.is_held(token) {
+        if is_data_due {
             outcome = self.handler.on_data(cx, token, session, &mut input);
         }
         let tell_end = is_end_due && outcome.is_ok() && !cx.is_held(token);

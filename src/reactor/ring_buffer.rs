@@ -141,10 +141,14 @@ impl RingBuffer {
 
     /// As [`reserve`](Self::reserve), with the room in one piece, so that one read can fill it.
     pub(super) fn reserve_contiguous(&mut self, additional: usize, pool: &mut BufferPool) {
-        let needed = self.len() + additional;
-        let Some(block) = self.block.as_mut().filter(|block| needed <= block.bytes.len()) else {
-            return self.relocate(needed, pool);
+        let Some(block) = &mut self.block else {
+            self.block = Some(pool.lease(additional));
+            return;
         };
+        let needed = block.len + additional;
+        if needed > block.bytes.len() {
+            return self.relocate(needed, pool);
+        }
         let end = block.head + block.len;
         if end > block.bytes.len() {
             block.bytes.rotate_left(block.head);

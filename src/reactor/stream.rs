@@ -77,30 +77,38 @@ impl Stream {
         })
     }
 
-    /// Writes once. One slice goes out by `send`, which is cheaper than the vectored call that
-    /// several need.
+    /// One write of what a ring holds: in one piece nearly always, and then by `send`, which is
+    /// cheaper than the vectored call.
+    pub(super) fn send_ring(&mut self, ring: &RingBuffer) -> io::Result<Sent> {
+        let (first, second) = ring.as_slices();
+        if !second.is_empty() {
+            return self.send(&[IoSlice::new(first), IoSlice::new(second)]);
+        }
+        let taken = nonblocking(|| match self {
+            Stream::Tcp(socket) => socket.write(first),
+            Stream::Unix(socket) => socket.write(first),
+            Stream::Layered(layered) => layered.touch().write(first),
+        })?;
+        Ok(self.judge(taken, first.len()))
+    }
+
+    /// One vectored write.
     pub(super) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
         let taken = nonblocking(|| match (&mut *self, slices) {
             (Stream::Tcp(socket), [one]) => socket.write(one),
             (Stream::Tcp(socket), _) => socket.write_vectored(slices),
-            (Stream::Unix(socket), [one]) => socket.write(one),
             (Stream::Unix(socket), _) => socket.write_vectored(slices),
             (Stream::Layered(layered), _) => layered.touch().write_vectored(slices),
         })?;
-        let Some(bytes) = taken else { return Ok(Sent { bytes: 0, blocked: true }) };
-        let offered = slices.iter().map(|slice| slice.len()).sum();
+        Ok(self.judge(taken, slices.iter().map(|slice| slice.len()).sum()))
+    }
+
+    fn judge(&self, taken: Option<usize>, offered: usize) -> Sent {
+        let bytes = taken.unwrap_or(0);
         // ET: the kernel announces room only after it refused bytes, and a short count of a TCP
         // socket is such a refusal.
         let blocked = bytes == 0 || (bytes < offered && self.short_count_proves());
-        Ok(Sent { bytes, blocked })
-    }
-
-    /// One write of what a ring holds.
-    pub(super) fn send_ring(&mut self, ring: &RingBuffer) -> io::Result<Sent> {
-        match ring.as_slices() {
-            (one, []) => self.send(&[IoSlice::new(one)]),
-            (first, second) => self.send(&[IoSlice::new(first), IoSlice::new(second)]),
-        }
+        Sent { bytes, blocked }
     }
 
     /// Lets a layer push out what it holds; says whether its socket took all of that.
