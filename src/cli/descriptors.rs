@@ -1,5 +1,8 @@
 //! How many connections fit into what the system lets one process open.
 
+use std::io;
+
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// The limit on open descriptors.
@@ -43,6 +46,19 @@ impl Descriptors {
         };
         let lowered_from = asked.filter(|asked| *asked > connections);
         Ceiling { connections, limited_by, lowered_from }
+    }
+}
+
+impl Ceiling {
+    /// Lets the kernel make room for so many descriptors now, while there is one thread. Later, with
+    /// several, each doubling of its table waits for all processors to have taken notice: some
+    /// twenty milliseconds during which a storm of connects fills the backlog.
+    pub(crate) fn reserve_table(&self) {
+        let last = self.connections.saturating_add(RESERVE as usize / 2);
+        if let Ok(last) = i32::try_from(last) {
+            // Closed at once. Where it is refused the table grows later, as it would have anyway.
+            let _ = fcntl_dupfd_cloexec(io::stderr(), last);
+        }
     }
 }
 

@@ -49,6 +49,8 @@ impl Server {
     pub(crate) fn run<H: Handler>(self, handler: H) -> Result<ExitCode, Failure> {
         let endpoints = self.options.endpoints();
         let groups: Vec<_> = endpoints.iter().map(Endpoint::resolve).collect::<Result<_, _>>()?;
+        // Before the log and the signals have threads of their own.
+        self.ceiling.reserve_table();
         let log = Log::start(self.service, &self.options);
         let outcome = self.serve(handler, &groups, &log);
         log.flush(FLUSH_AT_EXIT);
