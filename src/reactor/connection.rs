@@ -28,8 +28,9 @@ use std::path::PathBuf;
 use super::stream::{Sent, Stream};
 use super::{Address, BufferPool, CloseReason, RingBuffer};
 
-/// What the loop touches for every message: one cache line.
+/// What the loop touches for every message: one cache line, and aligned to be one.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) input: RingBuffer,
