@@ -1,5 +1,5 @@
-//! Broadcast: each line whole, in one order everywhere, to everybody who reads; and whoever does not read changes nothing
-//! for the others.
+//! Broadcast: each line whole, in one order everywhere, to everybody who reads; and whoever does
+//! not read changes nothing for the others.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -153,7 +153,8 @@ fn fifty_senders_at_once_are_heard_whole_and_in_one_order() {
 
 #[test]
 fn flood_without_pause_slows_its_senders_and_disconnects_no_reader() {
-    // Senders write as fast as they are let, in large pieces; the ring is much smaller than what is sent.
+    // Senders write as fast as they are let, in large pieces; the ring is much smaller than what is
+    // sent.
     let (senders, readers, each) = (32, 20, if cfg!(debug_assertions) { 1000 } else { 10_000 });
     let config = Config::default();
     let server = start_narrow(config.clone(), lines(TopicConfig::default()));
@@ -366,8 +367,8 @@ fn small(slow_consumer: SlowConsumer) -> TopicConfig {
     TopicConfig { memory: 64 * KIB, slow_consumer, patience, ..TopicConfig::default() }
 }
 
-/// Sends lines, one every now and then, until the loop says so; a reader must get all of them. Returns how many were sent
-/// and how long the slowest was on its way.
+/// Sends lines, one every now and then, until the loop says so; a reader must get all of them.
+/// Returns how many were sent and how long the slowest was on its way.
 fn chat_until(
     server: &Server,
     [from, to]: [&TcpStream; 2],

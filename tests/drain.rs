@@ -1,5 +1,5 @@
-//! Ending: what is in flight finishes, nobody new comes in, and it takes no longer than it may. And the door for other
-//! threads, by which the end is asked for.
+//! Ending: what is in flight finishes, nobody new comes in, and it takes no longer than it may. And
+//! the door for other threads, by which the end is asked for.
 
 mod common;
 
@@ -106,7 +106,8 @@ mod program {
         assert_eq!(program.wait().code(), Some(0));
     }
 
-    /// Accepting is not announced; lines are sent until they arrive, then all are read up to one that is the last.
+    /// Accepting is not announced; lines are sent until they arrive, then all are read up to one
+    /// that is the last.
     fn wait_until_all_hear(streams: &[&TcpStream]) {
         thread::sleep(Duration::from_millis(300));
         for (sender, stream) in streams.iter().enumerate() {

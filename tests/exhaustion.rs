@@ -1,5 +1,5 @@
-//! When something runs out, descriptors, places or memory: those who are there go on, and those who wait are served as soon
-//! as there is room.
+//! When something runs out, descriptors, places or memory: those who are there go on, and those who
+//! wait are served as soon as there is room.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -231,8 +231,8 @@ fn buffers_of_a_burst_are_given_back() {
         }
     });
     streams.iter().for_each(|stream| assert!(is_served(stream, PATIENCE)));
-    // 4 MiB are kept for the next turn. The allocator keeps what lies between blocks that are still in use; how much that
-    // is differs from run to run, but it must not be most of it.
+    // 4 MiB are kept for the next turn. The allocator keeps what lies between blocks that are still
+    // in use; how much that is differs from run to run, but it must not be most of it.
     let after = program.memory();
     assert!(
         after - before <= (during - before) / 2,

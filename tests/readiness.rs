@@ -1,7 +1,8 @@
-//! Readiness is state: what the kernel has said once is remembered until a call proves the opposite.
+//! Readiness is state: what the kernel has said once is remembered until a call proves the
+//! opposite.
 //!
-//! A chatty test hides a lost wake-up, since each new byte is a new event. The decisive test is a peer that sends once and
-//! waits, and a handler that never answers.
+//! A chatty test hides a lost wake-up, since each new byte is a new event. The decisive test is a
+//! peer that sends once and waits, and a handler that never answers.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -210,7 +211,8 @@ fn urgent_byte_in_mid_stream_stalls_nothing() {
         let mut server = ByHand::new(config, Silent);
         let stream = server.connect();
         let raw = SockRef::from(&stream);
-        // All there before the connection is known; then all there before one more event; then in three.
+        // All there before the connection is known; then all there before one more event; then in
+        // three.
         for round in 1..=3 {
             send(&stream, &[1; 10]);
             if round == 3 {
@@ -266,7 +268,8 @@ fn streams_at_full_speed_leave_ping_pong_and_newcomers_their_turn() {
             });
         }
         let players: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
-        // One thread plays with all, so that the test measures the server and not the scheduling of 20 more threads.
+        // One thread plays with all, so that the test measures the server and not the scheduling of
+        // 20 more threads.
         let mut spans = Vec::new();
         for _ in 0..100 {
             for stream in &players {
@@ -454,7 +457,8 @@ fn start_torn<H: Handler + Send + 'static>(seed: u64, handler: H) -> Server {
     })
 }
 
-/// Cuts reads and writes in pieces, and holds bytes back until it is flushed, as an encrypting layer does.
+/// Cuts reads and writes in pieces, and holds bytes back until it is flushed, as an encrypting
+/// layer does.
 ///
 /// It says `WouldBlock` only when its socket does: a lie would be a lost edge.
 struct Torn {

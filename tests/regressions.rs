@@ -1,4 +1,5 @@
-//! Bugs that were found and mended, one test each. Every test begins with the schedule that showed the bug.
+//! Bugs that were found and mended, one test each. Every test begins with the schedule that showed
+//! the bug.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -19,10 +20,11 @@ use edgeloop::{
 
 /// A timeout that a test waits for.
 const SHORT: Duration = Duration::from_millis(150);
-/// A client is taken to be blocked when its socket took nothing for so long. Should the machine have been busy instead,
-/// the test shows less but does not fail.
+/// A client is taken to be blocked when its socket took nothing for so long. Should the machine
+/// have been busy instead, the test shows less but does not fail.
 const BLOCKED: Duration = Duration::from_millis(100);
-/// More than the kernel holds between our write and a client with a small receive buffer that does not read.
+/// More than the kernel holds between our write and a client with a small receive buffer that does
+/// not read.
 const LONG_REPLY: usize = 16 * MIB;
 
 fn config() -> Config {
@@ -94,8 +96,8 @@ fn regression_own_messages_from_before_a_subscription_are_passed_over() {
     server.finish();
 }
 
-// Both subscribers publish and neither reads: both are held by the topic, and an idle timeout shorter than the write
-// timeout comes round again and again.
+// Both subscribers publish and neither reads: both are held by the topic, and an idle timeout
+// shorter than the write timeout comes round again and again.
 #[test]
 fn regression_wait_for_a_slow_subscriber_ends_although_there_is_an_idle_timeout() {
     let config = Config { idle_timeout: Some(SHORT), write_timeout: Some(2 * SHORT), ..config() };
@@ -113,8 +115,8 @@ fn regression_wait_for_a_slow_subscriber_ends_although_there_is_an_idle_timeout(
     });
 }
 
-// A subscriber that does not read is aborted in the `on_close` of another connection, after the flush phase has looked
-// whether there is room for those who publish.
+// A subscriber that does not read is aborted in the `on_close` of another connection, after the
+// flush phase has looked whether there is room for those who publish.
 #[test]
 fn regression_publishers_go_on_when_the_one_they_wait_for_is_aborted_in_on_close() {
     let server = start(config(), FirstIsSlow::default());
@@ -131,8 +133,8 @@ fn regression_publishers_go_on_when_the_one_they_wait_for_is_aborted_in_on_close
     server.stop();
 }
 
-/// Every connection publishes messages of 1000 bytes; the first one is the only subscriber, and goes with the next that
-/// closes.
+/// Every connection publishes messages of 1000 bytes; the first one is the only subscriber, and
+/// goes with the next that closes.
 #[derive(Default)]
 struct FirstIsSlow {
     first: Option<(Token, TopicId)>,
@@ -209,8 +211,8 @@ fn line(len: usize) -> Vec<u8> {
     line
 }
 
-// A write is refused between two messages, so that nothing is owed but what the topic holds; then the connection
-// unsubscribes.
+// A write is refused between two messages, so that nothing is owed but what the topic holds; then
+// the connection unsubscribes.
 #[test]
 fn regression_no_write_timeout_once_an_unsubscribe_left_nothing_owed() {
     let config = Config { write_timeout: Some(SHORT), ..config() };
@@ -275,7 +277,8 @@ fn regression_shutdown_closes_a_quiet_connection_that_was_stalled_when_it_began(
     assert_eq!((ending.cut_off, stats.closed(CloseReason::Drained)), (0, 1), "{stats}");
 }
 
-// `on_drain` sends to more connections than one flush phase visits, and all have been quiet long enough to be closed.
+// `on_drain` sends to more connections than one flush phase visits, and all have been quiet long
+// enough to be closed.
 #[test]
 fn regression_what_on_drain_sends_arrives_beyond_the_visit_budget() {
     let soon = Duration::from_millis(1);
@@ -314,8 +317,9 @@ impl Handler for SaysBye {
     }
 }
 
-// In a shutdown a quiet connection is closed while our kernel still holds most of what was sent, and the peer sends one
-// more byte before it reads: if the socket is gone by then, that byte makes a reset of all the rest.
+// In a shutdown a quiet connection is closed while our kernel still holds most of what was sent,
+// and the peer sends one more byte before it reads: if the socket is gone by then, that byte makes
+// a reset of all the rest.
 #[test]
 fn regression_last_bytes_survive_the_close_of_a_quiet_connection() {
     let config = Config { drain_quiet: 4 * SHORT, ..config() };
@@ -366,7 +370,8 @@ fn regression_context_between_turns_sees_the_present() {
     assert!(now >= before, "the time is {:?} old", before - now);
 }
 
-// Output waits for the peer, the loop stands still for longer than the write timeout, and meanwhile the peer reads.
+// Output waits for the peer, the loop stands still for longer than the write timeout, and meanwhile
+// the peer reads.
 #[test]
 fn regression_write_timeout_is_not_early_when_the_loop_stood_still() {
     let config = Config { write_timeout: Some(SHORT), ..config() };
@@ -403,7 +408,8 @@ fn regression_idle_timeout_of_a_dialled_connection_does_not_wait_for_its_connect
     server.finish();
 }
 
-// Timers of two rounds share a bucket: those of the later one were walked over for each that was due.
+// Timers of two rounds share a bucket: those of the later one were walked over for each that was
+// due.
 #[test]
 fn regression_timers_of_a_later_round_cost_those_that_are_due_nothing() {
     const TIMERS: u32 = 10_000;
@@ -423,8 +429,8 @@ fn regression_timers_of_a_later_round_cost_those_that_are_due_nothing() {
 
 // ---- sockets and buffers ----
 
-// The function that puts a layer on accepted sockets fails, with a number that as accept's own error would mean the
-// loss of the listener.
+// The function that puts a layer on accepted sockets fails, with a number that as accept's own
+// error would mean the loss of the listener.
 #[test]
 fn regression_error_of_wrap_costs_one_connection() {
     let server = start_by(config(), Echo::new(), |reactor| {
@@ -521,7 +527,8 @@ impl Handler for KeepsAll {
 
 // ---- found with the tests above ----
 
-// One subscriber publishes; in the same turn, behind it, the other one is closed because its peer has ended.
+// One subscriber publishes; in the same turn, behind it, the other one is closed because its peer
+// has ended.
 #[test]
 fn regression_message_of_this_turn_reaches_a_subscriber_that_is_closed_in_this_turn() {
     let mut topic = None;
@@ -544,7 +551,8 @@ fn regression_message_of_this_turn_reaches_a_subscriber_that_is_closed_in_this_t
     expect_last_bytes(&leaving, b"message");
 }
 
-// As above, nothing is owed after an unsubscribe; then something is sent, and the peer still reads nothing.
+// As above, nothing is owed after an unsubscribe; then something is sent, and the peer still reads
+// nothing.
 #[test]
 fn regression_write_timeout_counts_again_for_what_is_sent_after_an_unsubscribe() {
     for is_closed in [false, true] {
@@ -563,7 +571,8 @@ fn regression_write_timeout_counts_again_for_what_is_sent_after_an_unsubscribe()
     }
 }
 
-// A shutdown begins while a topic has messages for a peer that reads nothing; then it is unsubscribed.
+// A shutdown begins while a topic has messages for a peer that reads nothing; then it is
+// unsubscribed.
 #[test]
 fn regression_shutdown_closes_a_connection_to_which_nothing_is_owed_since_an_unsubscribe() {
     let config = Config { drain_quiet: SHORT, linger_timeout: SHORT, ..config() };
@@ -577,8 +586,8 @@ fn regression_shutdown_closes_a_connection_to_which_nothing_is_owed_since_an_uns
     assert!(begun.elapsed() < Config::default().drain_timeout / 2);
 }
 
-/// A connection whose socket refused bytes between two messages of a topic, so that nothing else is owed. A write of one
-/// small message to a Unix socket is taken whole or not at all.
+/// A connection whose socket refused bytes between two messages of a topic, so that nothing else is
+/// owed. A write of one small message to a Unix socket is taken whole or not at all.
 struct Blocked {
     reactor: Reactor<Reporter<Decide>>,
     token: Token,
@@ -627,8 +636,8 @@ fn regression_topic_that_nobody_follows_is_never_full() {
     });
 }
 
-// Everybody sends, the loop stands still for longer than the idle timeout, and the list of events is too short to say all
-// of it at once.
+// Everybody sends, the loop stands still for longer than the idle timeout, and the list of events
+// is too short to say all of it at once.
 #[test]
 fn regression_nobody_is_idle_whose_event_did_not_fit() {
     let config = Config { idle_timeout: Some(SHORT), events: 2, ..config() };

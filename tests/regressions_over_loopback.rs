@@ -74,8 +74,9 @@ fn regression_timer_set_before_an_outgoing_connection_is_established_is_in_time(
 
 #[test]
 fn regression_slow_reader_that_makes_progress_is_not_closed() {
-    // 64 KiB each 40 ms. The kernel speaks of room only when a third of its buffer, up to a megabyte, is free again:
-    // its silence is much longer than the timeout, although the peer accepts bytes all the time.
+    // 64 KiB each 40 ms. The kernel speaks of room only when a third of its buffer, up to a
+    // megabyte, is free again: its silence is much longer than the timeout, although the peer
+    // accepts bytes all the time.
     let config = Config { write_timeout: Some(ms(400)), ..config() };
     let server = start(config, Echo::new());
     let stream = server.connect();
@@ -142,7 +143,8 @@ fn regression_loop_that_was_stopped_sees_that_its_connect_has_succeeded() {
 
 #[test]
 fn regression_lines_of_a_client_that_closes_without_reading_are_still_delivered() {
-    // It is owed other lines, so its close is a reset; what it sent before lies in our kernel all the same.
+    // It is owed other lines, so its close is a reset; what it sent before lies in our kernel all
+    // the same.
     let config = Config { read_budget: 1000, ..Config::default() };
     let mut server =
         ByHand::new(config, Broadcast::new(Framing::Lines, 80, TopicConfig::default()));

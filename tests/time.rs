@@ -63,7 +63,8 @@ fn each_byte_puts_the_idle_timeout_off() {
 
 #[test]
 fn bytes_in_one_direction_only_keep_a_connection() {
-    // In: a handler that never answers. Out: a handler that sends by timer to a client that only reads.
+    // In: a handler that never answers. Out: a handler that sends by timer to a client that only
+    // reads.
     let idle = Config { idle_timeout: Some(ms(150)), ..config() };
     let server = start(idle.clone(), Silent);
     let stream = server.connect();

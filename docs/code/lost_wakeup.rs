@@ -7,8 +7,8 @@
 //!  peer: waits for its 100 bytes back       |       we wait for an event that nobody will send
 //! ```
 //!
-//! Run it: `cargo run --example lost_wakeup` hangs, notices it after half a second and says how many
-//! bytes lie unread. `cargo run --example lost_wakeup -- drain` reads on until the kernel says
+//! Run it: `cargo run --example lost_wakeup` hangs, notices it after half a second and says how
+//! many bytes lie unread. `cargo run --example lost_wakeup -- drain` reads on until the kernel says
 //! `WouldBlock`, and gets everything. The exit code is 0 when the message came back whole, 3 when
 //! the loop hung. A level-triggered loop would be told again in each poll; mio on Linux registers
 //! edge-triggered only. How the library does it: `src/reactor/connection.rs`, `fill`.

@@ -50,9 +50,9 @@ impl Descriptors {
 }
 
 impl Ceiling {
-    /// Lets the kernel make room for so many descriptors now, while there is one thread. Later, with
-    /// several, each doubling of its table waits for all processors to have taken notice: some
-    /// twenty milliseconds during which a storm of connects fills the backlog.
+    /// Lets the kernel make room for so many descriptors now, while there is one thread. Later,
+    /// with several, each doubling of its table waits for all processors to have taken notice:
+    /// some twenty milliseconds during which a storm of connects fills the backlog.
     pub(crate) fn reserve_table(&self) {
         let last = self.connections.saturating_add(RESERVE as usize / 2);
         if let Ok(last) = i32::try_from(last) {

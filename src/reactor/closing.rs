@@ -15,11 +15,8 @@ impl LoopState {
         let Some(connection) = find(&mut self.connections, token) else { return };
         match connection.state {
             State::Open => {}
-            State::Connecting => {
-                connection.reason = reason;
-                return self.retire(token);
-            }
-            State::Severed => return self.retire(token),
+            // A severed connection has its reason already, and keeps it.
+            State::Connecting | State::Severed => return self.retire_for(token, reason),
             State::Closing | State::Lingering | State::Closed => return,
         }
         connection.reason = reason;
@@ -108,14 +105,21 @@ impl LoopState {
         }
     }
 
+    /// As [`retire`](Self::retire), for a reason, unless it has one.
+    pub(super) fn retire_for(&mut self, token: Token, reason: CloseReason) {
+        if let Some(connection) = self.find_mut(token) {
+            connection.set_reason(reason);
+        }
+        self.retire(token);
+    }
+
     /// Ends a connection on which nothing moves any more, in a shutdown. One that has been quiet
     /// for as long as it would linger has lingered.
     pub(super) fn close_quiet(&mut self, token: Token) {
         let Some(connection) = self.find(token) else { return };
         let lingered = self.clock.after(connection.active_ms, self.config.linger_timeout);
         if lingered <= self.clock.now_ms() && !connection.owes_anything() {
-            self.change(token, |connection| connection.set_reason(CloseReason::Drained));
-            self.retire(token);
+            self.retire_for(token, CloseReason::Drained);
         } else {
             self.close(token, CloseReason::Drained);
         }

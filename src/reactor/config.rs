@@ -41,8 +41,8 @@ pub struct Config {
     /// has output the most input, is closed (`memory`). Topics have limits of their own.
     pub buffer_memory: usize,
     /// Free blocks that the pool keeps for reuse, in bytes. Default 4 MiB: enough for the working
-    /// set of a turn; what a burst needed beyond it goes back to the allocator. Topics keep as much
-    /// again for theirs.
+    /// set of a turn; what a burst needed beyond it goes back to the allocator. Topics keep as
+    /// much again for theirs.
     pub buffer_reserve: usize,
 
     /// The most bytes read from one connection in a turn. Default 64 KiB: large enough that a
@@ -53,9 +53,9 @@ pub struct Config {
     /// and the most timers looked at.
     /// Default 1024, about ten milliseconds of work. Those left over stay listed, in order.
     pub visit_budget: usize,
-    /// The most connections accepted from one listener in a turn. Default 1024: a storm of connects
-    /// is drained faster than the kernel can queue it, and those already connected are still
-    /// served in between.
+    /// The most connections accepted from one listener in a turn. Default 1024: a storm of
+    /// connects is drained faster than the kernel can queue it, and those already connected
+    /// are still served in between.
     pub accept_budget: usize,
     /// How long a listener rests when descriptors or memory have run out, unless a connection
     /// closes earlier. Default 100 ms.

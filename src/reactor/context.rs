@@ -131,8 +131,8 @@ impl<'a> Context<'a> {
         self.state.abort(token, CloseReason::Aborted);
     }
 
-    /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost. That
-    /// the peer has ended or reset it is noticed when it is read again, or written to.
+    /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost.
+    /// That the peer has ended or reset it is noticed when it is read again, or written to.
     pub fn pause(&mut self, token: Token) {
         self.state.change(token, |connection| connection.hold.insert(Hold::PAUSED));
     }

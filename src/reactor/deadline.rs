@@ -41,7 +41,8 @@ impl LoopState {
             State::Connecting => Some((waiting(config.connect_timeout), Deadline::Connect)),
             State::Lingering => {
                 let linger = waiting(config.linger_timeout);
-                // Our last words are out: a shutdown does not wait long for a peer that has nothing more to say.
+                // Our last words are out: a shutdown does not wait long for a peer that has nothing
+                // more to say.
                 let quiet = self.is_draining.then(|| self.drain_quiet());
                 let quiet = quiet.map(|span| waiting(span).max(active(span)));
                 let linger = quiet.map_or(linger, |quiet| linger.min(quiet));

@@ -209,7 +209,8 @@ impl LoopState {
             return u64::MAX;
         }
         let patience = self.clock.after(connection.waiting_since_ms, topic.config.patience);
-        // However steadily it goes on reading, nobody waits for it for longer than a write may take.
+        // However steadily it goes on reading, nobody waits for it for longer than a write may
+        // take.
         let published = topic.published_ms(entry.cursor).zip(self.config.write_timeout);
         published.map_or(patience, |(stamp, span)| patience.min(self.clock.after(stamp, span)))
     }

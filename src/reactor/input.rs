@@ -40,7 +40,8 @@ impl LoopState {
         len: usize,
         end_told: bool,
     ) -> bool {
-        // A handler takes bytes out; one that puts some in is told so by the books of a debug build.
+        // A handler takes bytes out; one that puts some in is told so by the books of a debug
+        // build.
         self.stats.bytes_consumed += len.saturating_sub(input.len()) as u64;
         let limit = self.config.input_limit + self.config.read_size();
         let Some(connection) = find(&mut self.connections, token) else { return false };

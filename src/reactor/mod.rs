@@ -26,8 +26,9 @@
 //!    write.
 //! 6. **close** calls `on_close`, frees the slot and counts the reason; here and nowhere else.
 //!
-//! Every phase but the last has a budget, so that a turn is short whatever arrives. A handler is never called
-//! from inside a handler: what it asks for through [`Context`] is queued for a later phase.
+//! Every phase but the last has a budget, so that a turn is short whatever arrives. A handler is
+//! never called from inside a handler: what it asks for through [`Context`] is queued for a later
+//! phase.
 //!
 //! # Reading the files
 //!

@@ -64,8 +64,8 @@ impl LoopState {
         true
     }
 
-    /// The write deadline is over. The kernel speaks of room only when a third of its buffer is free: only a write that
-    /// moves no byte proves that the peer accepts none.
+    /// The write deadline is over. The kernel speaks of room only when a third of its buffer is
+    /// free: only a write that moves no byte proves that the peer accepts none.
     pub(super) fn expire_write(&mut self, token: Token) {
         let before = self.stats.bytes_sent;
         if let Some(connection) = self.find_mut(token) {

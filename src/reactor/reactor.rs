@@ -108,8 +108,8 @@ impl<H: Handler> Reactor<H> {
     /// connection.
     ///
     /// # Errors
-    /// As for `listen`, and `InvalidInput` for a Unix socket: layers are for TCP. An error of `wrap`
-    /// costs that one connection.
+    /// As for `listen`, and `InvalidInput` for a Unix socket: layers are for TCP. An error of
+    /// `wrap` costs that one connection.
     pub fn listen_layered(
         &mut self,
         address: &Address,
@@ -379,7 +379,8 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Descriptors or memory have run out. Listeners rest until a connection closes, or a little time has passed.
+    /// Descriptors or memory have run out. Listeners rest until a connection closes, or a little
+    /// time has passed.
     fn pause_accepting(&mut self, error: &io::Error) {
         let now = self.state.clock.now();
         self.state.stats.accept_pauses += 1;
@@ -505,8 +506,7 @@ impl<H: Handler> Reactor<H> {
 
     fn connect_failed(&mut self, token: Token, error: &io::Error) {
         self.handler.on_connect_error(&mut Context::new(&mut self.state), token, error);
-        self.state.change(token, |connection| connection.set_reason(CloseReason::ConnectFailed));
-        self.state.retire(token);
+        self.state.retire_for(token, CloseReason::ConnectFailed);
     }
 
     // ---- close ----

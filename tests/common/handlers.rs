@@ -3,7 +3,8 @@
 use edgeloop::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-/// Takes every byte and never answers: nothing that is sent back can bring a forgotten connection onto a list again.
+/// Takes every byte and never answers: nothing that is sent back can bring a forgotten connection
+/// onto a list again.
 pub(crate) struct Silent;
 
 impl Handler for Silent {

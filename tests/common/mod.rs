@@ -1,5 +1,6 @@
-//! The vocabulary of the behaviour tests: servers on threads, clients that give up after a while, bytes that know their
-//! place. Nothing sleeps where an event can be awaited, and nothing waits for ever.
+//! The vocabulary of the behaviour tests: servers on threads, clients that give up after a while,
+//! bytes that know their place. Nothing sleeps where an event can be awaited, and nothing waits for
+//! ever.
 
 #![allow(dead_code, reason = "each test program uses its own part of the vocabulary")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -26,8 +27,8 @@ pub(crate) const MIB: usize = 1 << 20;
 
 // ---- servers ----
 
-/// A reactor on a thread of its own. A test ends it with [`finish`](Self::finish) or [`stop`](Self::stop); one that fails
-/// leaves it behind, told to stop.
+/// A reactor on a thread of its own. A test ends it with [`finish`](Self::finish) or
+/// [`stop`](Self::stop); one that fails leaves it behind, told to stop.
 pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) remote: Remote,
@@ -179,7 +180,8 @@ pub(crate) fn closed(stats: &Stats) -> Vec<(CloseReason, u64)> {
 
 // ---- a reactor turned by hand ----
 
-/// A reactor whose turns the test makes itself, so that it decides what falls into one batch of events.
+/// A reactor whose turns the test makes itself, so that it decides what falls into one batch of
+/// events.
 pub(crate) struct ByHand<H: Handler> {
     pub(crate) reactor: Reactor<H>,
     pub(crate) address: Address,
