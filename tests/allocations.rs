@@ -16,7 +16,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use edgeloop::service::{Broadcast, Echo, EchoLines, Framing};
+use edgeloop::codec::Delimited;
+use edgeloop::service::{Broadcast, Echo, EchoLines, Framed, Framing};
 use edgeloop::{CloseReason, Config, Handler, SlowConsumer, TopicConfig};
 
 use interposed::stage::{Client, Stage};
@@ -88,7 +89,8 @@ fn echo_in_ping_pong_allocates_nothing() {
 
 #[test]
 fn echo_of_lines_allocates_nothing() {
-    let mut stage = Stage::new(Config::default(), EchoLines::new("", 4096));
+    let mut stage =
+        Stage::new(Config::default(), Framed::new(Delimited::lines(4096), EchoLines::new("")));
     ping_pong(&mut stage, 64, 64);
 }
 

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use common::handlers::{Reporter, Seen};
 use common::*;
-use edgeloop::service::{Echo, EchoLines};
+use edgeloop::codec::Delimited;
+use edgeloop::service::{Echo, EchoLines, Framed};
 use edgeloop::{CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// More than the kernel's buffers hold for a client that does not read.
@@ -164,7 +165,7 @@ fn client_that_never_ends_is_cut_after_the_linger_timeout() {
         tick: Duration::from_millis(20),
         ..Config::default()
     };
-    let server = start(config, EchoLines::new("", 3));
+    let server = start(config, Framed::new(Delimited::lines(3), EchoLines::new("")));
     let stream = server.connect();
     send(&stream, b"too long");
     expect_eof(&stream);
@@ -179,7 +180,7 @@ fn client_that_never_ends_is_cut_after_the_linger_timeout() {
 #[test]
 fn client_that_sends_on_for_ever_is_cut_at_the_linger_limit() {
     let config = Config { linger_limit: MIB, ..Config::default() };
-    let server = start(config, EchoLines::new("", 3));
+    let server = start(config, Framed::new(Delimited::lines(3), EchoLines::new("")));
     let stream = server.connect();
     send(&stream, b"too long");
     expect_eof(&stream);

@@ -81,8 +81,9 @@ fn readme_quotes_the_echo_example() {
 
 #[test]
 fn examples_are_servers_in_under_20_lines_of_code() {
-    for example in ["docs/code/echo.rs", "docs/code/broadcast.rs"] {
-        let lines = code_of(&root(example)).lines().filter(|line| !line.trim().is_empty()).count();
+    for name in ["echo", "broadcast", "length_prefixed"] {
+        let example = format!("docs/code/{name}.rs");
+        let lines = code_of(&root(&example)).lines().filter(|line| !line.trim().is_empty()).count();
         assert!(lines < 20, "{example} has {lines} lines of code");
     }
 }
@@ -164,6 +165,17 @@ fn broadcast_example_delivers_to_the_others_and_keeps_a_history() {
     assert_eq!(lines.next().unwrap().unwrap(), "two");
     let newcomer = BufReader::new(server.connect()).lines().take(2);
     assert_eq!(newcomer.map(Result::unwrap).collect::<Vec<_>>(), ["one", "two"]);
+}
+
+#[test]
+fn length_prefixed_example_answers_each_message_reversed() {
+    let server = Server::start(&example("length_prefixed"), |address| vec![address.into()]);
+    let mut client = server.connect();
+    client.write_all(b"\0\0\0\x03abc\0\0\0\0\0\0\0\x02hi").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut received = Vec::new();
+    client.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"\0\0\0\x03cba\0\0\0\0\0\0\0\x02ih");
 }
 
 #[test]

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::handlers::{Reporter, Seen};
 use common::*;
-use edgeloop::service::{Echo, EchoLines};
+use edgeloop::codec::Delimited;
+use edgeloop::service::{Echo, EchoLines, Framed};
 use edgeloop::{Address, CloseReason, Config};
 
 /// Debug builds do the same with less.
@@ -292,7 +293,8 @@ fn ipv6_echoes() {
 
 #[test]
 fn each_line_is_answered_behind_the_prefix() {
-    let server = start(Config::default(), EchoLines::new("echo: ", 80));
+    let server =
+        start(Config::default(), Framed::new(Delimited::lines(80), EchoLines::new("echo: ")));
     let stream = server.connect();
     send(&stream, b"one\n\r\n\ntw");
     expect_bytes(&stream, b"echo: one\necho: \r\necho: \n");
@@ -304,7 +306,7 @@ fn each_line_is_answered_behind_the_prefix() {
 
 #[test]
 fn line_that_is_too_long_ends_its_sender_after_the_answers_before_it() {
-    let server = start(Config::default(), EchoLines::new("> ", 10));
+    let server = start(Config::default(), Framed::new(Delimited::lines(10), EchoLines::new("> ")));
     for line in [&b"12345678901\n"[..], b"12345678901"] {
         let stream = server.connect();
         send(&stream, b"1234567890\n");
@@ -320,7 +322,10 @@ const LONG_PREFIX: usize = 255;
 #[test]
 fn flood_of_short_lines_towards_a_non_reader_stays_within_limits_and_is_answered_once_it_reads() {
     let config = Config { write_timeout: None, ..Config::default() };
-    let server = start(config.clone(), EchoLines::new([b'p'; LONG_PREFIX], 80));
+    let server = start(
+        config.clone(),
+        Framed::new(Delimited::lines(80), EchoLines::new([b'p'; LONG_PREFIX])),
+    );
     let stream = server.connect();
     let newlines = vec![b'\n'; 64 * KIB];
     let sent = send_until_blocked(&stream, &newlines, Duration::from_millis(500)).min(256 * KIB);
@@ -335,7 +340,10 @@ fn flood_of_short_lines_towards_a_non_reader_stays_within_limits_and_is_answered
 #[test]
 fn flood_of_short_lines_towards_a_reader_does_not_pile_up_input() {
     let config = Config::default();
-    let server = start(config.clone(), EchoLines::new([b'p'; LONG_PREFIX], 80));
+    let server = start(
+        config.clone(),
+        Framed::new(Delimited::lines(80), EchoLines::new([b'p'; LONG_PREFIX])),
+    );
     let stream = server.connect();
     let lines = MIB;
     thread::scope(|scope| {

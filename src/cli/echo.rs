@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use edgeloop::codec::Delimited;
 use edgeloop::{Config, service};
 use serde::Deserialize;
 
@@ -51,7 +52,8 @@ impl Echo {
                 let prefix = prefix.unwrap_or_default().into_bytes();
                 let limit = server.config().input_limit;
                 check_answer(server.config(), prefix.len())?;
-                server.run(service::EchoLines::new(prefix, limit))
+                let answer = service::EchoLines::new(prefix);
+                server.run(service::Framed::new(Delimited::lines(limit), answer))
             }
             (None, Some(_)) => Err(Failure::Usage("--prefix needs --lines".into())),
             // Lines may be switched off for once although the file has a prefix for them.

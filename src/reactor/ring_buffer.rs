@@ -91,13 +91,13 @@ impl RingBuffer {
 
     /// All bytes as one slice. Moves them only when they wrap around the end of the storage, which
     /// a ring that is emptied between reads never does.
-    pub fn contiguous(&mut self) -> &[u8] {
-        let Some(block) = &mut self.block else { return &[] };
+    pub fn contiguous(&mut self) -> &mut [u8] {
+        let Some(block) = &mut self.block else { return &mut [] };
         if block.head + block.len > block.bytes.len() {
             block.bytes.rotate_left(block.head);
             block.head = 0;
         }
-        &block.bytes[block.head..block.head + block.len]
+        &mut block.bytes[block.head..block.head + block.len]
     }
 
     /// All bytes, in order, in at most two pieces.

@@ -1,6 +1,6 @@
 //! Delivers each message from one client to every other client.
 
-use crate::codec::{Codec, LengthPrefixed, Lines};
+use crate::codec::{Codec, Delimited, FrameError, LengthPrefixed};
 use crate::reactor::{
     Context, Handler, ProtocolError, PublishError, RingBuffer, Start, Token, TopicConfig, TopicId,
 };
@@ -31,7 +31,7 @@ pub struct Broadcast {
 #[derive(Debug)]
 pub enum BroadcastSession {
     /// Under [`Framing::Lines`].
-    Lines(Lines),
+    Lines(Delimited),
     /// Under [`Framing::Length`].
     Length(LengthPrefixed),
 }
@@ -54,7 +54,7 @@ impl Handler for Broadcast {
         let topic = self.topic(cx);
         cx.subscribe(token, topic, Start::Last(self.config.history));
         match self.framing {
-            Framing::Lines => BroadcastSession::Lines(Lines::new(self.input_limit)),
+            Framing::Lines => BroadcastSession::Lines(Delimited::lines(self.input_limit)),
             Framing::Length => BroadcastSession::Length(LengthPrefixed::new(self.input_limit)),
         }
     }
@@ -89,7 +89,7 @@ impl Handler for Broadcast {
             && !input.is_empty()
         {
             // A last line without a newline is a line all the same.
-            let line = [input.contiguous(), b"\n"].concat();
+            let line = [&*input.contiguous(), b"\n"].concat();
             let topic = self.topic(cx);
             match cx.publish(topic, Some(token), &line) {
                 // It stays in the input; the end is told again when there is room.
@@ -108,12 +108,13 @@ impl Handler for Broadcast {
 }
 
 impl BroadcastSession {
-    fn next(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
+    /// The length of the first whole message, with its delimiter or header.
+    fn next(&mut self, input: &mut [u8]) -> Result<Option<usize>, FrameError> {
         let found = match self {
-            BroadcastSession::Lines(lines) => lines.next(input),
-            BroadcastSession::Length(framing) => framing.next(input),
+            BroadcastSession::Lines(lines) => lines.decode(input),
+            BroadcastSession::Length(framing) => framing.decode(input),
         };
-        found.map_err(|_| self.too_long())
+        found.map(|found| found.map(|found| found.len))
     }
 
     fn too_long(&self) -> ProtocolError {

@@ -1,66 +1,43 @@
 //! Answers each line with the line, behind a prefix.
 
-use crate::codec::{Codec, Lines};
-use crate::reactor::{Context, Handler, ProtocolError, RingBuffer, Token};
+use super::Service;
+use crate::codec::Delimited;
+use crate::reactor::{Context, ProtocolError, Token};
 
-/// An echo that understands lines: each is answered when it is complete.
+/// What `edgeloop echo --lines` does with a line: sends it back behind a prefix.
+///
+/// ```
+/// use edgeloop::codec::Delimited;
+/// use edgeloop::service::{EchoLines, Framed};
+/// let handler = Framed::new(Delimited::lines(80), EchoLines::new("echo: "));
+/// ```
 #[derive(Clone, Debug)]
 pub struct EchoLines {
     prefix: Vec<u8>,
-    limit: usize,
 }
 
 impl EchoLines {
-    /// Answers lines of at most `limit` bytes with `prefix` and the line.
-    pub fn new(prefix: impl Into<Vec<u8>>, limit: usize) -> Self {
-        EchoLines { prefix: prefix.into(), limit }
-    }
-
-    fn answer(&self, cx: &mut Context<'_>, token: Token, line: &[u8]) {
-        cx.send(token, &self.prefix);
-        cx.send(token, line);
+    /// Answers with `prefix`, the line and a newline.
+    pub fn new(prefix: impl Into<Vec<u8>>) -> Self {
+        EchoLines { prefix: prefix.into() }
     }
 }
 
-impl Handler for EchoLines {
-    type Session = Lines;
+impl Service<Delimited> for EchoLines {
+    type Session = ();
 
-    fn on_open(&mut self, _cx: &mut Context<'_>, _token: Token) -> Lines {
-        Lines::new(self.limit)
-    }
+    fn on_open(&mut self, _cx: &mut Context<'_>, _token: Token) {}
 
-    fn on_data(
+    fn on_message(
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
-        lines: &mut Lines,
-        input: &mut RingBuffer,
+        _session: &mut (),
+        line: &[u8],
     ) -> Result<(), ProtocolError> {
-        // A line may be answered with more than it took; a peer that does not read its answers is
-        // not served further.
-        while !cx.is_held(token)
-            && let Some(len) =
-                lines.next(input.contiguous()).map_err(|_| ProtocolError::LineTooLong)?
-        {
-            self.answer(cx, token, &input.contiguous()[..len]);
-            input.consume(len);
-        }
-        Ok(())
-    }
-
-    fn on_end(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _lines: &mut Lines,
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        if !input.is_empty() {
-            self.answer(cx, token, input.contiguous());
-            cx.send(token, b"\n");
-            input.clear();
-        }
-        cx.close(token);
+        cx.send(token, &self.prefix);
+        cx.send(token, line);
+        cx.send(token, b"\n");
         Ok(())
     }
 }

@@ -3,7 +3,9 @@
 mod broadcast;
 mod echo;
 mod echo_lines;
+mod framed;
 
 pub use broadcast::{Broadcast, BroadcastSession, Framing};
 pub use echo::Echo;
 pub use echo_lines::EchoLines;
+pub use framed::{Framed, FramedSession, Service};
