@@ -44,7 +44,8 @@ pub(super) struct Connection {
     pub(super) waiting_since_ms: u32,
     /// The handler's timer, in the same unit. Never the value 0, which would be no timer.
     pub(super) timer_ms: Option<NonZeroU32>,
-    /// Subscriptions that have messages for this connection, as a list through the subscriptions.
+    /// The last of the subscriptions that have messages for this connection, which are a ring
+    /// through themselves: behind the last comes the first, whose turn it is.
     pub(super) pending: u32,
     pub(super) state: State,
     /// Meaningful from `Closing` on.

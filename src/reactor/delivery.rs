@@ -74,26 +74,17 @@ impl LoopState {
 
     fn subscription_of(&self, token: Token, topic: u32) -> Option<u32> {
         self.find(token)?;
-        let mut key = self.details.get(token.key())?.subscriptions;
-        while let Some(subscription) = self.topics.subscription(key) {
-            if subscription.topic == topic {
-                return Some(key);
-            }
-            key = subscription.next;
-        }
-        None
+        let front = self.details.get(token.key())?.subscriptions;
+        self.topics.subscription_of(token.slot, front, topic)
     }
 
     /// Takes a subscription out of the connection's two lists and out of its topic.
     fn drop_subscription(&mut self, token: Token, key: u32) {
-        let Some(entry) = self.topics.subscription(key) else { return };
-        let (next, next_pending) = (entry.next, entry.next_pending);
         if let Some(details) = self.details.get_mut(token.key()) {
-            self.topics.unlink(&mut details.subscriptions, key, next, |entry| &mut entry.next);
+            self.topics.unlink(&mut details.subscriptions, key);
         }
         if let Some(connection) = find(&mut self.connections, token) {
-            let front = &mut connection.pending;
-            self.topics.unlink(front, key, next_pending, |entry| &mut entry.next_pending);
+            self.topics.unlink_pending(&mut connection.pending, key);
             if connection.stalled && !connection.owes_anything() {
                 // Whatever is sent next asks the socket again, and begins a wait of its own.
                 (connection.stalled, connection.writable) = (false, true);
@@ -134,10 +125,10 @@ impl LoopState {
         let (connections, lists) = (&mut self.connections, &mut self.lists);
         self.topics.announce(|slot, subscription| {
             let Some(connection) = connections.get_mut(slot as usize) else { return NONE };
-            let next = std::mem::replace(&mut connection.pending, subscription);
+            let last = std::mem::replace(&mut connection.pending, subscription);
             let token = Token { slot, generation: connection.generation };
             lists.update(token, connection);
-            next
+            last
         });
     }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::connection::{Connection, Hold, NONE, State};
+use super::connection::{Connection, Hold, State};
 use super::loop_state::{LoopState, find};
 use super::stream::Sent;
 use super::topic::{Slices, Topics};
@@ -127,8 +127,8 @@ fn write_owed(
     }
     // Ends: each round hands over bytes, moves a cursor, or finds the socket blocked.
     while connection.writable && connection.owes_output() {
-        if connection.pending != NONE {
-            let missed = topics.skip_lapped(connection.pending).ok_or(FlushError::Lapped)?;
+        if let Some(subscription) = topics.first_pending(connection.pending) {
+            let missed = topics.skip_lapped(subscription).ok_or(FlushError::Lapped)?;
             stats.messages_skipped += missed;
         }
         let sent = write_once(connection, token, topics, pool, stats)?;
@@ -151,13 +151,12 @@ fn write_once(
     stats: &mut Stats,
 ) -> io::Result<Sent> {
     let Connection { stream, output, pending, .. } = connection;
-    if *pending == NONE {
+    let Some(subscription) = topics.first_pending(*pending) else {
         stats.writes += 1;
         let sent = stream.send_ring(output)?;
         output.consume(sent.bytes);
         return Ok(sent);
-    }
-    let subscription = *pending;
+    };
     let private_len = output.len();
     let mut slices = Slices::new();
     slices.push(output.as_slices());
@@ -170,13 +169,10 @@ fn write_once(
     }
     output.consume(sent.bytes.min(private_len));
     if let Some(taken) = sent.bytes.checked_sub(private_len) {
-        let next = topics.subscription(subscription).map_or(NONE, |entry| entry.next_pending);
         let (messages, cut) = topics.advance(subscription, token, taken, delivery, output, pool);
         stats.messages_delivered += messages;
         stats.bytes_queued += (taken + cut) as u64;
-        if !topics.is_pending(subscription) {
-            *pending = next;
-        }
+        topics.pass_turn(pending, subscription);
     }
     Ok(sent)
 }

@@ -137,8 +137,8 @@ pub(super) struct Subscription {
     position: u32,
     /// The connection's next subscription.
     pub(super) next: u32,
-    /// The connection's next subscription with messages pending.
-    pub(super) next_pending: u32,
+    /// While pending: the connection's next subscription with messages pending, around in a ring.
+    next_pending: u32,
     is_pending: bool,
 }
 
@@ -507,58 +507,91 @@ impl Topics {
         }
     }
 
-    /// Lets a subscription end with what is published now, and lists it as pending in front of its
-    /// connection's list `front` when some of that has not been announced yet.
-    pub(super) fn end_at_head(&mut self, key: u32, front: &mut u32) {
+    /// Lets a subscription end with what is published now, and lists it as pending behind its
+    /// connection's `last` when some of that has not been announced yet.
+    pub(super) fn end_at_head(&mut self, key: u32, last: &mut u32) {
         if let Some(subscription) = self.subscriptions.get_mut(key as usize)
             && let Some(topic) = self.topics.get_mut(subscription.topic as usize)
         {
             subscription.until = topic.head();
             if !subscription.is_pending && subscription.cursor < subscription.until {
-                subscription.is_pending = true;
-                subscription.next_pending = std::mem::replace(front, key);
                 topic.pending += 1;
+                append_pending(&mut self.subscriptions, std::mem::replace(last, key), key);
             }
         }
     }
 
-    /// Takes `key` out of the list through the subscriptions that begins at `front`, if it is in
-    /// it.
-    pub(super) fn unlink(
-        &mut self,
-        front: &mut u32,
-        key: u32,
-        next: u32,
-        link: fn(&mut Subscription) -> &mut u32,
-    ) {
+    /// Takes a subscription out of its connection's list, which begins at `front`.
+    pub(super) fn unlink(&mut self, front: &mut u32, key: u32) {
+        let next = self.subscriptions.get(key as usize).map_or(NONE, |entry| entry.next);
         if *front == key {
             *front = next;
             return;
         }
         let mut at = *front;
-        while let Some(following) = self.subscriptions.get_mut(at as usize).map(link) {
-            if *following == key {
-                *following = next;
+        while let Some(entry) = self.subscriptions.get_mut(at as usize) {
+            if entry.next == key {
+                entry.next = next;
                 return;
             }
-            at = *following;
+            at = entry.next;
         }
     }
 
-    /// Lists every subscriber of the topics published to as pending in front of its connection's
-    /// list. `link` is told the connection's slot and the subscription, and returns the former
-    /// front of that list.
+    /// Takes a subscription out of the ring of its connection's pending ones, of which `last` is
+    /// the last. It still counts as pending in its topic.
+    pub(super) fn unlink_pending(&mut self, last: &mut u32, key: u32) {
+        if !self.is_pending(key) {
+            return;
+        }
+        let mut before = *last;
+        while let Some(entry) = self.subscriptions.get(before as usize)
+            && entry.next_pending != key
+        {
+            before = entry.next_pending;
+        }
+        let next = self.subscriptions[key as usize].next_pending;
+        self.subscriptions[before as usize].next_pending = next;
+        if *last == key {
+            *last = if before == key { NONE } else { before };
+        }
+    }
+
+    /// The first of a connection's pending subscriptions, given the last: the one to serve next.
+    pub(super) fn first_pending(&self, last: u32) -> Option<u32> {
+        Some(self.subscriptions.get(last as usize)?.next_pending)
+    }
+
+    /// After the first of a connection's pending subscriptions was given something: it leaves the
+    /// ring when it is owed nothing more, and is the last otherwise, so that a busy topic starves
+    /// no other.
+    pub(super) fn pass_turn(&mut self, last: &mut u32, served: u32) {
+        if self.is_pending(served) {
+            *last = served;
+            return;
+        }
+        let next = self.subscriptions.get(served as usize).map_or(NONE, |entry| entry.next_pending);
+        if *last == served {
+            *last = NONE;
+        } else if let Some(entry) = self.subscriptions.get_mut(*last as usize) {
+            entry.next_pending = next;
+        }
+    }
+
+    /// Lists every subscriber of the topics published to as pending, behind those of its connection
+    /// that are pending already. `link` is told the connection's slot and the subscription, which
+    /// is the last from now on, and returns the one that was.
     pub(super) fn announce(&mut self, mut link: impl FnMut(u32, u32) -> u32) {
         while let Some(key) = self.fresh.pop() {
             let topic = &mut self.topics[key as usize];
             topic.fresh = false;
             let head = topic.head();
             for &subscriber in &topic.subscribers {
-                let entry = &mut self.subscriptions[subscriber as usize];
+                let entry = &self.subscriptions[subscriber as usize];
                 if !entry.is_pending && entry.cursor < head.min(entry.until) {
-                    entry.is_pending = true;
-                    entry.next_pending = link(entry.slot, subscriber);
                     topic.pending += 1;
+                    let last = link(entry.slot, subscriber);
+                    append_pending(&mut self.subscriptions, last, subscriber);
                 }
             }
             if topic.pending == 0 {
@@ -567,14 +600,35 @@ impl Topics {
         }
     }
 
+    /// The subscription of one connection, the list of which begins at `front`, to one topic. The
+    /// connection's subscriptions and the topic's subscribers are searched side by side, so that
+    /// the shorter of the two decides what it costs.
+    pub(super) fn subscription_of(&self, slot: u32, front: u32, topic: u32) -> Option<u32> {
+        let of = |key: u32| self.subscriptions.get(key as usize);
+        let mut at = front;
+        for &subscriber in &self.topics.get(topic as usize)?.subscribers {
+            let entry = of(at)?;
+            if entry.topic == topic {
+                return Some(at);
+            }
+            if of(subscriber).is_some_and(|entry| entry.slot == slot) {
+                return Some(subscriber);
+            }
+            at = entry.next;
+        }
+        None
+    }
+
     /// Moves a subscriber that the ring has lapped to the oldest message held. Says how many it
     /// missed, or `None` when its topic does not forgive that.
     pub(super) fn skip_lapped(&mut self, key: u32) -> Option<u64> {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
-        let missed = topic.first.saturating_sub(subscription.cursor);
-        subscription.cursor += missed;
-        (missed == 0 || !topic.disconnects_slow_consumers()).then_some(missed)
+        // What was published after its end was never its own to miss.
+        let missed = topic.first.min(subscription.until).saturating_sub(subscription.cursor);
+        let is_lapped = subscription.cursor < topic.first;
+        subscription.cursor = subscription.cursor.max(topic.first);
+        (!is_lapped || !topic.disconnects_slow_consumers()).then_some(missed)
     }
 
     /// Collects what a subscriber is owed, without the messages that it published itself.
@@ -690,6 +744,17 @@ fn cut_at(
         taken -= len;
     }
     (delivered, 0)
+}
+
+/// Marks a subscription as pending and puts it behind the one that was the last of its
+/// connection's ring, or makes it a ring of its own.
+fn append_pending(subscriptions: &mut Slab<Subscription>, last: u32, key: u32) {
+    let first = match subscriptions.get_mut(last as usize) {
+        Some(last) => std::mem::replace(&mut last.next_pending, key),
+        None => key,
+    };
+    let entry = &mut subscriptions[key as usize];
+    (entry.is_pending, entry.next_pending) = (true, first);
 }
 
 #[cfg(test)]
@@ -848,6 +913,88 @@ mod tests {
         assert_eq!(f.deliver(leaving, ORIGINS[0], usize::MAX), b"last");
         assert!(!f.topics.is_pending(leaving));
         assert_eq!(f.topics.pool.leased(), 0);
+    }
+
+    #[test]
+    fn busy_topic_does_not_starve_another_topic_of_the_same_connection() {
+        let mut f = Fixture::new(TopicConfig::default());
+        let busy = f.subscribe(0);
+        let (busy_topic, quiet_topic) = (f.key, f.topics.create(TopicConfig::default()).slot);
+        f.topics.publish(quiet_topic, None, ORIGINS[1], b"early", 0).unwrap();
+        let quiet = f.topics.subscribe(quiet_topic, 0, busy, Start::Last(1)).unwrap().0;
+        let mut last = NONE;
+        let mut served = Vec::new();
+        for _ in 0..6 {
+            f.topics.publish(busy_topic, None, ORIGINS[1], &[b'b'; 500], 0).unwrap();
+            f.topics.publish(quiet_topic, None, ORIGINS[1], b"q", 0).unwrap();
+            f.topics.announce(|_, subscription| std::mem::replace(&mut last, subscription));
+            let first = f.topics.first_pending(last).unwrap();
+            // The socket takes a little of what it is offered, so the busy one is always owed more.
+            f.deliver(first, ORIGINS[0], 100);
+            f.topics.pass_turn(&mut last, first);
+            served.push(first);
+        }
+        let turns_of_quiet = served.iter().filter(|served| **served == quiet).count();
+        assert_eq!(turns_of_quiet, 3, "{served:?}, busy is {busy}");
+    }
+
+    proptest! {
+        #[test]
+        fn pending_subscriptions_of_a_connection_take_turns_however_they_come_and_go(
+            steps in proptest::collection::vec((0u8..4, 0usize..6), 1..100),
+        ) {
+            let mut f = Fixture::new(TopicConfig::default());
+            let mut front = NONE;
+            let keys: Vec<u32> = (0..6)
+                .map(|_| {
+                    let topic = f.topics.create(TopicConfig::default()).slot;
+                    let key = f.topics.subscribe(topic, 0, front, Start::Next).unwrap().0;
+                    front = key;
+                    key
+                })
+                .collect();
+            let (mut last, mut model) = (NONE, VecDeque::new());
+            for (step, index) in steps {
+                let key = keys[index];
+                let topic = f.topics.subscription(key).unwrap().topic;
+                match step {
+                    0 if !model.contains(&key) => {
+                        f.topics.publish(topic, None, ORIGINS[1], b"message", 0).unwrap();
+                        f.topics.announce(|_, key| std::mem::replace(&mut last, key));
+                        model.push_back(key);
+                    }
+                    1 | 2 => if let Some(first) = f.topics.first_pending(last) {
+                        prop_assert_eq!(model.pop_front(), Some(first));
+                        if step == 1 {
+                            f.deliver(first, ORIGINS[0], usize::MAX);
+                        } else {
+                            model.push_back(first);
+                        }
+                        f.topics.pass_turn(&mut last, first);
+                    },
+                    3 => {
+                        let was = model.contains(&key);
+                        f.topics.unlink_pending(&mut last, key);
+                        model.retain(|pending| *pending != key);
+                        if was {
+                            // As if it had been unsubscribed: it is pending no more.
+                            f.topics.subscriptions[key as usize].is_pending = false;
+                            f.topics.topics[topic as usize].pending -= 1;
+                            let head = f.topics.topics[topic as usize].head();
+                            f.topics.subscriptions[key as usize].cursor = head;
+                        }
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(f.topics.first_pending(last), model.front().copied());
+                prop_assert_eq!(f.topics.subscription(last).map(|_| last), model.back().copied());
+            }
+            for key in keys {
+                let topic = f.topics.subscription(key).unwrap().topic;
+                prop_assert_eq!(f.topics.subscription_of(0, front, topic), Some(key));
+                prop_assert_eq!(f.topics.subscription_of(1, NONE, topic), None);
+            }
+        }
     }
 
     #[test]
