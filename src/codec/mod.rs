@@ -12,12 +12,15 @@
 //! | [`delimited`](Delimited) | ended by a delimiter: `\n`, `\r\n`, any |
 //! | [`length_prefixed`](LengthPrefixed) | behind their length: 1, 2, 4, 8 bytes, either byte order, with or without itself |
 //! | [`magic`](Magic) | behind a magic number and their length |
+//! | `http` | HTTP/1.1: heads and bodies of requests (feature `http`) |
 //!
 //! [`Framed`](crate::service::Framed) makes a server of any of them.
 
 mod delimited;
 mod fixed;
 mod frame_error;
+#[cfg(feature = "http")]
+pub mod http;
 mod length_prefixed;
 mod magic;
 
