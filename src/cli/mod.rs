@@ -1,6 +1,6 @@
 //! The command line: from words to a running service, and from its end to an exit code.
 //!
-//! Each subcommand is one file ([`echo`], [`broadcast`]): its own options, and which handler they
+//! Each subcommand is one file ([`echo`], [`broadcast`], [`web`]): its own options, and which handler they
 //! make. All that servers have in common is [`server_options`] (what can be set) and [`server`]
 //! (what is then done). Values come from flags, variables and a file with the same parsers
 //! ([`size`], [`span`], [`endpoint`]); everything is checked before anything listens, and what is
@@ -21,6 +21,7 @@ mod server_options;
 mod signals;
 mod size;
 mod span;
+mod web;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match command_line::parse(&arguments) {
         Ok(Cli { command: Command::Echo(echo) }) => echo.run(),
         Ok(Cli { command: Command::Broadcast(broadcast) }) => broadcast.run(),
+        Ok(Cli { command: Command::Web(web) }) => web.run(),
         Err(answer) if !answer.use_stderr() => {
             // The help was asked for. Whoever closed the pipe early has read enough of it.
             let _ = answer.print();
@@ -58,4 +60,5 @@ struct Cli {
 enum Command {
     Echo(echo::Echo),
     Broadcast(broadcast::Broadcast),
+    Web(web::Web),
 }

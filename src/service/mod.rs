@@ -4,6 +4,8 @@ mod broadcast;
 mod echo;
 mod echo_lines;
 mod framed;
+#[cfg(feature = "http")]
+pub mod web;
 
 pub use broadcast::{Broadcast, BroadcastSession, Framing};
 pub use echo::Echo;

@@ -67,9 +67,43 @@ impl BodyDecoder {
         Ok(BodyDecoder { state, allowed: limit, overhead: EXTENSIONS_MAX, searched: 0 })
     }
 
+    /// No body at all.
+    pub const fn none() -> Self {
+        BodyDecoder { state: State::Done, allowed: 0, overhead: 0, searched: 0 }
+    }
+
     /// Whether the body has ended.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// The next piece; `None` when it has not come, or the body is done. A body changes nothing in
+    /// the input.
+    ///
+    /// # Errors
+    /// When the framing is malformed, or the body over its limit.
+    pub fn piece<'a>(&mut self, input: &'a [u8]) -> Result<Option<Decoded<&'a [u8]>>, HttpError> {
+        let (mut len, mut message) = (0, &input[..0]);
+        match self.state {
+            State::Length(left) => {
+                let (left, data) = BodyDecoder::take(left, input);
+                self.state = if left == 0 { State::Done } else { State::Length(left) };
+                (len, message) = (data.len(), data);
+            }
+            State::Size { is_first } => len = self.size(input, is_first)?.unwrap_or(0),
+            State::Trailers => len = self.trailer(input)?.unwrap_or(0),
+            State::Chunk(_) | State::Done => {}
+        }
+        // The data behind a size comes with it.
+        if let State::Chunk(left) = self.state {
+            let (left, data) = BodyDecoder::take(left, &input[len..]);
+            self.state = match left {
+                0 => State::Size { is_first: false },
+                left => State::Chunk(left),
+            };
+            (len, message) = (len + data.len(), data);
+        }
+        Ok((len > 0).then_some(Decoded { len, message }))
     }
 
     /// Takes what is there of `left` bytes.
@@ -161,28 +195,8 @@ impl Codec for BodyDecoder {
     type Message<'a> = &'a [u8];
     type Error = HttpError;
 
-    /// The next piece; `None` when it has not come, or the body is done.
     fn decode<'a>(&mut self, input: &'a mut [u8]) -> Result<Option<Decoded<&'a [u8]>>, HttpError> {
-        let input: &'a [u8] = input;
-        let (mut len, mut message) = (0, &input[..0]);
-        match self.state {
-            State::Length(left) => {
-                let (left, data) = BodyDecoder::take(left, input);
-                self.state = if left == 0 { State::Done } else { State::Length(left) };
-                (len, message) = (data.len(), data);
-            }
-            State::Size { is_first } => len = self.size(input, is_first)?.unwrap_or(0),
-            State::Trailers => len = self.trailer(input)?.unwrap_or(0),
-            State::Chunk(_) | State::Done => {}
-        }
-        // The data behind a size comes with it.
-        if let State::Chunk(left) = self.state {
-            let (left, data) = BodyDecoder::take(left, &input[len..]);
-            self.state =
-                if left == 0 { State::Size { is_first: false } } else { State::Chunk(left) };
-            (len, message) = (len + data.len(), data);
-        }
-        Ok((len > 0).then_some(Decoded { len, message }))
+        self.piece(input)
     }
 }
 

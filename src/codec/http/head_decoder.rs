@@ -12,7 +12,9 @@ use crate::codec::{Codec, Decoded};
 /// 2.2).
 #[derive(Clone, Copy, Debug)]
 pub struct HeadDecoder {
-    limits: HeadLimits,
+    head_max: u32,
+    request_line_max: u32,
+    headers_max: u32,
     /// Where the request line begins: 0, or behind an empty line.
     start: u32,
     /// Where the line begins whose end is looked for.
@@ -48,18 +50,32 @@ impl Default for HeadLimits {
 impl HeadDecoder {
     /// A decoder for the requests of one connection.
     pub fn new(limits: HeadLimits) -> Self {
-        let HeadLimits { head, request_line, headers } = limits;
-        let limits = HeadLimits {
-            head: head.min(1 << 30),
-            request_line: request_line.min(head),
-            headers: headers.min(HEADERS_MAX),
-        };
-        HeadDecoder { limits, start: 0, line: 0, searched: 0 }
+        let head_max = limits.head.min(1 << 30) as u32;
+        HeadDecoder {
+            head_max,
+            request_line_max: limits.request_line.min(head_max as usize) as u32,
+            headers_max: limits.headers.min(HEADERS_MAX) as u32,
+            start: 0,
+            line: 0,
+            searched: 0,
+        }
     }
 
     /// Whether a request has begun of which the head is not there yet.
     pub fn is_within(&self) -> bool {
         self.searched > self.start
+    }
+
+    /// As [`Codec::decode`], for a caller that looks at what follows the head while it has it: a head
+    /// changes nothing in the input.
+    ///
+    /// # Errors
+    /// As for `decode`.
+    pub fn head<'a>(&mut self, input: &'a [u8]) -> Result<Option<Decoded<Head<'a>>>, HttpError> {
+        let Some(end) = self.find_end(input)? else { return Ok(None) };
+        let head = &input[self.start as usize..end];
+        (self.start, self.line, self.searched) = (0, 0, 0);
+        Ok(Some(Decoded { len: end, message: parse(head, self.headers_max as usize)? }))
     }
 
     /// Where the head ends.
@@ -97,14 +113,11 @@ impl HeadDecoder {
     }
 
     fn check_len(&self, len: usize) -> Result<(), HttpError> {
-        if self.line == self.start && len - self.start as usize > self.limits.request_line {
+        let len = len - self.start as usize;
+        if self.line == self.start && len > self.request_line_max as usize {
             return Err(HttpError::TargetTooLong);
         }
-        if len - self.start as usize > self.limits.head {
-            Err(HttpError::HeadTooLong)
-        } else {
-            Ok(())
-        }
+        if len > self.head_max as usize { Err(HttpError::HeadTooLong) } else { Ok(()) }
     }
 }
 
@@ -113,10 +126,7 @@ impl Codec for HeadDecoder {
     type Error = HttpError;
 
     fn decode<'a>(&mut self, input: &'a mut [u8]) -> Result<Option<Decoded<Head<'a>>>, HttpError> {
-        let Some(end) = self.find_end(input)? else { return Ok(None) };
-        let head = &input[self.start as usize..end];
-        (self.start, self.line, self.searched) = (0, 0, 0);
-        Ok(Some(Decoded { len: end, message: parse(head, self.limits.headers)? }))
+        self.head(input)
     }
 }
 

@@ -1,0 +1,176 @@
+//! `edgeloop web`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use edgeloop::codec::http::{Framing, HeadLimits};
+use edgeloop::service::web::{
+    AccessLog, BodyStream, Reply, Request, RequestLimit, Response, Router, WebConfig,
+};
+use serde::Deserialize;
+
+use super::config_file::ConfigFile;
+use super::failure::Failure;
+use super::server::Server;
+use super::server_options::ServerOptions;
+use super::size::Size;
+use super::span::Span;
+
+/// Serve HTTP/1.1: /plaintext, /json, /healthz, and /echo for what is posted
+///
+/// A small server to measure and to try things with; your own routes take a few lines of Rust.
+/// Ask with: curl -i 127.0.0.1:7000/plaintext
+#[derive(Debug, Args)]
+pub(crate) struct Web {
+    #[command(flatten)]
+    own: WebOptions,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct WebOptions {
+    /// Refuse a request with a longer head (431) [default: 16KiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_HEAD")]
+    max_head: Option<Size>,
+
+    /// Refuse a request with a longer body (413) [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_BODY")]
+    max_body: Option<Size>,
+
+    /// How long a head may take, from its first byte to its last (408) [default: 10s]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_HEAD_TIMEOUT")]
+    head_timeout: Option<Span>,
+
+    /// How long a body may take, and a second more for each 500 bytes of it (408) [default: 20s]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_BODY_TIMEOUT")]
+    body_timeout: Option<Span>,
+
+    /// How long a connection is kept between two requests [default: 75s]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_KEEP_ALIVE")]
+    keep_alive: Option<Span>,
+
+    /// Let an address make N requests a second, 0 for any number (429) [default: 0]
+    #[arg(long, value_name = "N", env = "EDGELOOP_REQUEST_RATE")]
+    request_rate: Option<u32>,
+
+    /// So many requests at once before --request-rate counts [default: 100]
+    #[arg(long, value_name = "N", env = "EDGELOOP_REQUEST_BURST")]
+    request_burst: Option<u32>,
+
+    /// Log a line for each request [default: false]
+    #[arg(long, value_name = "BOOL", env = "EDGELOOP_ACCESS_LOG")]
+    #[arg(value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    access_log: Option<bool>,
+}
+
+impl Web {
+    /// Serves until a signal ends it.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let file = ConfigFile::open(self.server.config.as_deref())?;
+        let server = Server::new(NAME, self.server.or(file.shared()?))?;
+        let own = self.own.or(file.section(NAME)?);
+        let config = own.config(server.config().input_limit)?;
+        let handler = own.router().serve(config);
+        server.run(handler.map_err(|error| Failure::Usage(error.to_string()))?)
+    }
+}
+
+impl WebOptions {
+    fn or(self, other: WebOptions) -> WebOptions {
+        WebOptions {
+            max_head: self.max_head.or(other.max_head),
+            max_body: self.max_body.or(other.max_body),
+            head_timeout: self.head_timeout.or(other.head_timeout),
+            body_timeout: self.body_timeout.or(other.body_timeout),
+            keep_alive: self.keep_alive.or(other.keep_alive),
+            request_rate: self.request_rate.or(other.request_rate),
+            request_burst: self.request_burst.or(other.request_burst),
+            access_log: self.access_log.or(other.access_log),
+        }
+    }
+
+    fn config(&self, input_limit: usize) -> Result<WebConfig, Failure> {
+        let default = WebConfig::default();
+        let head = self.max_head.map_or(default.head.head, Size::bytes);
+        if !(HEAD_LEAST..=input_limit).contains(&head) {
+            let (head, least) = (Size::new(head), Size::new(HEAD_LEAST));
+            let most = Size::new(input_limit);
+            return Err(Failure::Usage(format!(
+                "max-head is {head}; it must be between {least} and input-limit, {most}"
+            )));
+        }
+        Ok(WebConfig {
+            head: HeadLimits { head, ..default.head },
+            body_max: self.max_body.map_or(default.body_max, |size| size.bytes() as u64),
+            head_timeout: self.head_timeout.map_or(default.head_timeout, Span::duration),
+            body_timeout: self.body_timeout.map_or(default.body_timeout, Span::duration),
+            keep_alive: self.keep_alive.map_or(default.keep_alive, Span::duration),
+            ..default
+        })
+    }
+
+    fn router(&self) -> Router {
+        let mut router = Router::new()
+            .get("/plaintext", |_, response| {
+                response.header("Content-Type", "text/plain").fixed(b"Hello, World!");
+            })
+            .get("/json", |_, response| {
+                response.header("Content-Type", "application/json");
+                response.fixed(br#"{"message":"Hello, World!"}"#);
+            })
+            .get("/healthz", |_, response| {
+                response.text("ok\n");
+            })
+            .stream("POST", "/echo", echo)
+            .stream("PUT", "/echo", echo);
+        if self.access_log.unwrap_or(false) {
+            router = router.wrap(AccessLog);
+        }
+        match self.request_rate.unwrap_or(0) {
+            0 => router,
+            rate => {
+                let burst = self.request_burst.unwrap_or(REQUEST_BURST);
+                router.wrap(RequestLimit::new(rate, burst, ADDRESSES))
+            }
+        }
+    }
+}
+
+/// Returns the body while it comes.
+fn echo(request: &Request<'_>, response: &mut Response) -> Option<Box<dyn BodyStream>> {
+    // Whatever was posted, no browser is to take it for a page of ours.
+    response.header("Content-Type", "application/octet-stream");
+    response.header("X-Content-Type-Options", "nosniff");
+    let len = match request.head.framing {
+        Framing::None => Some(0),
+        Framing::Length(length) => Some(length),
+        Framing::Chunked => None,
+    };
+    Some(Box::new(Echo { len }))
+}
+
+struct Echo {
+    len: Option<u64>,
+}
+
+impl BodyStream for Echo {
+    fn on_piece(&mut self, piece: &[u8], reply: &mut Reply<'_, '_>) {
+        reply.write(piece);
+    }
+
+    fn reply_len(&self) -> Option<u64> {
+        self.len
+    }
+}
+
+const NAME: &str = "web";
+/// Enough for the request line and the headers of a plain client.
+const HEAD_LEAST: usize = 256;
+/// What a browser asks for when it opens a page with all that belongs to it.
+const REQUEST_BURST: u32 = 100;
+/// Addresses remembered for --request-rate: 1 MiB.
+const ADDRESSES: usize = 64 << 10;

@@ -1,0 +1,74 @@
+//! A body that is handled while it arrives.
+
+use std::fmt;
+
+use crate::codec::http::{LAST_CHUNK, begin_chunk, end_chunk};
+use crate::reactor::{Context, Token};
+
+/// Is given a body piece by piece, and may answer as it goes. A client that does not read its answer
+/// is not read further.
+pub trait BodyStream: Send {
+    /// The next bytes of the body.
+    fn on_piece(&mut self, piece: &[u8], reply: &mut Reply<'_, '_>);
+
+    /// The body has ended. One that breaks off ends without this call.
+    fn on_end(&mut self, reply: &mut Reply<'_, '_>) {
+        let _ = reply;
+    }
+
+    /// The length of the answer's body, if it is known from the head; else it is sent in chunks.
+    fn reply_len(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// How the body of a streamed answer goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sending {
+    Chunks,
+    /// By length, or up to the end of the connection.
+    Plain,
+    /// Not at all: of an answer that has none.
+    Nothing,
+}
+
+/// Takes the body of a streamed answer.
+pub struct Reply<'a, 'cx> {
+    pub(super) cx: &'a mut Context<'cx>,
+    pub(super) token: Token,
+    pub(super) sending: Sending,
+    pub(super) scratch: &'a mut Vec<u8>,
+}
+
+impl Reply<'_, '_> {
+    /// Queues bytes for the client. More than
+    /// [`Config::output_limit`](crate::Config::output_limit) at once closes the connection.
+    pub fn write(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() || self.sending == Sending::Nothing {
+            return;
+        }
+        if self.sending == Sending::Plain {
+            self.cx.send(self.token, bytes);
+            return;
+        }
+        self.scratch.clear();
+        begin_chunk(self.scratch, bytes.len());
+        self.cx.send(self.token, self.scratch);
+        self.cx.send(self.token, bytes);
+        self.scratch.clear();
+        end_chunk(self.scratch);
+        self.cx.send(self.token, self.scratch);
+    }
+
+    pub(super) fn finish(&mut self) {
+        if self.sending == Sending::Chunks {
+            self.cx.send(self.token, LAST_CHUNK);
+        }
+    }
+}
+
+impl fmt::Debug for Reply<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reply({}, {:?})", self.token, self.sending)
+    }
+}

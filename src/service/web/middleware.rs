@@ -1,0 +1,87 @@
+//! What stands around a handler.
+
+use super::{Request, Response};
+use crate::codec::http::Status;
+
+/// One layer around every handler. Layers are passed in the order in which they were added, and left
+/// in the opposite one.
+///
+/// A closure is a layer that acts when the request is whole:
+///
+/// ```
+/// use edgeloop::service::web::{Next, Request, Response, Router};
+/// let timed = |request: &Request<'_>, response: &mut Response, next: Next<'_>| {
+///     next.run(request, response);
+///     response.header("X-Frame-Options", "DENY");
+/// };
+/// let router = Router::new().get("/", |_, response| { response.text("hi"); }).wrap(timed);
+/// ```
+pub trait Middleware: Send {
+    /// Looks at a request of which only the head is there: the one moment to refuse it without
+    /// having read its body, or to allow the body less. By default it may go on.
+    fn admit(&mut self, request: &Request<'_>, admission: &mut Admission<'_>) {
+        let _ = (request, admission);
+    }
+
+    /// Handles a whole request: by passing it on with [`Next::run`], and by what it does before and
+    /// after; or by answering itself. A request that a layer further in has refused comes by here
+    /// too, with its answer made.
+    fn handle(&mut self, request: &Request<'_>, response: &mut Response, next: Next<'_>) {
+        next.run(request, response);
+    }
+}
+
+impl<F> Middleware for F
+where
+    F: FnMut(&Request<'_>, &mut Response, Next<'_>) + Send,
+{
+    fn handle(&mut self, request: &Request<'_>, response: &mut Response, next: Next<'_>) {
+        self(request, response, next);
+    }
+}
+
+/// The layers further in, and the handler.
+pub struct Next<'a> {
+    pub(super) layers: &'a mut [Box<dyn Middleware>],
+    pub(super) end: &'a mut dyn FnMut(&Request<'_>, &mut Response),
+}
+
+impl Next<'_> {
+    /// Passes the request on.
+    pub fn run(self, request: &Request<'_>, response: &mut Response) {
+        match self.layers.split_first_mut() {
+            Some((layer, layers)) => {
+                layer.handle(request, response, Next { layers, end: self.end });
+            }
+            None => (self.end)(request, response),
+        }
+    }
+}
+
+impl std::fmt::Debug for Next<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Next({} layers)", self.layers.len())
+    }
+}
+
+/// What may be decided about a request by its head.
+#[derive(Debug)]
+pub struct Admission<'a> {
+    pub(super) response: &'a mut Response,
+    pub(super) body_max: u64,
+    pub(super) is_refused: bool,
+}
+
+impl Admission<'_> {
+    /// Allows the body at most so many bytes; more than what was allowed before it does not.
+    pub fn limit_body(&mut self, bytes: u64) {
+        self.body_max = self.body_max.min(bytes);
+    }
+
+    /// Refuses the request. What is returned is the answer, so far the status and its reason phrase.
+    pub fn refuse(&mut self, status: Status) -> &mut Response {
+        self.is_refused = true;
+        self.response.reset();
+        self.response.plain(status)
+    }
+}

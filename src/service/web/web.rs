@@ -1,0 +1,669 @@
+//! Requests come in, responses go out: the handler behind a [`Router`].
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::body_stream::Sending;
+use super::exchange::{Exchange, Manner, Stage};
+use super::router::Endpoint;
+use super::{Admission, BodyStream, Middleware, Next, Reply, Request, Response, Router};
+use crate::codec::Decoded;
+use crate::codec::http::{
+    BodyDecoder, CONTINUE, Date, Framing, Head, HeadDecoder, HeadLimits, HttpError, ResponseHead,
+    Status, Version,
+};
+use crate::reactor::{Address, CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+
+/// The limits of a web server.
+#[derive(Clone, Debug)]
+pub struct WebConfig {
+    /// The limits of a request's head; beyond them 414 or 431.
+    pub head: HeadLimits,
+    /// The longest body of a request, in bytes. Default 1 MiB, as nginx's `client_max_body_size`;
+    /// beyond it 413.
+    pub body_max: u64,
+    /// The most bytes of bodies that are being put together, on all connections. Default 64 MiB:
+    /// they are not part of the reactor's buffers. A body that would exceed it is answered with
+    /// 503. Bodies that are handled piece by piece do not count.
+    pub body_memory: usize,
+    /// How long a whole head may take from its first byte on, or from the beginning of the
+    /// connection. Default 10 s. Then 408.
+    pub head_timeout: Duration,
+    /// How long a body may take, and a second more for each [`BODY_RATE_MIN`] bytes that have come.
+    /// Default 20 s. Then 408.
+    pub body_timeout: Duration,
+    /// How long a connection is kept between requests. Default 75 s, as nginx's `keepalive_timeout`.
+    pub keep_alive: Duration,
+    /// The value of the `Server` header.
+    pub server: &'static str,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        WebConfig {
+            head: HeadLimits::default(),
+            body_max: 1 << 20,
+            body_memory: 64 << 20,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(20),
+            keep_alive: Duration::from_secs(75),
+            server: "edgeloop",
+        }
+    }
+}
+
+/// A body must not come more slowly, in bytes a second, once [`WebConfig::body_timeout`] is over.
+pub const BODY_RATE_MIN: u64 = 500;
+
+/// Serves HTTP/1.1: the handler that [`Router::serve`] makes.
+#[derive(Debug)]
+pub struct Web {
+    router: Router,
+    layers: Layers,
+    config: WebConfig,
+    /// The response being made; its storage is used again.
+    response: Response,
+    out: Vec<u8>,
+    /// The headers that all responses of a second have.
+    common: Vec<u8>,
+    common_until: Option<Instant>,
+    date: Date,
+    /// What the sessions' stamps count from.
+    started: Option<Instant>,
+    /// Bytes of bodies that are being put together.
+    collected: usize,
+    is_draining: bool,
+}
+
+struct Layers(Vec<Box<dyn Middleware>>);
+
+impl std::fmt::Debug for Layers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} layers", self.0.len())
+    }
+}
+
+/// What [`Web`] keeps for a connection.
+#[derive(Debug)]
+pub struct WebSession {
+    heads: HeadDecoder,
+    exchange: Option<Box<Exchange>>,
+    /// When the phase began, in wrapping milliseconds.
+    since_ms: u32,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No request has been whole yet.
+    New,
+    Idle,
+    Head,
+    Body,
+}
+
+/// A request that ends its connection.
+struct Refusal {
+    status: Status,
+    name: &'static str,
+}
+
+impl From<HttpError> for Refusal {
+    fn from(error: HttpError) -> Self {
+        Refusal { status: error.status(), name: error.name() }
+    }
+}
+
+/// What becomes of a request once its head is known.
+enum Entry {
+    /// The response is made. So many bytes of the input are done with, and this body is not wanted.
+    Answered { len: usize, unread: Option<BodyDecoder> },
+    /// The body is to be put together first.
+    Collects(BodyDecoder),
+    /// A handler takes the body as it comes.
+    Streams(BodyDecoder, Box<dyn BodyStream>),
+}
+
+impl Web {
+    pub(super) fn new(mut router: Router, config: WebConfig) -> Self {
+        Web {
+            layers: Layers(std::mem::take(&mut router.layers)),
+            router,
+            config,
+            response: Response::default(),
+            out: Vec::new(),
+            common: Vec::new(),
+            common_until: None,
+            date: Date::at(0),
+            started: None,
+            collected: 0,
+            is_draining: false,
+        }
+    }
+
+    /// Everything that can be done now: until input is lacking or the connection is held.
+    fn serve(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut WebSession,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        self.look_at_the_clock(cx.now());
+        // Ends: each step takes bytes out of the input, queues output, or says that it cannot.
+        while !cx.is_held(token) {
+            let is_answering =
+                session.exchange.as_ref().is_some_and(|exchange| exchange.is_answering());
+            match self.step(cx, token, session, input) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(refusal) => return Err(self.refuse(cx, token, &refusal, is_answering)),
+            }
+        }
+        self.note_phase(cx, token, session);
+        Ok(())
+    }
+
+    /// One step further; says whether there may be another.
+    fn step(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut WebSession,
+        input: &mut RingBuffer,
+    ) -> Result<bool, Refusal> {
+        let Some(mut exchange) = session.exchange.take() else {
+            return self.begin(cx, token, session, input);
+        };
+        let before = exchange.received;
+        let is_over = match &mut exchange.stage {
+            Stage::Send { .. } => send_on(cx, token, &mut exchange, input),
+            Stage::Stream { .. } => self.stream_on(cx, token, &mut exchange, input)?,
+            Stage::Discard { .. } => discard_on(&mut exchange, input)?,
+            Stage::Collect { .. } => return self.collect_on(cx, token, session, exchange, input),
+        };
+        let moved = exchange.received > before || !exchange.reads();
+        if is_over {
+            session.rest(self.stamp(cx.now()));
+        } else {
+            session.exchange = Some(exchange);
+        }
+        Ok(is_over || moved)
+    }
+
+    /// The head of a request, if it is there, and what follows from it.
+    fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut WebSession,
+        input: &mut RingBuffer,
+    ) -> Result<bool, Refusal> {
+        let bytes: &[u8] = input.contiguous();
+        let Some(Decoded { len, message: head }) = session.heads.head(bytes)? else {
+            return Ok(false);
+        };
+        session.rest(self.stamp(cx.now()));
+        let mut manner = Manner::of(&head, self.is_draining);
+        let entry = self.enter(&head, len, bytes, peer(cx, token), cx.now());
+        let is_awaited = head.expects_continue && bytes.len() == len;
+        match entry {
+            Entry::Answered { len, unread } => {
+                // A client that waits may not send it any more, and a long answer has no end yet.
+                let is_short = self.response.body().len() <= WHOLE_MAX;
+                manner.closes |= unread.is_some() && (head.expects_continue || !is_short);
+                match self.respond(cx, token, manner) {
+                    Some(stage) => session.exchange = Exchange::new(stage.keeping(len)),
+                    None => {
+                        input.consume(len);
+                        let stage = unread.map(|body| Stage::Discard { body });
+                        session.exchange = stage.and_then(Exchange::new);
+                    }
+                }
+            }
+            Entry::Collects(body) => {
+                let (head, whole) = (bytes[..len].to_vec(), Vec::new());
+                session.exchange = Exchange::new(Stage::Collect { head, body, whole });
+                input.consume(len);
+                if is_awaited {
+                    cx.send(token, CONTINUE);
+                }
+            }
+            Entry::Streams(body, stream) => {
+                input.consume(len);
+                if is_awaited && !body.is_done() {
+                    cx.send(token, CONTINUE);
+                }
+                session.exchange = self.begin_stream(cx, token, manner, body, stream);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Finds the handler, asks the layers, and calls it if the request is whole.
+    fn enter(
+        &mut self,
+        head: &Head<'_>,
+        len: usize,
+        bytes: &[u8],
+        peer: Option<IpAddr>,
+        now: Instant,
+    ) -> Entry {
+        let Web { router, layers, response, config, .. } = self;
+        response.reset();
+        let (endpoint, params) = router.find(head).or_answer(response);
+        let mut request = Request { head: *head, body: &[], peer, now, params };
+        let (admitted, layers, body) = admit(&mut layers.0, &request, response, config.body_max);
+        match endpoint.filter(|_| admitted) {
+            Some(Endpoint::Whole(handler)) => {
+                let Some(whole) = whole_body(head.framing, &bytes[len..]) else {
+                    return Entry::Collects(body);
+                };
+                request.body = whole;
+                Next { layers, end: handler }.run(&request, response);
+                return Entry::Answered { len: len + whole.len(), unread: None };
+            }
+            Some(Endpoint::Streamed(handler)) => {
+                let mut stream = None;
+                let end = &mut |request: &Request<'_>, response: &mut Response| {
+                    stream = handler(request, response);
+                };
+                Next { layers, end }.run(&request, response);
+                if let Some(stream) = stream {
+                    return Entry::Streams(body, stream);
+                }
+            }
+            None => Next { layers, end: &mut |_, _| () }.run(&request, response),
+        }
+        Entry::Answered { len, unread: Some(body).filter(|body| !body.is_done()) }
+    }
+
+    /// Sends the response that was made; returns what cannot be sent at once.
+    fn respond(&mut self, cx: &mut Context<'_>, token: Token, manner: Manner) -> Option<Stage> {
+        let status = self.response.code();
+        let closes = manner.closes || self.response.closes;
+        let framing = match status.is_bodiless() {
+            true => Framing::None,
+            false => Framing::Length(self.response.body().len() as u64),
+        };
+        self.push_head(Manner { closes, ..manner }, framing);
+        let has_body = !manner.is_head && !status.is_bodiless();
+        let is_long = has_body && self.response.body().len() > WHOLE_MAX;
+        if has_body && !is_long {
+            self.out.extend_from_slice(self.response.body());
+        }
+        cx.send(token, &self.out);
+        if is_long {
+            return Some(Stage::Send { body: self.response.take_body(), sent: 0, keep: 0, closes });
+        }
+        if closes {
+            cx.close(token);
+        }
+        None
+    }
+
+    /// The head of the response, into `out`.
+    fn push_head(&mut self, manner: Manner, framing: Framing) {
+        self.out.clear();
+        let head = ResponseHead::new(&mut self.out, self.response.code());
+        let head = head.lines(&self.common).lines(&self.response.headers).framing(framing);
+        match (manner.closes, manner.version) {
+            (true, _) => head.lines(b"Connection: close\r\n").finish(),
+            (false, Version::Http10) => head.lines(b"Connection: keep-alive\r\n").finish(),
+            (false, Version::Http11) => head.finish(),
+        }
+    }
+
+    fn begin_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        manner: Manner,
+        body: BodyDecoder,
+        stream: Box<dyn BodyStream>,
+    ) -> Option<Box<Exchange>> {
+        let is_bodiless = manner.is_head || self.response.code().is_bodiless();
+        let mut closes = manner.closes || self.response.closes;
+        let (framing, sending) = match stream.reply_len() {
+            _ if is_bodiless => (Framing::None, Sending::Nothing),
+            Some(length) => (Framing::Length(length), Sending::Plain),
+            None if manner.version == Version::Http11 => (Framing::Chunked, Sending::Chunks),
+            // HTTP/1.0 has no chunks: the end of the connection is that of the body.
+            None => {
+                closes = true;
+                (Framing::None, Sending::Plain)
+            }
+        };
+        self.push_head(Manner { closes, ..manner }, framing);
+        cx.send(token, &self.out);
+        Exchange::new(Stage::Stream { body, stream, sending, closes })
+    }
+
+    /// The next piece of a body for the handler that takes it so. Returns whether that was all.
+    fn stream_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        exchange: &mut Exchange,
+        input: &mut RingBuffer,
+    ) -> Result<bool, Refusal> {
+        let Stage::Stream { body, stream, sending, closes } = &mut exchange.stage else {
+            return Ok(true);
+        };
+        let mut reply = Reply { cx, token, sending: *sending, scratch: &mut self.out };
+        if let Some(Decoded { len, message }) = body.piece(input.contiguous())? {
+            if !message.is_empty() {
+                stream.on_piece(message, &mut reply);
+            }
+            exchange.received += len as u64;
+            input.consume(len);
+        }
+        if body.is_done() {
+            stream.on_end(&mut reply);
+            reply.finish();
+            if *closes {
+                reply.cx.close(token);
+            }
+        }
+        Ok(body.is_done())
+    }
+
+    /// The next pieces of a body that is put together; once it is whole its handler is called.
+    fn collect_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut WebSession,
+        mut exchange: Box<Exchange>,
+        input: &mut RingBuffer,
+    ) -> Result<bool, Refusal> {
+        // Counted again below if the body is put off.
+        self.collected -= exchange.collected();
+        let Exchange { stage: Stage::Collect { head, body, whole }, received } = &mut *exchange
+        else {
+            return Ok(true);
+        };
+        while let Some(Decoded { len, message }) = body.piece(input.contiguous())? {
+            if self.collected + whole.len() + message.len() > self.config.body_memory {
+                return Err(Refusal { status: Status::SERVICE_UNAVAILABLE, name: "body_memory" });
+            }
+            whole.extend_from_slice(message);
+            *received += len as u64;
+            if body.is_done() {
+                let stage = self.answer_collected(cx, token, head, whole)?;
+                match stage {
+                    Some(stage) => session.exchange = Exchange::new(stage.keeping(len)),
+                    None => input.consume(len),
+                }
+                session.rest(self.stamp(cx.now()));
+                return Ok(true);
+            }
+            input.consume(len);
+        }
+        self.collected += exchange.collected();
+        session.exchange = Some(exchange);
+        Ok(false)
+    }
+
+    fn answer_collected(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        head: &[u8],
+        whole: &[u8],
+    ) -> Result<Option<Stage>, Refusal> {
+        // It was parsed before, so it is whole and good.
+        let decoded = HeadDecoder::new(self.config.head).head(head)?;
+        let Decoded { message: head, .. } = decoded.ok_or(HttpError::BadMethod)?;
+        let Web { router, layers, response, .. } = self;
+        response.reset();
+        let (endpoint, params) = router.find(&head).or_answer(response);
+        let request = Request { head, body: whole, peer: peer(cx, token), now: cx.now(), params };
+        if let Some(Endpoint::Whole(handler)) = endpoint {
+            Next { layers: &mut layers.0, end: handler }.run(&request, response);
+        }
+        let manner = Manner::of(&head, self.is_draining);
+        Ok(self.respond(cx, token, manner))
+    }
+
+    /// Tells the client why it is not served, unless an answer has begun already: its end without
+    /// the rest must be telling enough.
+    fn refuse(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        refusal: &Refusal,
+        is_answering: bool,
+    ) -> ProtocolError {
+        let Refusal { status, name } = *refusal;
+        log::debug!(connection:% = token, event = "request_refused", status = status.code(); "{name}");
+        if !is_answering {
+            self.response.reset();
+            self.response.plain(status);
+            self.respond(
+                cx,
+                token,
+                Manner { is_head: false, version: Version::Http11, closes: true },
+            );
+        }
+        ProtocolError::Malformed(name)
+    }
+
+    // ---- time ----
+
+    /// Once a second the headers that all responses share are written anew.
+    fn look_at_the_clock(&mut self, now: Instant) {
+        if self.common_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.date.update(wall.as_secs());
+        self.common_until =
+            Some(now + Duration::from_secs(wall.as_secs() + 1).saturating_sub(wall));
+        self.common.clear();
+        ResponseHead::push_header(&mut self.common, "Server", self.config.server.as_bytes());
+        ResponseHead::push_header(&mut self.common, "Date", self.date.as_bytes());
+    }
+
+    /// Turn time in wrapping milliseconds.
+    fn stamp(&mut self, now: Instant) -> u32 {
+        let started = *self.started.get_or_insert(now);
+        now.saturating_duration_since(started).as_millis() as u32
+    }
+
+    /// Notes what is awaited, and since when; the timer fires in time for it.
+    fn note_phase(&mut self, cx: &mut Context<'_>, token: Token, session: &mut WebSession) {
+        let phase = match &session.exchange {
+            Some(exchange) if exchange.reads() => Phase::Body,
+            Some(_) => Phase::Idle,
+            None if session.phase == Phase::New => Phase::New,
+            None if session.heads.is_within() => Phase::Head,
+            None => Phase::Idle,
+        };
+        if phase != session.phase {
+            session.phase = phase;
+            let stamp = self.stamp(cx.now());
+            match phase {
+                Phase::Head => cx.set_timer(token, self.config.head_timeout),
+                Phase::Body => cx.set_timer(token, self.config.body_timeout),
+                Phase::New | Phase::Idle => {}
+            }
+            session.since_ms = stamp;
+        }
+    }
+
+    /// How long what is awaited may take.
+    fn allowance(&self, session: &WebSession) -> Duration {
+        let received = session.exchange.as_ref().map_or(0, |exchange| exchange.received);
+        match session.phase {
+            Phase::New | Phase::Head => self.config.head_timeout,
+            Phase::Body => self.config.body_timeout + Duration::from_secs(received / BODY_RATE_MIN),
+            Phase::Idle => self.config.keep_alive,
+        }
+    }
+}
+
+impl Handler for Web {
+    type Session = WebSession;
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> WebSession {
+        cx.set_timer(token, self.config.head_timeout);
+        WebSession {
+            heads: HeadDecoder::new(self.config.head),
+            exchange: None,
+            since_ms: self.stamp(cx.now()),
+            phase: Phase::New,
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut WebSession,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        self.serve(cx, token, session, input)
+    }
+
+    /// Requests that were sent before the end are answered; half a request is dropped.
+    fn on_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut WebSession,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        self.serve(cx, token, session, input)?;
+        if !cx.is_held(token) || input.is_empty() {
+            cx.close(token);
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut WebSession) {
+        let now = self.stamp(cx.now());
+        if cx.is_held(token) || cx.output_len(token) > 0 {
+            // It is the client's turn to read, and the reactor's deadline for that which counts.
+            session.since_ms = now;
+        }
+        let age = Duration::from_millis(u64::from(now.wrapping_sub(session.since_ms)));
+        let allowance = self.allowance(session);
+        if age < allowance {
+            return cx.set_timer(token, allowance - age);
+        }
+        let is_within = session.phase == Phase::Body || session.heads.is_within();
+        if !is_within {
+            return cx.close_for(token, CloseReason::IdleTimeout);
+        }
+        self.look_at_the_clock(cx.now());
+        let is_answering =
+            session.exchange.as_ref().is_some_and(|exchange| exchange.is_answering());
+        let refusal = Refusal { status: Status::REQUEST_TIMEOUT, name: "request_timeout" };
+        let error = self.refuse(cx, token, &refusal, is_answering);
+        cx.close_for(token, error.reason());
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut WebSession) {
+        self.is_draining = true;
+        if session.exchange.is_none() && !session.heads.is_within() {
+            cx.close_for(token, CloseReason::Drained);
+        }
+    }
+
+    fn on_close(
+        &mut self,
+        _cx: &mut Context<'_>,
+        _token: Token,
+        session: WebSession,
+        _reason: CloseReason,
+    ) {
+        self.collected -= session.exchange.map_or(0, |exchange| exchange.collected());
+    }
+}
+
+impl WebSession {
+    /// A request is done with, or has got as far as its body.
+    fn rest(&mut self, stamp: u32) {
+        self.phase = Phase::Idle;
+        self.since_ms = stamp;
+    }
+}
+
+/// Asks the layers whether a request may go on. Returns that, those it has passed, and its body.
+fn admit<'a>(
+    layers: &'a mut [Box<dyn Middleware>],
+    request: &Request<'_>,
+    response: &mut Response,
+    body_max: u64,
+) -> (bool, &'a mut [Box<dyn Middleware>], BodyDecoder) {
+    let mut admission = Admission { response, body_max, is_refused: false };
+    let mut passed = 0;
+    while let Some(layer) = layers.get_mut(passed).filter(|_| !admission.is_refused) {
+        layer.admit(request, &mut admission);
+        passed += usize::from(!admission.is_refused);
+    }
+    let body_max = admission.body_max;
+    let body = BodyDecoder::new(request.head.framing, body_max).unwrap_or_else(|error| {
+        if !admission.is_refused {
+            admission.refuse(error.status());
+        }
+        // Nobody reads so much only to drop it.
+        admission.response.close();
+        BodyDecoder::none()
+    });
+    (!admission.is_refused, &mut layers[..passed], body)
+}
+
+/// The body, if it is in the input as it is.
+fn whole_body(framing: Framing, input: &[u8]) -> Option<&[u8]> {
+    match framing {
+        Framing::None => Some(&[]),
+        Framing::Length(length) => input.get(..usize::try_from(length).ok()?),
+        Framing::Chunked => None,
+    }
+}
+
+/// Drops the next pieces of a body. Returns whether that was all.
+fn discard_on(exchange: &mut Exchange, input: &mut RingBuffer) -> Result<bool, Refusal> {
+    let Stage::Discard { body } = &mut exchange.stage else { return Ok(true) };
+    while let Some(Decoded { len, .. }) = body.piece(input.contiguous())? {
+        exchange.received += len as u64;
+        input.consume(len);
+    }
+    Ok(body.is_done())
+}
+
+/// Queues as much of a long body as the connection may have waiting. Returns whether that was all.
+fn send_on(
+    cx: &mut Context<'_>,
+    token: Token,
+    exchange: &mut Exchange,
+    input: &mut RingBuffer,
+) -> bool {
+    let Stage::Send { body, sent, keep, closes } = &mut exchange.stage else { return true };
+    // What is not held has less than a quarter of its limit queued, so that as much again fits.
+    let piece_max = (cx.config().output_limit / 4).max(1);
+    for piece in body.bytes()[*sent..].chunks(piece_max) {
+        if cx.is_held(token) {
+            return false;
+        }
+        cx.send(token, piece);
+        *sent += piece.len();
+    }
+    input.consume(*keep);
+    if *closes {
+        cx.close(token);
+    }
+    true
+}
+
+fn peer(cx: &Context<'_>, token: Token) -> Option<IpAddr> {
+    match cx.peer_address(token)? {
+        Address::Tcp(address) => Some(address.ip()),
+        Address::Unix(_) => None,
+    }
+}
+
+/// A body up to this length is sent with its head; a longer one in pieces, as the client takes them.
+const WHOLE_MAX: usize = 16 << 10;
