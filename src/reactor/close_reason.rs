@@ -22,7 +22,7 @@ macro_rules! close_reasons {
 
         impl CloseReason {
             /// Every reason, in the order in which counters and pages list them.
-            pub const ALL: [CloseReason; 18] = [$(CloseReason::$variant),+];
+            pub const ALL: [CloseReason; 19] = [$(CloseReason::$variant),+];
 
             /// The stable name, in snake case.
             pub const fn name(self) -> &'static str {
@@ -45,6 +45,8 @@ close_reasons! {
     Aborted = "aborted",
     /// No byte in either direction for [`Config::idle_timeout`](super::Config::idle_timeout).
     IdleTimeout = "idle_timeout",
+    /// A message that had begun was not whole within the time that the handler allows.
+    RequestTimeout = "request_timeout",
     /// Output waited and the peer accepted no byte for
     /// [`Config::write_timeout`](super::Config::write_timeout).
     WriteTimeout = "write_timeout",

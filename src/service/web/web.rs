@@ -278,28 +278,34 @@ impl Web {
         Entry::Answered { len, unread: Some(body).filter(|body| !body.is_done()) }
     }
 
-    /// Sends the response that was made; returns what cannot be sent at once.
+    /// Sends the response that was made, and closes where it is the last one; returns what cannot be
+    /// sent at once.
     fn respond(&mut self, cx: &mut Context<'_>, token: Token, manner: Manner) -> Option<Stage> {
-        let status = self.response.code();
         let closes = manner.closes || self.response.closes;
+        if self.send_response(cx, token, Manner { closes, ..manner }) {
+            if closes {
+                cx.close(token);
+            }
+            return None;
+        }
+        Some(Stage::Send { body: self.response.take_body(), sent: 0, keep: 0, closes })
+    }
+
+    /// Queues the head, and the body if it is short. Returns whether that was all.
+    fn send_response(&mut self, cx: &mut Context<'_>, token: Token, manner: Manner) -> bool {
+        let status = self.response.code();
         let framing = match status.is_bodiless() {
             true => Framing::None,
             false => Framing::Length(self.response.body().len() as u64),
         };
-        self.push_head(Manner { closes, ..manner }, framing);
+        self.push_head(manner, framing);
         let has_body = !manner.is_head && !status.is_bodiless();
-        let is_long = has_body && self.response.body().len() > WHOLE_MAX;
-        if has_body && !is_long {
+        let is_short = self.response.body().len() <= WHOLE_MAX;
+        if has_body && is_short {
             self.out.extend_from_slice(self.response.body());
         }
         cx.send(token, &self.out);
-        if is_long {
-            return Some(Stage::Send { body: self.response.take_body(), sent: 0, keep: 0, closes });
-        }
-        if closes {
-            cx.close(token);
-        }
-        None
+        !has_body || is_short
     }
 
     /// The head of the response, into `out`.
@@ -440,11 +446,8 @@ impl Web {
         if !is_answering {
             self.response.reset();
             self.response.plain(status);
-            self.respond(
-                cx,
-                token,
-                Manner { is_head: false, version: Version::Http11, closes: true },
-            );
+            let manner = Manner { is_head: false, version: Version::Http11, closes: true };
+            self.send_response(cx, token, manner);
         }
         ProtocolError::Malformed(name)
     }
@@ -560,8 +563,8 @@ impl Handler for Web {
         let is_answering =
             session.exchange.as_ref().is_some_and(|exchange| exchange.is_answering());
         let refusal = Refusal { status: Status::REQUEST_TIMEOUT, name: "request_timeout" };
-        let error = self.refuse(cx, token, &refusal, is_answering);
-        cx.close_for(token, error.reason());
+        self.refuse(cx, token, &refusal, is_answering);
+        cx.close_for(token, CloseReason::RequestTimeout);
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut WebSession) {

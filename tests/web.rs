@@ -1,0 +1,1024 @@
+//! The web server over loopback: what clients send, however it is cut, and what they get back.
+
+#![cfg(feature = "http")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use edgeloop::codec::http::{Framing, Status};
+use edgeloop::service::web::{
+    Admission, BodyLimit, BodyStream, Middleware, Next, Reply, Request, RequestLimit, Response,
+    Router, Web, WebConfig,
+};
+use edgeloop::{CloseReason, Config};
+
+use common::{
+    KIB, MIB, PATIENCE, Server, closed, connect_narrow, end_sending, expect_eof, expect_gone,
+    expect_silence, send, send_until_blocked, start,
+};
+
+// ---- one request after another ----
+
+#[test]
+fn request_cut_anywhere_is_answered_as_if_it_were_whole() {
+    let server = serve(router(), WebConfig::default());
+    let stream = b"GET /hello/a%20b?c=d HTTP/1.1\r\nHost: a\r\n\r\n\
+        POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+        \r\nPOST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n1\r\nd\r\n0\r\nT: u\r\n\r\n\
+        PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\
+        GET /hello/end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let expect_answers = |client: TcpStream, what: &str| {
+        let mut answers = Answers::of(client);
+        for expected in ["Hello, a b!", "5", "4", "abc", "Hello, end!"] {
+            assert_eq!(answers.next().text(), expected, "{what}");
+        }
+        answers.expect_end();
+    };
+    for cut in 1..stream.len() {
+        let before = server.stats().bytes_received;
+        let client = server.connect();
+        send(&client, &stream[..cut]);
+        server.wait_until("the first part", |stats| stats.bytes_received == before + cut as u64);
+        send(&client, &stream[cut..]);
+        expect_answers(client, &format!("cut at {cut}"));
+    }
+    let client = server.connect();
+    for byte in stream {
+        send(&client, &[*byte]);
+    }
+    expect_answers(client, "byte by byte");
+    server.finish();
+}
+
+#[test]
+fn hundred_pipelined_requests_are_answered_in_order_with_one_write() {
+    let server = serve(router(), WebConfig::default());
+    let client = server.connect();
+    server.wait_until("it is there", |stats| stats.accepted == 1);
+    let batch: String = (0..100).map(|n| get(&format!("/hello/{n}"))).collect();
+    send(&client, batch.as_bytes());
+    let mut answers = Answers::of(client);
+    for n in 0..100 {
+        assert_eq!(answers.next().text(), format!("Hello, {n}!"));
+    }
+    assert_eq!(server.stats().writes, 1);
+    server.finish();
+}
+
+#[test]
+fn answer_has_what_a_client_expects() {
+    let server = serve(router(), WebConfig::default());
+    let mut answers = Answers::of(server.connect());
+    answers.ask(&get("/hello/x"));
+    let answer = answers.next();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("server"), Some("edgeloop"));
+    assert_eq!(answer.header("content-length"), Some("9"));
+    assert_eq!(answer.header("connection"), None);
+    let date = answer.header("date").unwrap();
+    assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");
+    server.finish();
+}
+
+#[test]
+fn head_is_answered_by_the_get_route_without_the_body() {
+    let server = serve(router(), WebConfig::default());
+    let mut answers = Answers::of(server.connect());
+    answers.ask(&"HEAD /hello/x HTTP/1.1\r\nHost:\r\n\r\n".repeat(2));
+    for _ in 0..2 {
+        let answer = answers.head();
+        assert_eq!((answer.status, answer.header("content-length")), (200, Some("9")));
+    }
+    answers.ask(&request("POST", "/quiet", ""));
+    let answer = answers.head();
+    assert_eq!((answer.status, answer.header("content-length")), (204, None));
+    answers.ask(&get("/hello/y"));
+    assert_eq!(answers.next().text(), "Hello, y!");
+    server.finish();
+}
+
+#[test]
+fn path_or_method_without_a_route_is_told_so_and_the_connection_goes_on() {
+    let server = serve(router(), WebConfig::default());
+    let mut answers = Answers::of(server.connect());
+    for (method, path, status, allow) in [
+        ("GET", "/nothing", 404, None),
+        ("GET", "/hello", 404, None),
+        ("GET", "/hello/a/b", 404, None),
+        ("GET", "/echo", 405, Some("PUT, OPTIONS")),
+        ("DELETE", "/hello/x", 405, Some("GET, HEAD, OPTIONS")),
+        ("get", "/hello/x", 405, Some("GET, HEAD, OPTIONS")),
+        ("OPTIONS", "/hello/x", 204, Some("GET, HEAD, OPTIONS")),
+        ("OPTIONS", "*", 204, None),
+        ("CONNECT", "a:1", 501, None),
+        ("GET", "http://b/hello/x", 200, None),
+        ("GET", "/files/a/b.c", 200, None),
+    ] {
+        answers.ask(&format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let answer = answers.next();
+        assert_eq!((answer.status, answer.header("allow")), (status, allow), "{method} {path}");
+    }
+    // What was sent to nobody is read all the same.
+    answers.ask(&request("POST", "/nothing", "some body"));
+    assert_eq!(answers.next().status, 404);
+    answers
+        .ask("POST /no HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n");
+    assert_eq!(answers.next().status, 404);
+    answers.ask(&get("/hello/x"));
+    assert_eq!(answers.next().text(), "Hello, x!");
+    server.finish();
+}
+
+#[test]
+fn connection_is_kept_or_closed_as_both_sides_say() {
+    let server = serve(router(), WebConfig::default());
+    for (request, says, is_kept) in [
+        ("GET /hello/x HTTP/1.1\r\nHost:\r\n\r\n", None, true),
+        ("GET /hello/x HTTP/1.1\r\nHost:\r\nConnection: x, close\r\n\r\n", Some("close"), false),
+        ("GET /hello/x HTTP/1.0\r\n\r\n", Some("close"), false),
+        ("GET /hello/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", Some("keep-alive"), true),
+        ("GET /farewell HTTP/1.1\r\nHost:\r\n\r\n", Some("close"), false),
+    ] {
+        let mut answers = Answers::of(server.connect());
+        // What follows a last request is not looked at.
+        answers.ask(&format!("{request}{}", get("/hello/next")));
+        let answer = answers.next();
+        assert_eq!((answer.status, answer.header("connection")), (200, says), "{request}");
+        if is_kept {
+            assert_eq!(answers.next().text(), "Hello, next!");
+        } else {
+            answers.expect_end();
+        }
+    }
+    server.finish();
+}
+
+#[test]
+fn requests_before_the_clients_end_are_answered_and_half_a_one_is_dropped() {
+    let server = serve(router(), WebConfig::default());
+    for rest in ["", "GET / HT", "POST /length HTTP/1.1\r\nHost:\r\nContent-Length: 9\r\n\r\nhalf"]
+    {
+        let client = server.connect();
+        send(&client, format!("{}{}{rest}", get("/hello/a"), get("/hello/b")).as_bytes());
+        end_sending(&client);
+        let mut answers = Answers::of(client);
+        assert_eq!(answers.next().text(), "Hello, a!");
+        assert_eq!(answers.next().text(), "Hello, b!");
+        answers.expect_end();
+    }
+    assert_eq!(closed(&server.finish()), [(CloseReason::PeerClosed, 3)]);
+}
+
+// ---- what is refused ----
+
+/// Each with what would be smuggled behind it.
+#[test]
+fn ambiguous_or_malformed_request_is_refused_and_nothing_behind_it_is_executed() {
+    let executed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&executed);
+    let router = router().get("/smuggled", move |_, _| {
+        count.fetch_add(1, Relaxed);
+    });
+    let config = WebConfig { body_max: 1000, ..WebConfig::default() };
+    let server = serve(router, config);
+    let line = |line: &str| (format!("POST /length HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"), 400);
+    let chunk = |chunks: &str| {
+        let head = "POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        (format!("{head}{chunks}"), 400)
+    };
+    let plain = |text: &str, status: u16| (text.to_owned(), status);
+    let mut refused = vec![
+        line("Content-Length: 5\r\nContent-Length: 6"),
+        line("Content-Length: 5\r\nContent-Length: 5"),
+        line("Content-Length: 5, 5"),
+        line("Content-Length: +5"),
+        line("Content-Length: -5"),
+        line("Content-Length: 5 5"),
+        line("Content-Length: 0x5"),
+        line("Content-Length: 5a"),
+        line("Content-Length:"),
+        line("Content-Length: 99999999999999999999"),
+        line("Content-Length: 0\r\nTransfer-Encoding: chunked"),
+        line("Transfer-Encoding: chunked\r\nContent-Length: 5"),
+        line("Transfer-Encoding: chunked, identity"),
+        line("Transfer-Encoding: chunked, chunked"),
+        line("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"),
+        line("Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip"),
+        line("Transfer-Encoding:"),
+        line("Transfer-Encoding: ,chunked"),
+        line("Transfer-Encoding: chunked,"),
+        line("Transfer-Encoding : chunked"),
+        line("Transfer-Encoding\t: chunked"),
+        line("Transfer-Encoding:\r\n chunked"),
+        line("Transfer-Encoding\r\n: chunked"),
+        line("Transfer-Encoding: \u{b}chunked"),
+        line("Transfer-Encoding: chunked\0"),
+        line("X: a\r\n b"),
+        line(" X: a"),
+        line("X: a\nY: b"),
+        line("X: a\rY: b"),
+        line("X: a\0b"),
+        line("X\0: a"),
+        line("X Y: a"),
+        line("X"),
+        line(": a"),
+        line("Host: b"),
+        chunk("\r\n0\r\n\r\n"),
+        chunk("g\r\n0\r\n\r\n"),
+        chunk("-1\r\nx\r\n0\r\n\r\n"),
+        chunk("+1\r\nx\r\n0\r\n\r\n"),
+        chunk(" 1\r\nx\r\n0\r\n\r\n"),
+        chunk("1 \r\nx\r\n0\r\n\r\n"),
+        chunk("0x1\r\nx\r\n0\r\n\r\n"),
+        chunk("1_0\r\nx\r\n0\r\n\r\n"),
+        chunk("00000000000000001\r\nx\r\n0\r\n\r\n"),
+        chunk("10000000000000001\r\nx\r\n0\r\n\r\n"),
+        chunk("1\nx\r\n0\r\n\r\n"),
+        chunk("1\r\nx\n0\r\n\r\n"),
+        chunk("1\r\nxx\r\n0\r\n\r\n"),
+        chunk("1;\0\r\nx\r\n0\r\n\r\n"),
+        chunk("0\r\nX\r\n\r\n"),
+        chunk("0\r\nX : y\r\n\r\n"),
+        chunk("0\n\n"),
+    ];
+    refused.extend([
+        plain("GET / HTTP/1.1\r\n\r\n", 400),
+        plain("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        plain("GET / HTTP/1.1\r\nHost: a, b\r\n\r\n", 400),
+        plain("GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
+        plain("GET / HTTP/1.1\r\nHost: a\n\n", 400),
+        plain("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("GET /# HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("GET /\r\n\r\n", 400),
+        plain("G\0T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        plain("\u{16}\u{3}\u{1}\u{2}\0\u{1}", 400),
+        plain("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+        plain("POST / HTTP/1.1\r\nHost:\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
+        plain("POST / HTTP/1.1\r\nHost:\r\nTransfer-Encoding: identity\r\n\r\n", 501),
+        plain("POST / HTTP/1.1\r\nHost:\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
+        plain("POST / HTTP/1.1\r\nHost:\r\nExpect: 200-ok\r\n\r\n", 417),
+        plain("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        plain("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        plain("POST /length HTTP/1.1\r\nHost:\r\nContent-Length: 1001\r\n\r\n", 413),
+        (format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000)), 414),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n", "a".repeat(17_000)), 431),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: a\r\n".repeat(100)), 431),
+        (chunk("3e9\r\n").0, 413),
+        (chunk("7ffffffffffffffff\r\n").0, 400),
+        (chunk("ffffffffffffffff\r\n").0, 413),
+    ]);
+    assert!(refused.len() >= 80);
+    for (text, status) in &refused {
+        let mut answers = Answers::of(server.connect());
+        answers.ask(&format!("{text}{}", get("/smuggled")));
+        let answer = answers.next();
+        assert_eq!(
+            (answer.status, answer.header("connection")),
+            (*status, Some("close")),
+            "{text:?}"
+        );
+        answers.expect_end();
+    }
+    let stats = server.finish();
+    assert_eq!(executed.load(Relaxed), 0);
+    // The one of which the head alone said that it is too long was no breach of the protocol.
+    assert_eq!(stats.closed(CloseReason::ProtocolError) as usize, refused.len() - 1);
+    assert_eq!(stats.closed(CloseReason::Closed), 1);
+}
+
+#[test]
+fn client_that_goes_on_sending_still_sees_why_it_was_refused() {
+    let server = serve(router(), WebConfig { body_max: 1000, ..WebConfig::default() });
+    let mut client = server.connect();
+    send(&client, b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n");
+    for _ in 0..100 {
+        send(&client, &[b'x'; 40_000]);
+    }
+    end_sending(&client);
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 413 Content Too Large\r\n"), "{text}");
+    server.finish();
+}
+
+#[test]
+fn error_in_the_middle_of_a_streamed_answer_ends_it_without_its_last_chunk() {
+    let server = serve(router(), WebConfig::default());
+    let mut client = server.connect();
+    send(&client, b"PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nbad\r\nxxx");
+    send(&client, &[b'y'; 3000]);
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.contains("3\r\nabc\r\n") && !text.contains("400") && !text.ends_with("0\r\n\r\n"));
+    server.finish();
+}
+
+// ---- bodies ----
+
+#[test]
+fn body_that_comes_in_many_reads_is_handed_over_whole() {
+    let server = serve(router(), WebConfig { body_max: 4 * MIB as u64, ..WebConfig::default() });
+    let mut answers = Answers::of(server.connect());
+    let body = "x".repeat(3 * MIB);
+    for _ in 0..2 {
+        answers.ask(&request("POST", "/length", &body));
+        assert_eq!(answers.next().text(), (3 * MIB).to_string());
+        let chunks: String = (0..3000).map(|_| format!("3e8\r\n{}\r\n", &body[..1000])).collect();
+        let head = "POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        answers.ask(&format!("{head}{chunks}0\r\n\r\n{}", get("/hello/x")));
+        assert_eq!(answers.next().text(), "3000000");
+        assert_eq!(answers.next().text(), "Hello, x!");
+    }
+    server.finish();
+}
+
+#[test]
+fn streamed_body_is_never_in_memory_as_a_whole() {
+    const LEN: usize = 40 * MIB;
+    let server = serve(router(), WebConfig { body_max: u64::MAX, ..WebConfig::default() });
+    for chunked in [false, true] {
+        let mut client = server.connect();
+        let framing = match chunked {
+            true => "Transfer-Encoding: chunked".to_owned(),
+            false => format!("Content-Length: {LEN}"),
+        };
+        let mut writer = client.try_clone().unwrap();
+        let sender = thread::spawn(move || {
+            let head =
+                format!("PUT /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{framing}\r\n\r\n");
+            writer.write_all(head.as_bytes()).unwrap();
+            for _ in 0..LEN / MIB {
+                if chunked {
+                    writer.write_all(format!("{MIB:x}\r\n").as_bytes()).unwrap();
+                }
+                writer.write_all(&vec![b'x'; MIB]).unwrap();
+                if chunked {
+                    writer.write_all(b"\r\n").unwrap();
+                }
+            }
+            if chunked {
+                writer.write_all(b"0\r\n\r\n").unwrap();
+            }
+        });
+        // Nothing is read for a while: the sender has to wait, and nothing piles up.
+        server.wait_for_rest(Duration::from_millis(50), |stats| stats.bytes_received);
+        let stats = server.stats();
+        assert!(stats.bytes_waiting() < MIB as u64 && !sender.is_finished(), "{stats:?}");
+        let mut answers = Answers::of(client.try_clone().unwrap());
+        let answer = answers.next();
+        assert_eq!(answer.body.len(), LEN);
+        assert!(answer.body.iter().all(|byte| *byte == b'x'));
+        sender.join().unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    }
+    server.finish();
+}
+
+#[test]
+fn streamed_answer_of_unknown_length_ends_with_the_connection_in_http_1_0() {
+    let server = serve(router(), WebConfig::default());
+    let mut client = server.connect();
+    send(&client, b"PUT /stars HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 3\r\n\r\nabc");
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    assert!(text.contains("Connection: close\r\n") && !text.contains("chunked"), "{text}");
+    assert!(text.ends_with("\r\n\r\n***."), "{text}");
+    let mut answers = Answers::of(server.connect());
+    answers.ask(&request("PUT", "/stars", "abc"));
+    assert_eq!(answers.next().text(), "***.");
+    server.finish();
+}
+
+#[test]
+fn client_that_waits_for_100_continue_gets_it_only_if_it_may_go_on() {
+    let server = serve(router(), WebConfig { body_max: 10, ..WebConfig::default() });
+    let head = |path: &str, len: usize| {
+        format!(
+            "PUT {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {len}\r\n\r\n"
+        )
+    };
+    for path in ["/length", "/echo"] {
+        let mut answers = Answers::of(server.connect());
+        answers.ask(&head(path, 4));
+        assert_eq!(answers.head().status, 100);
+        answers.ask("abcd");
+        assert_eq!(answers.next().status, 200);
+        // One that does not wait needs no permission.
+        answers.ask(&format!("{}abcd", head(path, 4)));
+        assert_eq!(answers.next().status, 200);
+    }
+    for (path, len, status) in [("/length", 11, 413), ("/nothing", 4, 404)] {
+        let mut answers = Answers::of(server.connect());
+        answers.ask(&head(path, len));
+        let answer = answers.next();
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")));
+        answers.expect_end();
+    }
+    server.finish();
+}
+
+#[test]
+fn bodies_in_memory_have_a_limit_over_all_connections() {
+    let config = WebConfig { body_memory: 100 * KIB, ..WebConfig::default() };
+    let server = serve(router(), config);
+    let half = |server: &Server| {
+        let client = server.connect();
+        send(&client, b"POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 70000\r\n\r\n");
+        send(&client, &[b'x'; 60_000]);
+        client
+    };
+    let first = half(&server);
+    server.wait_until("it has come", |stats| stats.bytes_received > 60_000);
+    let mut refused = Answers::of(half(&server));
+    assert_eq!(refused.next().status, 503);
+    send(&first, &[b'x'; 10_000]);
+    assert_eq!(Answers::of(first).next().text(), "70000");
+    // What broke off or was answered no longer counts.
+    for _ in 0..3 {
+        let open = server.stats().open();
+        drop(half(&server));
+        server.wait_until("it is gone", |stats| stats.open() <= open);
+    }
+    let last = half(&server);
+    send(&last, &[b'x'; 10_000]);
+    assert_eq!(Answers::of(last).next().text(), "70000");
+    server.stop();
+}
+
+// ---- answers longer than may be queued ----
+
+#[test]
+fn long_answer_goes_out_as_the_client_takes_it() {
+    let body: Arc<[u8]> = (0..10 * MIB).map(|n| (n / 7) as u8).collect::<Vec<_>>().into();
+    let shared = Arc::clone(&body);
+    let router = router()
+        .get("/shared", move |_, response| {
+            response.shared(Arc::clone(&shared));
+        })
+        .get("/owned", |_, response| {
+            response.bytes(&vec![b'y'; 3 * MIB]);
+        });
+    let server = serve(router, WebConfig::default());
+    for ends_early in [false, true] {
+        let client = server.connect();
+        send(
+            &client,
+            [get("/shared"), get("/hello/x"), get("/owned"), get("/shared")].concat().as_bytes(),
+        );
+        if ends_early {
+            end_sending(&client);
+        }
+        server.wait_for_rest(Duration::from_millis(30), |stats| stats.bytes_sent);
+        assert!(server.stats().bytes_waiting() <= Config::default().output_limit as u64);
+        let mut answers = Answers::of(client);
+        assert!(*answers.next().body == *body);
+        assert_eq!(answers.next().text(), "Hello, x!");
+        assert!(answers.next().body == vec![b'y'; 3 * MIB]);
+        assert!(*answers.next().body == *body);
+        if ends_early {
+            answers.expect_end();
+        } else {
+            answers.ask(&get("/hello/again"));
+            assert_eq!(answers.next().text(), "Hello, again!");
+        }
+    }
+    server.finish();
+}
+
+#[test]
+fn client_that_never_reads_costs_its_limits_and_nobody_else_notices() {
+    let config = Config {
+        output_limit: 64 * KIB,
+        write_timeout: Some(Duration::from_millis(500)),
+        tick: Duration::from_millis(10),
+        ..Config::default()
+    };
+    let server = start(config, router().serve(WebConfig::default()).unwrap());
+    let silent = connect_narrow(&server.address, 4096);
+    let batch = get("/hello/somebody").repeat(1000);
+    send_until_blocked(&silent, batch.as_bytes(), Duration::from_millis(100));
+    let stats = server.stats();
+    assert!(stats.bytes_waiting() <= 64 * KIB as u64, "{stats:?}");
+    let mut other = Answers::of(server.connect());
+    other.ask(&get("/hello/other"));
+    assert_eq!(other.next().text(), "Hello, other!");
+    server.wait_until("it is gone", |stats| stats.closed(CloseReason::WriteTimeout) == 1);
+    server.finish();
+}
+
+// ---- layers ----
+
+#[test]
+fn layers_are_entered_in_order_and_left_in_the_opposite_one() {
+    let layer = |name: &'static str| {
+        move |request: &Request<'_>, response: &mut Response, next: Next<'_>| {
+            if request.query("stop").as_deref() == Some(name) {
+                response.status(Status::FORBIDDEN).text(name);
+            } else {
+                next.run(request, response);
+            }
+            write!(response, "<{name}").unwrap();
+        }
+    };
+    let server = serve(router().wrap(layer("a")).wrap(layer("b")), WebConfig::default());
+    let mut answers = Answers::of(server.connect());
+    for (path, status, text) in [
+        ("/hello/x", 200, "Hello, x!<b<a"),
+        ("/hello/x?stop=a", 403, "a<a"),
+        ("/hello/x?stop=b", 403, "b<b<a"),
+        ("/nothing", 404, "Not Found\n<b<a"),
+    ] {
+        answers.ask(&get(path));
+        let answer = answers.next();
+        assert_eq!((answer.status, answer.text()), (status, text), "{path}");
+    }
+    server.finish();
+}
+
+#[test]
+fn request_is_refused_by_its_head_and_its_body_is_read_only_to_be_dropped() {
+    struct Key(Arc<AtomicUsize>);
+    impl Middleware for Key {
+        fn admit(&mut self, request: &Request<'_>, admission: &mut Admission<'_>) {
+            if request.header("key").is_none() {
+                admission.refuse(Status::UNAUTHORIZED).header("WWW-Authenticate", "Key");
+            }
+        }
+        fn handle(&mut self, request: &Request<'_>, response: &mut Response, next: Next<'_>) {
+            self.0.fetch_add(1, Relaxed);
+            next.run(request, response);
+        }
+    }
+    let (outer, inner) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&outer);
+    let counted = move |request: &Request<'_>, response: &mut Response, next: Next<'_>| {
+        next.run(request, response);
+        seen.fetch_add(usize::from(response.code() == Status::UNAUTHORIZED), Relaxed);
+    };
+    let router = router().wrap(counted).wrap(Key(Arc::clone(&inner)));
+    let server = serve(router, WebConfig::default());
+    let mut answers = Answers::of(server.connect());
+    let body = "x".repeat(200_000);
+    answers.ask(&request("POST", "/length", &body));
+    let answer = answers.next();
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Key")));
+    answers.ask("POST /length HTTP/1.1\r\nHost:\r\nKey: k\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!(answers.next().text(), "2");
+    assert_eq!((outer.load(Relaxed), inner.load(Relaxed)), (1, 1));
+    server.finish();
+}
+
+#[test]
+fn body_limit_of_a_path_is_kept_whether_the_length_is_told_or_not() {
+    let server = serve(router().wrap(BodyLimit::below("/length", 3)), WebConfig::default());
+    let told = request("POST", "/length", "four");
+    let untold =
+        "POST /length HTTP/1.1\r\nHost:\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n".to_owned();
+    for request in [told, untold] {
+        let mut answers = Answers::of(server.connect());
+        answers.ask(&request);
+        assert_eq!(answers.next().status, 413);
+        answers.expect_end();
+    }
+    let mut answers = Answers::of(server.connect());
+    answers.ask(&request("POST", "/length", "two"));
+    answers.ask(&request("PUT", "/echo", "longer"));
+    assert_eq!(answers.next().text(), "3");
+    assert_eq!(answers.next().text(), "longer");
+    server.finish();
+}
+
+#[test]
+fn too_many_requests_are_told_when_to_come_again() {
+    let server = serve(router().wrap(RequestLimit::new(1, 3, 100)), WebConfig::default());
+    let mut answers = Answers::of(server.connect());
+    answers.ask(&get("/hello/x").repeat(5));
+    let found: Vec<_> = (0..5).map(|_| answers.next()).collect();
+    let statuses: Vec<u16> = found.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [200, 200, 200, 429, 429]);
+    assert_eq!(found[3].header("retry-after"), Some("1"));
+    // The same address on another connection is the same client.
+    let mut other = Answers::of(server.connect());
+    other.ask(&request("POST", "/length", "body"));
+    assert_eq!(other.next().status, 429);
+    let deadline = Instant::now() + PATIENCE;
+    while {
+        other.ask(&get("/hello/x"));
+        other.next().status == 429
+    } {
+        assert!(Instant::now() < deadline, "it is never forgiven");
+        thread::sleep(Duration::from_millis(20));
+    }
+    server.finish();
+}
+
+// ---- deadlines ----
+
+#[test]
+fn slow_head_ends_at_its_deadline_however_it_trickles() {
+    let head_timeout = Duration::from_millis(300);
+    let server = quick(WebConfig { head_timeout, ..WebConfig::default() });
+    let begin = Instant::now();
+    // One is new, one has been answered before, one sends all the time, one never speaks.
+    let fresh = server.connect();
+    send(&fresh, b"GET / HTTP/1.1\r\n");
+    let mut kept = Answers::of(server.connect());
+    kept.ask(&get("/hello/x"));
+    assert_eq!(kept.next().status, 200);
+    kept.ask("GET / HT");
+    let mut trickling = server.connect();
+    send(&trickling, b"GET / HTTP/1.1\r\nX: ");
+    let silent = server.connect();
+    let mut writer = trickling.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        let deadline = Instant::now() + PATIENCE;
+        while writer.write_all(b"x").is_ok() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    for answers in [&mut Answers::of(fresh), &mut kept] {
+        let answer = answers.next();
+        assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
+        answers.expect_end();
+    }
+    let mut answer = [0; 20];
+    trickling.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408 Request");
+    assert!(begin.elapsed() >= head_timeout, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < head_timeout + PATIENCE / 2, "{:?}", begin.elapsed());
+    expect_eof(silent);
+    // The rest of the answer, and then the reset of its linger, end the sender.
+    expect_gone(trickling);
+    sender.join().unwrap();
+    let stats = server.finish();
+    assert_eq!(stats.closed(CloseReason::IdleTimeout), 1, "{stats}");
+    assert_eq!(stats.closed(CloseReason::RequestTimeout), 3, "{stats}");
+}
+
+#[test]
+fn slow_body_ends_and_one_that_makes_progress_does_not() {
+    let body_timeout = Duration::from_millis(200);
+    let server = quick(WebConfig { body_timeout, ..WebConfig::default() });
+    let mut slow = Answers::of(server.connect());
+    slow.ask("POST /length HTTP/1.1\r\nHost:\r\nContent-Length: 9\r\n\r\nabc");
+    let mut steady = Answers::of(server.connect());
+    steady.ask("POST /length HTTP/1.1\r\nHost:\r\nContent-Length: 100000\r\n\r\n");
+    steady.ask(&"x".repeat(50_000));
+    let answer = slow.next();
+    assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
+    slow.expect_end();
+    // It has earned itself a hundred seconds.
+    expect_silence(steady.reader.get_ref(), Duration::from_millis(300));
+    steady.ask(&"x".repeat(50_000));
+    assert_eq!(steady.next().text(), "100000");
+    server.finish();
+}
+
+#[test]
+fn connection_between_requests_is_kept_for_so_long_and_then_closed_without_a_word() {
+    let keep_alive = Duration::from_millis(200);
+    let server = quick(WebConfig { keep_alive, ..WebConfig::default() });
+    let mut answers = Answers::of(server.connect());
+    for _ in 0..4 {
+        answers.ask(&get("/hello/x"));
+        assert_eq!(answers.next().status, 200);
+        thread::sleep(keep_alive / 4);
+    }
+    answers.expect_end();
+    assert_eq!(closed(&server.finish()), [(CloseReason::IdleTimeout, 1)]);
+}
+
+// ---- shutting down ----
+
+#[test]
+fn shutdown_lets_requests_finish_says_close_and_ends_the_idle_at_once() {
+    let server = serve(router(), WebConfig::default());
+    let mut idle = Answers::of(server.connect());
+    idle.ask(&get("/hello/x"));
+    assert_eq!(idle.next().header("connection"), None);
+    let mut within = Answers::of(server.connect());
+    within.ask("GET /hello/y HTTP/1.1\r\nHo");
+    let mut body = Answers::of(server.connect());
+    body.ask("POST /length HTTP/1.1\r\nHost:\r\nContent-Length: 4\r\n\r\nab");
+    server.wait_until("all have come", |stats| stats.accepted == 3 && stats.bytes_received > 100);
+    server.remote.run(|cx| cx.drain()).unwrap();
+    idle.expect_end();
+    within.ask(&format!("st:\r\n\r\n{}", get("/hello/late")));
+    body.ask("cd");
+    for (answers, text) in [(&mut within, "Hello, y!"), (&mut body, "4")] {
+        let answer = answers.next();
+        assert_eq!((answer.text(), answer.header("connection")), (text, Some("close")));
+        answers.expect_end();
+    }
+    let stats = server.finish();
+    assert_eq!(stats.closed(CloseReason::DrainTimeout), 0, "{stats}");
+}
+
+// ---- a great many ----
+
+/// What others notice of a crowd that sends heads slowly. Times are those of the machine, so the
+/// full crowd is for a quiet one: `cargo test --release --test web -- --ignored`.
+fn slow_heads(count: usize) {
+    let head_timeout = Duration::from_secs(if count > 1000 { 10 } else { 2 });
+    let server = quick(WebConfig { head_timeout, ..WebConfig::default() });
+    let mut answers = Answers::of(server.connect());
+    let measure = |answers: &mut Answers| {
+        let mut times: Vec<Duration> = Vec::new();
+        for _ in 0..2000 {
+            let begin = Instant::now();
+            answers.ask(&get("/hello/x"));
+            assert_eq!(answers.next().status, 200);
+            times.push(begin.elapsed());
+        }
+        times.sort();
+        times[times.len() * 99 / 100]
+    };
+    measure(&mut answers);
+    let before = measure(&mut answers);
+    let crowd: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
+    for client in &crowd {
+        send(client, b"GET / HTTP/1.1\r\nX: ");
+    }
+    let writers: Vec<TcpStream> = crowd.iter().map(|client| client.try_clone().unwrap()).collect();
+    let begin = Instant::now();
+    let trickle = thread::spawn(move || {
+        // Everybody sends a byte every second.
+        while begin.elapsed() < head_timeout {
+            for mut client in &writers {
+                let _ = client.write(b"x");
+                thread::sleep(Duration::from_secs(1) / count as u32);
+            }
+        }
+    });
+    let during = (0..3).map(|_| measure(&mut answers)).min().unwrap();
+    println!("p99 alone {before:?}, beside {count} slow heads {during:?}");
+    if count > 1000 {
+        assert!(during <= 2 * before, "{before:?} became {during:?}");
+    }
+    let gone = |stats: &edgeloop::Stats| stats.closed(CloseReason::RequestTimeout) == count as u64;
+    trickle.join().unwrap();
+    drop(crowd);
+    server.wait_until("all are gone", gone);
+    println!("all gone {:?} after the last came", begin.elapsed());
+    server.finish();
+}
+
+#[test]
+fn slow_heads_are_gone_at_their_deadline() {
+    slow_heads(200);
+}
+
+#[test]
+#[ignore = "takes some seconds and needs a quiet machine and 15,000 descriptors"]
+fn five_thousand_slow_heads_do_not_slow_others_down() {
+    slow_heads(5000);
+}
+
+// ---- other people's clients ----
+
+#[cfg(feature = "cli")]
+mod program {
+    use std::process::Command;
+
+    use super::common::program::Program;
+
+    /// The output of a program, or nothing and a word if it is not there.
+    fn run(name: &str, arguments: &[&str]) -> Option<String> {
+        match Command::new(name).args(arguments).output() {
+            Ok(output) => {
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(output.status.success(), "{name} {arguments:?}: {output:?}");
+                Some(text)
+            }
+            Err(_) => {
+                println!("skipped: {name} is not installed");
+                None
+            }
+        }
+    }
+
+    #[test]
+    fn curl_gets_what_it_asks_for_and_the_access_log_tells() {
+        let program = Program::start("web --access-log --max-body 10MiB");
+        let address = format!("http://{}", program.address);
+        let Some(text) = run("curl", &["-s", "-m", "20", &format!("{address}/plaintext")]) else {
+            return;
+        };
+        assert_eq!(text, "Hello, World!");
+        let line = program.expect_line("/plaintext");
+        assert!(line.contains("method=GET status=200 bytes=13 agent=curl/"), "{line}");
+        let json = run("curl", &["-s", "-m", "20", "--http1.0", &format!("{address}/json")]);
+        assert_eq!(json.as_deref(), Some(r#"{"message":"Hello, World!"}"#));
+        // More than a megabyte, so that curl asks for permission first.
+        let file = std::env::temp_dir().join(format!("edgeloop-web-{}", std::process::id()));
+        std::fs::write(&file, "0123456789".repeat(300_000)).unwrap();
+        let data = format!("@{}", file.display());
+        for header in ["X: y", "Transfer-Encoding: chunked", "Expect: 100-continue"] {
+            let url = format!("{address}/echo");
+            let arguments = ["-s", "-m", "20", "-H", header, "--data-binary", &data, &url];
+            let echoed = run("curl", &arguments).unwrap();
+            assert!(echoed == "0123456789".repeat(300_000), "{header}: {} bytes", echoed.len());
+        }
+        std::fs::remove_file(file).unwrap();
+        let status = ["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}"];
+        let url = format!("{address}/nothing");
+        assert_eq!(run("curl", &[&status[..], &[&url]].concat()).as_deref(), Some("404"));
+    }
+
+    #[test]
+    fn load_generators_see_no_error() {
+        let program = Program::start("web");
+        let url = format!("http://{}/plaintext", program.address);
+        if let Some(text) = run("wrk", &["-t", "1", "-c", "20", "-d", "1s", &url]) {
+            assert!(text.contains("requests in") && !text.contains("Socket errors"), "{text}");
+            assert!(!text.contains("Non-2xx"), "{text}");
+        }
+        if let Some(text) = run("ab", &["-q", "-k", "-n", "2000", "-c", "20", &url]) {
+            assert!(text.contains("Complete requests:      2000"), "{text}");
+            assert!(text.contains("Failed requests:        0"), "{text}");
+        }
+        if let Some(text) = run("oha", &["--no-tui", "-n", "2000", "-c", "20", &url]) {
+            assert!(text.contains("[200] 2000 responses"), "{text}");
+        }
+    }
+}
+
+// ---- vocabulary ----
+
+fn serve(router: Router, config: WebConfig) -> Server {
+    start(Config::default(), router.serve(config).unwrap())
+}
+
+/// With timers that are looked at every ten milliseconds.
+fn quick(config: WebConfig) -> Server {
+    let handler: Web = router().serve(config).unwrap();
+    let limits = Config {
+        tick: Duration::from_millis(10),
+        linger_timeout: Duration::from_millis(100),
+        ..Config::default()
+    };
+    start(limits, handler)
+}
+
+fn router() -> Router {
+    let length = |request: &Request<'_>, response: &mut Response| {
+        write!(response, "{}", request.body.len()).unwrap();
+    };
+    Router::new()
+        .get("/hello/:name", |request, response| {
+            write!(response, "Hello, {}!", request.param("name").unwrap()).unwrap();
+        })
+        .get("/files/*path", |request, response| {
+            response.text(&request.param("path").unwrap());
+        })
+        .get("/farewell", |_, response| {
+            response.close();
+        })
+        .post("/length", length)
+        .route("PUT", "/length", length)
+        .post("/quiet", |_, response| {
+            response.status(Status::NO_CONTENT).text("not sent");
+        })
+        .stream("PUT", "/echo", |request, _| {
+            let len = match request.head.framing {
+                Framing::Length(length) => Some(length),
+                Framing::None | Framing::Chunked => None,
+            };
+            Some(Box::new(Echo(len)))
+        })
+        .stream("PUT", "/stars", |_, _| Some(Box::new(Stars)))
+}
+
+struct Echo(Option<u64>);
+
+impl BodyStream for Echo {
+    fn on_piece(&mut self, piece: &[u8], reply: &mut Reply<'_, '_>) {
+        reply.write(piece);
+    }
+
+    fn reply_len(&self) -> Option<u64> {
+        self.0
+    }
+}
+
+/// Answers in its own length.
+struct Stars;
+
+impl BodyStream for Stars {
+    fn on_piece(&mut self, piece: &[u8], reply: &mut Reply<'_, '_>) {
+        reply.write(&vec![b'*'; piece.len()]);
+    }
+
+    fn on_end(&mut self, reply: &mut Reply<'_, '_>) {
+        reply.write(b".");
+    }
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+fn request(method: &str, path: &str, body: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A client that reads one answer after another.
+struct Answers {
+    reader: BufReader<TcpStream>,
+}
+
+#[derive(Debug, Default)]
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+impl Answers {
+    fn of(client: TcpStream) -> Answers {
+        Answers { reader: BufReader::new(client) }
+    }
+
+    /// The server may have answered and closed before it has all of this.
+    fn ask(&mut self, text: &str) {
+        let _ = self.reader.get_mut().write_all(text.as_bytes());
+    }
+
+    #[track_caller]
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).expect("a line");
+        line.strip_suffix("\r\n").unwrap_or_else(|| panic!("no line: {line:?}")).to_owned()
+    }
+
+    /// An answer without its body.
+    #[track_caller]
+    fn head(&mut self) -> Answer {
+        let line = self.line();
+        let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest[..3].parse().ok());
+        let mut answer = Answer { status: status.expect(&line), ..Answer::default() };
+        loop {
+            let line = self.line();
+            if line.is_empty() {
+                return answer;
+            }
+            let (name, value) = line.split_once(": ").expect(&line);
+            answer.headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    #[track_caller]
+    fn next(&mut self) -> Answer {
+        let mut answer = self.head();
+        if answer.header("transfer-encoding") == Some("chunked") {
+            loop {
+                let size = usize::from_str_radix(&self.line(), 16).unwrap();
+                self.take(size, &mut answer.body);
+                assert_eq!(self.line(), "");
+                if size == 0 {
+                    return answer;
+                }
+            }
+        }
+        let len = answer.header("content-length").map_or(0, |len| len.parse().unwrap());
+        self.take(len, &mut answer.body);
+        answer
+    }
+
+    #[track_caller]
+    fn take(&mut self, len: usize, body: &mut Vec<u8>) {
+        let start = body.len();
+        body.resize(start + len, 0);
+        self.reader.read_exact(&mut body[start..]).expect("a body");
+    }
+
+    #[track_caller]
+    fn expect_end(&mut self) {
+        expect_eof(&mut self.reader);
+    }
+}
