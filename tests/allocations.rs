@@ -1,5 +1,5 @@
-//! What a message costs in heap allocations once a loop is warm: none, for an echo and for the
-//! delivery of a broadcast.
+//! What a message costs in heap allocations once a loop is warm: none, for an echo, for the
+//! delivery of a broadcast, for an HTTP request.
 //!
 //! How it is done: this binary's allocator counts what is asked of it on a thread while that thread
 //! is inside a turn of the reactor, which is what `interposed::watch` marks. The clients on the
@@ -98,6 +98,53 @@ fn echo_of_lines_allocates_nothing() {
 fn echo_of_64_kib_messages_allocates_nothing() {
     let mut stage = Stage::new(Config::default(), Echo::new());
     ping_pong(&mut stage, 8, 64 << 10);
+}
+
+/// With the routes of the program, two layers, and answers to batches of requests.
+#[cfg(feature = "http")]
+#[test]
+fn http_requests_allocate_nothing() {
+    use edgeloop::service::web::{Next, Request, RequestLimit, Response, Router, WebConfig};
+    use std::io::Write as _;
+    let layer = |request: &Request<'_>, response: &mut Response, next: Next<'_>| {
+        next.run(request, response);
+        response.header("X-Path", request.path());
+    };
+    let router = Router::new()
+        .get("/plaintext", |_, response| {
+            response.header("Content-Type", "text/plain").fixed(b"Hello, World!");
+        })
+        .get("/hello/:name", |request, response| {
+            write!(response, "Hello, {}!", request.param("name").unwrap()).unwrap();
+        })
+        .post("/length", |request, response| {
+            write!(response, "{}", request.body.len()).unwrap();
+        })
+        .wrap(RequestLimit::new(1_000_000, 1_000_000, 1000))
+        .wrap(layer);
+    let mut stage = Stage::new(Config::default(), router.serve(WebConfig::default()).unwrap());
+    let mut clients: Vec<Client> = (0..16).map(|_| stage.join().0).collect();
+    let batch = b"GET /plaintext HTTP/1.1\r\nHost: a\r\n\r\n\
+        GET /hello/you?a=b HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\n\r\n\
+        POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello\
+        GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut round = |stage: &mut Stage<_>| {
+        for client in &mut clients {
+            client.received.clear();
+            client.send(batch).unwrap();
+        }
+        for client in &mut clients {
+            stage.until("answered", |_| {
+                client.fill().unwrap();
+                client.received.ends_with(b"\r\n\r\nNot Found\n").then_some(())
+            });
+        }
+    };
+    (0..20).for_each(|_| round(&mut stage));
+    let before = ALLOCATIONS.get();
+    (0..100).for_each(|_| round(&mut stage));
+    assert_eq!(ALLOCATIONS.get() - before, 0, "for {} requests", 100 * 16 * 4);
+    stage.wind_up(clients);
 }
 
 /// Idle and write deadlines are armed, looked at and moved all the time: a tick is one millisecond.
