@@ -105,10 +105,19 @@ pub fn end_chunk(out: &mut Vec<u8>) {
 }
 
 fn push_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend(name.bytes().map(|byte| if is_token_byte(byte) { byte } else { b'_' }));
+    push_checked(out, name.as_bytes(), is_token_byte, b'_');
     out.extend_from_slice(b": ");
-    out.extend(value.iter().map(|byte| if is_value_byte(*byte) { *byte } else { b' ' }));
+    push_checked(out, value, is_value_byte, b' ');
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `bytes`, with `instead` for each that may not stand there.
+fn push_checked(out: &mut Vec<u8>, bytes: &[u8], is_good: impl Fn(u8) -> bool, instead: u8) {
+    let start = out.len();
+    out.extend_from_slice(bytes);
+    if !bytes.iter().all(|byte| is_good(*byte)) {
+        out[start..].iter_mut().filter(|byte| !is_good(**byte)).for_each(|byte| *byte = instead);
+    }
 }
 
 fn push_number(out: &mut Vec<u8>, value: u64) {

@@ -1,6 +1,6 @@
 //! What a request is for: the four forms of a request target (RFC 9112, 3.2).
 
-use super::HttpError;
+use super::{HttpError, alphanumeric_and};
 
 /// A request target, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,19 +80,22 @@ impl<'a> Target<'a> {
 /// backslash, or what is not ASCII is not.
 fn is_well_encoded(raw: &[u8]) -> bool {
     let mut rest = raw;
-    while let Some((&byte, behind)) = rest.split_first() {
-        let is_good = match byte {
-            b'%' => behind.len() >= 2 && behind[..2].iter().all(u8::is_ascii_hexdigit),
-            b'#' | b'"' | b'<' | b'>' | b'\\' => false,
-            byte => byte.is_ascii_graphic(),
-        };
-        if !is_good {
-            return false;
+    // Most targets have no percent-encoding at all.
+    while let Some(at) = rest.iter().position(|byte| !TARGET_BYTES[usize::from(*byte)]) {
+        match &rest[at..] {
+            [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {}
+            _ => return false,
         }
-        rest = behind;
+        rest = &rest[at + 3..];
     }
     !raw.is_empty()
 }
+
+/// What may stand in a target as it is.
+const TARGET_BYTES: [bool; 256] = alphanumeric_and(b"!$&'()*+,-./:;=?@[]^_`{|}~");
+
+/// What may stand in the name of a host.
+const NAME_BYTES: [bool; 256] = alphanumeric_and(b"-._~%!$&'()*+;=");
 
 /// Whether this is a host (a name or an address), with or without a port (RFC 3986, 3.2.2). Nothing
 /// at all is one too: a request may have an empty `Host`.
@@ -108,32 +111,12 @@ pub(super) fn is_host(host: &[u8]) -> bool {
         }
         host => host.split_at(host.iter().position(|byte| *byte == b':').unwrap_or(host.len())),
     };
-    let is_name_byte = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b'%'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b';'
-                    | b'='
-            )
-    };
     let is_port = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    is_port && name.iter().all(is_name_byte)
+    is_port && name.iter().all(|byte| NAME_BYTES[usize::from(*byte)])
 }
 
 #[cfg(test)]
