@@ -63,7 +63,8 @@ fn code_map_and_module_page_give_the_same_reading_order() {
 fn links_between_documents_lead_somewhere() {
     let pages = ["README.md", "docs/architecture.md", "docs/CONTRIBUTING.md", "docs/CHANGELOG.md"];
     let reference = ["docs/reference/command-line.md", "docs/reference/close-reasons.md"];
-    for page in pages.into_iter().chain(reference) {
+    let howto = ["docs/howto/write-a-handler.md", "docs/howto/behind-nginx.md"];
+    for page in pages.into_iter().chain(reference).chain(howto) {
         for target in
             read(page).split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next())
         {
@@ -93,7 +94,7 @@ fn examples_are_servers_in_under_20_lines_of_code() {
 fn page_of_the_command_line_and_help_have_the_same_options_with_the_same_defaults() {
     let page = read("docs/reference/command-line.md");
     let mut helped = BTreeSet::new();
-    for service in ["echo", "broadcast"] {
+    for service in ["echo", "broadcast", "web"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_edgeloop"));
         let help = command.args([service, "--help"]).output().unwrap().stdout;
         for (name, text) in options_of_help(&String::from_utf8(help).unwrap()) {
@@ -125,7 +126,7 @@ fn configuration_file_of_the_page_is_accepted() {
     let file = temporary("toml");
     fs::write(&file, block(&page, "toml")).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_edgeloop"));
-    for service in ["echo", "broadcast"] {
+    for service in ["echo", "broadcast", "web"] {
         let server = Server::start(program, |address| {
             let file = file.to_str().unwrap();
             [service, "--config", file, "--listen", address].map(str::to_owned).into()
@@ -176,6 +177,32 @@ fn length_prefixed_example_answers_each_message_reversed() {
     let mut received = Vec::new();
     client.read_to_end(&mut received).unwrap();
     assert_eq!(received, b"\0\0\0\x03cba\0\0\0\0\0\0\0\x02ih");
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn web_example_answers_and_counts() {
+    let server = Server::start(&example("web"), |address| vec![address.into()]);
+    let mut client = server.connect();
+    let requests = "GET /hello/you HTTP/1.1\r\nHost: a\r\n\r\nPOST /length HTTP/1.1\r\nHost: a\r\n\
+        Connection: close\r\nContent-Length: 3\r\n\r\nabc";
+    client.write_all(requests.as_bytes()).unwrap();
+    let mut received = String::new();
+    client.read_to_string(&mut received).unwrap();
+    let (first, second) = received.split_once("Hello, you!\n").expect(&received);
+    assert!(
+        first.starts_with("HTTP/1.1 200 OK\r\n") && first.contains("X-Count: 1\r\n"),
+        "{first}"
+    );
+    assert!(second.starts_with("HTTP/1.1 201 Created\r\n"), "{second}");
+    assert!(second.contains("X-Count: 2\r\n") && second.ends_with("3 bytes\n"), "{second}");
+}
+
+#[test]
+fn howto_quotes_the_web_example() {
+    let example = read("docs/code/web.rs");
+    assert_eq!(block(&read("docs/howto/write-a-handler.md"), "rust"), example);
+    assert!(example.lines().filter(|line| !line.trim().is_empty()).count() < 30);
 }
 
 #[test]

@@ -857,6 +857,86 @@ mod program {
     }
 }
 
+/// nginx in front of the server, with the configuration that the page gives, at another place.
+#[test]
+fn nginx_in_front_keeps_its_connections_and_streams_bodies() {
+    let server = serve(router(), WebConfig { body_max: 8 * MIB as u64, ..WebConfig::default() });
+    let Some(nginx) = Nginx::start(&server) else {
+        return println!("skipped: nginx is not installed");
+    };
+    let ask = |text: &str| Answers::of(nginx.connect()).ask_and_take(text);
+    for n in 0..20 {
+        assert_eq!(ask(&get(&format!("/hello/{n}"))).text(), format!("Hello, {n}!"));
+    }
+    assert!(server.stats().accepted <= 2, "{}", server.stats());
+    let answer = ask(&request("POST", "/length", &"x".repeat(500_000)));
+    assert_eq!(answer.text(), "500000");
+    let body = "0123456789".repeat(400_000);
+    assert!(ask(&request("PUT", "/echo", &body)).text() == body);
+    // While a body is on its way, the first of it is there already.
+    let mut slow = Answers::of(nginx.connect());
+    slow.ask("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
+    let mut answer = slow.head();
+    slow.take(3, &mut answer.body);
+    slow.ask("def");
+    slow.take(3, &mut answer.body);
+    assert_eq!(answer.text(), "abcdef");
+    drop(nginx);
+    server.finish();
+}
+
+struct Nginx {
+    process: std::process::Child,
+    directory: std::path::PathBuf,
+}
+
+impl Nginx {
+    fn start(server: &Server) -> Option<Nginx> {
+        let page = std::fs::read_to_string("docs/howto/behind-nginx.md").unwrap();
+        let block = page.split_once("```nginx\n").unwrap().1.split_once("```").unwrap().0;
+        let directory = std::env::temp_dir().join(format!("edgeloop-nginx-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let at = |name: &str| directory.join(name).display().to_string();
+        let moved = block
+            .replace("unix:/run/edgeloop.sock", &server.socket_address().to_string())
+            .replace("listen 80;", &format!("listen unix:{};", at("socket")));
+        assert!(moved != block && !moved.contains("listen 80") && !moved.contains("/run/"));
+        let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let places = kinds.map(|kind| format!("{kind}_temp_path {};", at(kind))).join("\n");
+        let config = format!(
+            "daemon off;\nmaster_process off;\npid {};\nerror_log {} info;\nevents {{}}\n\
+             http {{\naccess_log off;\n{places}\n{moved}}}\n",
+            at("pid"),
+            at("log")
+        );
+        std::fs::write(at("conf"), config).unwrap();
+        let process = std::process::Command::new("nginx").args(["-c", &at("conf")]).spawn().ok()?;
+        Some(Nginx { process, directory })
+    }
+
+    fn connect(&self) -> std::os::unix::net::UnixStream {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match std::os::unix::net::UnixStream::connect(self.directory.join("socket")) {
+                Ok(client) => {
+                    client.set_read_timeout(Some(PATIENCE)).unwrap();
+                    return client;
+                }
+                Err(error) => assert!(Instant::now() < deadline, "nginx does not start: {error}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
 // ---- vocabulary ----
 
 fn serve(router: Router, config: WebConfig) -> Server {
@@ -937,8 +1017,8 @@ fn request(method: &str, path: &str, body: &str) -> String {
 }
 
 /// A client that reads one answer after another.
-struct Answers {
-    reader: BufReader<TcpStream>,
+struct Answers<S = TcpStream> {
+    reader: BufReader<S>,
 }
 
 #[derive(Debug, Default)]
@@ -959,14 +1039,20 @@ impl Answer {
     }
 }
 
-impl Answers {
-    fn of(client: TcpStream) -> Answers {
+impl<S: Read + Write> Answers<S> {
+    fn of(client: S) -> Answers<S> {
         Answers { reader: BufReader::new(client) }
     }
 
     /// The server may have answered and closed before it has all of this.
     fn ask(&mut self, text: &str) {
         let _ = self.reader.get_mut().write_all(text.as_bytes());
+    }
+
+    #[track_caller]
+    fn ask_and_take(&mut self, text: &str) -> Answer {
+        self.ask(text);
+        self.next()
     }
 
     #[track_caller]

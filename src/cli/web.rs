@@ -40,6 +40,11 @@ struct WebOptions {
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_BODY")]
     max_body: Option<Size>,
 
+    /// Hold so many bytes of bodies that are not whole yet, on all connections (503)
+    /// [default: 64MiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_BODY_MEMORY")]
+    body_memory: Option<Size>,
+
     /// How long a head may take, from its first byte to its last (408) [default: 10s]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_HEAD_TIMEOUT")]
     head_timeout: Option<Span>,
@@ -84,6 +89,7 @@ impl WebOptions {
         WebOptions {
             max_head: self.max_head.or(other.max_head),
             max_body: self.max_body.or(other.max_body),
+            body_memory: self.body_memory.or(other.body_memory),
             head_timeout: self.head_timeout.or(other.head_timeout),
             body_timeout: self.body_timeout.or(other.body_timeout),
             keep_alive: self.keep_alive.or(other.keep_alive),
@@ -106,6 +112,7 @@ impl WebOptions {
         Ok(WebConfig {
             head: HeadLimits { head, ..default.head },
             body_max: self.max_body.map_or(default.body_max, |size| size.bytes() as u64),
+            body_memory: self.body_memory.map_or(default.body_memory, Size::bytes),
             head_timeout: self.head_timeout.map_or(default.head_timeout, Span::duration),
             body_timeout: self.body_timeout.map_or(default.body_timeout, Span::duration),
             keep_alive: self.keep_alive.map_or(default.keep_alive, Span::duration),
