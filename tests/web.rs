@@ -404,6 +404,34 @@ fn streamed_answer_of_unknown_length_ends_with_the_connection_in_http_1_0() {
 }
 
 #[test]
+fn streamed_answer_is_never_longer_than_it_said_and_a_shorter_one_ends_the_connection() {
+    struct Fixed(u64);
+    impl BodyStream for Fixed {
+        fn on_piece(&mut self, piece: &[u8], reply: &mut Reply<'_, '_>) {
+            reply.write(piece);
+        }
+        fn reply_len(&self) -> Option<u64> {
+            Some(self.0)
+        }
+    }
+    let router = router().stream("PUT", "/three", |_, _| Some(Box::new(Fixed(3)))).stream(
+        "PUT",
+        "/nine",
+        |_, _| Some(Box::new(Fixed(9))),
+    );
+    let server = serve(router, WebConfig::default());
+    let mut answers = Answers::of(server.connect());
+    answers.ask(&request("PUT", "/three", "abcdef"));
+    assert_eq!(answers.next().text(), "abc");
+    answers.ask(&format!("{}{}", request("PUT", "/nine", "abc"), get("/hello/x")));
+    let mut answer = answers.head();
+    answers.take(3, &mut answer.body);
+    assert_eq!(answer.text(), "abc");
+    answers.expect_end();
+    server.finish();
+}
+
+#[test]
 fn client_that_waits_for_100_continue_gets_it_only_if_it_may_go_on() {
     let server = serve(router(), WebConfig { body_max: 10, ..WebConfig::default() });
     let head = |path: &str, len: usize| {
@@ -726,6 +754,29 @@ fn shutdown_lets_requests_finish_says_close_and_ends_the_idle_at_once() {
     }
     let stats = server.finish();
     assert_eq!(stats.closed(CloseReason::DrainTimeout), 0, "{stats}");
+}
+
+#[test]
+fn shutdown_lets_a_long_answer_end_and_a_late_reader_hear_of_it() {
+    let router = router().get("/long", |_, response| {
+        response.bytes(&vec![b'x'; 4 * MIB]);
+    });
+    let config = Config { output_limit: 64 * KIB, ..Config::default() };
+    let server = start(config, router.serve(WebConfig::default()).unwrap());
+    let mut long = Answers::of(connect_narrow(&server.address, 4096));
+    long.ask(&get("/long"));
+    let late = connect_narrow(&server.address, 4096);
+    send_until_blocked(&late, get("/hello/y").repeat(1000).as_bytes(), Duration::from_millis(50));
+    server.wait_for_rest(Duration::from_millis(30), |stats| stats.bytes_sent);
+    server.remote.run(|cx| cx.drain()).unwrap();
+    assert_eq!(long.next().body.len(), 4 * MIB);
+    long.expect_end();
+    // Its requests wait for room; the first that is answered now says that it is the last.
+    let mut late = Answers::of(late);
+    while late.next().header("connection") != Some("close") {}
+    expect_gone(&mut late.reader);
+    let stats = server.finish();
+    assert_eq!(closed(&stats), [(CloseReason::Closed, 1), (CloseReason::Drained, 1)], "{stats}");
 }
 
 // ---- a great many ----

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_head_is_refused_under_its_name_however_it_is_cut() {
+    fn malformed_header_is_refused_under_its_name_however_it_is_cut() {
         use HttpError::*;
         let line = |line: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n");
         for (header, error) in [
@@ -308,6 +308,11 @@ mod tests {
         ] {
             assert_eq!(error_of(&line(header)), Some(error), "{header:?}");
         }
+    }
+
+    #[test]
+    fn malformed_request_line_is_refused_under_its_name_however_it_is_cut() {
+        use HttpError::*;
         for (head, error) in [
             ("\x16\x03\x01", BadMethod),
             (" GET / HTTP/1.1\r\n", BadMethod),

@@ -16,7 +16,8 @@ pub trait BodyStream: Send {
         let _ = reply;
     }
 
-    /// The length of the answer's body, if it is known from the head; else it is sent in chunks.
+    /// The length of the answer's body, if it is known from the head; else it is sent in chunks. An
+    /// answer that turns out shorter ends with the connection.
     fn reply_len(&self) -> Option<u64> {
         None
     }
@@ -26,8 +27,10 @@ pub trait BodyStream: Send {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sending {
     Chunks,
-    /// By length, or up to the end of the connection.
-    Plain,
+    /// So many bytes more, as the head said.
+    Exactly(u64),
+    /// Up to the end of the connection.
+    ToTheEnd,
     /// Not at all: of an answer that has none.
     Nothing,
 }
@@ -36,21 +39,28 @@ pub(super) enum Sending {
 pub struct Reply<'a, 'cx> {
     pub(super) cx: &'a mut Context<'cx>,
     pub(super) token: Token,
-    pub(super) sending: Sending,
+    pub(super) sending: &'a mut Sending,
     pub(super) scratch: &'a mut Vec<u8>,
 }
 
 impl Reply<'_, '_> {
-    /// Queues bytes for the client. More than
+    /// Queues bytes for the client; those beyond [`BodyStream::reply_len`] are dropped. More than
     /// [`Config::output_limit`](crate::Config::output_limit) at once closes the connection.
     pub fn write(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() || self.sending == Sending::Nothing {
-            return;
+        match self.sending {
+            _ if bytes.is_empty() => {}
+            Sending::Nothing => {}
+            Sending::Chunks => self.write_chunk(bytes),
+            Sending::ToTheEnd => drop(self.cx.send(self.token, bytes)),
+            Sending::Exactly(left) => {
+                let len = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= len as u64;
+                self.cx.send(self.token, &bytes[..len]);
+            }
         }
-        if self.sending == Sending::Plain {
-            self.cx.send(self.token, bytes);
-            return;
-        }
+    }
+
+    fn write_chunk(&mut self, bytes: &[u8]) {
         self.scratch.clear();
         begin_chunk(self.scratch, bytes.len());
         self.cx.send(self.token, self.scratch);
@@ -60,10 +70,12 @@ impl Reply<'_, '_> {
         self.cx.send(self.token, self.scratch);
     }
 
-    pub(super) fn finish(&mut self) {
-        if self.sending == Sending::Chunks {
+    /// Ends the body. Says whether the client has all that the head promised.
+    pub(super) fn finish(&mut self) -> bool {
+        if *self.sending == Sending::Chunks {
             self.cx.send(self.token, LAST_CHUNK);
         }
+        !matches!(self.sending, Sending::Exactly(1..))
     }
 }
 

@@ -24,7 +24,8 @@ pub struct WebConfig {
     pub body_max: u64,
     /// The most bytes of bodies that are being put together, on all connections. Default 64 MiB:
     /// they are not part of the reactor's buffers. A body that would exceed it is answered with
-    /// 503. Bodies that are handled piece by piece do not count.
+    /// 503. Their storage grows by doubling, so at most twice that is leased. Bodies that are
+    /// handled piece by piece do not count.
     pub body_memory: usize,
     /// How long a whole head may take from its first byte on, or from the beginning of the
     /// connection. Default 10 s. Then 408.
@@ -92,6 +93,9 @@ pub struct WebSession {
     since_ms: u32,
     phase: Phase,
 }
+
+// An idle connection costs this and no buffer.
+const _: () = assert!(size_of::<WebSession>() <= 40);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -185,6 +189,10 @@ impl Web {
         let moved = exchange.received > before || !exchange.reads();
         if is_over {
             session.rest(self.stamp(cx.now()));
+            if self.is_draining {
+                // Its head went out before that was known, so it could not say so.
+                cx.close_for(token, CloseReason::Drained);
+            }
         } else {
             session.exchange = Some(exchange);
         }
@@ -332,12 +340,12 @@ impl Web {
         let mut closes = manner.closes || self.response.closes;
         let (framing, sending) = match stream.reply_len() {
             _ if is_bodiless => (Framing::None, Sending::Nothing),
-            Some(length) => (Framing::Length(length), Sending::Plain),
+            Some(length) => (Framing::Length(length), Sending::Exactly(length)),
             None if manner.version == Version::Http11 => (Framing::Chunked, Sending::Chunks),
             // HTTP/1.0 has no chunks: the end of the connection is that of the body.
             None => {
                 closes = true;
-                (Framing::None, Sending::Plain)
+                (Framing::None, Sending::ToTheEnd)
             }
         };
         self.push_head(Manner { closes, ..manner }, framing);
@@ -356,7 +364,7 @@ impl Web {
         let Stage::Stream { body, stream, sending, closes } = &mut exchange.stage else {
             return Ok(true);
         };
-        let mut reply = Reply { cx, token, sending: *sending, scratch: &mut self.out };
+        let mut reply = Reply { cx, token, sending, scratch: &mut self.out };
         if let Some(Decoded { len, message }) = body.piece(input.contiguous())? {
             if !message.is_empty() {
                 stream.on_piece(message, &mut reply);
@@ -366,9 +374,8 @@ impl Web {
         }
         if body.is_done() {
             stream.on_end(&mut reply);
-            reply.finish();
-            if *closes {
-                reply.cx.close(token);
+            if !reply.finish() || *closes {
+                cx.close(token);
             }
         }
         Ok(body.is_done())
@@ -569,7 +576,9 @@ impl Handler for Web {
 
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut WebSession) {
         self.is_draining = true;
-        if session.exchange.is_none() && !session.heads.is_within() {
+        // One that is held may have requests waiting.
+        let is_idle = session.exchange.is_none() && !session.heads.is_within();
+        if is_idle && !cx.is_held(token) {
             cx.close_for(token, CloseReason::Drained);
         }
     }
