@@ -784,12 +784,14 @@ fn shutdown_lets_a_long_answer_end_and_a_late_reader_hear_of_it() {
 /// What others notice of a crowd that sends heads slowly. Times are those of the machine, so the
 /// full crowd is for a quiet one: `cargo test --release --test web -- --ignored`.
 fn slow_heads(count: usize) {
-    let head_timeout = Duration::from_secs(if count > 1000 { 10 } else { 2 });
+    let is_full = count > 1000;
+    let head_timeout = Duration::from_secs(if is_full { 10 } else { 1 });
     let server = quick(WebConfig { head_timeout, ..WebConfig::default() });
     let mut answers = Answers::of(server.connect());
-    let measure = |answers: &mut Answers| {
+    let samples = if is_full { 20_000 } else { 1000 };
+    let p99 = |answers: &mut Answers| {
         let mut times: Vec<Duration> = Vec::new();
-        for _ in 0..2000 {
+        for _ in 0..samples {
             let begin = Instant::now();
             answers.ask(&get("/hello/x"));
             assert_eq!(answers.next().status, 200);
@@ -798,8 +800,9 @@ fn slow_heads(count: usize) {
         times.sort();
         times[times.len() * 99 / 100]
     };
-    measure(&mut answers);
-    let before = measure(&mut answers);
+    // The best of some, for what else the machine does.
+    let best = |answers: &mut Answers| (0..5).map(|_| p99(answers)).min().unwrap();
+    let before = best(&mut answers);
     let crowd: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
     for client in &crowd {
         send(client, b"GET / HTTP/1.1\r\nX: ");
@@ -807,24 +810,27 @@ fn slow_heads(count: usize) {
     let writers: Vec<TcpStream> = crowd.iter().map(|client| client.try_clone().unwrap()).collect();
     let begin = Instant::now();
     let trickle = thread::spawn(move || {
-        // Everybody sends a byte every second.
-        while begin.elapsed() < head_timeout {
-            for mut client in &writers {
-                let _ = client.write(b"x");
-                thread::sleep(Duration::from_secs(1) / count as u32);
+        // Everybody sends a byte every five seconds, a few of them at a time.
+        for few in writers.chunks(count.div_ceil(500)).cycle() {
+            few.iter().for_each(|mut client| drop(client.write(b"x")));
+            thread::sleep(Duration::from_millis(10));
+            if begin.elapsed() > head_timeout {
+                break;
             }
         }
     });
-    let during = (0..3).map(|_| measure(&mut answers)).min().unwrap();
+    let during = best(&mut answers);
+    assert!(begin.elapsed() < head_timeout || !is_full, "the crowd was gone before the end");
     println!("p99 alone {before:?}, beside {count} slow heads {during:?}");
-    if count > 1000 {
+    if is_full {
         assert!(during <= 2 * before, "{before:?} became {during:?}");
     }
-    let gone = |stats: &edgeloop::Stats| stats.closed(CloseReason::RequestTimeout) == count as u64;
     trickle.join().unwrap();
+    server.wait_until("all are gone", |stats| {
+        stats.closed(CloseReason::RequestTimeout) == count as u64
+    });
     drop(crowd);
-    server.wait_until("all are gone", gone);
-    println!("all gone {:?} after the last came", begin.elapsed());
+    println!("all gone {:?} after the last began, with {head_timeout:?} allowed", begin.elapsed());
     server.finish();
 }
 
