@@ -1,13 +1,14 @@
-//! Whole servers, measured from outside: `cargo bench --bench versus -- echo|broadcast|idle|storm`.
+//! Whole servers, measured from outside: `cargo bench --bench versus -- echo|broadcast|web|idle|storm`.
 //!
 //! criterion measures the parts of the loop; this program starts the built server as a user would
 //! and holds it against two yardsticks: a *floor*, which is the least that an edge-triggered echo
-//! server can do (`floor.rs`), and `redis-server` for publish and subscribe.
+//! server can do (`floor.rs`); `redis-server` for publish and subscribe; and nginx for HTTP.
 //!
 //! ```text
 //! echo       --connections 50 --size 64 --depth 1 --pairs 5 --seconds 3 --warm-up 1
 //! broadcast  --publishers 32 --subscribers 1000 --size 100 --window 16 --verify-every 1
 //!            --pairs 3 --seconds 5 --warm-up 1
+//! web        --connections 50 --depth 1 --pairs 5 --seconds 3
 //! idle       --connections 19000 --size 4096 --seconds 5
 //! storm      --connections 19000 --size 64
 //! all of them: --program PATH|floor|redis   what to measure instead of the program built here
@@ -55,6 +56,7 @@ mod options;
 mod probe;
 mod server;
 mod system;
+mod web;
 
 use options::Options;
 
@@ -73,7 +75,7 @@ fn main() -> ExitCode {
         _ => {
             println!(
                 "versus: measures whole servers; \
-                 cargo bench --bench versus -- echo|broadcast|idle|storm [--option value]..."
+                 cargo bench --bench versus -- echo|broadcast|web|idle|storm [--option value]..."
             );
             Ok(())
         }
@@ -88,7 +90,7 @@ fn main() -> ExitCode {
 }
 
 fn is_measurement(word: &str) -> bool {
-    ["echo", "broadcast", "idle", "storm"].contains(&word)
+    ["echo", "broadcast", "web", "idle", "storm"].contains(&word)
 }
 
 fn run_measurement(word: &str, rest: &[String]) -> Result<()> {
@@ -99,6 +101,7 @@ fn run_measurement(word: &str, rest: &[String]) -> Result<()> {
     match word {
         "echo" => echo::echo(options),
         "broadcast" => broadcast::broadcast(options),
+        "web" => web::web(options),
         "idle" => echo::idle(options),
         _ => echo::storm(options),
     }
