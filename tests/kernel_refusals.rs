@@ -693,6 +693,18 @@ impl Handler for Manners {
     }
 }
 
+// The eventfd's write is interrupted; the doorbell counts as rung, and nobody else rings it.
+#[test]
+fn regression_task_is_run_although_a_signal_interrupts_the_wake_up() {
+    let mut stage = Stage::new(Config::default(), Echo::new());
+    let remote = stage.reactor.remote();
+    refuse(Call::Write, None, 0, EINTR);
+    let (sender, done) = std::sync::mpsc::channel();
+    watch(|| remote.run(move |_| sender.send(()).unwrap())).unwrap();
+    assert_eq!(refusals_planned(), 0, "the wake-up was not interrupted");
+    stage.until("run", |_| done.try_recv().ok());
+}
+
 /// A layer that does nothing.
 struct Plain(mio::net::TcpStream);
 

@@ -65,10 +65,19 @@ impl Remote {
             TrySendError::Disconnected(task) => RemoteError::Gone(task),
         })?;
         if !self.doorbell.rung.swap(true, Ordering::SeqCst) {
-            // It fails only when the eventfd is gone, and then so is the loop that would answer.
-            let _ = self.doorbell.waker.wake();
+            self.doorbell.ring();
         }
         Ok(())
+    }
+}
+
+impl Doorbell {
+    /// Tried again for as long as signals interrupt it: nobody else rings for what waits, because
+    /// it counts as rung.
+    fn ring(&self) {
+        // Otherwise it fails only when the eventfd is gone, and then so is the loop that would
+        // answer.
+        while self.waker.wake().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
     }
 }
 
