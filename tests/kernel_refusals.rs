@@ -705,6 +705,52 @@ fn regression_task_is_run_although_a_signal_interrupts_the_wake_up() {
     stage.until("run", |_| done.try_recv().ok());
 }
 
+// The read that brings the last bytes says that the socket has failed, the handler pauses and leaves
+// them, and another event comes before it goes on.
+#[test]
+fn regression_failed_connection_is_closed_although_an_event_came_behind_its_end() {
+    let linger_timeout = Duration::from_secs(600);
+    let config = Config { strict_drain: true, linger_timeout, ..Config::default() };
+    let mut stage = Stage::new(config, PauseFirst::default());
+    let (mut client, token) = stage.join();
+    refuse(Call::Recv, None, 1, ECONNRESET);
+    client.send(b"first").unwrap();
+    stage.until("read", |_| (refusals_planned() == 0).then_some(()));
+    let before = stage.reactor.stats().events;
+    client.send(b"second").unwrap();
+    stage.until("told", |stage| (stage.reactor.stats().events > before).then_some(()));
+    stage.reactor.with_context(|_, cx| cx.resume(token));
+    stage.until("closed", |stage| (stage.reactor.stats().open() == 0).then_some(()));
+    assert_eq!(stage.audit().reasons(), [CloseReason::Reset]);
+}
+
+/// Pauses at the first bytes and leaves them where they are.
+#[derive(Default)]
+struct PauseFirst {
+    has_paused: bool,
+}
+
+impl Handler for PauseFirst {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        if std::mem::replace(&mut self.has_paused, true) {
+            input.clear();
+        } else {
+            cx.pause(token);
+        }
+        Ok(())
+    }
+}
+
 /// A layer that does nothing.
 struct Plain(mio::net::TcpStream);
 
