@@ -651,3 +651,30 @@ fn regression_nobody_is_idle_whose_event_did_not_fit() {
     let stats = server.reactor.stats();
     assert_eq!((closed(stats), stats.bytes_sent), (vec![], 8));
 }
+
+// A paused connection fails when something is sent to it; what the peer sent before is to be read
+// when the handler goes on, and that is a matter of its timer.
+#[test]
+fn regression_timer_of_a_paused_connection_fires_although_its_socket_has_failed() {
+    let (handler, seen) = Reporter::new(|cx: &mut Context<'_>, seen: &Seen| match seen {
+        Seen::Data(token, bytes) if bytes == b"first" => {
+            cx.pause(*token);
+            cx.set_timer(*token, 2 * SHORT);
+        }
+        Seen::Timer(token) => cx.resume(*token),
+        _ => {}
+    });
+    let server = start(Config { linger_timeout: 20 * PATIENCE, ..config() }, handler);
+    let stream = server.connect();
+    let token = expect_open(&seen);
+    send(&stream, b"first");
+    assert_eq!(seen.recv_timeout(PATIENCE), Ok(Seen::Data(token, b"first".to_vec())));
+    send(&stream, b"second");
+    reset(stream);
+    // The first write fails: the reset has arrived, loopback delivers at once.
+    server.ask(move |cx| assert!(cx.send(token, b"answer")));
+    assert_eq!(seen.recv_timeout(PATIENCE), Ok(Seen::Timer(token)));
+    assert_eq!(seen.recv_timeout(PATIENCE), Ok(Seen::Data(token, b"second".to_vec())));
+    assert_eq!(seen.recv_timeout(PATIENCE), Ok(Seen::Close(token, CloseReason::Reset)));
+    server.finish();
+}

@@ -48,7 +48,12 @@ impl LoopState {
                 let linger = quiet.map_or(linger, |quiet| linger.min(quiet));
                 Some((linger, Deadline::Linger))
             }
-            State::Severed => Some((active(config.linger_timeout), Deadline::Linger)),
+            State::Severed => {
+                // What is left to read may wait for a handler that paused, and goes on by its timer.
+                let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
+                let linger = (active(config.linger_timeout), Deadline::Linger);
+                Some(timer.map_or(linger, |at| linger.min((at, Deadline::Handler))))
+            }
             State::Closed => None,
             State::Closing => {
                 // A close has a deadline even where writes have none.
