@@ -1,0 +1,238 @@
+//! Stands between the reactor and a handler: tells the oracles what the handler was told and what it
+//! did, and asks at once what can be asked in a callback. The handler below is not changed by it.
+
+use std::io;
+
+use edgeloop::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+
+use crate::peers::Dialect;
+use crate::socket::{Flight, Stage};
+use crate::world::{World, with};
+
+#[derive(Debug)]
+pub(crate) struct Audit<H> {
+    inner: H,
+    rules: Rules,
+    /// What a callback was lent, to be compared with what it left.
+    before: Vec<u8>,
+}
+
+/// What the service and its configuration allow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) dialect: Dialect,
+    pub(crate) disconnects_slow: bool,
+    pub(crate) counts_messages: bool,
+    pub(crate) memory_is_short: bool,
+}
+
+impl<H> Audit<H> {
+    pub(crate) fn new(inner: H, rules: Rules) -> Self {
+        Audit { inner, rules, before: Vec::new() }
+    }
+
+    /// Looks at what is lent: it is what the peer sent, from where the handler left off.
+    fn lend(&mut self, cx: &Context<'_>, token: Token, input: &mut RingBuffer, what: &str) {
+        self.before.clear();
+        self.before.extend_from_slice(input.contiguous());
+        let most = cx.config().input_limit + 2 * cx.config().read_budget;
+        let (before, dialect) = (&self.before, self.rules.dialect);
+        with(|world| {
+            world.oracles.visited(&world.kernel, token);
+            let Some(account) = world.oracles.expect_open(token, what) else { return };
+            account.waits_for_topic = false;
+            let (is_paused, meeting) = (account.is_paused, account.meeting);
+            if is_paused {
+                world.oracles.violate(format!("{what} of {token}, which is paused"));
+            }
+            if before.len() > most {
+                world.oracles.violate(format!("{} bytes of input of {token}", before.len()));
+            }
+            let Some(it) = world.peers.meetings.get(meeting as usize) else { return };
+            if dialect != Dialect::Messages && !it.sent_these(it.consumed, before) {
+                world
+                    .oracles
+                    .violate(format!("{token} was given bytes that its peer did not send"));
+            }
+        });
+    }
+
+    /// Looks at what came back.
+    fn take_back(&mut self, cx: &mut Context<'_>, token: Token, input: &RingBuffer) {
+        let consumed = self.before.len() - input.len();
+        let (before, dialect) = (&self.before[..consumed], self.rules.dialect);
+        let is_held = cx.is_held(token);
+        let output = cx.output_len(token);
+        // Takes bytes while the connection is open, and changes nothing.
+        let is_closing = !cx.send(token, &[]);
+        let is_over = output > cx.config().output_limit;
+        let is_congested = output > cx.config().output_low();
+        with(|world| {
+            world.oracles.output(&world.kernel, token, output);
+            if is_over {
+                world.oracles.violate(format!("{output} bytes of output of {token}"));
+            }
+            let Some(account) = world.oracles.account(token) else { return };
+            let socket = &world.kernel.sockets[account.socket as usize];
+            // A connection that failed takes no bytes either, and yet is read and served.
+            let is_closing = is_closing && socket.stage == Stage::Connected && !socket.was_cut;
+            account.is_closing |= is_closing;
+            let by_itself = is_congested && dialect != Dialect::Messages;
+            account.waits_for_topic = is_held && !account.is_paused && !is_closing && !by_itself;
+            account.bytes_own += consumed as u64;
+            let meeting = account.meeting;
+            world.oracles.published_bytes += consumed as u64;
+            if let Some(it) = world.peers.meetings.get_mut(meeting as usize) {
+                it.consumed += consumed as u64;
+            }
+            if dialect == Dialect::Messages {
+                world.note_published(meeting, before);
+            }
+        });
+    }
+
+    /// At the end of its stream a subscriber has been published to so many times by others.
+    fn note_expected(&self, token: Token) {
+        if !self.rules.counts_messages {
+            return;
+        }
+        with(|world| {
+            let Some(account) = world.oracles.account(token) else { return };
+            let (meeting, first) = (account.meeting as usize, account.published_before);
+            let published = world.oracles.published;
+            if let Some(it) = world.peers.meetings.get_mut(meeting) {
+                it.messages_expected = Some(published - first - it.messages_published);
+            }
+        });
+    }
+
+    fn note_output(&self, cx: &Context<'_>, token: Token) {
+        let output = cx.output_len(token);
+        with(|world| world.oracles.output(&world.kernel, token, output));
+    }
+
+    fn check_reason(&self, world: &mut World, socket: u32, token: Token, reason: CloseReason) {
+        let it = &world.kernel.sockets[socket as usize];
+        let has_failed = it.was_cut || it.stage != Stage::Connected;
+        let is_right = match reason {
+            CloseReason::PeerClosed => it.fin == Flight::Arrived,
+            CloseReason::Reset | CloseReason::IoError => has_failed,
+            CloseReason::IdleTimeout => world.oracles.limits.idle_ns.is_some(),
+            CloseReason::WriteTimeout => true,
+            CloseReason::SlowConsumer => self.rules.disconnects_slow,
+            CloseReason::Memory => self.rules.memory_is_short,
+            CloseReason::Drained | CloseReason::DrainTimeout => world.oracles.is_draining,
+            // Handlers here close by themselves only then.
+            CloseReason::Closed => world.oracles.is_draining,
+            _ => false,
+        };
+        if !is_right {
+            world.oracles.violate(format!("{token} ended for the reason {reason}"));
+        }
+    }
+}
+
+impl World {
+    /// Lines that a handler took are messages that it published, in this order.
+    fn note_published(&mut self, meeting: u32, bytes: &[u8]) {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let sequence = self.oracles.published;
+            self.oracles.published += 1;
+            if let Some(it) = self.peers.meetings.get_mut(meeting as usize) {
+                it.messages_published += 1;
+            }
+            if let Some(what) = self.peers.messages.published(line, sequence) {
+                self.oracles.violate(format!("the program published {what}"));
+            }
+        }
+    }
+}
+
+impl<H: Handler> Handler for Audit<H> {
+    type Session = H::Session;
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> H::Session {
+        with(|world| {
+            world.oracles.opened(&world.kernel, token);
+            let published = (world.oracles.published, world.oracles.published_bytes);
+            if let Some(account) = world.oracles.account(token) {
+                (account.published_before, account.bytes_before) = published;
+            }
+        });
+        let session = self.inner.on_open(cx, token);
+        self.note_output(cx, token);
+        session
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut H::Session,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        self.lend(cx, token, input, "data");
+        if self.before.is_empty() {
+            with(|world| world.oracles.violate(format!("no data of {token}")));
+        }
+        let outcome = self.inner.on_data(cx, token, session, input);
+        self.take_back(cx, token, input);
+        outcome
+    }
+
+    fn on_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut H::Session,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        self.lend(cx, token, input, "the end");
+        let outcome = self.inner.on_end(cx, token, session, input);
+        self.take_back(cx, token, input);
+        if input.is_empty() {
+            self.note_expected(token);
+        }
+        outcome
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut H::Session) {
+        with(|world| world.oracles.timer_fired(&world.kernel, token));
+        self.inner.on_timer(cx, token, session);
+        self.note_output(cx, token);
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        with(|world| world.oracles.callback());
+        self.inner.on_alarm(cx);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut H::Session) {
+        with(|world| world.oracles.expect_open(token, "the drain").map(drop));
+        self.inner.on_drain(cx, token, session);
+        self.note_output(cx, token);
+    }
+
+    fn on_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: H::Session,
+        reason: CloseReason,
+    ) {
+        with(|world| {
+            let Some(account) = world.oracles.closed(token) else { return };
+            self.check_reason(world, account.socket, token, reason);
+            world.oracles.check_time(&world.kernel, &account, reason);
+            let was_cut = world.kernel.sockets[account.socket as usize].was_cut;
+            world.peers.closed(account.meeting, was_cut, reason);
+            world.peers.judge(account.meeting as usize, &mut world.oracles);
+        });
+        self.inner.on_close(cx, token, session, reason);
+    }
+
+    fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
+        with(|world| world.oracles.callback());
+        self.inner.on_connect_error(cx, token, error);
+    }
+}

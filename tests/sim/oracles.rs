@@ -1,0 +1,502 @@
+//! Who watches: what must hold whatever happens, asked at every call, every callback and every
+//! sleep. An oracle knows what the kernel has told the program and what its handlers have done, and
+//! nothing of the inside of the reactor.
+//!
+//! The one that counts is [`Oracles::falls_asleep`]. Idle timers hide lost wake-ups, because they
+//! quietly close the connection that was forgotten; so it is not asked whether everybody is served
+//! in the end, but whether the loop may sleep *now*.
+
+use edgeloop::{CloseReason, Token};
+
+use crate::clock::MS;
+use crate::kernel::Kernel;
+use crate::libc_symbols::Call;
+use crate::peers::Peers;
+use crate::socket::{Socket, Stage};
+use crate::{NONE, epoll};
+
+/// What the oracles know of one connection of the program.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    /// The number that its events carry, which is its token.
+    data: u64,
+    pub(crate) socket: u32,
+    pub(crate) meeting: u32,
+    pub(crate) is_open: bool,
+    pub(crate) is_paused: bool,
+    /// It publishes to a topic that had no room.
+    pub(crate) waits_for_topic: bool,
+    /// Its handler has ended it.
+    pub(crate) is_closing: bool,
+    /// Bytes queued for it at the moment when its socket had been given `sent_then`.
+    output_then: u64,
+    sent_then: u64,
+    /// When its timer is due.
+    timer_ns: Option<u64>,
+    /// The turn in which it was read last, and the one since which it waits to be.
+    read_turn: u64,
+    waits_since: u64,
+    /// Turn time of `on_open`, or of the last visit: as long as a connection waits for its turn, it is
+    /// not the peer who is idle.
+    visited_ns: u64,
+    /// Messages published before it came.
+    pub(crate) published_before: u64,
+    /// Their bytes, and those of the messages that it published itself.
+    pub(crate) bytes_before: u64,
+    pub(crate) bytes_own: u64,
+}
+
+/// The limits that the oracles measure against.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    pub(crate) connections_max: usize,
+    pub(crate) waits_when_full: bool,
+    pub(crate) accept_retry_ns: u64,
+    pub(crate) tick_ns: u64,
+    pub(crate) idle_ns: Option<u64>,
+    pub(crate) write_ns: Option<u64>,
+    pub(crate) output_low: u64,
+    pub(crate) visit_budget: usize,
+    /// Output of topics leaves without passing through a handler.
+    pub(crate) has_topics: bool,
+    /// Every subscriber of the one topic is given everything.
+    pub(crate) loses_nothing: bool,
+    /// Connections may have to wait for memory.
+    pub(crate) memory_is_short: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Oracles {
+    /// Nobody watches outside a run.
+    pub(crate) is_on: bool,
+    pub(crate) limits: Limits,
+    /// By slot.
+    pub(crate) accounts: Vec<Option<Account>>,
+    registrations: Vec<(u64, u32)>,
+    /// The first violation; what follows from it is of no interest.
+    pub(crate) violation: Option<String>,
+    pub(crate) tasks_queued: u64,
+    pub(crate) tasks_run: u64,
+    exhausted_ns: Option<u64>,
+    /// The longest jump of time: while it lasted no turn could come.
+    jump_ns: u64,
+    /// The connection that was closed last.
+    stale: Option<Token>,
+    turn: u64,
+    turn_ns: u64,
+    /// Progress of the turn: calls other than the wait, callbacks, events.
+    calls: u64,
+    callbacks: u64,
+    events: usize,
+    timeout_ms: i32,
+    list_was_full: bool,
+    idle_turns: u64,
+    /// The latest earlier turn in which somebody was read who was read again in this one.
+    reread_since: u64,
+    pub(crate) published: u64,
+    pub(crate) published_bytes: u64,
+    pub(crate) is_draining: bool,
+}
+
+impl Oracles {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Oracles { is_on: true, limits, ..Oracles::default() }
+    }
+
+    pub(crate) fn violate(&mut self, what: String) {
+        if self.is_on && self.violation.is_none() {
+            self.violation = Some(what);
+        }
+    }
+
+    // ---- what the kernel tells ----
+
+    pub(crate) fn called(&mut self, call: Call) {
+        if call != Call::EpollWait {
+            self.calls += 1;
+        }
+    }
+
+    pub(crate) fn registered(&mut self, socket: u32, data: u64) {
+        // The listeners and the waker have no generation.
+        if data >> 32 != 0 {
+            let slot = data as u32 as usize;
+            if slot >= self.registrations.len() {
+                self.registrations.resize(slot + 1, (0, NONE));
+            }
+            self.registrations[slot] = (data, socket);
+        }
+    }
+
+    /// Descriptors or memory ran out: listeners may rest.
+    pub(crate) fn exhausted(&mut self, turn_ns: u64) {
+        self.exhausted_ns = Some(turn_ns);
+    }
+
+    /// The program ends its side of a connection, and from here on closes it.
+    pub(crate) fn shut_down(&mut self, kernel: &Kernel, fd: i32) {
+        let Ok(socket) = kernel.socket_of(fd) else { return };
+        if let Some(account) = kernel.data_of(socket).and_then(|data| self.account_of(data)) {
+            account.is_closing = true;
+        }
+    }
+
+    pub(crate) fn told(&mut self, bits: u32, data: u64) {
+        let turn = self.turn;
+        if let Some(account) = self.account_of(data)
+            && bits & (epoll::IN | epoll::HUP | epoll::ERR) != 0
+            && account.waits_since == u64::MAX
+        {
+            account.waits_since = turn;
+        }
+    }
+
+    pub(crate) fn woke(&mut self, events: usize, room: usize) {
+        (self.events, self.list_was_full) = (events, events == room);
+    }
+
+    pub(crate) fn read(&mut self, kernel: &Kernel, socket: u32) {
+        let Some(data) = kernel.data_of(socket) else { return };
+        let turn = self.turn;
+        let Some(account) = self.account_of(data) else { return };
+        account.waits_since = u64::MAX;
+        account.visited_ns = kernel.clock.told();
+        let before = std::mem::replace(&mut account.read_turn, turn);
+        if before < turn {
+            self.reread_since = self.reread_since.max(before);
+        }
+    }
+
+    // ---- what the program's handlers tell ----
+
+    pub(crate) fn opened(&mut self, kernel: &Kernel, token: Token) {
+        self.callbacks += 1;
+        let data = usize::from(mio::Token::from(token)) as u64;
+        let slot = data as u32 as usize;
+        let Some(&(_, socket)) = self.registrations.get(slot).filter(|it| it.0 == data) else {
+            return self.violate(format!("{token} was opened and never registered"));
+        };
+        if slot >= self.accounts.len() {
+            self.accounts.resize(slot + 1, None);
+        }
+        if self.accounts[slot].as_ref().is_some_and(|former| former.is_open) {
+            return self.violate(format!("{token} was opened in the place of an open connection"));
+        }
+        let other = kernel.sockets[socket as usize].other;
+        let meeting = kernel.sockets.get(other as usize).map_or(NONE, |it| it.meeting);
+        let visited_ns = kernel.clock.told();
+        self.accounts[slot] = Some(Account { visited_ns, ..Account::new(data, socket, meeting) });
+    }
+
+    /// The account of an open connection; that there is none is a violation.
+    pub(crate) fn expect_open(&mut self, token: Token, what: &str) -> Option<&mut Account> {
+        self.callbacks += 1;
+        if self.account(token).is_none() {
+            self.violate(format!("{what} of {token}, which is not open"));
+        }
+        self.account(token)
+    }
+
+    /// A connection is visited: with what it has, if not with a read.
+    pub(crate) fn visited(&mut self, kernel: &Kernel, token: Token) {
+        let turn = self.turn;
+        let Some(account) = self.account(token) else { return };
+        account.visited_ns = kernel.clock.told();
+        if account.waits_since != u64::MAX {
+            account.waits_since = turn;
+        }
+    }
+
+    pub(crate) fn account(&mut self, token: Token) -> Option<&mut Account> {
+        self.account_of(usize::from(mio::Token::from(token)) as u64)
+    }
+
+    fn account_of(&mut self, data: u64) -> Option<&mut Account> {
+        let account = self.accounts.get_mut(data as u32 as usize)?.as_mut()?;
+        (account.data == data && account.is_open).then_some(account)
+    }
+
+    /// So many bytes wait in the connection's output now.
+    pub(crate) fn output(&mut self, kernel: &Kernel, token: Token, len: usize) {
+        if let Some(account) = self.account(token) {
+            account.output_then = len as u64;
+            account.sent_then = kernel.sockets[account.socket as usize].sent;
+        }
+    }
+
+    pub(crate) fn jumped(&mut self, ns: u64) {
+        self.jump_ns = self.jump_ns.max(ns);
+    }
+
+    /// By how much a deadline may be passed. One entry of the wheel serves all deadlines of a
+    /// connection: where two are due in one turn the second is looked at a tick later.
+    fn slack_ns(&self) -> u64 {
+        2 * self.limits.tick_ns + 2 * MS + self.jump_ns
+    }
+
+    /// A token that names nothing any more, and a number that says what to do with it.
+    pub(crate) fn stale_token(&self) -> Option<(Token, u64)> {
+        self.stale.map(|token| (token, self.tasks_queued))
+    }
+
+    pub(crate) fn callback(&mut self) {
+        self.callbacks += 1;
+    }
+
+    pub(crate) fn timer_set(&mut self, token: Token, due_ns: u64) {
+        if let Some(account) = self.account(token) {
+            account.timer_ns = Some(due_ns);
+        }
+    }
+
+    /// A timer fires in [T, T + tick]: not before it is due, and not later than the first turn after
+    /// its tick. A stamp is cut to whole milliseconds, at both ends.
+    pub(crate) fn timer_fired(&mut self, kernel: &Kernel, token: Token) {
+        let (now, before, slack) = (kernel.clock.told(), self.turn_ns, self.slack_ns());
+        let is_exact = !self.list_was_full && self.limits.visit_budget >= 64;
+        let Some(account) = self.expect_open(token, "a timer") else { return };
+        match account.timer_ns.take() {
+            None => self.violate(format!("a timer of {token} that was not set")),
+            Some(due) if now < due => {
+                self.violate(format!("the timer of {token} is {} us early", (due - now) / 1000));
+            }
+            Some(due) if is_exact && before > due + slack => {
+                self.violate(format!("the timer of {token} is {} us late", (before - due) / 1000));
+            }
+            Some(_) => {}
+        }
+    }
+
+    pub(crate) fn closed(&mut self, token: Token) -> Option<Account> {
+        let account = self.expect_open(token, "the close")?;
+        account.is_open = false;
+        let account = account.clone();
+        self.stale = Some(token);
+        // M25: with a descriptor free again the listeners are asked at once.
+        self.exhausted_ns = None;
+        Some(account)
+    }
+
+    /// Whether a connection may end for a reason at which a clock was looked.
+    pub(crate) fn check_time(&mut self, kernel: &Kernel, account: &Account, reason: CloseReason) {
+        let socket = &kernel.sockets[account.socket as usize];
+        let now = kernel.clock.told();
+        let quiet_ns = match reason {
+            // It may have been flushed, and read and dropped, between the decision and now.
+            CloseReason::IdleTimeout => {
+                let quiet = socket.quiet_ns.max(now - socket.active_ns);
+                Some(quiet).zip(self.limits.idle_ns)
+            }
+            CloseReason::WriteTimeout => {
+                Some(now.saturating_sub(socket.sent_at_ns)).zip(self.limits.write_ns)
+            }
+            _ => return,
+        };
+        if let Some((quiet, limit)) = quiet_ns.filter(|(quiet, limit)| quiet < limit) {
+            self.violate(format!("{reason} after {} us of {}", quiet / 1000, limit / 1000));
+        }
+    }
+
+    // ---- turns ----
+
+    pub(crate) fn turn_begins(&mut self, kernel: &Kernel, timeout_ms: i32) {
+        if !self.is_on {
+            return;
+        }
+        self.check_progress();
+        self.check_fairness(kernel);
+        self.turn += 1;
+        self.turn_ns = kernel.clock.told();
+        (self.calls, self.callbacks, self.events) = (0, 0, 0);
+        self.timeout_ms = timeout_ms;
+        self.reread_since = 0;
+    }
+
+    /// A turn that neither waited nor did anything was asked for by a list with nothing on it. Once
+    /// for each connection that may be: an entry of a list is a hint, and a deadline may have moved.
+    fn check_progress(&mut self) {
+        if self.timeout_ms != 0 || self.calls + self.callbacks + self.events as u64 > 0 {
+            self.idle_turns = 0;
+            return;
+        }
+        self.idle_turns += 1;
+        let most = 4 + 2 * self.accounts.len() as u64;
+        if self.idle_turns > most {
+            self.violate(format!("{} turns without a wait and without progress", self.idle_turns));
+        }
+    }
+
+    /// The ready list is first come, first served: nobody is read twice while another who waits was
+    /// not read since before the first time.
+    fn check_fairness(&mut self, kernel: &Kernel) {
+        let (turn, reread) = (self.turn, self.reread_since);
+        let mut starved = None;
+        for account in self.accounts.iter_mut().flatten().filter(|account| account.is_open) {
+            let socket = &kernel.sockets[account.socket as usize];
+            if account.may_be_held(socket) || account.is_closing || !socket.has_input() {
+                account.waits_since = u64::MAX;
+            } else if account.waits_since < reread {
+                starved = Some((account.data as u32, turn - account.waits_since));
+            }
+        }
+        if let Some((slot, turns)) = starved.filter(|_| !self.limits.memory_is_short) {
+            self.violate(format!(
+                "slot {slot} waits for {turns} turns while others are read twice"
+            ));
+        }
+    }
+
+    // ---- sleep ----
+
+    /// The loop is about to wait, and no event is ready.
+    pub(crate) fn falls_asleep(&mut self, kernel: &Kernel, timeout_ms: i32) {
+        if !self.is_on {
+            return;
+        }
+        if self.tasks_run < self.tasks_queued {
+            self.violate(format!("asleep with {} tasks", self.tasks_queued - self.tasks_run));
+        }
+        let found = self.accounts.iter().flatten().filter(|account| account.is_open);
+        let found = found.filter_map(|account| self.reason_to_be_awake(kernel, account)).next();
+        if let Some(what) = found {
+            self.violate(format!("asleep while {what}"));
+        }
+        self.check_listeners(kernel, timeout_ms);
+    }
+
+    fn reason_to_be_awake(&self, kernel: &Kernel, account: &Account) -> Option<String> {
+        let socket = &kernel.sockets[account.socket as usize];
+        let slot = account.data as u32;
+        if socket.has_input() && !self.is_held(kernel, account) {
+            let ended = if socket.arrived == 0 { ", its end" } else { "" };
+            return Some(format!("slot {slot} has {} bytes unread{ended}", socket.arrived));
+        }
+        // One that is not read, for whatever reason, notices a reset when it is read again.
+        if socket.stage == Stage::Dead && !self.is_held(kernel, account) {
+            return Some(format!("slot {slot} has failed and was not closed"));
+        }
+        let owed = account.owed(socket);
+        if owed > 0 && !self.limits.has_topics && is_sendable(socket) {
+            return Some(format!(
+                "slot {slot} has {owed} bytes to send and a socket that takes them"
+            ));
+        }
+        if self.limits.loses_nothing && is_sendable(socket) && !account.is_closing {
+            let published = self.published_bytes - account.bytes_before - account.bytes_own;
+            if socket.sent < published {
+                let missing = published - socket.sent;
+                return Some(format!("slot {slot} is owed {missing} bytes of its topic"));
+            }
+        }
+        self.overdue(kernel, account, owed)
+    }
+
+    fn overdue(&self, kernel: &Kernel, account: &Account, owed: u64) -> Option<String> {
+        let socket = &kernel.sockets[account.socket as usize];
+        let (now, slack) = (kernel.clock.told(), self.slack_ns());
+        let slot = account.data as u32;
+        // One that is flushed before it is closed is not idle any more, and the handler is not told.
+        let may_be_closing = account.is_closing || owed > 0 || socket.owes_room();
+        let has_failed = socket.stage == Stage::Dead || socket.was_cut;
+        let is_idle = !may_be_closing && !account.waits_for_topic && !has_failed;
+        let idle = self.limits.idle_ns.filter(|_| is_idle);
+        let active = socket.active_ns.max(account.visited_ns);
+        if idle.is_some_and(|span| now > active + span + slack) {
+            return Some(format!("the idle timeout of slot {slot} is over"));
+        }
+        let waits_since = socket.sent_at_ns.max(socket.refused_at_ns);
+        let write = self.limits.write_ns.filter(|_| owed > 0 && !self.limits.has_topics);
+        if write.is_some_and(|span| now > waits_since + span + slack) && socket.refused {
+            return Some(format!("the write timeout of slot {slot} is over"));
+        }
+        if account.timer_ns.is_some_and(|due| now > due + slack) && !may_be_closing {
+            return Some(format!("the timer of slot {slot} is due"));
+        }
+        None
+    }
+
+    /// Whether the connection's input may lie unread: its handler paused it, the peer does not take
+    /// its answers, or a topic has no room for it because somebody does not read.
+    fn is_held(&self, kernel: &Kernel, account: &Account) -> bool {
+        let socket = &kernel.sockets[account.socket as usize];
+        if account.is_closing {
+            return false;
+        }
+        if account.is_paused {
+            return true;
+        }
+        let is_congested = self.limits.has_topics || account.owed(socket) > self.limits.output_low;
+        if is_congested && socket.owes_room() && socket.stage == Stage::Connected {
+            return true;
+        }
+        account.waits_for_topic && self.somebody_does_not_read(kernel)
+    }
+
+    fn somebody_does_not_read(&self, kernel: &Kernel) -> bool {
+        let open = self.accounts.iter().flatten().filter(|account| account.is_open);
+        open.into_iter().any(|account| kernel.sockets[account.socket as usize].owes_room())
+    }
+
+    /// Nobody waits in a backlog who could be accepted.
+    fn check_listeners(&mut self, kernel: &Kernel, timeout_ms: i32) {
+        let waiting = |it: &&crate::kernel::Listener| {
+            let socket = kernel.sockets.get(it.socket as usize);
+            !it.backlog.is_empty() && socket.is_some_and(|socket| socket.file != NONE)
+        };
+        let Some(listener) = kernel.listeners.iter().find(waiting) else { return };
+        let count = listener.backlog.len();
+        if self.limits.waits_when_full && kernel.connections_open() >= self.limits.connections_max {
+            return;
+        }
+        let now = kernel.clock.told();
+        let retry = self.exhausted_ns.map(|at| at + self.limits.accept_retry_ns);
+        let wakes = u64::try_from(timeout_ms).map(|ms| now + ms * MS);
+        match (retry, wakes) {
+            (Some(retry), Ok(wakes)) if now < retry && wakes <= retry + MS => {}
+            _ => self.violate(format!("asleep while {count} connections wait to be accepted")),
+        }
+    }
+
+    /// Nothing will ever happen again.
+    pub(crate) fn sleeps_for_ever(&mut self, peers: &Peers) {
+        if let Some(who) = peers.who_waits() {
+            self.violate(format!("asleep for ever while {who}"));
+        }
+    }
+}
+
+fn is_sendable(socket: &Socket) -> bool {
+    socket.stage == Stage::Connected && !socket.owes_room() && !socket.was_cut
+}
+
+impl Account {
+    fn new(data: u64, socket: u32, meeting: u32) -> Self {
+        Account {
+            data,
+            socket,
+            meeting,
+            is_open: true,
+            is_paused: false,
+            waits_for_topic: false,
+            is_closing: false,
+            output_then: 0,
+            sent_then: 0,
+            timer_ns: None,
+            read_turn: 0,
+            waits_since: u64::MAX,
+            visited_ns: 0,
+            published_before: 0,
+            bytes_before: 0,
+            bytes_own: 0,
+        }
+    }
+
+    /// Bytes queued for the peer and not taken by the socket.
+    fn owed(&self, socket: &Socket) -> u64 {
+        self.output_then.saturating_sub(socket.sent - self.sent_then)
+    }
+
+    fn may_be_held(&self, socket: &Socket) -> bool {
+        self.is_paused || self.waits_for_topic || socket.owes_room() || self.owed(socket) > 0
+    }
+}

@@ -1,0 +1,281 @@
+//! What the simulated programs do. Echo and broadcast are the ones that ship; the others are here
+//! because each shows what those heal by accident: a handler that says nothing never flushes, so
+//! that a connection forgotten after a read stays forgotten.
+
+use std::time::Duration;
+
+use edgeloop::{
+    Address, Context, Handler, ProtocolError, PublishError, RingBuffer, Start, Token, TopicConfig,
+    TopicId,
+};
+
+use crate::clock::MS;
+use crate::random::Random;
+use crate::stream::{ROOMS, number_of};
+use crate::world::with;
+
+/// Takes everything and answers nothing.
+#[derive(Debug)]
+pub(crate) struct Silent;
+
+impl Handler for Silent {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_data(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        input.clear();
+        Ok(())
+    }
+}
+
+/// An echo that pauses when it likes, with and without input left, and goes on later: by its timer,
+/// or because somebody else said something.
+#[derive(Debug)]
+pub(crate) struct Pauser {
+    random: Random,
+    pauses: u16,
+    paused: Vec<Token>,
+}
+
+impl Pauser {
+    pub(crate) fn new(seed: u64, pauses: u16) -> Self {
+        Pauser { random: Random::new(seed), pauses, paused: Vec::new() }
+    }
+
+    fn pause(&mut self, cx: &mut Context<'_>, token: Token) {
+        cx.pause(token);
+        set_paused(token, true);
+        self.paused.push(token);
+        set_timer(cx, token, self.random.between(1, 50) as u64);
+    }
+
+    fn resume(&mut self, cx: &mut Context<'_>, token: Token) {
+        self.paused.retain(|paused| *paused != token);
+        set_paused(token, false);
+        cx.resume(token);
+    }
+}
+
+impl Handler for Pauser {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        if self.random.chance(self.pauses) {
+            self.pause(cx, token);
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        if self.random.chance(self.pauses) && !self.paused.is_empty() {
+            let other = self.random.pick(&self.paused);
+            self.resume(cx, other);
+        }
+        if self.random.chance(self.pauses) {
+            self.pause(cx, token);
+            if self.random.chance(500) {
+                return Ok(());
+            }
+        }
+        cx.forward(token, input);
+        Ok(())
+    }
+
+    fn on_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        cx.forward(token, input);
+        cx.close(token);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
+        self.resume(cx, token);
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, token: Token, _: (), _: edgeloop::CloseReason) {
+        self.paused.retain(|paused| *paused != token);
+    }
+}
+
+/// Sends a full stop now and then, by its timer.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    random: Random,
+    delay_ms: usize,
+}
+
+impl Ticker {
+    pub(crate) fn new(seed: u64, delay_ms: usize) -> Self {
+        Ticker { random: Random::new(seed), delay_ms }
+    }
+
+    fn arm(&mut self, cx: &mut Context<'_>, token: Token) {
+        let delay_ms = self.random.between(0, self.delay_ms) as u64;
+        set_timer(cx, token, delay_ms);
+    }
+}
+
+impl Handler for Ticker {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        self.arm(cx, token);
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        input.clear();
+        if self.random.chance(300) {
+            self.arm(cx, token);
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
+        // A peer that does not read is not told the time for ever.
+        if !cx.is_held(token) {
+            cx.send(token, b".");
+        }
+        self.arm(cx, token);
+    }
+}
+
+/// An echo that dials: for some of those who come it connects to somebody itself, who may not be
+/// there, and echoes to him too.
+#[derive(Debug)]
+pub(crate) struct Dialler {
+    random: Random,
+    servers: [Address; 2],
+    dials: u16,
+    dialled: Vec<Token>,
+    /// So many more; without end a refused one could be tried for ever.
+    left: u32,
+}
+
+impl Dialler {
+    pub(crate) fn new(seed: u64, servers: [Address; 2], dials: u16) -> Self {
+        Dialler { random: Random::new(seed), servers, dials, dialled: Vec::new(), left: 30 }
+    }
+}
+
+impl Handler for Dialler {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        let is_ours = self.dialled.contains(&token);
+        self.dialled.retain(|dialled| *dialled != token);
+        if !is_ours && self.left > 0 && self.random.chance(self.dials) {
+            self.left -= 1;
+            let to = &self.servers[usize::from(self.random.chance(200))];
+            // That there is no descriptor or no place for it is an answer.
+            if let Ok(dialled) = cx.connect(to) {
+                self.dialled.push(dialled);
+            }
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        cx.forward(token, input);
+        Ok(())
+    }
+}
+
+/// Several topics. Everybody follows some of them, joins and leaves as it comes, and publishes each
+/// message to the room that its number says.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    random: Random,
+    config: TopicConfig,
+    topics: Vec<TopicId>,
+}
+
+impl Rooms {
+    pub(crate) fn new(seed: u64, config: TopicConfig) -> Self {
+        Rooms { random: Random::new(seed), config, topics: Vec::new() }
+    }
+
+    fn move_about(&mut self, cx: &mut Context<'_>, token: Token) {
+        for &topic in &self.topics {
+            match self.random.below(3) {
+                0 => drop(cx.unsubscribe(token, topic)),
+                _ => drop(cx.subscribe(token, topic, Start::Next)),
+            }
+        }
+    }
+}
+
+impl Handler for Rooms {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        while self.topics.len() < ROOMS {
+            self.topics.push(cx.create_topic(self.config.clone()));
+        }
+        self.move_about(cx, token);
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        while let Some(end) = input.contiguous().iter().position(|byte| *byte == b'\n') {
+            let line = &input.contiguous()[..=end];
+            let room = number_of(line).ok_or(ProtocolError::Malformed("no number"))? % ROOMS;
+            match cx.publish(self.topics[room], Some(token), line) {
+                Err(PublishError::Full) => break,
+                _ => input.consume(end + 1),
+            }
+            if self.random.chance(50) {
+                self.move_about(cx, token);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_paused(token: Token, is_paused: bool) {
+    with(|world| {
+        if let Some(account) = world.oracles.account(token) {
+            account.is_paused = is_paused;
+        }
+    });
+}
+
+fn set_timer(cx: &mut Context<'_>, token: Token, delay_ms: u64) {
+    cx.set_timer(token, Duration::from_millis(delay_ms));
+    with(|world| {
+        let due_ns = world.kernel.clock.told() + delay_ms * MS;
+        world.oracles.timer_set(token, due_ns);
+    });
+}
