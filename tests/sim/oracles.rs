@@ -249,8 +249,8 @@ impl Oracles {
         }
     }
 
-    /// A timer fires in [T, T + tick]: not before it is due, and not later than the first turn after
-    /// its tick. A stamp is cut to whole milliseconds, at both ends.
+    /// A timer fires in [T, T + tick] of a loop that turns: not before it is due, and not later than
+    /// [`slack_ns`](Self::slack_ns) allows. A stamp is cut to whole milliseconds, at both ends.
     pub(crate) fn timer_fired(&mut self, kernel: &Kernel, token: Token) {
         let (now, before, slack) = (kernel.clock.told(), self.turn_ns, self.slack_ns());
         let is_exact = !self.list_was_full && self.limits.visit_budget >= 64;

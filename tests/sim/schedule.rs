@@ -63,7 +63,7 @@ impl Schedule {
         let weather = draw_weather(random);
         // A stream is so long that each of its limits is met often, and no longer.
         let step = config.read_budget.min(weather.capacity_most as usize).max(16);
-        let bytes_max = (step * 30).min(20_000);
+        let bytes_max = (step * 50).min(30_000);
         let peers = random.magnitude(1, 24);
         let plans = (0..peers).map(|_| Plan::draw(random, bytes_max)).collect();
         Schedule {
