@@ -810,8 +810,8 @@ fn slow_heads(count: usize) {
     let writers: Vec<TcpStream> = crowd.iter().map(|client| client.try_clone().unwrap()).collect();
     let begin = Instant::now();
     let trickle = thread::spawn(move || {
-        // Everybody sends a byte every five seconds, a few of them at a time.
-        for few in writers.chunks(count.div_ceil(500)).cycle() {
+        // Everybody sends a byte every ten seconds, a few of them at a time.
+        for few in writers.chunks(count.div_ceil(1000)).cycle() {
             few.iter().for_each(|mut client| drop(client.write(b"x")));
             thread::sleep(Duration::from_millis(10));
             if begin.elapsed() > head_timeout {
