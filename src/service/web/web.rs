@@ -494,12 +494,17 @@ impl Web {
             session.phase = phase;
             let stamp = self.stamp(cx.now());
             match phase {
-                Phase::Head => cx.set_timer(token, self.config.head_timeout),
-                Phase::Body => cx.set_timer(token, self.config.body_timeout),
+                Phase::Head => self.set_timer(cx, token, self.config.head_timeout),
+                Phase::Body => self.set_timer(cx, token, self.config.body_timeout),
                 Phase::New | Phase::Idle => {}
             }
             session.since_ms = stamp;
         }
+    }
+
+    /// Never later than a connection may be idle: nothing sets the timer when it becomes so.
+    fn set_timer(&self, cx: &mut Context<'_>, token: Token, span: Duration) {
+        cx.set_timer(token, span.min(self.config.keep_alive));
     }
 
     /// How long what is awaited may take.
@@ -517,7 +522,7 @@ impl Handler for Web {
     type Session = WebSession;
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> WebSession {
-        cx.set_timer(token, self.config.head_timeout);
+        self.set_timer(cx, token, self.config.head_timeout);
         WebSession {
             heads: HeadDecoder::new(self.config.head),
             exchange: None,
@@ -560,7 +565,7 @@ impl Handler for Web {
         let age = Duration::from_millis(u64::from(now.wrapping_sub(session.since_ms)));
         let allowance = self.allowance(session);
         if age < allowance {
-            return cx.set_timer(token, allowance - age);
+            return self.set_timer(cx, token, allowance - age);
         }
         let is_within = session.phase == Phase::Body || session.heads.is_within();
         if !is_within {
