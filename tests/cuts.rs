@@ -1,0 +1,63 @@
+//! The properties of `tests/fuzz/` on the stable toolchain: on inputs made from seeds, and on the
+//! corpus that the fuzzer collected.
+//!
+//! `FUZZ_INPUTS=5000000 cargo test --release --test cuts` tries more of them.
+
+#[path = "fuzz/properties.rs"]
+#[allow(unreachable_pub, missing_docs, reason = "the fuzz targets share this file")]
+mod properties;
+
+use std::fs;
+use std::path::Path;
+
+use properties::{ALL, Random};
+
+/// Inputs of each property, unless `FUZZ_INPUTS` says otherwise.
+const INPUTS: u64 = 4_000;
+
+#[test]
+fn results_do_not_depend_on_the_cuts_and_structures_equal_their_models() {
+    let wanted = std::env::var("FUZZ_INPUTS").ok();
+    let inputs = wanted.map_or(INPUTS, |text| text.parse().expect("FUZZ_INPUTS is a number"));
+    for (name, property) in ALL {
+        for seed in 0..inputs {
+            let input = generate(name, seed);
+            let outcome = std::panic::catch_unwind(|| property(&input));
+            assert!(outcome.is_ok(), "{name} fails with seed {seed}: {input:?}");
+        }
+    }
+}
+
+#[test]
+fn corpus_of_the_fuzzer_passes() {
+    for (name, property) in ALL {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
+        let mut count = 0;
+        for entry in fs::read_dir(&directory).expect("a corpus for each property") {
+            let path = entry.expect("an entry").path();
+            property(&fs::read(&path).expect("a readable input"));
+            count += 1;
+        }
+        assert!(count > 0, "{} is empty", directory.display());
+    }
+}
+
+/// Noise alone seldom makes a message: what follows the parameters and the seed of the cuts is
+/// drawn from the bytes that mean something to the decoder.
+fn generate(name: &str, seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    let mut input: Vec<u8> = (0..12).map(|_| random.next() as u8).collect();
+    let alphabet: &[&[u8]] = match name {
+        "delimited" => &[b"a", b"ab", b"-", b"\n", b"\r\n", b"--a--", b"aab", b"a line of text"],
+        "magic" => &[b"\xAB\xCDab", b"\0\0\0\0\0\0\0\x02hi", b"\0\x05hello", b"\x03", b"\0", b"x"],
+        "length_prefixed" => &[b"\0\0\0\x02hi", b"\x02\0\0\0hi", b"\0", b"\x01x", b"\x05", b"four"],
+        _ => &[],
+    };
+    for _ in 0..random.below(24) {
+        match alphabet.get(random.below(alphabet.len() + 1)) {
+            Some(piece) => input.extend_from_slice(piece),
+            None => input.extend((0..random.below(8)).map(|_| random.next() as u8)),
+        }
+    }
+    input
+}
