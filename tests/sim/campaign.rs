@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::facts::{self, Controls};
 use crate::libc_symbols::Call;
 use crate::million;
 use crate::schedule::Schedule;
 use crate::simulation::{Outcome, run};
 use crate::single_faults;
-use crate::world::inside;
+use crate::world::{self, inside};
 
 /// Without `SIM_SECS`: as many seeds as a debug build runs in a few seconds.
 const SEEDS: u64 = if cfg!(debug_assertions) { 250 } else { 4_000 };
@@ -50,6 +51,9 @@ pub(crate) fn main() {
         exit(i32::from(!replay(seed)));
     }
     let tally = Tally::default();
+    if !are_facts_equal() {
+        tally.count_violation();
+    }
     if number("SIM_SECS").is_none() && !million::run_timed(million::SMALL) {
         println!("a figure of the crowd is not what it should be");
         tally.count_violation();
@@ -68,6 +72,17 @@ pub(crate) fn main() {
         tally.faults.load(Ordering::Relaxed),
     );
     exit(i32::from(violations > 0));
+}
+
+/// Whether the simulated kernel says what the real one does. Without that no seed proves anything.
+fn are_facts_equal() -> bool {
+    let controls = Controls { limit_descriptors: world::limit_descriptors, arrive: world::arrive };
+    let compared = facts::compare(|script| inside(script), controls);
+    match &compared {
+        Ok(count) => println!("{count} kernel facts: the simulated kernel says what Linux says"),
+        Err(differences) => println!("violation: {differences}"),
+    }
+    compared.is_ok()
 }
 
 fn number(name: &str) -> Option<u64> {

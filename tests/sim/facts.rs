@@ -12,6 +12,8 @@
 //! descriptors, which Linux keeps for a process; and it stays on one processor, where the packets
 //! of the loopback interface are delivered before the call that sent them returns.
 
+#![expect(unsafe_code, reason = "what is compared are plain calls of libc")]
+
 mod scenarios;
 mod script;
 
@@ -20,6 +22,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use scenarios::SCENARIOS;
+pub(crate) use script::Controls;
 use script::{Script, World};
 
 /// Set in the child process; asks it for the traces of the real kernel.
@@ -33,18 +36,17 @@ type Trace = Vec<String>;
 
 /// Compares every scenario and returns how many there are, or the differences as a text.
 ///
-/// `simulated` runs a closure on this thread with the simulated kernel behind libc's symbols;
-/// `limit_descriptors` lets that kernel open only so many more.
+/// `simulated` runs a closure on this thread with the simulated kernel behind libc's symbols.
 pub(crate) fn compare(
     simulated: impl Fn(&mut dyn FnMut()),
-    limit_descriptors: fn(usize),
+    controls: Controls,
 ) -> Result<usize, String> {
     let fake: HashMap<&str, Trace> = SCENARIOS
         .iter()
         .map(|(name, scenario)| {
             let mut trace = Trace::new();
             simulated(&mut || {
-                let mut script = Script::new(World::Fake { limit_descriptors });
+                let mut script = Script::new(World::Simulated(controls));
                 scenario(&mut script);
                 trace = script.finish();
             });

@@ -60,6 +60,17 @@ pub(crate) fn inside<T>(f: impl FnOnce() -> T) -> T {
     enter(&mut World::quiet(), f)
 }
 
+/// Lets the program open so many more descriptors.
+pub(crate) fn limit_descriptors(more: usize) {
+    with(|world| world.kernel.files_max = world.kernel.files_open() + more);
+}
+
+/// Lets everything arrive that is on its way, except for a connect to a full backlog, which is on its
+/// way for ever.
+pub(crate) fn arrive() {
+    with(|world| (0..64).all(|_| world.kernel.carry()));
+}
+
 /// Gives access to the world that this thread is in. While the world itself is at work the thread
 /// is outside, so that nothing it does comes back here.
 pub(crate) fn with<T>(f: impl FnOnce(&mut World) -> T) -> Option<T> {

@@ -39,7 +39,6 @@ scenarios![
     urgent_byte_stops_a_read_although_nobody_watches_for_it,
     urgent_byte_behind_unread_data_is_an_edge,
     second_urgent_byte_is_an_edge,
-    urgent_byte_may_be_read_by_itself,
     read_into_nothing_says_nothing,
     data_before_a_reset_is_read_first,
     reset_alone_is_told_once_and_read_once,
@@ -76,7 +75,6 @@ scenarios![
     connection_that_is_made_says_out,
     connection_that_is_refused_says_everything,
     refused_connection_has_one_error,
-    connect_is_repeated_when_done,
     waker_that_is_never_read_is_an_edge_each_time,
     several_wakes_are_one_event,
     waker_that_was_read_is_quiet,
@@ -380,16 +378,6 @@ fn second_urgent_byte_is_an_edge(s: &mut Script) {
     s.await_state(server, libc::POLLPRI);
     s.wait();
     s.recv(server, 100);
-    s.recv(server, 100);
-}
-
-fn urgent_byte_may_be_read_by_itself(s: &mut Script) {
-    let (server, client) = s.watched_pair();
-    s.send_urgent(client, b"!");
-    s.await_state(server, libc::POLLPRI);
-    s.wait();
-    s.recv_urgent(server);
-    s.recv_urgent(server);
     s.recv(server, 100);
 }
 
@@ -841,15 +829,6 @@ fn refused_connection_has_one_error(s: &mut Script) {
     s.take_error(client);
     s.peer(client);
     s.send(client, b"hello");
-}
-
-fn connect_is_repeated_when_done(s: &mut Script) {
-    let listener = s.listener("listener", 16);
-    let port = port_of(listener);
-    let client = s.connect("client", listener);
-    s.await_state(client, libc::POLLOUT);
-    s.connect_to(client, port);
-    s.connect_to(client, port);
 }
 
 // Wakers.

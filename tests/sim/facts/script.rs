@@ -8,6 +8,8 @@
 //!
 //! Numbers that depend on buffer sizes, ports and descriptors never enter a trace.
 
+#![expect(unsafe_code, reason = "what is compared are plain calls of libc")]
+
 use std::fmt::Write as _;
 use std::mem::{size_of, zeroed};
 use std::time::{Duration, Instant};
@@ -18,10 +20,16 @@ use libc::{c_int, c_void, epoll_event, sockaddr, sockaddr_in, socklen_t};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum World {
     Real,
-    /// `limit_descriptors` lets so many more descriptors be opened.
-    Fake {
-        limit_descriptors: fn(usize),
-    },
+    Simulated(Controls),
+}
+
+/// What a script asks the simulated kernel for that is no call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Controls {
+    /// Lets so many more descriptors be opened.
+    pub(crate) limit_descriptors: fn(usize),
+    /// Lets everything arrive that is on its way.
+    pub(crate) arrive: fn(),
 }
 
 /// A descriptor of the script. The number may be used again by the kernel; the name is not.
@@ -161,7 +169,7 @@ impl Script {
     pub(crate) fn limit_descriptors(&mut self, more: usize) {
         match self.world {
             World::Real => limit_real_descriptors(more),
-            World::Fake { limit_descriptors } => limit_descriptors(more),
+            World::Simulated(controls) => (controls.limit_descriptors)(more),
         }
     }
 
@@ -267,19 +275,13 @@ impl Script {
 
     pub(crate) fn recv(&mut self, fd: Fd, len: usize) {
         let mut buffer = vec![0; len];
-        let got = raw_recv(fd, &mut buffer, 0);
+        let got = raw_recv(fd, &mut buffer);
         let call = format!("recv {} {len}", fd.name);
         let text = usize::try_from(got).map(|got| &buffer[..got]);
         match text {
             Ok(bytes) => self.trace.push(format!("{call} -> {:?}", String::from_utf8_lossy(bytes))),
             Err(_) => self.note(call, -1),
         }
-    }
-
-    pub(crate) fn recv_urgent(&mut self, fd: Fd) {
-        let mut buffer = [0];
-        let got = raw_recv(fd, &mut buffer, libc::MSG_OOB);
-        self.note(format!("recv urgent {}", fd.name), got as c_int);
     }
 
     /// Sends until the socket takes no more.
@@ -307,10 +309,11 @@ impl Script {
         let mut buffer = vec![0; 1 << 16];
         let deadline = Instant::now() + PATIENCE;
         loop {
-            while raw_recv(fd, &mut buffer, 0) > 0 {}
+            while raw_recv(fd, &mut buffer) > 0 {}
             match self.world {
                 World::Real if real_poll(other) & libc::POLLOUT == 0 => {}
-                World::Real | World::Fake { .. } => break,
+                World::Real => break,
+                World::Simulated(controls) => break (controls.arrive)(),
             }
             if Instant::now() > deadline {
                 return self.trace.push(format!("{} is not writable", other.name));
@@ -323,7 +326,7 @@ impl Script {
     pub(crate) fn drain(&mut self, fd: Fd) {
         let mut buffer = vec![0; 1 << 16];
         let last = loop {
-            match raw_recv(fd, &mut buffer, 0) {
+            match raw_recv(fd, &mut buffer) {
                 1.. => {}
                 last => break last,
             }
@@ -431,9 +434,10 @@ impl Script {
         self.await_real(fd, "acknowledgement", || real_info(fd).tcpi_unacked == 0);
     }
 
-    /// The simulated kernel has done everything by the time that a call returns.
     fn await_real(&mut self, fd: Fd, what: &str, mut is_so: impl FnMut() -> bool) {
-        let World::Real = self.world else { return };
+        if let World::Simulated(controls) = self.world {
+            return (controls.arrive)();
+        }
         let deadline = Instant::now() + PATIENCE;
         while !is_so() {
             if Instant::now() > deadline {
@@ -476,9 +480,9 @@ pub(crate) fn port_of(fd: Fd) -> u16 {
     u16::from_be(address.sin_port)
 }
 
-fn raw_recv(fd: Fd, buffer: &mut [u8], flags: c_int) -> isize {
+fn raw_recv(fd: Fd, buffer: &mut [u8]) -> isize {
     // SAFETY: the slice lives through the call.
-    unsafe { libc::recv(fd.number, buffer.as_mut_ptr().cast(), buffer.len(), flags) }
+    unsafe { libc::recv(fd.number, buffer.as_mut_ptr().cast(), buffer.len(), 0) }
 }
 
 fn loopback(port: u16) -> (sockaddr_in, socklen_t) {
@@ -551,7 +555,7 @@ const EVENT_NAMES: [(c_int, &str); 6] = [
     (libc::EPOLLRDHUP, "RDHUP"),
 ];
 
-const ERRNO_NAMES: [(c_int, &str); 14] = [
+const ERRNO_NAMES: [(c_int, &str); 12] = [
     (0, "no error"),
     (libc::EAGAIN, "EAGAIN"),
     (libc::EBADF, "EBADF"),
@@ -564,6 +568,4 @@ const ERRNO_NAMES: [(c_int, &str); 14] = [
     (libc::ECONNRESET, "ECONNRESET"),
     (libc::EINPROGRESS, "EINPROGRESS"),
     (libc::ENOTCONN, "ENOTCONN"),
-    (libc::EISCONN, "EISCONN"),
-    (libc::EALREADY, "EALREADY"),
 ];
