@@ -124,6 +124,8 @@ impl Lab {
         }
     }
 
+    /// Runs the simulation until its first violation: what it makes of that afterwards takes longer
+    /// than to find it.
     fn run(&self, program: &Path) -> Outcome {
         let log = self.target.join("sim.log");
         let file = fs::File::create(&log).expect("a log");
@@ -132,29 +134,31 @@ impl Lab {
         command.stdout(file.try_clone().expect("a second handle")).stderr(file);
         let mut process = command.stdin(Stdio::null()).spawn().expect("the simulation starts");
         let begun = Instant::now();
-        let bound = Duration::from_secs(SECONDS) + GRACE;
-        let status = loop {
-            if let Some(status) = process.try_wait().expect("its status") {
-                break Some(status);
-            }
-            if begun.elapsed() > bound {
-                break None;
+        let ended = loop {
+            let ended = process.try_wait().expect("its status");
+            let found = read(&log).lines().any(is_violation);
+            if ended.is_some() || found || begun.elapsed() > Duration::from_secs(SECONDS) + GRACE {
+                break ended;
             }
             std::thread::sleep(Duration::from_millis(20));
         };
+        let seconds = begun.elapsed().as_secs_f64();
         // It may have ended by itself.
         let _ = process.kill();
         let _ = process.wait();
         let text = read(&log);
-        let said =
-            text.lines().find(|line| line.contains("violation") || line.contains("panicked"));
+        let found = text.lines().find(|line| is_violation(line));
         Outcome {
-            passed: status.is_some_and(|status| status.success()),
-            hung: status.is_none(),
-            seconds: begun.elapsed().as_secs_f64(),
-            text: said.or(text.lines().last()).unwrap_or_default().to_owned(),
+            passed: ended.is_some_and(|status| status.success()),
+            hung: ended.is_none() && found.is_none(),
+            seconds,
+            text: found.or(text.lines().last()).unwrap_or_default().to_owned(),
         }
     }
+}
+
+fn is_violation(line: &str) -> bool {
+    line.starts_with("violation")
 }
 
 /// Every page, in order of name. In front of each block of changes stands the file it is for.
