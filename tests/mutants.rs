@@ -82,6 +82,7 @@ impl Lab {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
         let lab = Lab { tree: directory.join("tree"), target: directory.join("target") };
         let _ = fs::remove_dir_all(&lab.tree);
+        fs::create_dir_all(&lab.tree).expect("a directory");
         for part in ["Cargo.toml", "Cargo.lock", "README.md", "src", "tests", "benches", "docs"] {
             copy(&root().join(part), &lab.tree.join(part));
         }
