@@ -61,7 +61,14 @@ fn code_map_and_module_page_give_the_same_reading_order() {
 
 #[test]
 fn links_between_documents_lead_somewhere() {
-    let pages = ["README.md", "docs/architecture.md", "docs/CONTRIBUTING.md", "docs/CHANGELOG.md"];
+    let pages = [
+        "README.md",
+        "docs/architecture.md",
+        "docs/testing.md",
+        "docs/CONTRIBUTING.md",
+        "docs/CHANGELOG.md",
+        "tests/sim/mutants/README.md",
+    ];
     let reference = ["docs/reference/command-line.md", "docs/reference/close-reasons.md"];
     let howto = ["docs/howto/write-a-handler.md", "docs/howto/behind-nginx.md"];
     for page in pages.into_iter().chain(reference).chain(howto) {
