@@ -91,13 +91,16 @@ impl Lab {
 
     /// Says how soon the mutant was found and as what, or why it was not.
     fn examine(&self, mutant: &Mutant) -> Result<(f64, String), String> {
+        let mut originals = Vec::new();
         for edit in &mutant.edits {
             let path = self.tree.join(&edit.path);
-            write(&path, &read(&path).replacen(&edit.before, &edit.after, 1));
+            let original = read(&path);
+            write(&path, &original.replacen(&edit.before, &edit.after, 1));
+            originals.push((path, original));
         }
         let outcome = self.build().map(|program| self.run(&program));
-        for edit in &mutant.edits {
-            write(&self.tree.join(&edit.path), &read(&root().join(&edit.path)));
+        for (path, original) in originals.iter().rev() {
+            write(path, original);
         }
         match outcome {
             Err(text) => Err(format!("it does not compile: {text}")),
