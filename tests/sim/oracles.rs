@@ -28,6 +28,8 @@ pub(crate) struct Account {
     pub(crate) waits_for_topic: bool,
     /// Its handler has ended it.
     pub(crate) is_closing: bool,
+    /// When its side was shut down, and how much it had received by then.
+    lingers_since: Option<(u64, u64)>,
     /// Bytes queued for it at the moment when its socket had been given `sent_then`.
     output_then: u64,
     sent_then: u64,
@@ -55,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) tick_ns: u64,
     pub(crate) idle_ns: Option<u64>,
     pub(crate) write_ns: Option<u64>,
+    pub(crate) linger_ns: u64,
+    pub(crate) linger_limit: u64,
     pub(crate) output_low: u64,
     pub(crate) visit_budget: usize,
     /// Output of topics leaves without passing through a handler.
@@ -134,10 +138,14 @@ impl Oracles {
     }
 
     /// The program ends its side of a connection, and from here on closes it.
-    pub(crate) fn shut_down(&mut self, kernel: &Kernel, fd: i32) {
+    pub(crate) fn shut_down(&mut self, kernel: &Kernel, fd: i32, succeeded: bool) {
         let Ok(socket) = kernel.socket_of(fd) else { return };
         if let Some(account) = kernel.data_of(socket).and_then(|data| self.account_of(data)) {
             account.is_closing = true;
+            let received = kernel.sockets[socket as usize].received;
+            // When it failed there is nothing to wait for.
+            let since = if succeeded { kernel.clock.told() } else { 0 };
+            account.lingers_since = Some((since, received));
         }
     }
 
@@ -294,6 +302,26 @@ impl Oracles {
         };
         if let Some((quiet, limit)) = quiet_ns.filter(|(quiet, limit)| quiet < limit) {
             self.violate(format!("{reason} after {} us of {}", quiet / 1000, limit / 1000));
+        }
+    }
+
+    /// T2, T3: a close before the peer's end, or before it has had time for one, may answer what the
+    /// peer still sends with a reset, which destroys the last words on their way to it.
+    pub(crate) fn check_linger(&mut self, kernel: &Kernel, account: &Account, reason: CloseReason) {
+        let socket = &kernel.sockets[account.socket as usize];
+        let has_ended = socket.end_was_told || socket.was_cut || socket.stage != Stage::Connected;
+        let is_ours = reason == CloseReason::IdleTimeout && !self.is_draining;
+        if !is_ours || has_ended || socket.linger_zero {
+            return;
+        }
+        let Some((since, received)) = account.lingers_since else {
+            return self.violate(format!("{reason}, and closed without a shutdown"));
+        };
+        let waited = kernel.clock.told().saturating_sub(since);
+        let dropped = socket.received - received;
+        // Stamps are cut to whole milliseconds.
+        if waited + MS < self.limits.linger_ns && dropped <= self.limits.linger_limit {
+            self.violate(format!("{reason}, and lingered for {} us only", waited / 1000));
         }
     }
 
@@ -479,6 +507,7 @@ impl Account {
             is_paused: false,
             waits_for_topic: false,
             is_closing: false,
+            lingers_since: None,
             output_then: 0,
             sent_then: 0,
             timer_ns: None,

@@ -165,6 +165,8 @@ fn limits(schedule: &Schedule) -> Limits {
         tick_ns: ns(config.tick),
         idle_ns: config.idle_timeout.map(ns),
         write_ns: config.write_timeout.map(ns),
+        linger_ns: ns(config.linger_timeout),
+        linger_limit: config.linger_limit as u64,
         output_low: config.output_low() as u64,
         visit_budget: config.visit_budget,
         has_topics: matches!(schedule.service, Service::Broadcast { .. } | Service::Rooms { .. }),

@@ -137,7 +137,9 @@ impl World {
                 self.oracles.exhausted(self.kernel.clock.told());
             }
             (Call::EpollCtl, Err(_)) => self.oracles.exhausted(self.kernel.clock.told()),
-            (Call::Shutdown, _) => self.oracles.shut_down(&self.kernel, fd),
+            (Call::Shutdown, answer) => {
+                self.oracles.shut_down(&self.kernel, fd, answer.is_ok());
+            }
             _ => {}
         }
     }
