@@ -82,6 +82,8 @@ pub(crate) struct Oracles {
     pub(crate) tasks_queued: u64,
     pub(crate) tasks_run: u64,
     exhausted_ns: Option<u64>,
+    /// When `accept` said that something had run out; nothing was closed since.
+    pub(crate) accept_refused_ns: Option<u64>,
     /// The longest jump of time: while it lasted no turn could come.
     jump_ns: u64,
     /// The connection that was closed last.
@@ -130,6 +132,18 @@ impl Oracles {
             }
             self.registrations[slot] = (data, socket);
         }
+    }
+
+    /// M26: at the limit every `accept` fails, whether or not somebody waits. Whoever asks again before
+    /// a descriptor was closed or a little time has passed burns a processor for as long as it lasts.
+    pub(crate) fn accepts(&mut self, turn_ns: u64, ran_out: bool) {
+        if let Some(at) =
+            self.accept_refused_ns.filter(|at| turn_ns < at + self.limits.accept_retry_ns)
+        {
+            let rested = (turn_ns - at) / 1000;
+            self.violate(format!("accept is asked again {rested} us after something ran out"));
+        }
+        self.accept_refused_ns = ran_out.then_some(turn_ns);
     }
 
     /// Descriptors or memory ran out: listeners may rest.

@@ -132,10 +132,15 @@ impl World {
     /// What the oracles conclude from an answer.
     fn note(&mut self, call: Call, fd: c_int, answer: Answer<i64>) {
         self.oracles.called(call);
+        if call == Call::Accept4 {
+            let ran_out = answer.is_err_and(is_exhaustion);
+            self.oracles.accepts(self.kernel.clock.told(), ran_out);
+        }
         match (call, answer) {
             (Call::Accept4, Err(errno)) if is_exhaustion(errno) => {
                 self.oracles.exhausted(self.kernel.clock.told());
             }
+            (Call::Close, _) => self.oracles.accept_refused_ns = None,
             (Call::EpollCtl, Err(_)) => self.oracles.exhausted(self.kernel.clock.told()),
             (Call::Shutdown, answer) => {
                 self.oracles.shut_down(&self.kernel, fd, answer.is_ok());
