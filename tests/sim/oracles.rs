@@ -339,6 +339,24 @@ impl Oracles {
         }
     }
 
+    /// M20: what arrived before a reset is the handler's, as long as it takes input.
+    pub(crate) fn check_severed(
+        &mut self,
+        kernel: &Kernel,
+        account: &Account,
+        reason: CloseReason,
+    ) {
+        let socket = &kernel.sockets[account.socket as usize];
+        let is_severed = reason == CloseReason::Reset && socket.stage == Stage::Dead;
+        let may_wait = account.is_paused || account.waits_for_topic || self.limits.memory_is_short;
+        let is_over = kernel.clock.told() >= socket.active_ns + self.limits.linger_ns;
+        let is_other = account.is_closing || self.is_draining || socket.end_was_told;
+        if is_severed && socket.arrived > 0 && !(may_wait || is_over || is_other) {
+            let unread = socket.arrived;
+            self.violate(format!("closed after a reset with {unread} bytes unread"));
+        }
+    }
+
     // ---- turns ----
 
     pub(crate) fn turn_begins(&mut self, kernel: &Kernel, timeout_ms: i32) {
