@@ -225,7 +225,10 @@ impl<H: Handler> Handler for Audit<H> {
             self.check_reason(world, account.socket, token, reason);
             world.oracles.check_time(&world.kernel, &account, reason);
             world.oracles.check_linger(&world.kernel, &account, reason);
-            world.oracles.check_severed(&world.kernel, &account, reason);
+            // Others may leave input behind, as an echo does that has nobody to send it to.
+            if self.rules.dialect == Dialect::Silence {
+                world.oracles.check_severed(&world.kernel, &account, reason);
+            }
             let was_cut = world.kernel.sockets[account.socket as usize].was_cut;
             world.peers.closed(account.meeting, was_cut, reason);
             world.peers.judge(account.meeting as usize, &mut world.oracles);

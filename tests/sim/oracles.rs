@@ -339,7 +339,7 @@ impl Oracles {
         }
     }
 
-    /// M20: what arrived before a reset is the handler's, as long as it takes input.
+    /// M20: what arrived before a reset is the handler's, if it takes all that it is given.
     pub(crate) fn check_severed(
         &mut self,
         kernel: &Kernel,
