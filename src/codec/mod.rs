@@ -13,6 +13,7 @@
 //! | [`length_prefixed`](LengthPrefixed) | behind their length: 1, 2, 4, 8 bytes, either byte order, with or without itself |
 //! | [`magic`](Magic) | behind a magic number and their length |
 //! | `http` | HTTP/1.1: heads and bodies of requests (feature `http`) |
+//! | [`resp`] | requests and replies of the Redis protocol |
 //!
 //! [`Framed`](crate::service::Framed) makes a server of any of them.
 
@@ -23,6 +24,7 @@ mod frame_error;
 pub mod http;
 mod length_prefixed;
 mod magic;
+pub mod resp;
 
 pub use delimited::Delimited;
 pub use fixed::Fixed;

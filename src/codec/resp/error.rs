@@ -1,0 +1,60 @@
+//! Why a stream of requests is given up.
+
+use std::fmt;
+
+/// A stream that breaks the rules of the protocol, or a limit. As text it is what Redis answers,
+/// behind `-ERR `, before it closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RespError {
+    /// The number of arguments is no number, or above the limit.
+    InvalidMultibulkLength,
+    /// The length of an argument is no number, is negative, or makes the request longer than the
+    /// limit.
+    InvalidBulkLength,
+    /// Where an argument was to begin stood this byte.
+    ExpectedDollar(u8),
+    /// An argument is not followed by `\r\n`. (Redis does not look, and so takes two bytes of
+    /// anything.)
+    UnendedBulk,
+    /// An inline command of more than 64 KiB.
+    TooBigInlineRequest,
+    /// An inline command with a quote that is not closed, or closed within a word.
+    UnbalancedQuotes,
+}
+
+impl RespError {
+    /// A name that stays the same from version to version.
+    pub const fn name(self) -> &'static str {
+        match self {
+            RespError::InvalidMultibulkLength => "invalid_multibulk_length",
+            RespError::InvalidBulkLength => "invalid_bulk_length",
+            RespError::ExpectedDollar(_) => "expected_dollar",
+            RespError::UnendedBulk => "unended_bulk",
+            RespError::TooBigInlineRequest => "too_big_inline_request",
+            RespError::UnbalancedQuotes => "unbalanced_quotes",
+        }
+    }
+}
+
+impl fmt::Display for RespError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Protocol error: ")?;
+        match self {
+            RespError::InvalidMultibulkLength => f.write_str("invalid multibulk length"),
+            RespError::InvalidBulkLength => f.write_str("invalid bulk length"),
+            // A line of an answer cannot hold a line feed; what is not ASCII is shown escaped.
+            RespError::ExpectedDollar(b'\r' | b'\n') => f.write_str("expected '$', got ' '"),
+            RespError::ExpectedDollar(byte) if byte.is_ascii_graphic() || *byte == b' ' => {
+                write!(f, "expected '$', got '{}'", char::from(*byte))
+            }
+            RespError::ExpectedDollar(byte) => {
+                write!(f, "expected '$', got '{}'", byte.escape_ascii())
+            }
+            RespError::UnendedBulk => f.write_str("expected CRLF after a bulk string"),
+            RespError::TooBigInlineRequest => f.write_str("too big inline request"),
+            RespError::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
+        }
+    }
+}
+
+impl std::error::Error for RespError {}
