@@ -111,6 +111,12 @@ impl<'a> Context<'a> {
         key.and_then(|key| self.state.topics.topic(key)).map_or(0, |topic| topic.subscribers.len())
     }
 
+    /// Bytes of storage that the messages of all topics take now. Each topic has a limit, of which
+    /// their number makes a sum; a handler that lets clients create topics limits it by this.
+    pub fn topic_memory(&self) -> usize {
+        self.state.topics.memory()
+    }
+
     // ---- connections ----
 
     /// Ends a connection in good order: what is queued is flushed, then our side is shut down, then

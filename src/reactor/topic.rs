@@ -397,6 +397,11 @@ impl Topics {
         self.subscriptions.get(key as usize)
     }
 
+    /// Bytes of storage that messages take now.
+    pub(super) fn memory(&self) -> usize {
+        self.pool.leased()
+    }
+
     /// Whether a topic waits to be announced.
     pub(super) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
