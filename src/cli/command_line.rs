@@ -6,8 +6,8 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, CommandFactory, FromArgMatches};
 
-use super::Cli;
 use super::failure::Failure;
+use super::{Cli, kv};
 
 /// Reads the command line; a variable stands in for a flag that is not given.
 ///
@@ -36,6 +36,7 @@ pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
 /// The command as it is shown: each help ends with where else its options can be set.
 fn command() -> Command {
     let command = each_option(Cli::command(), |option| option.hide_env(true));
+    let command = command.mut_subcommand(kv::NAME, kv::with_own_defaults);
     command.mut_subcommands(|command| command.after_help(MORE).after_long_help(SOURCES))
 }
 

@@ -1,6 +1,7 @@
 //! The command line: from words to a running service, and from its end to an exit code.
 //!
 //! Each subcommand is one file ([`echo`], [`broadcast`], [`web`]): its own options, and which handler they
+//! Each subcommand is one file ([`echo`], [`broadcast`], [`kv`]): its own options, and which handler they
 //! make. All that servers have in common is [`server_options`] (what can be set) and [`server`]
 //! (what is then done). Values come from flags, variables and a file with the same parsers
 //! ([`size`], [`span`], [`endpoint`]); everything is checked before anything listens, and what is
@@ -14,6 +15,7 @@ mod echo;
 mod endpoint;
 mod failure;
 mod json;
+mod kv;
 mod log;
 mod port_file;
 mod server;
@@ -37,6 +39,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(Cli { command: Command::Echo(echo) }) => echo.run(),
         Ok(Cli { command: Command::Broadcast(broadcast) }) => broadcast.run(),
         Ok(Cli { command: Command::Web(web) }) => web.run(),
+        Ok(Cli { command: Command::Kv(kv) }) => kv.run(),
         Err(answer) if !answer.use_stderr() => {
             // The help was asked for. Whoever closed the pipe early has read enough of it.
             let _ = answer.print();
@@ -61,4 +64,5 @@ enum Command {
     Echo(echo::Echo),
     Broadcast(broadcast::Broadcast),
     Web(web::Web),
+    Kv(kv::Kv),
 }

@@ -135,10 +135,12 @@ impl Server {
 }
 
 /// The library speaks of its fields, the user of options.
-fn in_words_of_options(text: &str) -> String {
+pub(super) fn in_words_of_options(text: &str) -> String {
     let (field, rest) = text.split_once(' ').unwrap_or((text, ""));
     let option = if field == "connections_max" { "max-connections" } else { field };
-    format!("{} {rest}", option.replace('_', "-"))
+    let option = option.replace('_', "-");
+    // Another field that plays a part.
+    format!("{option} {}", rest.replace("input_limit", "input-limit"))
 }
 
 fn cannot(what: &str, error: &io::Error) -> Failure {

@@ -6,8 +6,10 @@ mod echo_lines;
 mod framed;
 #[cfg(feature = "http")]
 pub mod web;
+mod kv;
 
 pub use broadcast::{Broadcast, BroadcastSession, Framing};
 pub use echo::Echo;
 pub use echo_lines::EchoLines;
 pub use framed::{Framed, FramedSession, Service};
+pub use kv::{Kv, KvConfig, KvSession};

@@ -55,8 +55,7 @@ pub(super) fn split(line: &mut [u8]) -> Result<(u32, usize), RespError> {
 pub(super) fn next<'a>(line: &mut &'a [u8]) -> Option<&'a [u8]> {
     let rest = *line;
     if let [QUOTED, high, low, rest @ ..] = rest {
-        let (word, rest) =
-            rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
+        let (word, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
         *line = rest;
         return Some(word);
     }
@@ -183,7 +182,16 @@ mod tests {
 
     #[test]
     fn quote_that_is_not_closed_or_closed_within_a_word_is_refused() {
-        for line in ["\"", "'a\n", "\"a\\\"\n", "\"a\"b\n", "'a'b\n", "a\"b\n", "\"a\"\"b\"\n", "\"\\\0\"\n"] {
+        for line in [
+            "\"",
+            "'a\n",
+            "\"a\\\"\n",
+            "\"a\"b\n",
+            "'a'b\n",
+            "a\"b\n",
+            "\"a\"\"b\"\n",
+            "\"\\\0\"\n",
+        ] {
             assert_eq!(words(line.as_bytes()), Err(RespError::UnbalancedQuotes), "{line:?}");
         }
     }

@@ -1,8 +1,5 @@
 //! Answers to a batch of requests, written one behind the other.
 
-use std::fmt;
-use std::io::Write;
-
 use super::Decimal;
 
 /// Collects replies until they are sent. The storage is kept, so in steady state nothing is
@@ -55,6 +52,12 @@ impl Replies {
         is_whole
     }
 
+    /// Takes back what was written of the reply.
+    pub fn retract(&mut self) {
+        self.bytes.truncate(self.begin);
+        self.is_over = false;
+    }
+
     /// A short text without a line feed, such as `OK`.
     pub fn simple(&mut self, text: &str) {
         self.line(b'+', text.as_bytes());
@@ -80,26 +83,14 @@ impl Replies {
 
     /// Bytes.
     pub fn bulk(&mut self, bytes: &[u8]) {
+        let len = Decimal::new(bytes.len() as i64);
         // The limit is asked once for all of it.
-        if self.takes(bytes.len() + BULK_OVERHEAD) {
-            self.header(b'$', bytes.len());
+        if self.takes(len.as_bytes().len() + bytes.len() + BULK_OVERHEAD) {
+            self.bytes.push(b'$');
+            self.bytes.extend_from_slice(len.as_bytes());
+            self.bytes.extend_from_slice(b"\r\n");
             self.bytes.extend_from_slice(bytes);
             self.bytes.extend_from_slice(b"\r\n");
-        }
-    }
-
-    /// A text, formatted in place.
-    pub fn text(&mut self, text: fmt::Arguments<'_>) {
-        let start = self.bytes.len();
-        // Writing into a vector does not fail.
-        let _ = self.bytes.write_fmt(text);
-        let len = self.bytes.len() - start;
-        let digits = Decimal::new(len as i64);
-        let header = [b"$", digits.as_bytes(), b"\r\n"].concat();
-        self.bytes.splice(start..start, header);
-        self.bytes.extend_from_slice(b"\r\n");
-        if !self.takes(0) {
-            self.bytes.truncate(start);
         }
     }
 
@@ -131,6 +122,11 @@ impl Replies {
         let digits = Decimal::new(len as i64);
         let head = [b"*", digits.as_bytes(), b"\r\n"].concat();
         self.bytes.splice(start..start + OPEN_ARRAY.len(), head);
+    }
+
+    /// How many bytes more the reply may have; 0 once it is too long.
+    pub fn room(&self) -> usize {
+        if self.is_over { 0 } else { (self.begin + self.limit).saturating_sub(self.bytes.len()) }
     }
 
     /// What is to be sent.
@@ -165,16 +161,6 @@ impl Replies {
         }
     }
 
-    fn header(&mut self, kind: u8, len: usize) {
-        self.bytes.push(kind);
-        if len < 10 {
-            self.bytes.push(b'0' + len as u8);
-        } else {
-            self.bytes.extend_from_slice(Decimal::new(len as i64).as_bytes());
-        }
-        self.bytes.extend_from_slice(b"\r\n");
-    }
-
     /// Whether so much more still belongs to a reply within the limit.
     fn takes(&mut self, len: usize) -> bool {
         self.is_over |= self.bytes.len() - self.begin + len > self.limit;
@@ -184,7 +170,82 @@ impl Replies {
 
 /// A type and `\r\n`.
 const LINE_OVERHEAD: usize = 3;
-/// A type, at most seven digits as good as always, twice `\r\n`; less for short ones.
-const BULK_OVERHEAD: usize = 6;
+/// A type and twice `\r\n`; the length comes to it.
+const BULK_OVERHEAD: usize = 5;
 /// Room for the head of an array of any length.
 const OPEN_ARRAY: &[u8] = b"*0\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_written_as_the_protocol_has_them() {
+        let mut replies = Replies::new(1000);
+        replies.begin();
+        replies.simple("OK");
+        replies.error("ERR a\r\nb");
+        replies.integer(-7);
+        replies.bulk(b"a\r\nb");
+        replies.bulk(b"0123456789");
+        replies.null();
+        replies.array(2);
+        assert!(replies.end());
+        let expected =
+            b"+OK\r\n-ERR a  b\r\n:-7\r\n$4\r\na\r\nb\r\n$10\r\n0123456789\r\n$-1\r\n*2\r\n";
+        assert_eq!(replies.as_bytes(), expected);
+        replies.clear();
+        assert!(replies.is_empty());
+    }
+
+    #[test]
+    fn length_of_an_array_may_be_entered_when_it_is_known() {
+        for len in [0, 9, 10, 1234] {
+            let mut replies = Replies::new(100_000);
+            replies.begin();
+            replies.simple("before");
+            let array = replies.open_array();
+            (0..len).for_each(|_| replies.integer(1));
+            replies.close_array(array, len);
+            assert!(replies.end());
+            let expected = format!("+before\r\n*{len}\r\n{}", ":1\r\n".repeat(len));
+            assert_eq!(replies.as_bytes(), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn reply_beyond_the_limit_is_taken_back_and_others_stay() {
+        let mut replies = Replies::new(20);
+        replies.begin();
+        replies.bulk(&[b'x'; 14]);
+        assert!(replies.end(), "it is exactly as long as the limit");
+        let before = replies.as_bytes().to_vec();
+        for write in [
+            (|replies| replies.bulk(&[b'x'; 15])) as fn(&mut Replies),
+            |replies| (0..6).for_each(|_| replies.integer(1)),
+            |replies| {
+                let array = replies.open_array();
+                replies.bulk(&[b'x'; 12]);
+                replies.close_array(array, 1);
+            },
+        ] {
+            replies.begin();
+            write(&mut replies);
+            assert!(!replies.end());
+            assert_eq!(replies.as_bytes(), before);
+        }
+        replies.begin();
+        replies.integer(1);
+        assert!(replies.end());
+    }
+
+    #[test]
+    fn storage_of_a_large_reply_is_not_kept() {
+        let mut replies = Replies::new(1 << 20);
+        replies.begin();
+        replies.bulk(&[0; 1 << 19]);
+        assert!(replies.end());
+        replies.clear();
+        assert!(replies.bytes.capacity() <= KEPT_MAX);
+    }
+}

@@ -304,20 +304,19 @@ mod tests {
             b"*3\r\n$3\r\nSET\r\n$0\r\n\r\n$12\r\na\r\n$3\r\n*1\r\nb\r\n*2\r\n$1\r\nx\r\n$2\r\n",
             &[&["SET", "", "a\r\n$3\r\n*1\r\nb"]],
         );
-        expect(b"set k 'a b'\r\n\r\n*1\r\n$1\r\nx\r\n get\tk\n\"*1\"\n", &[
-            &["set", "k", "a b"],
-            &[],
-            &["x"],
-            &["get", "k"],
-            &["*1"],
-        ]);
+        expect(
+            b"set k 'a b'\r\n\r\n*1\r\n$1\r\nx\r\n get\tk\n\"*1\"\n",
+            &[&["set", "k", "a b"], &[], &["x"], &["get", "k"], &["*1"]],
+        );
         expect(b"*0\r\n*-1\r\n*-99\r\nPING\n", &[&[], &[], &[], &["PING"]]);
     }
 
     #[test]
     fn broken_requests_are_refused_for_their_reason_however_they_are_cut() {
         use RespError::*;
-        for stream in ["*x\r\n", "*\r\n", "*1a\r\n", "*1048577\r\n", "*99999999999999999999\r\n", "*1\rx"] {
+        for stream in
+            ["*x\r\n", "*\r\n", "*1a\r\n", "*1048577\r\n", "*99999999999999999999\r\n", "*1\rx"]
+        {
             expect_error(stream.as_bytes(), InvalidMultibulkLength);
         }
         expect_error(&[b"*".as_slice(), &[b'1'; 40]].concat(), InvalidMultibulkLength);
@@ -380,9 +379,10 @@ mod tests {
         for stream in ["*2\r\n$1\r\na\r\n$2\r\nbb\r\n", "a 'bb' \r\n", "'*1' \"\\x00\"\n", "*x\n"] {
             let mut input = [stream.as_bytes(), b"PING\r\n"].concat();
             let mut resp = Resp::new(1000);
-            let Ok(Some(first)) = resp.decode(&mut input.clone()).map(|found| {
-                found.map(|found| (found.len, format!("{:?}", found.message)))
-            }) else {
+            let Ok(Some(first)) = resp
+                .decode(&mut input.clone())
+                .map(|found| found.map(|found| (found.len, format!("{:?}", found.message))))
+            else {
                 continue;
             };
             for _ in 0..3 {

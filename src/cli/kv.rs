@@ -1,0 +1,99 @@
+//! `edgeloop kv`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Command};
+use edgeloop::service::{self, KvConfig};
+use serde::Deserialize;
+
+use super::config_file::ConfigFile;
+use super::failure::Failure;
+use super::server::{Server, in_words_of_options};
+use super::server_options::ServerOptions;
+use super::size::Size;
+
+/// Keep keys and values, and speak the Redis protocol
+///
+/// Strings, expiry, publish and subscribe; in memory only. Talk with: redis-cli -p 7000
+#[derive(Debug, Args)]
+pub(crate) struct Kv {
+    #[command(flatten)]
+    own: KvOptions,
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+struct KvOptions {
+    /// Refuse commands that add data while keys and values take more than SIZE [default: 256MiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_MEMORY")]
+    max_memory: Option<Size>,
+
+    /// Let one client listen to at most N channels and patterns [default: 1024]
+    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_SUBSCRIPTIONS")]
+    max_subscriptions: Option<usize>,
+
+    /// Hold so many bytes of messages for one channel, once for all its subscribers; a message may
+    /// be half as long [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_CHANNEL_MEMORY")]
+    channel_memory: Option<Size>,
+}
+
+impl Kv {
+    /// Serves until a signal ends it.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        let file = ConfigFile::open(self.server.config.as_deref())?;
+        let mut options = self.server.or(file.shared()?);
+        options.input_limit.get_or_insert(INPUT_LIMIT);
+        options.output_limit.get_or_insert(OUTPUT_LIMIT);
+        let server = Server::new(NAME, options)?;
+        let config = self.own.or(file.section(NAME)?).config();
+        let kv = service::Kv::new(config, server.config())
+            .map_err(|error| Failure::Usage(in_words_of_options(&error.to_string())))?;
+        server.run(kv)
+    }
+}
+
+impl KvOptions {
+    fn or(self, other: KvOptions) -> KvOptions {
+        KvOptions {
+            max_memory: self.max_memory.or(other.max_memory),
+            max_subscriptions: self.max_subscriptions.or(other.max_subscriptions),
+            channel_memory: self.channel_memory.or(other.channel_memory),
+        }
+    }
+
+    fn config(&self) -> KvConfig {
+        let default = KvConfig::default();
+        KvConfig {
+            max_memory: self.max_memory.map_or(default.max_memory, Size::bytes),
+            subscriptions_max: self.max_subscriptions.unwrap_or(default.subscriptions_max),
+            channel_memory: self.channel_memory.map_or(default.channel_memory, Size::bytes),
+        }
+    }
+}
+
+/// The help, with the defaults that only this service has.
+pub(super) fn with_own_defaults(command: Command) -> Command {
+    command
+        .mut_arg("input_limit", |option| {
+            let default = INPUT_LIMIT;
+            option
+                .help(format!("The longest request, and so the longest value [default: {default}]"))
+        })
+        .mut_arg("output_limit", |option| {
+            let default = OUTPUT_LIMIT;
+            option.help(format!(
+                "The most bytes queued for one connection; a reply may have three quarters of it, \
+                 less 16KiB [default: {default}]"
+            ))
+        })
+}
+
+pub(super) const NAME: &str = "kv";
+
+/// Values are longer than lines: what Redis is used for beside counters is pages and pictures.
+const INPUT_LIMIT: Size = Size::new(1 << 20);
+/// Room for a reply with the longest value behind what may wait already; and for a list of keys.
+const OUTPUT_LIMIT: Size = Size::new(4 << 20);

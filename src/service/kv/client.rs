@@ -1,0 +1,61 @@
+//! What is known about a connection beside its bytes.
+
+use crate::reactor::{Token, TopicId};
+
+use super::command::Command;
+
+/// A connection, as `CLIENT LIST` shows it. Kept small: most connections are idle.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) token: Token,
+    /// Never used again.
+    pub(super) id: u64,
+    pub(super) opened_ms: u64,
+    pub(super) active_ms: u64,
+    pub(super) last: Option<&'static Command>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few connections have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    pub(super) name: Vec<u8>,
+    /// Keys of the channels and patterns that it listens to.
+    pub(super) channels: Vec<u32>,
+    pub(super) patterns: Vec<u32>,
+    pub(super) publishing: Option<Publishing>,
+}
+
+/// A message that some of its topics have taken, while one of them was full.
+#[derive(Debug, Default)]
+pub(super) struct Publishing {
+    pub(super) taken: Vec<TopicId>,
+    pub(super) receivers: usize,
+}
+
+impl Client {
+    pub(super) fn new(token: Token, id: u64, now_ms: u64) -> Self {
+        Client { token, id, opened_ms: now_ms, active_ms: now_ms, last: None, rare: None }
+    }
+
+    pub(super) fn rare(&self) -> Option<&Rare> {
+        self.rare.as_deref()
+    }
+
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    pub(super) fn name(&self) -> &[u8] {
+        self.rare().map_or(&[], |rare| &rare.name)
+    }
+
+    /// Forgets what few connections have, and returns it.
+    pub(super) fn take_rare(&mut self) -> Option<Box<Rare>> {
+        self.rare.take()
+    }
+
+    pub(super) fn subscriptions(&self) -> usize {
+        self.rare().map_or(0, |rare| rare.channels.len() + rare.patterns.len())
+    }
+}

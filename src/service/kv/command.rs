@@ -1,0 +1,318 @@
+//! Every command: its name, what it takes, and which function does it. `COMMAND` answers from the
+//! same table.
+
+use std::fmt;
+
+use super::call::{Call, Fault, Outcome};
+use super::{connection, keys, pubsub, server, strings};
+
+/// A command, or a subcommand of one.
+pub(super) struct Command {
+    /// In lower case; that of a subcommand stands behind its command's and a bar.
+    pub(super) name: &'static str,
+    /// How many arguments it takes, its name included; at least so many, if negative.
+    arity: i8,
+    pub(super) flags: Flags,
+    /// The first argument that is a key, the last one (from the end, if negative), and the step.
+    pub(super) keys: (i8, i8, i8),
+    pub(super) group: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) run: fn(&mut Call<'_, '_, '_>) -> Outcome,
+    pub(super) subcommands: &'static [Command],
+}
+
+/// What is to be known about a command before it runs.
+#[derive(Clone, Copy)]
+pub(super) struct Flags(u16);
+
+impl Flags {
+    pub(super) const WRITE: Flags = Flags(1);
+    pub(super) const READONLY: Flags = Flags(2);
+    /// Refused while the memory is used up.
+    pub(super) const DENYOOM: Flags = Flags(4);
+    pub(super) const ADMIN: Flags = Flags(8);
+    pub(super) const PUBSUB: Flags = Flags(16);
+    pub(super) const LOADING: Flags = Flags(32);
+    pub(super) const STALE: Flags = Flags(64);
+    pub(super) const FAST: Flags = Flags(128);
+    /// Permitted to a client that is subscribed.
+    pub(super) const SUBSCRIBED: Flags = Flags(256);
+
+    const NAMES: [(Flags, &'static str); 8] = [
+        (Flags::WRITE, "write"),
+        (Flags::READONLY, "readonly"),
+        (Flags::DENYOOM, "denyoom"),
+        (Flags::ADMIN, "admin"),
+        (Flags::PUBSUB, "pubsub"),
+        (Flags::LOADING, "loading"),
+        (Flags::STALE, "stale"),
+        (Flags::FAST, "fast"),
+    ];
+
+    pub(super) fn has(self, flag: Flags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    /// As `COMMAND` tells them.
+    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+        Flags::NAMES.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)
+    }
+
+    const fn and(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
+
+impl Command {
+    /// Whether it takes so many arguments, its name included.
+    pub(super) fn takes(&self, count: usize) -> bool {
+        let arity = usize::from(self.arity.unsigned_abs());
+        if self.arity < 0 { count >= arity } else { count == arity }
+    }
+
+    pub(super) fn arity(&self) -> i8 {
+        self.arity
+    }
+
+    /// The subcommand with this name, in any case.
+    pub(super) fn subcommand(&self, name: &[u8]) -> Option<&'static Command> {
+        let own = self.name.len() + 1;
+        self.subcommands.iter().find(|sub| sub.name.as_bytes()[own..].eq_ignore_ascii_case(name))
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Finds a command by its name in a few steps: a table with open addressing, filled once.
+#[derive(Debug)]
+pub(super) struct CommandIndex {
+    places: [u8; PLACES],
+}
+
+/// Four times as many as there are commands, so that nearly each has a place of its own.
+const PLACES: usize = 256;
+const VACANT: u8 = u8::MAX;
+const _: () = assert!(COMMANDS.len() < VACANT as usize / 2);
+
+impl CommandIndex {
+    pub(super) fn new() -> Self {
+        let mut places = [VACANT; PLACES];
+        for (index, command) in COMMANDS.iter().enumerate() {
+            let mut place = Self::hash(command.name.as_bytes());
+            while places[place] != VACANT {
+                place = (place + 1) % PLACES;
+            }
+            places[place] = index as u8;
+        }
+        CommandIndex { places }
+    }
+
+    /// The command with this name, in any case.
+    pub(super) fn find(&self, name: &[u8]) -> Option<&'static Command> {
+        let mut place = Self::hash(name);
+        loop {
+            let command = COMMANDS.get(usize::from(self.places[place]))?;
+            if command.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(command);
+            }
+            place = (place + 1) % PLACES;
+        }
+    }
+
+    /// As [`find`](Self::find), and subcommands by their full names.
+    pub(super) fn find_full(&self, name: &[u8]) -> Option<&'static Command> {
+        match name.iter().position(|byte| *byte == b'|') {
+            Some(bar) => self.find(&name[..bar])?.subcommand(&name[bar + 1..]),
+            None => self.find(name),
+        }
+    }
+
+    /// Names have at most 12 letters, so what is behind that need not be looked at.
+    fn hash(name: &[u8]) -> usize {
+        let mix = |hash: u32, byte: &u8| hash.wrapping_mul(31) + u32::from(byte | 0x20);
+        let hash = name.iter().take(12).fold(name.len() as u32, mix);
+        hash as usize % PLACES
+    }
+}
+
+const fn command(
+    name: &'static str,
+    arity: i8,
+    flags: Flags,
+    keys: (i8, i8, i8),
+    run: fn(&mut Call<'_, '_, '_>) -> Outcome,
+    group: &'static str,
+    summary: &'static str,
+) -> Command {
+    Command { name, arity, flags, keys, group, summary, run, subcommands: &[] }
+}
+
+const fn subcommand(
+    name: &'static str,
+    arity: i8,
+    flags: Flags,
+    run: fn(&mut Call<'_, '_, '_>) -> Outcome,
+    group: &'static str,
+    summary: &'static str,
+) -> Command {
+    command(name, arity, flags.and(IDLE), NO_KEY, run, group, summary)
+}
+
+/// A command that is nothing without a subcommand.
+const fn container(
+    name: &'static str,
+    group: &'static str,
+    summary: &'static str,
+    subcommands: &'static [Command],
+) -> Command {
+    Command {
+        subcommands,
+        ..command(name, -2, NO_FLAGS, NO_KEY, without_subcommand, group, summary)
+    }
+}
+
+/// Never runs: the number of arguments rules it out.
+fn without_subcommand(_: &mut Call<'_, '_, '_>) -> Outcome {
+    Err(Fault::SYNTAX)
+}
+
+const NO_FLAGS: Flags = Flags(0);
+const READ: Flags = Flags::READONLY;
+const READ_FAST: Flags = READ.and(Flags::FAST);
+const WRITE: Flags = Flags::WRITE;
+const WRITE_FAST: Flags = WRITE.and(Flags::FAST);
+/// Takes memory.
+const GROW: Flags = WRITE.and(Flags::DENYOOM);
+const GROW_FAST: Flags = GROW.and(Flags::FAST);
+/// Does not look at data.
+const IDLE: Flags = Flags::LOADING.and(Flags::STALE);
+const IDLE_FAST: Flags = IDLE.and(Flags::FAST);
+const ADMIN: Flags = Flags::ADMIN;
+const PUBSUB: Flags = Flags::PUBSUB.and(IDLE);
+/// Belongs to the life of a subscription.
+const LISTEN: Flags = PUBSUB.and(Flags::SUBSCRIBED);
+
+const NO_KEY: (i8, i8, i8) = (0, 0, 0);
+const ONE_KEY: (i8, i8, i8) = (1, 1, 1);
+const ALL_KEYS: (i8, i8, i8) = (1, -1, 1);
+const KEYS_AND_VALUES: (i8, i8, i8) = (1, -1, 2);
+
+#[rustfmt::skip]
+pub(super) const COMMANDS: &[Command] = &[
+    command("append", 3, GROW_FAST, ONE_KEY, strings::append, "string", "Appends to a value, or sets it"),
+    command("decr", 2, GROW_FAST, ONE_KEY, strings::decr, "string", "Takes 1 from a number"),
+    command("decrby", 3, GROW_FAST, ONE_KEY, strings::decrby, "string", "Takes a number from a number"),
+    command("get", 2, READ_FAST, ONE_KEY, strings::get, "string", "The value of a key"),
+    command("getdel", 2, WRITE_FAST, ONE_KEY, strings::getdel, "string", "The value of a key, which is deleted"),
+    command("getset", 3, GROW_FAST, ONE_KEY, strings::getset, "string", "Sets a key; returns the value before"),
+    command("incr", 2, GROW_FAST, ONE_KEY, strings::incr, "string", "Adds 1 to a number"),
+    command("incrby", 3, GROW_FAST, ONE_KEY, strings::incrby, "string", "Adds a number to a number"),
+    command("mget", -2, READ_FAST, ALL_KEYS, strings::mget, "string", "The values of several keys"),
+    command("mset", -3, GROW, KEYS_AND_VALUES, strings::mset, "string", "Sets several keys"),
+    command("msetnx", -3, GROW, KEYS_AND_VALUES, strings::msetnx, "string", "Sets several keys if none of them exists"),
+    command("psetex", 4, GROW, ONE_KEY, strings::psetex, "string", "Sets a key that expires after so many milliseconds"),
+    command("set", -3, GROW, ONE_KEY, strings::set, "string", "Sets a key: EX PX EXAT PXAT KEEPTTL NX XX GET"),
+    command("setex", 4, GROW, ONE_KEY, strings::setex, "string", "Sets a key that expires after so many seconds"),
+    command("setnx", 3, GROW_FAST, ONE_KEY, strings::setnx, "string", "Sets a key that does not exist"),
+    command("strlen", 2, READ_FAST, ONE_KEY, strings::strlen, "string", "The length of a value"),
+
+    command("del", -2, WRITE, ALL_KEYS, keys::del, "generic", "Deletes keys"),
+    command("exists", -2, READ_FAST, ALL_KEYS, keys::exists, "generic", "How many of the keys exist"),
+    command("expire", -3, WRITE_FAST, ONE_KEY, keys::expire, "generic", "Lets a key end after so many seconds: NX XX GT LT"),
+    command("expireat", -3, WRITE_FAST, ONE_KEY, keys::expireat, "generic", "Lets a key end at a second since 1970: NX XX GT LT"),
+    command("expiretime", 2, READ_FAST, ONE_KEY, keys::expiretime, "generic", "The second since 1970 at which a key ends"),
+    command("keys", 2, READ, NO_KEY, keys::keys, "generic", "The keys that match a pattern; looks at all of them"),
+    command("persist", 2, WRITE_FAST, ONE_KEY, keys::persist, "generic", "Lets a key stay"),
+    command("pexpire", -3, WRITE_FAST, ONE_KEY, keys::pexpire, "generic", "Lets a key end after so many milliseconds: NX XX GT LT"),
+    command("pexpireat", -3, WRITE_FAST, ONE_KEY, keys::pexpireat, "generic", "Lets a key end at a millisecond since 1970: NX XX GT LT"),
+    command("pexpiretime", 2, READ_FAST, ONE_KEY, keys::pexpiretime, "generic", "The millisecond since 1970 at which a key ends"),
+    command("pttl", 2, READ_FAST, ONE_KEY, keys::pttl, "generic", "The milliseconds that a key has left"),
+    command("scan", -2, READ, NO_KEY, keys::scan, "generic", "Walks over the keys, some at a time: MATCH COUNT TYPE"),
+    command("touch", -2, READ_FAST, ALL_KEYS, keys::exists, "generic", "How many of the keys exist"),
+    command("ttl", 2, READ_FAST, ONE_KEY, keys::ttl, "generic", "The seconds that a key has left"),
+    command("type", 2, READ_FAST, ONE_KEY, keys::type_of, "generic", "What a key holds: string or none"),
+    command("unlink", -2, WRITE_FAST, ALL_KEYS, keys::del, "generic", "Deletes keys"),
+
+    command("auth", -2, IDLE_FAST, NO_KEY, connection::auth, "connection", "There are no passwords; user default may come in"),
+    container("client", "connection", "About connections", &[
+        subcommand("client|getname", 2, NO_FLAGS, connection::client_getname, "connection", "The name of this connection"),
+        subcommand("client|id", 2, NO_FLAGS, connection::client_id, "connection", "The number of this connection"),
+        subcommand("client|info", 2, NO_FLAGS, connection::client_info, "connection", "The line of CLIENT LIST for this connection"),
+        subcommand("client|kill", -3, ADMIN, connection::client_kill, "connection", "Closes connections: ID ADDR TYPE USER SKIPME"),
+        subcommand("client|list", -2, ADMIN, connection::client_list, "connection", "All connections: ID TYPE"),
+        subcommand("client|no-evict", 3, ADMIN, connection::client_no_evict, "connection", "Accepted; nobody is evicted"),
+        subcommand("client|setinfo", 4, NO_FLAGS, connection::client_setinfo, "connection", "Accepted; what library a client uses"),
+        subcommand("client|setname", 3, NO_FLAGS, connection::client_setname, "connection", "Names this connection"),
+    ]),
+    command("echo", 2, IDLE_FAST, NO_KEY, connection::echo, "connection", "Returns its argument"),
+    command("hello", -1, IDLE_FAST, NO_KEY, connection::hello, "connection", "The protocol, which is 2: AUTH SETNAME"),
+    command("ping", -1, Flags::FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::ping, "connection", "Returns PONG, or its argument"),
+    command("quit", -1, IDLE_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::quit, "connection", "Closes the connection"),
+    command("reset", 1, IDLE_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::reset, "connection", "Ends subscriptions and forgets the name"),
+    command("select", 2, IDLE_FAST, NO_KEY, connection::select, "connection", "There is one database, 0"),
+
+    Command { arity: -1, run: server::command, ..container("command", "server", "About commands", &[
+        subcommand("command|count", 2, NO_FLAGS, server::command_count, "server", "How many commands there are"),
+        subcommand("command|docs", -2, NO_FLAGS, server::command_docs, "server", "What commands do"),
+        subcommand("command|info", -2, NO_FLAGS, server::command_info, "server", "What is known about commands"),
+        subcommand("command|list", 2, NO_FLAGS, server::command_list, "server", "The names of all commands"),
+    ]) },
+    container("config", "server", "About the configuration", &[
+        subcommand("config|get", -3, ADMIN, server::config_get, "server", "Settings whose names match patterns"),
+    ]),
+    command("dbsize", 1, READ_FAST, NO_KEY, server::dbsize, "server", "How many keys there are"),
+    command("flushall", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys: SYNC ASYNC"),
+    command("flushdb", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys: SYNC ASYNC"),
+    command("info", -1, IDLE, NO_KEY, server::info, "server", "Counters, by section"),
+    command("time", 1, IDLE_FAST, NO_KEY, server::time, "server", "Seconds since 1970, and microseconds"),
+
+    command("psubscribe", -2, LISTEN, NO_KEY, pubsub::psubscribe, "pubsub", "Listens to channels that match patterns"),
+    command("publish", 3, PUBSUB.and(Flags::FAST), NO_KEY, pubsub::publish, "pubsub", "Sends a message to a channel"),
+    container("pubsub", "pubsub", "About channels", &[
+        subcommand("pubsub|channels", -2, Flags::PUBSUB, pubsub::channels, "pubsub", "Channels that somebody listens to"),
+        subcommand("pubsub|numpat", 2, Flags::PUBSUB, pubsub::numpat, "pubsub", "How many patterns somebody listens to"),
+        subcommand("pubsub|numsub", -2, Flags::PUBSUB, pubsub::numsub, "pubsub", "How many listen to each channel"),
+    ]),
+    command("punsubscribe", -1, LISTEN, NO_KEY, pubsub::punsubscribe, "pubsub", "Ends psubscribe, of all without an argument"),
+    command("subscribe", -2, LISTEN, NO_KEY, pubsub::subscribe, "pubsub", "Listens to channels"),
+    command("unsubscribe", -1, LISTEN, NO_KEY, pubsub::unsubscribe, "pubsub", "Ends subscribe, of all without an argument"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_by_its_name_in_any_case_and_nothing_else_is() {
+        let index = CommandIndex::new();
+        for command in COMMANDS {
+            let upper = command.name.to_ascii_uppercase();
+            for name in [command.name, &upper] {
+                assert_eq!(index.find(name.as_bytes()).unwrap().name, command.name);
+            }
+            for sub in command.subcommands {
+                let (own, name) = sub.name.split_once('|').unwrap();
+                assert_eq!(own, command.name);
+                assert_eq!(command.subcommand(name.as_bytes()).unwrap().name, sub.name);
+            }
+        }
+        for name in
+            ["", "g", "gett", "lpush", "client|list", "a very long name that no command has"]
+        {
+            assert!(index.find(name.as_bytes()).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn most_commands_are_found_at_the_first_place() {
+        let index = CommandIndex::new();
+        let at_once = COMMANDS.iter().enumerate().filter(|(at, command)| {
+            usize::from(index.places[CommandIndex::hash(command.name.as_bytes())]) == *at
+        });
+        assert!(at_once.count() * 4 >= COMMANDS.len() * 3);
+    }
+}

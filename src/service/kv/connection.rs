@@ -1,0 +1,362 @@
+//! The commands about connections.
+
+use std::fmt::Write;
+
+use super::call::{Call, Fault, Flow, Outcome};
+use super::client::Client;
+use crate::codec::resp::parse_integer;
+use crate::reactor::{Address, CloseReason, Context};
+
+/// What clients look at to know what they may ask for: the version whose commands these are.
+pub(super) const REDIS_VERSION: &str = "7.0.15";
+
+pub(super) fn ping(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if call.arguments.len() > 1 {
+        return Err(Fault::text("ERR wrong number of arguments for 'ping' command"));
+    }
+    let text = call.arguments.next();
+    let is_subscribed = call.client().is_some_and(|client| client.subscriptions() > 0);
+    let replies = call.replies();
+    match text {
+        // Told apart from messages by its form.
+        text if is_subscribed => {
+            replies.array(2);
+            replies.bulk(b"pong");
+            replies.bulk(text.unwrap_or_default());
+        }
+        Some(text) => replies.bulk(text),
+        None => replies.simple("PONG"),
+    }
+    Ok(Flow::Next)
+}
+
+pub(super) fn echo(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let text = call.argument();
+    call.replies().bulk(text);
+    Ok(Flow::Next)
+}
+
+pub(super) fn quit(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.replies().simple("OK");
+    Ok(Flow::Close)
+}
+
+pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if let Some(rare) = call.client().and_then(Client::take_rare) {
+        call.kv.end_subscriptions(call.cx, call.token, &rare);
+    }
+    call.replies().simple("RESET");
+    Ok(Flow::Next)
+}
+
+pub(super) fn select(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let index = call.integer()?;
+    if i32::try_from(index).is_err() {
+        let text = "ERR value is out of range, value must between -2147483648 and 2147483647";
+        return Err(Fault::text(text));
+    }
+    if index != 0 {
+        return Err(Fault::text("ERR DB index is out of range"));
+    }
+    call.ok()
+}
+
+pub(super) fn auth(call: &mut Call<'_, '_, '_>) -> Outcome {
+    match call.arguments.len() {
+        1 => Err(Fault::text(
+            "ERR AUTH <password> called without any password configured for the default user. \
+             Are you sure your configuration is correct?",
+        )),
+        2 => {
+            check_user(call.argument())?;
+            call.ok()
+        }
+        _ => Err(Fault::SYNTAX),
+    }
+}
+
+pub(super) fn hello(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if call.arguments.len() > 0 {
+        let version = parse_integer(call.argument())
+            .ok_or(Fault::text("ERR Protocol version is not an integer or out of range"))?;
+        if version != 2 {
+            return Err(Fault::text("NOPROTO unsupported protocol version"));
+        }
+    }
+    let mut name = None;
+    while let Some(option) = call.arguments.next() {
+        if option.eq_ignore_ascii_case(b"auth") && call.arguments.len() >= 2 {
+            check_user(call.argument())?;
+            call.argument();
+        } else if option.eq_ignore_ascii_case(b"setname") && call.arguments.len() >= 1 {
+            name = Some(call.argument());
+            check_name(name.unwrap_or_default())?;
+        } else {
+            return Err(Fault::quoting("ERR Syntax error in HELLO option '{}'", option));
+        }
+    }
+    if let Some(name) = name {
+        set_name(call, name);
+    }
+    let id = call.client().map_or(0, |client| client.id);
+    let replies = call.replies();
+    replies.array(14);
+    for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        replies.bulk(key.as_bytes());
+        replies.bulk(value.as_bytes());
+    }
+    replies.bulk(b"proto");
+    replies.integer(2);
+    replies.bulk(b"id");
+    replies.integer(id as i64);
+    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+        replies.bulk(key.as_bytes());
+        replies.bulk(value.as_bytes());
+    }
+    replies.bulk(b"modules");
+    replies.array(0);
+    Ok(Flow::Next)
+}
+
+// ---- CLIENT ----
+
+pub(super) fn client_id(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let id = call.client().map_or(0, |client| client.id);
+    call.answer(id as i64)
+}
+
+pub(super) fn client_getname(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let kv = &mut *call.kv;
+    let name = kv.clients.get(call.client as usize).map_or(&[][..], Client::name);
+    if name.is_empty() {
+        kv.replies.null()
+    } else {
+        kv.replies.bulk(name)
+    }
+    Ok(Flow::Next)
+}
+
+pub(super) fn client_setname(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let name = call.argument();
+    check_name(name)?;
+    set_name(call, name);
+    call.ok()
+}
+
+pub(super) fn client_setinfo(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let what = call.argument();
+    if !what.eq_ignore_ascii_case(b"lib-name") && !what.eq_ignore_ascii_case(b"lib-ver") {
+        return Err(Fault::quoting("ERR Unrecognized option '{}'", what));
+    }
+    call.ok()
+}
+
+pub(super) fn client_no_evict(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let choice = call.argument();
+    if !choice.eq_ignore_ascii_case(b"on") && !choice.eq_ignore_ascii_case(b"off") {
+        return Err(Fault::SYNTAX);
+    }
+    call.ok()
+}
+
+pub(super) fn client_info(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let mut text = String::new();
+    if let Some(client) = call.kv.clients.get(call.client as usize) {
+        describe(&mut text, call.cx, client, call.kv.keyspace.now_ms());
+    }
+    call.replies().bulk(text.as_bytes());
+    Ok(Flow::Next)
+}
+
+pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let mut kind = None;
+    let mut ids = None;
+    if let Some(option) = call.arguments.next() {
+        if option.eq_ignore_ascii_case(b"type") && call.arguments.len() == 1 {
+            kind = Some(ClientType::parse(call.argument())?);
+        } else if option.eq_ignore_ascii_case(b"id") && call.arguments.len() > 0 {
+            let listed: Option<Vec<i64>> = call.arguments.by_ref().map(parse_integer).collect();
+            ids = Some(listed.ok_or(Fault::text("ERR Invalid client ID"))?);
+        } else {
+            return Err(Fault::SYNTAX);
+        }
+    }
+    let kv = &mut *call.kv;
+    let mut text = String::new();
+    let is_wanted = |client: &&Client| {
+        kind.is_none_or(|kind| ClientType::of(client) == kind)
+            && ids.as_ref().is_none_or(|ids| ids.contains(&(client.id as i64)))
+    };
+    for client in kv.clients.iter().map(|(_, client)| client).filter(is_wanted) {
+        describe(&mut text, call.cx, client, kv.keyspace.now_ms());
+        if text.len() > kv.replies.room() {
+            break;
+        }
+    }
+    kv.replies.bulk(text.as_bytes());
+    Ok(Flow::Next)
+}
+
+pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let is_old_form = call.arguments.len() == 1;
+    let filter = if is_old_form {
+        KillFilter { address: Some(call.argument()), takes_self: true, ..KillFilter::default() }
+    } else {
+        KillFilter::parse(call)?
+    };
+    let (mut killed, mut flow) = (0, Flow::Next);
+    for (key, client) in &call.kv.clients {
+        let is_self = key as u32 == call.client;
+        if filter.takes(call.cx, client, is_self) {
+            killed += 1;
+            if is_self {
+                flow = Flow::Close;
+            } else {
+                call.cx.close_for(client.token, CloseReason::Closed);
+            }
+        }
+    }
+    match (is_old_form, killed) {
+        (true, 0) => return Err(Fault::text("ERR No such client")),
+        (true, _) => call.replies().simple("OK"),
+        (false, _) => call.replies().integer(killed),
+    }
+    Ok(flow)
+}
+
+/// Kinds of connections, of which there are two here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ClientType {
+    Normal,
+    Pubsub,
+    /// Kinds that belong to replication.
+    None,
+}
+
+impl ClientType {
+    fn parse(name: &[u8]) -> Result<Self, Fault> {
+        match name.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(ClientType::Normal),
+            b"pubsub" => Ok(ClientType::Pubsub),
+            b"master" | b"replica" | b"slave" => Ok(ClientType::None),
+            _ => Err(Fault::quoting("ERR Unknown client type '{}'", name)),
+        }
+    }
+
+    fn of(client: &Client) -> Self {
+        if client.subscriptions() > 0 { ClientType::Pubsub } else { ClientType::Normal }
+    }
+}
+
+/// Whom `CLIENT KILL` means.
+#[derive(Default)]
+struct KillFilter<'a> {
+    id: Option<i64>,
+    address: Option<&'a [u8]>,
+    kind: Option<ClientType>,
+    takes_self: bool,
+}
+
+impl<'a> KillFilter<'a> {
+    fn parse(call: &mut Call<'a, '_, '_>) -> Result<Self, Fault> {
+        let mut filter = KillFilter::default();
+        while let Some(option) = call.arguments.next() {
+            let value = call.arguments.next().ok_or(Fault::SYNTAX)?;
+            if option.eq_ignore_ascii_case(b"id") {
+                let id = parse_integer(value).filter(|id| *id > 0);
+                filter.id = Some(id.ok_or(Fault::text("ERR client-id should be greater than 0"))?);
+            } else if option.eq_ignore_ascii_case(b"type") {
+                filter.kind = Some(ClientType::parse(value)?);
+            } else if option.eq_ignore_ascii_case(b"addr") {
+                filter.address = Some(value);
+            } else if option.eq_ignore_ascii_case(b"user") {
+                if value != b"default" {
+                    return Err(Fault::quoting("ERR No such user '{}'", value));
+                }
+            } else if option.eq_ignore_ascii_case(b"skipme") {
+                filter.takes_self = match value.to_ascii_lowercase().as_slice() {
+                    b"yes" => false,
+                    b"no" => true,
+                    _ => return Err(Fault::SYNTAX),
+                };
+            } else {
+                return Err(Fault::SYNTAX);
+            }
+        }
+        Ok(filter)
+    }
+
+    fn takes(&self, cx: &Context<'_>, client: &Client, is_self: bool) -> bool {
+        self.id.is_none_or(|id| client.id as i64 == id)
+            && self.kind.is_none_or(|kind| ClientType::of(client) == kind)
+            && self.address.is_none_or(|it| address(cx, client).0.as_bytes() == it)
+            && (self.takes_self || !is_self)
+    }
+}
+
+fn check_user(name: &[u8]) -> Result<(), Fault> {
+    // As with Redis without a configuration: the user is there, and needs no password.
+    if name == b"default" {
+        return Ok(());
+    }
+    Err(Fault::text("WRONGPASS invalid username-password pair or user is disabled."))
+}
+
+fn check_name(name: &[u8]) -> Result<(), Fault> {
+    if name.len() > NAME_MAX {
+        return Err(Fault::text("ERR Client names cannot be longer than 1024 bytes."));
+    }
+    if name.iter().any(|byte| !byte.is_ascii_graphic()) {
+        return Err(Fault::text(
+            "ERR Client names cannot contain spaces, newlines or special characters.",
+        ));
+    }
+    Ok(())
+}
+
+/// A name is kept for as long as the connection, outside of all other limits.
+const NAME_MAX: usize = 1024;
+
+fn set_name(call: &mut Call<'_, '_, '_>, name: &[u8]) {
+    if let Some(client) = call.client()
+        && !(name.is_empty() && client.rare().is_none())
+    {
+        client.rare_mut().name = name.to_vec();
+    }
+}
+
+/// The address as it is shown, and whether it is a Unix socket.
+fn address(cx: &Context<'_>, client: &Client) -> (String, bool) {
+    match cx.peer_address(client.token) {
+        Some(Address::Tcp(address)) => (address.to_string(), false),
+        Some(Address::Unix(path)) => (format!("{}:0", path.display()), true),
+        None => ("?:0".into(), false),
+    }
+}
+
+/// A line of `CLIENT LIST`: the fields of Redis that mean something here, in its order.
+fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
+    let (address, is_unix) = address(cx, client);
+    let rare = client.rare();
+    let channels = rare.map_or(0, |rare| rare.channels.len());
+    let patterns = rare.map_or(0, |rare| rare.patterns.len());
+    let flags = match (channels + patterns > 0, is_unix) {
+        (true, true) => "PU",
+        (true, false) => "P",
+        (false, true) => "U",
+        (false, false) => "N",
+    };
+    // A name is ASCII, which was checked.
+    let name = String::from_utf8_lossy(client.name());
+    let age = now_ms.saturating_sub(client.opened_ms) / 1000;
+    let idle = now_ms.saturating_sub(client.active_ms) / 1000;
+    let command = client.last.map_or("NULL", |command| command.name);
+    let output = cx.output_len(client.token);
+    // Writing into a string does not fail.
+    let _ = writeln!(
+        text,
+        "id={} addr={address} name={name} age={age} idle={idle} flags={flags} db=0 sub={channels} \
+         psub={patterns} multi=-1 omem={output} cmd={command} user=default resp=2",
+        client.id,
+    );
+}

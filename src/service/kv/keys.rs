@@ -1,0 +1,248 @@
+//! The commands that are about keys, whatever they hold.
+
+use super::call::{Call, Fault, Flow, Outcome, c_string};
+use super::glob;
+use super::strings::{Unit, invalid_expire_time};
+use crate::codec::resp::{Arguments, Decimal, parse_integer};
+
+pub(super) fn del(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let mut count = 0;
+    for key in &mut call.arguments {
+        if let Some(found) = call.kv.keyspace.find(key) {
+            call.kv.keyspace.remove(found);
+            count += 1;
+        }
+    }
+    call.answer(count)
+}
+
+pub(super) fn exists(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let keyspace = &mut call.kv.keyspace;
+    let count = call.arguments.by_ref().filter(|key| keyspace.read(key).is_some()).count();
+    call.answer(count as i64)
+}
+
+pub(super) fn type_of(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    let is_there = call.kv.keyspace.find(key).is_some();
+    call.replies().simple(if is_there { "string" } else { "none" });
+    Ok(Flow::Next)
+}
+
+pub(super) fn expire(call: &mut Call<'_, '_, '_>) -> Outcome {
+    expire_at(call, Unit::Seconds, true)
+}
+
+pub(super) fn pexpire(call: &mut Call<'_, '_, '_>) -> Outcome {
+    expire_at(call, Unit::Milliseconds, true)
+}
+
+pub(super) fn expireat(call: &mut Call<'_, '_, '_>) -> Outcome {
+    expire_at(call, Unit::Seconds, false)
+}
+
+pub(super) fn pexpireat(call: &mut Call<'_, '_, '_>) -> Outcome {
+    expire_at(call, Unit::Milliseconds, false)
+}
+
+pub(super) fn ttl(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let now = call.kv.keyspace.now_ms();
+    // Rounded to the nearest second, as in Redis.
+    answer_end(call, |end| (end.saturating_sub(now) + 500) / 1000)
+}
+
+pub(super) fn pttl(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let now = call.kv.keyspace.now_ms();
+    answer_end(call, |end| end.saturating_sub(now))
+}
+
+pub(super) fn expiretime(call: &mut Call<'_, '_, '_>) -> Outcome {
+    answer_end(call, |end| (end + 500) / 1000)
+}
+
+pub(super) fn pexpiretime(call: &mut Call<'_, '_, '_>) -> Outcome {
+    answer_end(call, |end| end)
+}
+
+pub(super) fn persist(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    let keyspace = &mut call.kv.keyspace;
+    let persisted = keyspace.find(key).is_some_and(|found| keyspace.persist(found));
+    call.answer(i64::from(persisted))
+}
+
+pub(super) fn keys(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let pattern = call.pattern()?;
+    let kv = &mut *call.kv;
+    let array = kv.replies.open_array();
+    let mut count = 0;
+    for key in kv.keyspace.keys().filter(|key| glob::matches(pattern, key, false)) {
+        kv.replies.bulk(key);
+        count += 1;
+        if kv.replies.room() == 0 {
+            break;
+        }
+    }
+    kv.replies.close_array(array, count);
+    Ok(Flow::Next)
+}
+
+pub(super) fn scan(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let cursor = parse_cursor(c_string(call.argument()))?;
+    let options = ScanOptions::parse(call)?;
+    let kv = &mut *call.kv;
+    let mut keys = Vec::new();
+    let mut size = 0;
+    let mut next = 0;
+    // What is no cursor of ours is behind the last key.
+    if let Ok(cursor) = u32::try_from(cursor) {
+        let count = options.count.min(SCAN_COUNT_MAX);
+        // In a table that has shrunk buckets are half empty; so many more of them are looked at.
+        next = kv.keyspace.scan(cursor, count, count * 4 + 16, |key| {
+            let is_match = options.pattern.is_none_or(|it| glob::matches(it, key, false));
+            if is_match && options.wants_strings {
+                size += key.len();
+                keys.push(key.to_vec());
+            }
+            size < SCAN_SIZE
+        });
+    }
+    kv.replies.array(2);
+    kv.replies.bulk(Decimal::new(i64::from(next)).as_bytes());
+    kv.replies.array(keys.len());
+    keys.iter().for_each(|key| kv.replies.bulk(key));
+    Ok(Flow::Next)
+}
+
+/// The most keys and buckets that one `SCAN` looks at, whatever its `COUNT`: a millisecond's work.
+const SCAN_COUNT_MAX: usize = 10_000;
+/// Bytes of keys after which it ends early; one key more, however long, fits into any reply.
+const SCAN_SIZE: usize = 64 << 10;
+
+struct ScanOptions<'a> {
+    pattern: Option<&'a [u8]>,
+    count: usize,
+    /// There is no other type.
+    wants_strings: bool,
+}
+
+impl<'a> ScanOptions<'a> {
+    fn parse(call: &mut Call<'a, '_, '_>) -> Result<Self, Fault> {
+        let mut options = ScanOptions { pattern: None, count: 10, wants_strings: true };
+        while let Some(option) = call.arguments.next() {
+            if call.arguments.len() == 0 {
+                return Err(Fault::SYNTAX);
+            } else if option.eq_ignore_ascii_case(b"count") {
+                let count = call.integer()?;
+                options.count = usize::try_from(count).unwrap_or(0);
+                if options.count == 0 {
+                    return Err(Fault::SYNTAX);
+                }
+            } else if option.eq_ignore_ascii_case(b"match") {
+                options.pattern = Some(call.pattern()?);
+            } else if option.eq_ignore_ascii_case(b"type") {
+                options.wants_strings = call.argument().eq_ignore_ascii_case(b"string");
+            } else {
+                return Err(Fault::SYNTAX);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Reads a cursor as generously as Redis, which uses `strtoul`.
+fn parse_cursor(text: &[u8]) -> Result<u64, Fault> {
+    let invalid = Fault::text("ERR invalid cursor");
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() && !text.is_empty() {
+        return Err(invalid);
+    }
+    let digit = |value: Option<u64>, digit: &u8| match digit {
+        b'0'..=b'9' => value?.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    };
+    let value = digits.iter().fold(Some(0u64), digit).ok_or(invalid)?;
+    Ok(if is_negative { value.wrapping_neg() } else { value })
+}
+
+/// When `EXPIRE` and its like apply.
+#[derive(Default)]
+struct Conditions {
+    nx: bool,
+    xx: bool,
+    gt: bool,
+    lt: bool,
+}
+
+impl Conditions {
+    fn parse(arguments: &mut Arguments<'_>) -> Result<Self, Fault> {
+        let mut conditions = Conditions::default();
+        for option in arguments {
+            let place = match option.to_ascii_lowercase().as_slice() {
+                b"nx" => &mut conditions.nx,
+                b"xx" => &mut conditions.xx,
+                b"gt" => &mut conditions.gt,
+                b"lt" => &mut conditions.lt,
+                _ => return Err(Fault::quoting("ERR Unsupported option {}", option)),
+            };
+            *place = true;
+        }
+        let Conditions { nx, xx, gt, lt } = conditions;
+        if nx && (xx || gt || lt) {
+            return Err(Fault::text(
+                "ERR NX and XX, GT or LT options at the same time are not compatible",
+            ));
+        }
+        if gt && lt {
+            return Err(Fault::text("ERR GT and LT options at the same time are not compatible"));
+        }
+        Ok(conditions)
+    }
+
+    /// No end counts as one that never comes.
+    fn permit(&self, before: Option<u64>, end: i64) -> bool {
+        let end = u64::try_from(end).unwrap_or(0);
+        let is_refused = self.nx && before.is_some()
+            || self.xx && before.is_none()
+            || self.gt && before.is_none_or(|before| end <= before)
+            || self.lt && before.is_some_and(|before| end >= before);
+        !is_refused
+    }
+}
+
+fn expire_at(call: &mut Call<'_, '_, '_>, unit: Unit, from_now: bool) -> Outcome {
+    let key = call.argument();
+    let number = call.argument();
+    let conditions = Conditions::parse(&mut call.arguments)?;
+    let number = parse_integer(number).ok_or(Fault::NOT_AN_INTEGER)?;
+    let keyspace = &mut call.kv.keyspace;
+    let now = keyspace.now_ms();
+    let scale = if unit == Unit::Seconds { 1000 } else { 1 };
+    let span = number.checked_mul(scale);
+    let end = span.and_then(|span| span.checked_add_unsigned(if from_now { now } else { 0 }));
+    let end = end.ok_or_else(|| invalid_expire_time(call.command.name))?;
+    let Some(found) = keyspace.find(key) else { return call.answer(0) };
+    if !conditions.permit(keyspace.end_of(found), end) {
+        return call.answer(0);
+    }
+    match u64::try_from(end) {
+        Ok(end) if end > now => keyspace.expire(found, end),
+        _ => keyspace.remove(found),
+    }
+    call.answer(1)
+}
+
+/// The end of a key in some form; -1 for one that stays, -2 for none.
+fn answer_end(call: &mut Call<'_, '_, '_>, form: impl FnOnce(u64) -> u64) -> Outcome {
+    let key = call.argument();
+    let keyspace = &mut call.kv.keyspace;
+    let answer = match keyspace.find(key) {
+        None => -2,
+        Some(found) => keyspace.end_of(found).map_or(-1, |end| form(end) as i64),
+    };
+    call.answer(answer)
+}

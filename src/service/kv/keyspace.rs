@@ -1,0 +1,449 @@
+//! The keys: their values, when they expire, and what they cost in memory.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use slab::Slab;
+
+use super::table::{ENTRY_OVERHEAD, NONE, Table};
+use crate::reactor::TimerWheel;
+
+/// Strings under keys, each with or without a time at which it ends. Time is in milliseconds since
+/// 1970, and told by the caller.
+///
+/// A key that has expired is never seen again: a look-up removes it, and the timer wheel removes
+/// those that nobody looks for, within one tick.
+///
+/// Keys are chosen by clients, so the hash is keyed with random numbers, or somebody could choose
+/// keys that all share a bucket. It is the standard library's SipHash 1-3, which was made for that:
+/// of a command's cost it is two per cent, and what a faster keyed hash would save is not worth a
+/// weaker one, or a dependency.
+pub(super) struct Keyspace {
+    hasher: RandomState,
+    table: Table,
+    /// The keys that expire; a key's tag in the table is its index here.
+    timers: Slab<Timer>,
+    /// Keyed as `timers`.
+    wheel: TimerWheel,
+    now_ms: u64,
+    used: usize,
+    /// What was flushed, and is freed a little at a time.
+    discarded: Vec<Table>,
+    /// There may be something to do earlier than was said last.
+    is_due_earlier: bool,
+    pub(super) stats: KeyspaceStats,
+}
+
+struct Timer {
+    slot: u32,
+    at_ms: u64,
+}
+
+/// Counted since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct KeyspaceStats {
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+    pub(super) expired: u64,
+}
+
+/// A key that is there, until the keyspace is changed.
+#[derive(Clone, Copy)]
+pub(super) struct Found(u32);
+
+/// How long a key may hold memory after its end: the resolution of the reactor's own wheel.
+const TICK_MS: u64 = 100;
+/// What a timer costs: its place here and in the wheel.
+const TIMER_OVERHEAD: usize = size_of::<Timer>() + 8 + 16;
+
+impl Keyspace {
+    pub(super) fn new() -> Self {
+        Keyspace {
+            hasher: RandomState::new(),
+            table: Table::new(),
+            timers: Slab::new(),
+            wheel: TimerWheel::new(TICK_MS),
+            now_ms: 0,
+            used: 0,
+            discarded: Vec::new(),
+            is_due_earlier: false,
+            stats: KeyspaceStats::default(),
+        }
+    }
+
+    pub(super) fn set_now(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// Keys held. Those that have ended and were not removed yet count, as in Redis.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Keys that expire.
+    pub(super) fn expiring(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Bytes of memory that all of it takes.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// The mean time that the keys which expire have left, in milliseconds, from a sample.
+    pub(super) fn mean_ttl_ms(&self) -> u64 {
+        let sample = self.timers.iter().take(SAMPLE);
+        let left = sample.map(|(_, timer)| timer.at_ms.saturating_sub(self.now_ms));
+        let (count, sum) =
+            left.fold((0u64, 0u64), |(count, sum), ttl| (count + 1, sum.saturating_add(ttl)));
+        sum.checked_div(count).unwrap_or(0)
+    }
+
+    // ---- reading ----
+
+    /// Looks a key up to read it, and counts whether it was there.
+    pub(super) fn read(&mut self, key: &[u8]) -> Option<&[u8]> {
+        match self.find(key) {
+            Some(found) => {
+                self.stats.hits += 1;
+                Some(self.table.value(found.0))
+            }
+            None => {
+                self.stats.misses += 1;
+                None
+            }
+        }
+    }
+
+    /// Looks a key up. One that has ended is removed.
+    pub(super) fn find(&mut self, key: &[u8]) -> Option<Found> {
+        let slot = self.table.find(self.hash(key), key)?;
+        if self.has_ended(slot) {
+            self.stats.expired += 1;
+            self.remove(Found(slot));
+            return None;
+        }
+        Some(Found(slot))
+    }
+
+    pub(super) fn value(&self, found: Found) -> &[u8] {
+        self.table.value(found.0)
+    }
+
+    /// When a key ends.
+    pub(super) fn end_of(&self, found: Found) -> Option<u64> {
+        self.timers.get(self.table.tag(found.0) as usize).map(|timer| timer.at_ms)
+    }
+
+    /// Every key that has not ended, in no order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let slots = self.table.slots().filter(|slot| !self.has_ended(*slot));
+        slots.map(|slot| self.table.key(slot))
+    }
+
+    /// Shows the keys from a cursor on, until `count` were shown, `steps` buckets were looked at, or
+    /// `show` says that it has enough. Returns the cursor to go on with; 0 when that was the end.
+    ///
+    /// Whoever goes on until 0 has been shown every key that was there all the time, once.
+    pub(super) fn scan(
+        &self,
+        mut cursor: u32,
+        count: usize,
+        steps: usize,
+        mut show: impl FnMut(&[u8]) -> bool,
+    ) -> u32 {
+        let (mut shown, mut found) = (0, Vec::new());
+        for _ in 0..steps {
+            let next = self.table.walk(cursor, &mut found);
+            let mut place_before = None;
+            for (place, slot) in found.iter().copied() {
+                // Keys that share a place cannot be told apart by a cursor.
+                if shown >= count && place_before != Some(place) {
+                    return place;
+                }
+                place_before = Some(place);
+                shown += 1;
+                if !self.has_ended(slot) && !show(self.table.key(slot)) {
+                    shown = count;
+                }
+            }
+            cursor = next;
+            if cursor == 0 || shown >= count {
+                break;
+            }
+        }
+        cursor
+    }
+
+    // ---- writing ----
+
+    /// Sets a key to a value; it does not expire any more.
+    pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Found {
+        match self.find(key) {
+            Some(found) => {
+                self.persist(found);
+                self.set_value(found, value);
+                found
+            }
+            None => self.insert(key, value),
+        }
+    }
+
+    /// Adds a key that is not there.
+    pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) -> Found {
+        let slot = self.table.insert(self.hash(key), key, value);
+        self.used += self.table.cost(slot) + ENTRY_OVERHEAD;
+        Found(slot)
+    }
+
+    /// Replaces the value of a key. When it ends stays as it is.
+    pub(super) fn set_value(&mut self, found: Found, value: &[u8]) {
+        self.change(found, |table, slot| table.set_value(slot, value));
+    }
+
+    pub(super) fn append(&mut self, found: Found, bytes: &[u8]) {
+        self.change(found, |table, slot| table.append(slot, bytes));
+    }
+
+    pub(super) fn remove(&mut self, found: Found) {
+        self.persist(found);
+        self.used -= self.table.cost(found.0) + ENTRY_OVERHEAD;
+        self.table.remove(found.0);
+    }
+
+    /// Lets a key end at a time.
+    pub(super) fn expire(&mut self, found: Found, at_ms: u64) {
+        let mut timer = self.table.tag(found.0);
+        match self.timers.get_mut(timer as usize) {
+            Some(timer) => timer.at_ms = at_ms,
+            None => {
+                timer = self.timers.insert(Timer { slot: found.0, at_ms }) as u32;
+                self.table.set_tag(found.0, timer);
+                self.used += TIMER_OVERHEAD;
+            }
+        }
+        self.wheel.schedule(timer, at_ms);
+        self.is_due_earlier = true;
+    }
+
+    /// Lets a key stay. Returns whether it would have ended.
+    pub(super) fn persist(&mut self, found: Found) -> bool {
+        let timer = self.table.tag(found.0);
+        let expired = timer != NONE && self.timers.try_remove(timer as usize).is_some();
+        if expired {
+            self.wheel.cancel(timer);
+            self.table.set_tag(found.0, NONE);
+            self.used -= TIMER_OVERHEAD;
+        }
+        expired
+    }
+
+    /// Removes every key. Their memory is freed by [`tidy`](Self::tidy): ten million keys are a
+    /// second's work.
+    pub(super) fn clear(&mut self) {
+        let table = std::mem::replace(&mut self.table, Table::new());
+        self.discarded.push(table);
+        self.timers = Slab::new();
+        self.wheel = TimerWheel::new(TICK_MS);
+        self.used = 0;
+        self.is_due_earlier = true;
+    }
+
+    /// Removes keys that have ended, and frees what was flushed, at most `budget` of each. Returns
+    /// when there will be more to do: now, if the budget was used up.
+    pub(super) fn tidy(&mut self, budget: usize) -> Option<u64> {
+        let mut left = budget;
+        while left > 0
+            && let Some(timer) = self.wheel.pop_due(self.now_ms)
+        {
+            left -= 1;
+            if let Some(timer) = self.timers.get(timer as usize) {
+                let slot = timer.slot;
+                self.stats.expired += 1;
+                self.remove(Found(slot));
+            }
+        }
+        if let Some(table) = self.discarded.last_mut()
+            && !table.dismantle(budget)
+        {
+            self.discarded.pop();
+        }
+        self.is_due_earlier = false;
+        self.next_due()
+    }
+
+    /// When [`tidy`](Self::tidy) has something to do, if that may be earlier than it said itself.
+    pub(super) fn due_earlier(&mut self) -> Option<u64> {
+        std::mem::take(&mut self.is_due_earlier).then(|| self.next_due()).flatten()
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        if self.discarded.is_empty() { self.wheel.next_due() } else { Some(self.now_ms) }
+    }
+
+    fn change(&mut self, found: Found, change: impl FnOnce(&mut Table, u32)) {
+        let before = self.table.cost(found.0);
+        change(&mut self.table, found.0);
+        self.used = self.used + self.table.cost(found.0) - before;
+    }
+
+    fn has_ended(&self, slot: u32) -> bool {
+        let tag = self.table.tag(slot);
+        tag != NONE && self.timers.get(tag as usize).is_some_and(|timer| timer.at_ms <= self.now_ms)
+    }
+
+    fn hash(&self, key: &[u8]) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish() as u32
+    }
+}
+
+impl fmt::Debug for Keyspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keyspace({} keys, {} bytes)", self.len(), self.used)
+    }
+}
+
+/// Keys looked at for the mean time that is left.
+const SAMPLE: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn key_that_has_ended_is_never_seen_and_its_memory_comes_back() {
+        let mut keys = Keyspace::new();
+        keys.set_now(1_000);
+        for key in [b"read", b"tidy", b"scan", b"stay"] {
+            let found = keys.set(key, b"value");
+            keys.expire(found, 1_500);
+        }
+        let found = keys.find(b"stay").unwrap();
+        assert!(keys.persist(found));
+        keys.set_now(1_499);
+        assert!(keys.read(b"read").is_some());
+        keys.set_now(1_500);
+        assert_eq!((keys.read(b"read"), keys.len()), (None, 3));
+        let mut seen = Vec::new();
+        keys.scan(0, 100, 100, |key| {
+            seen.push(key.to_vec());
+            true
+        });
+        assert_eq!(seen, [b"stay"]);
+        assert_eq!(keys.keys().collect::<Vec<_>>(), [b"stay"]);
+        keys.set_now(1_600);
+        assert_eq!(keys.tidy(100), None);
+        assert_eq!((keys.len(), keys.expiring(), keys.stats.expired), (1, 0, 3));
+        let found = keys.find(b"stay").unwrap();
+        keys.remove(found);
+        assert_eq!(keys.used(), 0);
+    }
+
+    #[test]
+    fn value_that_is_set_anew_does_not_expire() {
+        let mut keys = Keyspace::new();
+        let found = keys.set(b"key", b"one");
+        keys.expire(found, 10);
+        keys.set(b"key", b"two");
+        keys.set_now(1_000_000);
+        assert_eq!(keys.tidy(10), None);
+        assert_eq!(keys.read(b"key"), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn what_is_flushed_is_freed_in_portions() {
+        let mut keys = Keyspace::new();
+        for number in 0..1000u32 {
+            let found = keys.set(&number.to_be_bytes(), b"value");
+            keys.expire(found, 10_000);
+        }
+        keys.clear();
+        assert_eq!((keys.len(), keys.used(), keys.expiring()), (0, 0, 0));
+        keys.set(b"new", b"value");
+        assert_eq!(keys.tidy(600), Some(0));
+        assert_eq!(keys.tidy(600), None);
+        assert_eq!(keys.read(b"new"), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn scan_stops_after_so_many_keys_and_goes_on_behind_them() {
+        let mut keys = Keyspace::new();
+        for number in 0..500u32 {
+            keys.set(&number.to_be_bytes(), b"");
+        }
+        let (mut cursor, mut seen, mut calls) = (0, Vec::new(), 0);
+        loop {
+            let before = seen.len();
+            cursor = keys.scan(cursor, 7, usize::MAX, |key| {
+                seen.push(key.to_vec());
+                true
+            });
+            calls += 1;
+            // More only where keys share all 32 bits of a hash.
+            assert!(seen.len() - before <= 8);
+            if cursor == 0 {
+                break;
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!((seen.len(), calls), (500, 72));
+    }
+
+    proptest! {
+        #[test]
+        fn memory_is_the_sum_of_what_is_there(
+            steps in proptest::collection::vec((0u8..20, 0usize..6, 0usize..200, 0u64..50), 1..300),
+        ) {
+            let (mut keys, mut model, mut now) = (Keyspace::new(), BTreeMap::new(), 0);
+            for (key, action, len, time) in steps {
+                let (name, value) = ([key], vec![key; len]);
+                now += time;
+                keys.set_now(now);
+                model.retain(|_, (_, end): &mut (Vec<u8>, u64)| *end > now);
+                let found = keys.find(&name);
+                prop_assert_eq!(found.is_some(), model.contains_key(&key));
+                match (action, found) {
+                    (0 | 1, _) => {
+                        keys.set(&name, &value);
+                        model.insert(key, (value, u64::MAX));
+                    }
+                    (2, Some(found)) => {
+                        keys.append(found, &value);
+                        model.get_mut(&key).expect("it is there").0.extend(value);
+                    }
+                    (3, Some(found)) => {
+                        keys.remove(found);
+                        model.remove(&key);
+                    }
+                    (4, Some(found)) => {
+                        keys.expire(found, now + len as u64 + 1);
+                        model.get_mut(&key).expect("it is there").1 = now + len as u64 + 1;
+                    }
+                    _ => drop(keys.tidy(3)),
+                }
+            }
+            for (key, (value, end)) in &model {
+                let found = keys.find(&[*key]).expect("it has not ended");
+                prop_assert_eq!(keys.value(found), &value[..]);
+                prop_assert_eq!(keys.end_of(found).unwrap_or(u64::MAX), *end);
+            }
+            for key in 0..20 {
+                if let Some(found) = keys.find(&[key]) {
+                    keys.remove(found);
+                }
+            }
+            prop_assert_eq!((keys.used(), keys.len(), keys.expiring()), (0, 0, 0));
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! A key-value store that speaks the Redis protocol: strings, expiry, publish and subscribe.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `table`, `keyspace` | keys and values; their expiry, and what they cost |
+//! | `channels`, `client` | who listens to what; what is known about a connection |
+//! | `command`, `call` | the table of all commands; one of them being carried out |
+//! | `strings`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
+//! | `glob` | patterns |
+//!
+//! What it answers, errors included, is what Redis 7.0 answers; `docs/reference/kv-commands.md` lists
+//! the commands and every difference. Nothing is written to disk.
+
+mod call;
+mod channels;
+mod client;
+mod command;
+mod connection;
+mod glob;
+mod keys;
+mod keyspace;
+mod pubsub;
+mod server;
+mod strings;
+mod table;
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use slab::Slab;
+
+use self::call::{Call, Fault, Flow, Outcome, QUOTED_MAX, c_string};
+use self::channels::Channels;
+use self::client::Client;
+use self::command::{Command, CommandIndex, Flags};
+use self::keyspace::Keyspace;
+use crate::codec::resp::{Replies, Request, Resp, RespError};
+use crate::codec::{Codec, Decoded};
+use crate::reactor::{
+    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, TopicConfig,
+};
+
+/// The limits of a [`Kv`] beside those of the reactor. Of these,
+/// [`input_limit`](Config::input_limit) is the longest request and so the longest value, and
+/// [`output_limit`](Config::output_limit) bounds a reply: to three quarters of it, less 16 KiB.
+#[derive(Clone, Debug)]
+pub struct KvConfig {
+    /// The most bytes of memory for keys, values and the names of channels, with what each of them
+    /// costs beside its bytes. Default 256 MiB, as much as the reactor's buffers may take. Above it,
+    /// commands that add data are refused with Redis's error; nothing is evicted.
+    pub max_memory: usize,
+    /// The most channels and patterns that one client may listen to. Default 1024. A subscription
+    /// beyond it is refused with an error.
+    pub subscriptions_max: usize,
+    /// The most bytes of messages that one channel or pattern holds for its subscribers. Default 1
+    /// MiB. A subscriber that stops reading is disconnected when a channel is full of what it is
+    /// owed. A message may be as long as half of it.
+    pub channel_memory: usize,
+}
+
+impl Default for KvConfig {
+    fn default() -> Self {
+        KvConfig { max_memory: 256 << 20, subscriptions_max: 1024, channel_memory: 1 << 20 }
+    }
+}
+
+/// A key-value store that speaks the Redis protocol.
+///
+/// ```no_run
+/// use edgeloop::service::{Kv, KvConfig};
+/// use edgeloop::{Config, ListenOptions, Reactor};
+/// let config = Config { output_limit: 4 << 20, ..Config::default() };
+/// let kv = Kv::new(KvConfig::default(), &config)?;
+/// let mut reactor = Reactor::new(config, kv)?;
+/// reactor.listen(&"127.0.0.1:6379".parse()?, &ListenOptions::default())?;
+/// reactor.run()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Kv {
+    config: KvConfig,
+    topic: TopicConfig,
+    commands: CommandIndex,
+    clock: WallClock,
+    keyspace: Keyspace,
+    clients: Slab<Client>,
+    clients_ever: u64,
+    channels: Channels,
+    patterns: Channels,
+    /// Answers to the requests that are being handled.
+    replies: Replies,
+    /// The message that is being published.
+    message: Replies,
+    request_max: usize,
+    value_max: usize,
+    /// Bytes of answers after which they are sent, and it is asked whether there may be more.
+    batch_max: usize,
+    commands_processed: u64,
+    is_draining: bool,
+}
+
+/// What is kept for a connection.
+#[derive(Debug)]
+pub struct KvSession {
+    resp: Resp,
+    client: u32,
+}
+
+impl Kv {
+    /// An empty store, for a reactor with these limits.
+    ///
+    /// # Errors
+    /// `InvalidInput`, when the limits do not fit each other, with a sentence that names the field.
+    pub fn new(config: KvConfig, reactor: &Config) -> io::Result<Self> {
+        let invalid = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        let (input, output) = (reactor.input_limit, reactor.output_limit);
+        let batch_max = BATCH_MAX.min(output / 8);
+        let reply_max = output - reactor.output_high() - batch_max;
+        if reply_max < input + REPLY_OVERHEAD {
+            let least = (input + REPLY_OVERHEAD + BATCH_MAX) * 4 / 3 + 1;
+            return invalid(format!(
+                "output_limit is {output}; for replies with values of input_limit {input} it must be at least {least}"
+            ));
+        }
+        let topic = TopicConfig { memory: config.channel_memory, ..TopicConfig::default() };
+        if !(CHANNEL_MEMORY_MIN..=CHANNEL_MEMORY_MAX).contains(&config.channel_memory) {
+            let memory = config.channel_memory;
+            return invalid(format!(
+                "channel_memory is {memory}; it must be between {CHANNEL_MEMORY_MIN} and {CHANNEL_MEMORY_MAX}"
+            ));
+        }
+        Ok(Kv {
+            commands: CommandIndex::new(),
+            clock: WallClock::new(),
+            keyspace: Keyspace::new(),
+            clients: Slab::new(),
+            clients_ever: 0,
+            channels: Channels::default(),
+            patterns: Channels::default(),
+            replies: Replies::new(reply_max),
+            message: Replies::new(topic.message_max()),
+            request_max: input,
+            value_max: input,
+            batch_max,
+            commands_processed: 0,
+            is_draining: false,
+            topic,
+            config,
+        })
+    }
+
+    /// Keys held, those included that have expired and were not removed yet.
+    pub fn len(&self) -> usize {
+        self.keyspace.len()
+    }
+
+    /// Whether there is no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn used(&self) -> usize {
+        self.keyspace.used() + self.channels.used() + self.patterns.used()
+    }
+
+    fn uptime_ms(&self) -> u64 {
+        self.keyspace.now_ms().saturating_sub(self.clock.started_ms)
+    }
+
+    /// Handles the whole requests in `input`; returns how many bytes they took.
+    fn serve(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut KvSession,
+        input: &mut [u8],
+    ) -> (usize, Result<Flow, RespError>) {
+        let mut done = 0;
+        loop {
+            if self.replies.len() > self.batch_max {
+                self.send_replies(cx, token);
+                if cx.is_held(token) {
+                    return (done, Ok(Flow::Again));
+                }
+            }
+            match session.resp.decode(&mut input[done..]) {
+                Ok(Some(Decoded { len, message })) => {
+                    match self.execute(cx, token, session.client, &message) {
+                        Flow::Next => done += len,
+                        Flow::Close => return (done + len, Ok(Flow::Close)),
+                        Flow::Again => {
+                            session.resp.keep(&message, len);
+                            return (done, Ok(Flow::Again));
+                        }
+                    }
+                }
+                Ok(None) => return (done, Ok(Flow::Next)),
+                Err(error) => return (done, Err(error)),
+            }
+        }
+    }
+
+    fn execute(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        client: u32,
+        request: &Request<'_>,
+    ) -> Flow {
+        if request.is_empty() {
+            return Flow::Next;
+        }
+        self.replies.begin();
+        let flow = match self.dispatch(cx, token, client, request) {
+            Ok(flow) => flow,
+            Err(Fault(text)) => {
+                self.replies.retract();
+                self.replies.error(text);
+                Flow::Next
+            }
+        };
+        self.commands_processed += u64::from(flow != Flow::Again);
+        if !self.replies.end() {
+            self.replies.error(Fault::REPLY_TOO_LONG.0);
+        }
+        flow
+    }
+
+    fn dispatch(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        client: u32,
+        request: &Request<'_>,
+    ) -> Outcome {
+        let mut arguments = request.arguments();
+        let name = arguments.next().unwrap_or_default();
+        let mut command = self.commands.find(name).ok_or_else(|| unknown(request))?;
+        if !command.subcommands.is_empty()
+            && let Some(name) = arguments.next()
+        {
+            command = command.subcommand(name).ok_or_else(|| unknown_subcommand(command, name))?;
+        }
+        if !command.takes(request.len()) {
+            let name = command.name;
+            return Err(Fault::of(format!("ERR wrong number of arguments for '{name}' command")));
+        }
+        if command.flags.has(Flags::DENYOOM) && self.used() > self.config.max_memory {
+            return Err(Fault::OUT_OF_MEMORY);
+        }
+        if let Some(client) = self.clients.get_mut(client as usize) {
+            client.last = Some(command);
+            if client.subscriptions() > 0 && !command.flags.has(Flags::SUBSCRIBED) {
+                let name = command.name;
+                return Err(Fault::of(format!(
+                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
+                     QUIT / RESET are allowed in this context"
+                )));
+            }
+        }
+        (command.run)(&mut Call { kv: self, cx, token, client, command, arguments })
+    }
+
+    fn send_replies(&mut self, cx: &mut Context<'_>, token: Token) {
+        if !self.replies.is_empty() {
+            cx.send(token, self.replies.as_bytes());
+            self.replies.clear();
+        }
+    }
+
+    /// Sees to it that the next key which ends is removed.
+    fn set_alarm(&self, cx: &mut Context<'_>, due_ms: u64) {
+        let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now_ms()));
+        // What is too far ahead for the clock comes after this server.
+        if let Some(at) = cx.now().checked_add(span) {
+            cx.set_alarm(at);
+        }
+    }
+}
+
+impl Handler for Kv {
+    type Session = KvSession;
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> KvSession {
+        self.clients_ever += 1;
+        let client = Client::new(token, self.clients_ever, self.clock.at(cx.now()));
+        let client = self.clients.insert(client) as u32;
+        KvSession { resp: Resp::new(self.request_max), client }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut KvSession,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        let now_ms = self.clock.at(cx.now());
+        self.keyspace.set_now(now_ms);
+        if let Some(client) = self.clients.get_mut(session.client as usize) {
+            client.active_ms = now_ms;
+        }
+        let (done, outcome) = self.serve(cx, token, session, input.contiguous());
+        input.consume(done);
+        if let Err(error) = outcome {
+            self.replies.error(format!("ERR {error}"));
+        }
+        self.send_replies(cx, token);
+        if let Some(due_ms) = self.keyspace.due_earlier() {
+            self.set_alarm(cx, due_ms);
+        }
+        let is_finished = self.is_draining && input.is_empty();
+        if outcome == Ok(Flow::Close) || is_finished {
+            cx.close_for(token, CloseReason::Closed);
+        }
+        outcome.map_err(|error| ProtocolError::Malformed(error.name())).map(drop)
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        let now_ms = self.clock.at(cx.now());
+        self.keyspace.set_now(now_ms);
+        if let Some(due_ms) = self.keyspace.tidy(TIDY_BUDGET) {
+            self.set_alarm(cx, due_ms);
+        }
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut KvSession) {
+        self.is_draining = true;
+        let client = self.clients.get(session.client as usize);
+        if client.is_some_and(|client| client.subscriptions() > 0) {
+            // Subscribers never finish by themselves. What was published is still delivered.
+            cx.close(token);
+        }
+    }
+
+    fn on_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: KvSession,
+        _reason: CloseReason,
+    ) {
+        if let Some(mut client) = self.clients.try_remove(session.client as usize)
+            && let Some(rare) = client.take_rare()
+        {
+            self.end_subscriptions(cx, token, &rare);
+        }
+    }
+}
+
+impl fmt::Debug for Kv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kv({:?}, {} clients)", self.keyspace, self.clients.len())
+    }
+}
+
+/// Milliseconds since 1970, from the reactor's turn time.
+struct WallClock {
+    started: Instant,
+    started_ms: u64,
+}
+
+impl WallClock {
+    /// Where the system's clock is set later on, times to live are as they were.
+    fn new() -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        WallClock { started: Instant::now(), started_ms: since_1970.as_millis() as u64 }
+    }
+
+    fn at(&self, now: Instant) -> u64 {
+        self.started_ms + now.saturating_duration_since(self.started).as_millis() as u64
+    }
+}
+
+fn unknown(request: &Request<'_>) -> Fault {
+    let mut arguments = request.arguments();
+    let shown = |bytes: &[u8], most: usize| {
+        let bytes = c_string(bytes);
+        bytes[..bytes.len().min(most)].to_vec()
+    };
+    let name = shown(arguments.next().unwrap_or_default(), QUOTED_MAX);
+    let mut listed = Vec::new();
+    while listed.len() < QUOTED_MAX
+        && let Some(argument) = arguments.next()
+    {
+        let argument = shown(argument, QUOTED_MAX - listed.len());
+        listed.extend([b"'", &argument[..], b"' "].concat());
+    }
+    let parts: [&[u8]; 4] =
+        [b"ERR unknown command '", &name, b"', with args beginning with: ", &listed];
+    Fault(parts.concat().into())
+}
+
+fn unknown_subcommand(command: &Command, name: &[u8]) -> Fault {
+    let command = command.name.to_ascii_uppercase();
+    let text = format!("ERR unknown subcommand '{{}}'. Try {command} HELP.");
+    Fault::quoting(&text, &name[..name.len().min(QUOTED_MAX)])
+}
+
+/// Large enough that a send is a small part of the work, small enough to stay in the cache.
+const BATCH_MAX: usize = 16 << 10;
+/// What surrounds a value in a reply.
+const REPLY_OVERHEAD: usize = 64;
+/// Keys that are removed in one turn because they have ended, and entries freed that were flushed:
+/// about a millisecond's work.
+const TIDY_BUDGET: usize = 4096;
+/// Room for a message that is worth sending, behind the longest pattern.
+const CHANNEL_MEMORY_MIN: usize = 8 << 10;
+const CHANNEL_MEMORY_MAX: usize = 1 << 30;

@@ -1,0 +1,248 @@
+//! The commands about the server and about commands.
+
+use std::fmt::Write;
+
+use super::call::{Call, Fault, Flow, Outcome};
+use super::command::{COMMANDS, Command};
+use super::connection::REDIS_VERSION;
+use super::glob;
+use crate::codec::resp::Replies;
+
+pub(super) fn dbsize(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.answer(call.kv.keyspace.len() as i64)
+}
+
+pub(super) fn flushall(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let option = call.arguments.next();
+    let is_known = option.is_none_or(|option| {
+        option.eq_ignore_ascii_case(b"sync") || option.eq_ignore_ascii_case(b"async")
+    });
+    if !is_known || call.arguments.len() > 0 {
+        return Err(Fault::SYNTAX);
+    }
+    call.kv.keyspace.clear();
+    call.ok()
+}
+
+pub(super) fn time(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let now = call.kv.keyspace.now_ms();
+    let replies = call.replies();
+    replies.array(2);
+    replies.bulk((now / 1000).to_string().as_bytes());
+    replies.bulk((now % 1000 * 1000).to_string().as_bytes());
+    Ok(Flow::Next)
+}
+
+// ---- INFO ----
+
+pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let asked: Vec<Vec<u8>> = call.arguments.by_ref().map(<[u8]>::to_ascii_lowercase).collect();
+    let all = ["all", "default", "everything"];
+    let is_asked = |name: &str| {
+        let is = |section: &Vec<u8>| section == name.as_bytes();
+        asked.is_empty()
+            || asked
+                .iter()
+                .any(|section| is(section) || all.iter().any(|all| section == all.as_bytes()))
+    };
+    let mut text = String::new();
+    for (name, write) in SECTIONS {
+        if is_asked(&name.to_ascii_lowercase()) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            // Writing into a string does not fail.
+            let _ = write!(text, "# {name}\r\n");
+            write(call, &mut text);
+        }
+    }
+    call.replies().bulk(text.as_bytes());
+    Ok(Flow::Next)
+}
+
+type WriteSection = fn(&Call<'_, '_, '_>, &mut String);
+
+const SECTIONS: [(&str, WriteSection); 7] = [
+    ("Server", server_section),
+    ("Clients", clients_section),
+    ("Memory", memory_section),
+    ("Persistence", |_, text| fields(text, &[("loading", 0)])),
+    ("Stats", stats_section),
+    ("Replication", |_, text| text.push_str("role:master\r\nconnected_slaves:0\r\n")),
+    ("Keyspace", keyspace_section),
+];
+
+fn server_section(call: &Call<'_, '_, '_>, text: &mut String) {
+    let up = call.kv.uptime_ms() / 1000;
+    let _ = write!(
+        text,
+        "redis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\nedgeloop_version:{}\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    let pid = u64::from(std::process::id());
+    fields(
+        text,
+        &[("process_id", pid), ("uptime_in_seconds", up), ("uptime_in_days", up / 86_400)],
+    );
+}
+
+fn clients_section(call: &Call<'_, '_, '_>, text: &mut String) {
+    let most = call.cx.config().connections_max as u64;
+    fields(text, &[("connected_clients", call.kv.clients.len() as u64), ("maxclients", most)]);
+}
+
+fn memory_section(call: &Call<'_, '_, '_>, text: &mut String) {
+    let messages = call.cx.topic_memory();
+    let used = call.kv.used() + messages;
+    fields(
+        text,
+        &[
+            ("used_memory", used as u64),
+            ("used_memory_dataset", call.kv.keyspace.used() as u64),
+            ("used_memory_messages", messages as u64),
+            ("maxmemory", call.kv.config.max_memory as u64),
+        ],
+    );
+    text.push_str("maxmemory_policy:noeviction\r\n");
+}
+
+fn stats_section(call: &Call<'_, '_, '_>, text: &mut String) {
+    let (stats, keys) = (call.cx.stats(), call.kv.keyspace.stats);
+    fields(
+        text,
+        &[
+            ("total_connections_received", stats.accepted),
+            ("total_commands_processed", call.kv.commands_processed),
+            ("total_net_input_bytes", stats.bytes_received),
+            ("total_net_output_bytes", stats.bytes_sent),
+            ("expired_keys", keys.expired),
+            ("evicted_keys", 0),
+            ("keyspace_hits", keys.hits),
+            ("keyspace_misses", keys.misses),
+            ("pubsub_channels", call.kv.channels.len() as u64),
+            ("pubsub_patterns", call.kv.patterns.len() as u64),
+        ],
+    );
+}
+
+fn keyspace_section(call: &Call<'_, '_, '_>, text: &mut String) {
+    let keys = &call.kv.keyspace;
+    if keys.len() > 0 {
+        let (len, expiring, ttl) = (keys.len(), keys.expiring(), keys.mean_ttl_ms());
+        let _ = write!(text, "db0:keys={len},expires={expiring},avg_ttl={ttl}\r\n");
+    }
+}
+
+fn fields(text: &mut String, fields: &[(&str, u64)]) {
+    for (name, value) in fields {
+        let _ = write!(text, "{name}:{value}\r\n");
+    }
+}
+
+// ---- CONFIG ----
+
+pub(super) fn config_get(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let limits = call.cx.config();
+    let timeout = limits.idle_timeout.map_or(0, |timeout| timeout.as_secs());
+    let settings = [
+        ("appendonly", "no".to_owned()),
+        ("databases", "1".to_owned()),
+        ("maxclients", limits.connections_max.to_string()),
+        ("maxmemory", call.kv.config.max_memory.to_string()),
+        ("maxmemory-policy", "noeviction".to_owned()),
+        ("proto-max-bulk-len", call.kv.value_max.to_string()),
+        ("save", String::new()),
+        ("timeout", timeout.to_string()),
+    ];
+    let patterns = call.arguments.clone();
+    if patterns.clone().any(|pattern| pattern.len() > glob::PATTERN_MAX) {
+        return Err(Fault::PATTERN_TOO_LONG);
+    }
+    let asked = settings.iter().filter(|(name, _)| {
+        patterns.clone().any(|pattern| glob::matches(pattern, name.as_bytes(), true))
+    });
+    let replies = &mut call.kv.replies;
+    replies.array(2 * asked.clone().count());
+    for (name, value) in asked {
+        replies.bulk(name.as_bytes());
+        replies.bulk(value.as_bytes());
+    }
+    Ok(Flow::Next)
+}
+
+// ---- COMMAND ----
+
+pub(super) fn command(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let replies = call.replies();
+    replies.array(COMMANDS.len());
+    COMMANDS.iter().for_each(|command| describe(replies, command));
+    Ok(Flow::Next)
+}
+
+pub(super) fn command_count(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.answer(COMMANDS.len() as i64)
+}
+
+pub(super) fn command_info(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if call.arguments.len() == 0 {
+        return command(call);
+    }
+    let kv = &mut *call.kv;
+    kv.replies.array(call.arguments.len());
+    for name in &mut call.arguments {
+        match kv.commands.find_full(name) {
+            Some(command) => describe(&mut kv.replies, command),
+            None => kv.replies.null(),
+        }
+    }
+    Ok(Flow::Next)
+}
+
+pub(super) fn command_docs(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let kv = &mut *call.kv;
+    let mut listed: Vec<&Command> = COMMANDS.iter().collect();
+    if call.arguments.len() > 0 {
+        listed = call.arguments.by_ref().filter_map(|name| kv.commands.find_full(name)).collect();
+    }
+    kv.replies.array(2 * listed.len());
+    listed.iter().for_each(|command| document(&mut kv.replies, command));
+    Ok(Flow::Next)
+}
+
+pub(super) fn command_list(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let replies = call.replies();
+    let all = COMMANDS.iter().flat_map(|command| [command].into_iter().chain(command.subcommands));
+    replies.array(all.clone().count());
+    all.for_each(|command| replies.bulk(command.name.as_bytes()));
+    Ok(Flow::Next)
+}
+
+/// The ten elements that Redis 7 tells about a command. There are no access categories, hints or
+/// further rules about keys.
+fn describe(replies: &mut Replies, command: &Command) {
+    replies.array(10);
+    replies.bulk(command.name.as_bytes());
+    replies.integer(command.arity().into());
+    replies.array(command.flags.names().count());
+    command.flags.names().for_each(|flag| replies.simple(flag));
+    let (first, last, step) = command.keys;
+    [first, last, step].into_iter().for_each(|number| replies.integer(number.into()));
+    (0..3).for_each(|_| replies.array(0));
+    replies.array(command.subcommands.len());
+    command.subcommands.iter().for_each(|sub| describe(replies, sub));
+}
+
+fn document(replies: &mut Replies, command: &Command) {
+    replies.bulk(command.name.as_bytes());
+    let has_subcommands = !command.subcommands.is_empty();
+    replies.array(if has_subcommands { 6 } else { 4 });
+    for (key, value) in [("summary", command.summary), ("group", command.group)] {
+        replies.bulk(key.as_bytes());
+        replies.bulk(value.as_bytes());
+    }
+    if has_subcommands {
+        replies.bulk(b"subcommands");
+        replies.array(2 * command.subcommands.len());
+        command.subcommands.iter().for_each(|sub| document(replies, sub));
+    }
+}

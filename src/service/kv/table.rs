@@ -1,0 +1,385 @@
+//! A hash table that never stops to grow, and whose iteration survives growth: linear hashing
+//! (Litwin, 1980), with the order of reversed hashes for a cursor.
+//!
+//! ```text
+//!   buckets   0 1 2 3 4 5        N = 6: buckets 0 and 1 have been split into 0, 4 and 1, 5
+//!             a b c d e f        the next insertion beyond the load splits 2 into 2, 6
+//!
+//!   a key lies in bucket hash & 7, or in hash & 3 where there is no such bucket yet
+//!
+//!   its place on the line of reversed hashes:     0 ........................ 2^32
+//!   and the buckets on that line:                 |a|e|  c  |b|f|  d  |
+//! ```
+//!
+//! Each insertion splits at most one bucket and each removal joins at most two, so nothing ever
+//! waits for a table to be copied. A bucket is an interval of the line of *reversed* hashes: to
+//! split it is to halve the interval, and to join two is to take the interval of both. So a place on
+//! that line is a cursor that means the same whatever became of the buckets since: whoever walks from
+//! 0 to the end meets every key that was there all the time, and meets it once.
+
+/// A table of keys with a value each, both of them bytes.
+pub(super) struct Table {
+    /// The first entry of each bucket.
+    heads: Vec<u32>,
+    /// All entries; those that are free form a list, too. A vector that grows by reallocation: a
+    /// large one is moved by its page tables and not by its bytes.
+    entries: Vec<Entry>,
+    free: u32,
+    len: usize,
+}
+
+/// A key and its value in one piece of memory.
+struct Entry {
+    bytes: Vec<u8>,
+    /// `FREE` marks an entry that is none.
+    key_len: u32,
+    hash: u32,
+    next: u32,
+    /// What the owner of the table notes beside a key.
+    tag: u32,
+}
+
+/// What an entry costs beside its bytes: itself, its share of a bucket, and what the allocator adds.
+pub(super) const ENTRY_OVERHEAD: usize = size_of::<Entry>() + size_of::<u32>() + 16;
+/// No entry, no tag.
+pub(super) const NONE: u32 = u32::MAX;
+const FREE: u32 = u32::MAX;
+/// Fewer buckets are not worth joining.
+const BUCKETS_MIN: usize = 16;
+/// Capacity beyond four times what is used goes back, unless it is as little as this.
+const WASTE_MIN: usize = 64;
+
+impl Table {
+    pub(super) fn new() -> Self {
+        Table { heads: vec![NONE; BUCKETS_MIN], entries: Vec::new(), free: NONE, len: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
+        let mut slot = self.heads[self.bucket(hash)];
+        while let Some(entry) = self.entries.get(slot as usize) {
+            if entry.hash == hash && entry.key() == key {
+                return Some(slot);
+            }
+            slot = entry.next;
+        }
+        None
+    }
+
+    /// Adds a key that is not there.
+    pub(super) fn insert(&mut self, hash: u32, key: &[u8], value: &[u8]) -> u32 {
+        let mut bytes = Vec::with_capacity(key.len() + value.len());
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(value);
+        let bucket = self.bucket(hash);
+        let next = self.heads[bucket];
+        let entry = Entry { bytes, key_len: key.len() as u32, hash, next, tag: NONE };
+        let slot = self.free;
+        let slot = match self.entries.get_mut(slot as usize) {
+            Some(place) => {
+                self.free = std::mem::replace(place, entry).next;
+                slot
+            }
+            None => {
+                self.entries.push(entry);
+                self.entries.len() as u32 - 1
+            }
+        };
+        self.heads[bucket] = slot;
+        self.len += 1;
+        if self.len > self.heads.len() {
+            self.split();
+        }
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) {
+        let Some(entry) = self.entries.get(slot as usize).filter(|entry| !entry.is_free()) else {
+            return;
+        };
+        let (bucket, next) = (self.bucket(entry.hash), entry.next);
+        if self.heads[bucket] == slot {
+            self.heads[bucket] = next;
+        } else {
+            let mut before = self.heads[bucket] as usize;
+            while self.entries[before].next != slot {
+                before = self.entries[before].next as usize;
+            }
+            self.entries[before].next = next;
+        }
+        let free = Entry { bytes: Vec::new(), key_len: FREE, hash: 0, next: self.free, tag: NONE };
+        self.entries[slot as usize] = free;
+        self.free = slot;
+        self.len -= 1;
+        if self.heads.len() > BUCKETS_MIN && self.len < self.heads.len() / 2 {
+            self.join();
+        }
+    }
+
+    pub(super) fn key(&self, slot: u32) -> &[u8] {
+        self.entries[slot as usize].key()
+    }
+
+    pub(super) fn value(&self, slot: u32) -> &[u8] {
+        let entry = &self.entries[slot as usize];
+        &entry.bytes[entry.key_len as usize..]
+    }
+
+    /// Bytes of memory that the key and its value take.
+    pub(super) fn cost(&self, slot: u32) -> usize {
+        self.entries[slot as usize].bytes.capacity()
+    }
+
+    /// Replaces a value, where it stands if it fits.
+    pub(super) fn set_value(&mut self, slot: u32, value: &[u8]) {
+        let entry = &mut self.entries[slot as usize];
+        let key_len = entry.key_len as usize;
+        let needed = key_len + value.len();
+        let capacity = entry.bytes.capacity();
+        if needed > capacity || (capacity > WASTE_MIN && needed < capacity / 4) {
+            let mut bytes = Vec::with_capacity(needed);
+            bytes.extend_from_slice(&entry.bytes[..key_len]);
+            entry.bytes = bytes;
+        }
+        entry.bytes.truncate(key_len);
+        entry.bytes.extend_from_slice(value);
+    }
+
+    /// Appends to a value. Its memory doubles when it is full.
+    pub(super) fn append(&mut self, slot: u32, bytes: &[u8]) {
+        self.entries[slot as usize].bytes.extend_from_slice(bytes);
+    }
+
+    pub(super) fn tag(&self, slot: u32) -> u32 {
+        self.entries[slot as usize].tag
+    }
+
+    pub(super) fn set_tag(&mut self, slot: u32, tag: u32) {
+        self.entries[slot as usize].tag = tag;
+    }
+
+    /// Every entry, in no order.
+    pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
+        let entries = self.entries.iter().enumerate();
+        entries.filter(|(_, entry)| !entry.is_free()).map(|(slot, _)| slot as u32)
+    }
+
+    /// Lists the entries of one bucket from a place on the line on, in its order, each with its own
+    /// place. Returns where the next bucket begins; 0 behind the last.
+    pub(super) fn walk(&self, cursor: u32, found: &mut Vec<(u32, u32)>) -> u32 {
+        let bucket = self.bucket(cursor.reverse_bits());
+        found.clear();
+        let mut slot = self.heads[bucket];
+        while let Some(entry) = self.entries.get(slot as usize) {
+            found.push((entry.hash.reverse_bits(), slot));
+            slot = entry.next;
+        }
+        found.retain(|(place, _)| *place >= cursor);
+        found.sort_unstable();
+        let bits = self.bits(bucket);
+        let interval = (u64::from(cursor) >> (32 - bits)) + 1;
+        (interval << (32 - bits)) as u32
+    }
+
+    /// Frees entries, at most so many; returns whether there are more. The table is of no other use
+    /// any more.
+    pub(super) fn dismantle(&mut self, count: usize) -> bool {
+        self.entries.truncate(self.entries.len().saturating_sub(count));
+        !self.entries.is_empty()
+    }
+
+    fn bucket(&self, hash: u32) -> usize {
+        let mask = self.heads.len().next_power_of_two() - 1;
+        let bucket = hash as usize & mask;
+        if bucket < self.heads.len() { bucket } else { bucket & (mask >> 1) }
+    }
+
+    /// How many bits of a hash decide that a key lies in this bucket.
+    fn bits(&self, bucket: usize) -> u32 {
+        let most = self.heads.len().next_power_of_two();
+        let is_split = bucket >= most / 2 || bucket + most / 2 < self.heads.len();
+        most.trailing_zeros() - u32::from(!is_split)
+    }
+
+    /// Adds a bucket, and moves to it what now belongs there.
+    fn split(&mut self) {
+        let new = self.heads.len();
+        let old = new - (new + 1).next_power_of_two() / 2;
+        self.heads.push(NONE);
+        let mut slot = std::mem::replace(&mut self.heads[old], NONE);
+        while slot != NONE {
+            let bucket = self.bucket(self.entries[slot as usize].hash);
+            let head = std::mem::replace(&mut self.heads[bucket], slot);
+            slot = std::mem::replace(&mut self.entries[slot as usize].next, head);
+        }
+    }
+
+    /// Takes the last bucket away, and moves what it held to the one that it was split from.
+    fn join(&mut self) {
+        let Some(mut slot) = self.heads.pop() else { return };
+        while slot != NONE {
+            let bucket = self.bucket(self.entries[slot as usize].hash);
+            let head = std::mem::replace(&mut self.heads[bucket], slot);
+            slot = std::mem::replace(&mut self.entries[slot as usize].next, head);
+        }
+    }
+}
+
+impl Entry {
+    fn is_free(&self) -> bool {
+        self.key_len == FREE
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.bytes[..self.key_len as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A hash of which tests can foresee collisions.
+    fn hash(key: &[u8]) -> u32 {
+        key.iter().fold(7u32, |hash, byte| hash.wrapping_mul(0x9e37_79b1) ^ u32::from(*byte))
+    }
+
+    fn key(number: u32) -> Vec<u8> {
+        format!("key:{number}").into_bytes()
+    }
+
+    fn put(table: &mut Table, key: &[u8], value: &[u8]) {
+        match table.find(hash(key), key) {
+            Some(slot) => table.set_value(slot, value),
+            None => drop(table.insert(hash(key), key, value)),
+        }
+    }
+
+    fn delete(table: &mut Table, key: &[u8]) -> bool {
+        let slot = table.find(hash(key), key);
+        slot.map(|slot| table.remove(slot)).is_some()
+    }
+
+    proptest! {
+        #[test]
+        fn holds_what_a_map_holds(
+            steps in proptest::collection::vec((0u32..300, 0usize..4, 0usize..300), 1..600),
+        ) {
+            let (mut table, mut model) = (Table::new(), BTreeMap::new());
+            for (number, action, len) in steps {
+                let (key, value) = (key(number), vec![number as u8; len]);
+                match action {
+                    0 | 1 => {
+                        put(&mut table, &key, &value);
+                        model.insert(key, value);
+                    }
+                    2 => {
+                        let slot = table.find(hash(&key), &key);
+                        prop_assert_eq!(slot.is_some(), model.contains_key(&key));
+                        if let Some(slot) = slot {
+                            table.append(slot, &value);
+                            model.entry(key).or_default().extend(value);
+                        }
+                    }
+                    _ => prop_assert_eq!(delete(&mut table, &key), model.remove(&key).is_some()),
+                }
+                prop_assert_eq!(table.len(), model.len());
+            }
+            for (key, value) in &model {
+                let slot = table.find(hash(key), key).expect("it was put there");
+                prop_assert_eq!((table.key(slot), table.value(slot)), (&key[..], &value[..]));
+            }
+            prop_assert_eq!(table.slots().count(), model.len());
+        }
+
+        /// Growing and shrinking by any amount between any two steps of the walk.
+        #[test]
+        fn walk_meets_each_key_that_stays_exactly_once(
+            staying in 0u32..200,
+            changes in proptest::collection::vec((0u32..2_000, any::<bool>(), 1u32..400), 0..40),
+        ) {
+            let mut table = Table::new();
+            (0..staying).for_each(|number| put(&mut table, &key(number), b""));
+            let (mut cursor, mut met, mut found) = (0, Vec::new(), Vec::new());
+            let mut changes = changes.into_iter();
+            loop {
+                cursor = table.walk(cursor, &mut found);
+                met.extend(found.iter().map(|(_, slot)| table.key(*slot).to_vec()));
+                if cursor == 0 {
+                    break;
+                }
+                if let Some((from, grow, count)) = changes.next() {
+                    for number in from..from + count {
+                        let key = key(1_000_000 + number);
+                        if grow { put(&mut table, &key, b"") } else { delete(&mut table, &key); }
+                    }
+                }
+            }
+            let once: BTreeSet<_> = met.iter().cloned().collect();
+            prop_assert_eq!(once.len(), met.len(), "a key came twice");
+            prop_assert!((0..staying).all(|number| once.contains(&key(number))));
+        }
+    }
+
+    #[test]
+    fn walk_can_be_taken_up_within_a_bucket() {
+        let mut table = Table::new();
+        (0..1000).for_each(|number| put(&mut table, &key(number), b""));
+        let (mut cursor, mut count, mut found) = (0, 0, Vec::new());
+        loop {
+            let next = table.walk(cursor, &mut found);
+            count += 1;
+            // One entry for each call.
+            cursor = match found[..] {
+                [] => {
+                    count -= 1;
+                    next
+                }
+                [_] => next,
+                [_, (place, _), ..] => place,
+            };
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert_eq!(count, 1000);
+    }
+
+    #[test]
+    fn buckets_follow_the_number_of_keys_one_at_a_time() {
+        let mut table = Table::new();
+        for number in 0..5000 {
+            let before = table.heads.len();
+            put(&mut table, &key(number), b"");
+            assert!(table.heads.len() - before <= 1);
+        }
+        assert_eq!(table.heads.len(), 5000);
+        for number in 0..5000 {
+            let before = table.heads.len();
+            delete(&mut table, &key(number));
+            assert!(before - table.heads.len() <= 1);
+        }
+        assert!(table.heads.len() <= BUCKETS_MIN, "{}", table.heads.len());
+    }
+
+    #[test]
+    fn value_of_the_same_size_is_written_where_the_old_one_stood() {
+        let mut table = Table::new();
+        let slot = table.insert(1, b"key", b"value");
+        let address = table.value(slot).as_ptr();
+        table.set_value(slot, b"other");
+        table.set_value(slot, b"");
+        table.set_value(slot, b"12345");
+        assert_eq!((table.value(slot), table.value(slot).as_ptr()), (&b"12345"[..], address));
+        table.set_value(slot, &[1; 1000]);
+        table.set_value(slot, b"small");
+        assert!(table.cost(slot) < 100, "a large block is not kept for a small value");
+    }
+}
