@@ -124,10 +124,9 @@ fn subscriptions_are_answered_as_in_redis() {
     let Some(redis) = Redis::start() else { return };
     let ours = Ours::start();
     let mut answers = [Vec::new(), Vec::new()];
-    for (answers, connect) in answers.iter_mut().zip([
-        &(|| redis.connect()) as &dyn Fn() -> Peer,
-        &(|| ours.connect()),
-    ]) {
+    for (answers, connect) in
+        answers.iter_mut().zip([&(|| redis.connect()) as &dyn Fn() -> Peer, &(|| ours.connect())])
+    {
         let (mut listener, mut publisher) = (connect(), connect());
         let mut ask = |line: &str, count: usize| {
             listener.0.write_all(format!("{line}\r\n").as_bytes()).unwrap();
@@ -144,8 +143,16 @@ fn subscriptions_are_answered_as_in_redis() {
         ask("CLIENT ID", 1);
         ask("SUBSCRIBE", 1);
         ask("UNSUBSCRIBE b nobody", 2);
-        for line in ["PUBSUB CHANNELS", "PUBSUB NUMSUB a b", "PUBSUB NUMPAT", "PUBLISH a one",
-            "PUBLISH hello two", "PUBLISH b three", "PUBSUB CHANNELS z*", "PUBLISH x"] {
+        for line in [
+            "PUBSUB CHANNELS",
+            "PUBSUB NUMSUB a b",
+            "PUBSUB NUMPAT",
+            "PUBLISH a one",
+            "PUBLISH hello two",
+            "PUBLISH b three",
+            "PUBSUB CHANNELS z*",
+            "PUBLISH x",
+        ] {
             answers.push(publisher.ask(format!("{line}\r\n").as_bytes()));
         }
         answers.push(listener.reply());
@@ -333,29 +340,87 @@ fn generate(random: &mut Random) -> Vec<Vec<u8>> {
 }
 
 const NAMES: &[&str] = &[
-    "SET", "SET", "SET", "get", "GET", "mget", "MGET", "MSET", "MSETNX", "GETSET", "GETDEL", "SETNX",
-    "SETEX", "PSETEX", "APPEND", "STRLEN", "INCR", "INCR", "DECR", "INCRBY", "DECRBY", "DEL",
-    "UNLINK", "EXISTS", "TOUCH", "TYPE", "EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT", "TTL",
-    "PTTL", "EXPIRETIME", "PEXPIRETIME", "PERSIST", "KEYS", "SCAN", "PING", "ECHO", "SELECT",
+    "SET",
+    "SET",
+    "SET",
+    "get",
+    "GET",
+    "mget",
+    "MGET",
+    "MSET",
+    "MSETNX",
+    "GETSET",
+    "GETDEL",
+    "SETNX",
+    "SETEX",
+    "PSETEX",
+    "APPEND",
+    "STRLEN",
+    "INCR",
+    "INCR",
+    "DECR",
+    "INCRBY",
+    "DECRBY",
+    "DEL",
+    "UNLINK",
+    "EXISTS",
+    "TOUCH",
+    "TYPE",
+    "EXPIRE",
+    "PEXPIRE",
+    "EXPIREAT",
+    "PEXPIREAT",
+    "TTL",
+    "PTTL",
+    "EXPIRETIME",
+    "PEXPIRETIME",
+    "PERSIST",
+    "KEYS",
+    "SCAN",
+    "PING",
+    "ECHO",
+    "SELECT",
     "NOPE",
 ];
 const KEYS: &[&[u8]] = &[b"a", b"b", b"key:1", b"key:2", b"", b"\0\r\n\xff", b"h[a]llo"];
 const VALUES: &[&[u8]] = &[
-    b"0", b"1", b"-1", b"10", b"9223372036854775807", b"-9223372036854775808", b"9223372036854775808",
-    b"01", b"+1", b" 1", b"1.5", b"", b"text", b"a\r\nb\0\xff",
+    b"0",
+    b"1",
+    b"-1",
+    b"10",
+    b"9223372036854775807",
+    b"-9223372036854775808",
+    b"9223372036854775808",
+    b"01",
+    b"+1",
+    b" 1",
+    b"1.5",
+    b"",
+    b"text",
+    b"a\r\nb\0\xff",
     b"a text that is longer than the others, so that it is stored otherwise",
 ];
 /// None that ends while the test runs.
 const SPANS: &[&[u8]] = &[
-    b"100000", b"200000", b"0", b"-1", b"x", b"1.5", b"9223372036854775807", b"9223372036854775",
-    b"9223372036854776", b"-9223372036854775808", b"99999999999", b"4102444800000",
+    b"100000",
+    b"200000",
+    b"0",
+    b"-1",
+    b"x",
+    b"1.5",
+    b"9223372036854775807",
+    b"9223372036854775",
+    b"9223372036854776",
+    b"-9223372036854775808",
+    b"99999999999",
+    b"4102444800000",
 ];
 const SET_OPTIONS: &[&[u8]] =
     &[b"EX", b"px", b"EXAT", b"PXAT", b"NX", b"XX", b"GET", b"KEEPTTL", b"nope", b""];
 const CONDITIONS: &[&[u8]] = &[b"NX", b"xx", b"GT", b"LT", b"no"];
 const PATTERNS: &[&[u8]] = &[
-    b"*", b"", b"a", b"?", b"key:*", b"*:[12]", b"[^a]*", b"[a-", b"h\\[*", b"*[", b"[z-a]", b"\\", b"**1",
-    b"[]", b"[^]", b"[\\", b"*\xff",
+    b"*", b"", b"a", b"?", b"key:*", b"*:[12]", b"[^a]*", b"[a-", b"h\\[*", b"*[", b"[z-a]", b"\\",
+    b"**1", b"[]", b"[^]", b"[\\", b"*\xff",
 ];
 
 fn any(random: &mut Random) -> Vec<u8> {

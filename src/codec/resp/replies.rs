@@ -217,11 +217,11 @@ mod tests {
     fn reply_beyond_the_limit_is_taken_back_and_others_stay() {
         let mut replies = Replies::new(20);
         replies.begin();
-        replies.bulk(&[b'x'; 14]);
+        replies.bulk(&[b'x'; 13]);
         assert!(replies.end(), "it is exactly as long as the limit");
         let before = replies.as_bytes().to_vec();
         for write in [
-            (|replies| replies.bulk(&[b'x'; 15])) as fn(&mut Replies),
+            (|replies| replies.bulk(&[b'x'; 14])) as fn(&mut Replies),
             |replies| (0..6).for_each(|_| replies.integer(1)),
             |replies| {
                 let array = replies.open_array();

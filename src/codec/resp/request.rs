@@ -94,37 +94,19 @@ impl Resp {
             self.count = count.max(0) as u32;
             (self.checked, self.begin, self.missing) = (len as u32, len as u32, self.count);
         }
+        let mut checked = self.checked as usize;
         while self.missing > 0 {
-            let Some(len) = self.argument(input)? else { return Ok(None) };
-            self.checked += len;
+            let Some(len) = argument(&input[checked..], self.limit as usize - checked)? else {
+                self.checked = checked as u32;
+                return Ok(None);
+            };
+            checked += len;
             self.missing -= 1;
         }
-        let (begin, len) = (self.begin as usize, self.checked as usize);
         self.checked = 0;
-        let message = Request { bytes: &input[begin..len], count: self.count, is_inline: false };
-        Ok(Some(Decoded { len, message }))
-    }
-
-    /// The length of the next argument with its header, once all of it is there.
-    fn argument(&self, input: &[u8]) -> Result<Option<u32>, RespError> {
-        let rest = &input[self.checked as usize..];
-        let Some(&first) = rest.first() else { return Ok(None) };
-        if first != b'$' {
-            return Err(RespError::ExpectedDollar(first));
-        }
-        let Some((header, len)) = header(rest, RespError::InvalidBulkLength)? else {
-            return Ok(None);
-        };
-        let most = i64::from(self.limit) - i64::from(self.checked) - header as i64 - 2;
-        if !(0..=most).contains(&len) {
-            return Err(RespError::InvalidBulkLength);
-        }
-        let end = header + len as usize;
-        match rest.get(end..) {
-            Some([b'\r', b'\n', ..]) => Ok(Some(end as u32 + 2)),
-            None | Some([] | [b'\r']) => Ok(None),
-            Some(_) => Err(RespError::UnendedBulk),
-        }
+        let bytes = &input[self.begin as usize..checked];
+        let message = Request { bytes, count: self.count, is_inline: false };
+        Ok(Some(Decoded { len: checked, message }))
     }
 
     fn decode_inline<'a>(
@@ -226,12 +208,42 @@ impl fmt::Debug for Arguments<'_> {
     }
 }
 
-/// The number in a header, `*3\r\n` or `$3\r\n`, and the header's length, once it is there.
-fn header(input: &[u8], error: RespError) -> Result<Option<(usize, i64)>, RespError> {
-    // Most numbers have one digit.
-    if let [_, digit @ b'0'..=b'9', b'\r', b'\n', ..] = input {
-        return Ok(Some((4, i64::from(digit - b'0'))));
+/// The length of an argument with its header, once all of it is there. It may have `most` bytes.
+fn argument(input: &[u8], most: usize) -> Result<Option<usize>, RespError> {
+    match input.first() {
+        Some(b'$') => {}
+        Some(byte) => return Err(RespError::ExpectedDollar(*byte)),
+        None => return Ok(None),
     }
+    let Some((header, len)) = header(input, RespError::InvalidBulkLength)? else {
+        return Ok(None);
+    };
+    let len = usize::try_from(len).map_err(|_| RespError::InvalidBulkLength)?;
+    if len.saturating_add(header + 2) > most {
+        return Err(RespError::InvalidBulkLength);
+    }
+    let end = header + len;
+    match input.get(end..) {
+        Some([b'\r', b'\n', ..]) => Ok(Some(end + 2)),
+        None | Some([] | [b'\r']) => Ok(None),
+        Some(_) => Err(RespError::UnendedBulk),
+    }
+}
+
+/// The number in a header, `*3\r\n` or `$3\r\n`, and the header's length, once it is there.
+#[inline]
+fn header(input: &[u8], error: RespError) -> Result<Option<(usize, i64)>, RespError> {
+    // Most numbers have one digit or two.
+    match input {
+        [_, digit @ b'0'..=b'9', b'\r', b'\n', ..] => Ok(Some((4, i64::from(digit - b'0')))),
+        [_, tens @ b'1'..=b'9', digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            Ok(Some((5, i64::from(tens - b'0') * 10 + i64::from(digit - b'0'))))
+        }
+        input => long_header(input, error),
+    }
+}
+
+fn long_header(input: &[u8], error: RespError) -> Result<Option<(usize, i64)>, RespError> {
     let head = &input[..input.len().min(HEADER_MAX)];
     let Some(end) = head.iter().position(|byte| *byte == b'\r') else {
         return if head.len() == HEADER_MAX { Err(error) } else { Ok(None) };

@@ -15,9 +15,10 @@ use crate::reactor::TimerWheel;
 /// those that nobody looks for, within one tick.
 ///
 /// Keys are chosen by clients, so the hash is keyed with random numbers, or somebody could choose
-/// keys that all share a bucket. It is the standard library's SipHash 1-3, which was made for that:
-/// of a command's cost it is two per cent, and what a faster keyed hash would save is not worth a
-/// weaker one, or a dependency.
+/// keys that all share a bucket. It is the standard library's SipHash 1-3, which was made for that
+/// and has been looked at for it: some 150 instructions for a short key, where a `GET` in a pipeline
+/// takes 900 and its part of the system calls far more. What a faster keyed hash would save is not
+/// worth one that fewer have tried to break, or a dependency.
 pub(super) struct Keyspace {
     hasher: RandomState,
     table: Table,
@@ -333,7 +334,8 @@ mod tests {
         keys.set_now(1_499);
         assert!(keys.read(b"read").is_some());
         keys.set_now(1_500);
-        assert_eq!((keys.read(b"read"), keys.len()), (None, 3));
+        assert_eq!(keys.read(b"read"), None);
+        assert_eq!(keys.len(), 3);
         let mut seen = Vec::new();
         keys.scan(0, 100, 100, |key| {
             seen.push(key.to_vec());
