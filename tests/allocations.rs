@@ -17,7 +17,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use edgeloop::codec::Delimited;
-use edgeloop::service::{Broadcast, Echo, EchoLines, Framed, Framing};
+use edgeloop::service::{Broadcast, Echo, EchoLines, Framed, Framing, Kv, KvConfig};
 use edgeloop::{CloseReason, Config, Handler, SlowConsumer, TopicConfig};
 
 use interposed::stage::{Client, Stage};
@@ -255,6 +255,43 @@ fn broadcast_to_slow_subscribers_allocates_nothing() {
         assert_eq!(now.open(), 10, "{now}");
         stage.wind_up(publishers.into_iter().chain(readers));
     }
+}
+
+/// Commands that change no key's size: a pipeline of them on each connection, whole and cut.
+#[test]
+fn kv_commands_allocate_nothing() {
+    let config = Config { output_limit: 4 << 20, ..Config::default() };
+    let kv = Kv::new(KvConfig::default(), &config).unwrap();
+    let mut stage = Stage::new(config, kv);
+    let mut clients: Vec<Client> = (0..16).map(|_| stage.join().0).collect();
+    let pipeline = b"*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n\
+        *2\r\n$3\r\nGET\r\n$3\r\nkey\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n\
+        *5\r\n$4\r\nMSET\r\n$1\r\na\r\n$1\r\n1\r\n$1\r\nb\r\n$1\r\n2\r\n\
+        *4\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n$4\r\nnone\r\n\
+        *3\r\n$6\r\nEXPIRE\r\n$1\r\na\r\n$4\r\n1000\r\nSET n '100'\r\nGET none\r\n";
+    let answer =
+        b"+PONG\r\n+OK\r\n$5\r\nvalue\r\n:101\r\n+OK\r\n*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n\
+        :1\r\n+OK\r\n$-1\r\n";
+    clients[0].send(b"SET n 100\r\n").unwrap();
+    let mut round = |stage: &mut Stage<Kv>, count: usize| {
+        for (index, client) in clients.iter_mut().enumerate() {
+            client.received.clear();
+            // Over the rounds each of them is cut everywhere.
+            let cut = (count + index * 7) % pipeline.len();
+            client.send(&pipeline[..cut]).unwrap();
+            stage.turn();
+            client.send(&pipeline[cut..]).unwrap();
+            stage.until("answered", |_| {
+                client.fill().unwrap();
+                (client.received.ends_with(&answer[20..])).then_some(())
+            });
+        }
+    };
+    (0..50).for_each(|count| round(&mut stage, count));
+    let before = ALLOCATIONS.get();
+    (0..300).for_each(|count| round(&mut stage, count));
+    assert_eq!(ALLOCATIONS.get() - before, 0);
+    stage.wind_up(clients);
 }
 
 /// Connections come and go: a slot, its buffers and its place in every list are used again.

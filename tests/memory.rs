@@ -1,5 +1,6 @@
 //! What connections cost in resident memory: an idle one at most 128 bytes, all of it in the table
-//! of connections; and what a burst needed for its buffers is given back.
+//! of connections, and 256 with what a key-value store knows of its client; and what a burst needed
+//! for its buffers is given back.
 //!
 //! How it is done: the program itself serves, in a process of its own, and `/proc` says how much of
 //! its memory is resident before and after. The clients live here, so that their descriptors and
@@ -19,24 +20,39 @@ use std::time::{Duration, Instant};
 /// What the README promises. Debug builds carry mio's registration checks in every socket.
 const IDLE_BYTES_MAX: f64 = if cfg!(debug_assertions) { 256.0 } else { 128.0 };
 
+/// What a client of the key-value store may cost.
+const IDLE_KV_BYTES_MAX: f64 = if cfg!(debug_assertions) { 384.0 } else { 256.0 };
+
 #[test]
 fn idle_connection_with_an_idle_timeout_costs_at_most_128_bytes() {
+    expect_idle_cost("echo", b"hello\n", b"hello\n", IDLE_BYTES_MAX);
+}
+
+/// Each has sent a request, so that all has been there that a request needs.
+#[test]
+fn idle_kv_client_costs_at_most_256_bytes() {
+    let request = b"*2\r\n$4\r\nECHO\r\n$5\r\nhello\r\n";
+    expect_idle_cost("kv", request, b"$5\r\nhello\r\n", IDLE_KV_BYTES_MAX);
+}
+
+fn expect_idle_cost(service: &str, request: &[u8], answer: &[u8], most: f64) {
     let _alone = alone();
-    let server = Server::start(&["--idle-timeout", "10m"]);
+    let server = Server::start(service, &["--idle-timeout", "10m"]);
+    let ask_all = |clients: &[TcpStream]| ask_all(clients, request, answer);
     // Both processes have the same limit, and need a few descriptors for themselves.
     let count = 19_000.min(descriptors_max() - 200);
     assert!(count >= 500, "with so few descriptors the figure would be the noise of a page");
     // The first connections bring in code and the pool's first buffers, which the others share.
     let warm: Vec<TcpStream> = (0..100).map(|_| server.client()).collect();
-    echo_all(&warm);
+    ask_all(&warm);
     let before = server.resident();
     let idle: Vec<TcpStream> = (0..count - warm.len()).map(|_| server.client()).collect();
-    echo_all(&idle);
+    ask_all(&idle);
     let each = (server.resident() - before) as f64 / idle.len() as f64;
     println!("{} idle connections: {each:.1} bytes of resident memory each", idle.len());
-    assert!(each <= IDLE_BYTES_MAX, "{each:.1} bytes each");
+    assert!(each <= most, "{each:.1} bytes each");
     // They are served, not just held.
-    echo_all(&idle[..100]);
+    ask_all(&idle[..100]);
     reset_all(warm.into_iter().chain(idle));
 }
 
@@ -45,7 +61,7 @@ fn idle_connection_with_an_idle_timeout_costs_at_most_128_bytes() {
 #[test]
 fn output_buffers_of_a_burst_are_given_back() {
     let _alone = alone();
-    let server = Server::start(&["--write-timeout", "off"]);
+    let server = Server::start("echo", &["--write-timeout", "off"]);
     let clients: Vec<TcpStream> = (0..60).map(|_| server.client()).collect();
     echo_all(&clients);
     let before = settled(&server);
@@ -71,7 +87,7 @@ fn assert_given_back(burst: i64, kept: i64) {
 #[test]
 fn crowds_that_come_and_go_leave_no_trace() {
     let _alone = alone();
-    let server = Server::start(&["--idle-timeout", "10m"]);
+    let server = Server::start("echo", &["--idle-timeout", "10m"]);
     let crowd = |server: &Server| {
         let clients: Vec<TcpStream> = (0..1000).map(|_| server.client()).collect();
         echo_all(&clients);
@@ -93,15 +109,15 @@ struct Server {
 }
 
 impl Server {
-    fn start(options: &[&str]) -> Self {
+    fn start(service: &str, options: &[&str]) -> Self {
         let port_file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!(
-            "memory-{}-{}",
+            "memory-{}-{service}-{}",
             std::process::id(),
             options.len()
         ));
         let _ = fs::remove_file(&port_file);
         let mut process = Command::new(env!("CARGO_BIN_EXE_edgeloop"))
-            .args(["echo", "--quiet", "--listen", "127.0.0.1:0", "--port-file"])
+            .args([service, "--quiet", "--listen", "127.0.0.1:0", "--port-file"])
             .arg(&port_file)
             .args(options)
             .env_remove("RUST_LOG")
@@ -142,12 +158,16 @@ impl Drop for Server {
 
 /// A message each, so that all of them have been through everything that a connection goes through.
 fn echo_all(clients: &[TcpStream]) {
+    ask_all(clients, b"hello\n", b"hello\n");
+}
+
+fn ask_all(clients: &[TcpStream], request: &[u8], answer: &[u8]) {
     // In portions, so that no more of them are busy at once than on a quiet server.
     for portion in clients.chunks(100) {
         for mut client in portion {
-            client.write_all(b"hello\n").unwrap();
+            client.write_all(request).unwrap();
         }
-        portion.iter().for_each(|client| receive(client, 6));
+        portion.iter().for_each(|client| receive(client, answer.len()));
     }
 }
 

@@ -410,6 +410,79 @@ mod tests {
         }
     }
 
+    /// Streams made of what requests are made of, right and wrong, and cut anywhere: the same requests
+    /// and the same error whatever the cuts. `FUZZ_INPUTS` says how many.
+    #[test]
+    fn generated_streams_give_the_same_however_they_are_cut() {
+        let inputs = std::env::var("FUZZ_INPUTS").map_or(20_000, |count| count.parse().unwrap());
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let (mut whole_requests, mut errors) = (0, 0);
+        for _ in 0..inputs {
+            let stream = generate(&mut random);
+            let limit = [20, 100, 1 << 20][random.below(3)];
+            let whole = requests(Resp::new(limit), [&stream[..]]);
+            let mut cuts = Vec::new();
+            let mut rest = &stream[..];
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at(1 + random.below(rest.len().min(12)));
+                cuts.push(piece);
+                rest = behind;
+            }
+            assert_eq!(requests(Resp::new(limit), cuts), whole, "{}", stream.escape_ascii());
+            whole_requests += whole.0.len();
+            errors += usize::from(whole.1.is_some());
+        }
+        assert!(whole_requests > inputs / 2 && errors > inputs / 10, "{whole_requests}, {errors}");
+    }
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 33) as usize % bound
+        }
+    }
+
+    fn generate(random: &mut Random) -> Vec<u8> {
+        let mut stream = Vec::new();
+        for _ in 0..1 + random.below(4) {
+            match random.below(4) {
+                0 => {
+                    for _ in 0..random.below(12) {
+                        stream.push(b"ab \t'\"\\xn0\0\r\x0b"[random.below(13)]);
+                    }
+                    stream.extend(b"\r\n");
+                }
+                _ => {
+                    let count = random.below(4);
+                    stream.extend(format!("*{count}\r\n").bytes());
+                    for _ in 0..count {
+                        let len = random.below(14);
+                        stream.extend(format!("${len}\r\n").bytes());
+                        (0..len).for_each(|_| stream.push(b"a\r\n*$1"[random.below(6)]));
+                        stream.extend(b"\r\n");
+                    }
+                }
+            }
+        }
+        // Half of them are damaged.
+        for _ in 0..random.below(2) * random.below(4) {
+            let at = random.below(stream.len());
+            match random.below(3) {
+                0 => drop(stream.remove(at)),
+                1 => stream.insert(at, b"*$-0199999\r\n'\"x"[random.below(16)]),
+                _ => stream[at] = random.below(256) as u8,
+            }
+            if stream.is_empty() {
+                stream.push(b'*');
+            }
+        }
+        stream
+    }
+
     #[test]
     fn state_of_a_connection_is_small() {
         assert_eq!(size_of::<Resp>(), 24);

@@ -13,6 +13,8 @@ pub(super) struct Client {
     pub(super) opened_ms: u64,
     pub(super) active_ms: u64,
     pub(super) last: Option<&'static Command>,
+    /// It was closed, and only its own end is still awaited.
+    pub(super) is_closed: bool,
     rare: Option<Box<Rare>>,
 }
 
@@ -35,7 +37,15 @@ pub(super) struct Publishing {
 
 impl Client {
     pub(super) fn new(token: Token, id: u64, now_ms: u64) -> Self {
-        Client { token, id, opened_ms: now_ms, active_ms: now_ms, last: None, rare: None }
+        Client {
+            token,
+            id,
+            opened_ms: now_ms,
+            active_ms: now_ms,
+            last: None,
+            is_closed: false,
+            rare: None,
+        }
     }
 
     pub(super) fn rare(&self) -> Option<&Rare> {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::call::{Call, Fault, Flow, Outcome};
 use super::client::Client;
 use crate::codec::resp::parse_integer;
-use crate::reactor::{Address, CloseReason, Context};
+use crate::reactor::{Address, Context};
 
 /// What clients look at to know what they may ask for: the version whose commands these are.
 pub(super) const REDIS_VERSION: &str = "7.0.15";
@@ -184,7 +184,8 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
     let kv = &mut *call.kv;
     let mut text = String::new();
     let is_wanted = |client: &&Client| {
-        kind.is_none_or(|kind| ClientType::of(client) == kind)
+        !client.is_closed
+            && kind.is_none_or(|kind| ClientType::of(client) == kind)
             && ids.as_ref().is_none_or(|ids| ids.contains(&(client.id as i64)))
     };
     for client in kv.clients.iter().map(|(_, client)| client).filter(is_wanted) {
@@ -205,15 +206,18 @@ pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
         KillFilter::parse(call)?
     };
     let (mut killed, mut flow) = (0, Flow::Next);
-    for (key, client) in &call.kv.clients {
-        let is_self = key as u32 == call.client;
-        if filter.takes(call.cx, client, is_self) {
-            killed += 1;
-            if is_self {
-                flow = Flow::Close;
-            } else {
-                call.cx.close_for(client.token, CloseReason::Closed);
-            }
+    let keys: Vec<u32> = call.kv.clients.iter().map(|(key, _)| key as u32).collect();
+    for key in keys {
+        let is_self = key == call.client;
+        let client = call.kv.clients.get(key as usize);
+        if !client.is_some_and(|client| filter.takes(call.cx, client, is_self)) {
+            continue;
+        }
+        killed += 1;
+        if is_self {
+            flow = Flow::Close;
+        } else {
+            call.kv.close(call.cx, key);
         }
     }
     match (is_old_form, killed) {
@@ -287,7 +291,8 @@ impl<'a> KillFilter<'a> {
     }
 
     fn takes(&self, cx: &Context<'_>, client: &Client, is_self: bool) -> bool {
-        self.id.is_none_or(|id| client.id as i64 == id)
+        !client.is_closed
+            && self.id.is_none_or(|id| client.id as i64 == id)
             && self.kind.is_none_or(|kind| ClientType::of(client) == kind)
             && self.address.is_none_or(|it| address(cx, client).0.as_bytes() == it)
             && (self.takes_self || !is_self)

@@ -268,6 +268,17 @@ impl Kv {
         }
     }
 
+    /// Closes a connection behind its answers. It listens to nothing any more.
+    fn close(&mut self, cx: &mut Context<'_>, client: u32) {
+        let Some(client) = self.clients.get_mut(client as usize) else { return };
+        client.is_closed = true;
+        let (token, rare) = (client.token, client.take_rare());
+        if let Some(rare) = rare {
+            self.end_subscriptions(cx, token, &rare);
+        }
+        cx.close_for(token, CloseReason::Closed);
+    }
+
     /// Sees to it that the next key which ends is removed.
     fn set_alarm(&self, cx: &mut Context<'_>, due_ms: u64) {
         let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now_ms()));
@@ -311,7 +322,7 @@ impl Handler for Kv {
         }
         let is_finished = self.is_draining && input.is_empty();
         if outcome == Ok(Flow::Close) || is_finished {
-            cx.close_for(token, CloseReason::Closed);
+            self.close(cx, session.client);
         }
         outcome.map_err(|error| ProtocolError::Malformed(error.name())).map(drop)
     }

@@ -1,0 +1,593 @@
+//! The key-value store over loopback: what its clients see beyond single answers, which
+//! `kv_against_redis.rs` compares.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use common::{
+    KIB, MIB, Server, end_sending, expect_bytes, expect_eof, expect_gone, expect_last_bytes,
+    expect_silence, send, send_until_blocked, start,
+};
+use edgeloop::service::{Kv, KvConfig};
+use edgeloop::{CloseReason, Config};
+
+// ---- requests and replies ----
+
+#[test]
+fn pipeline_cut_anywhere_is_answered_in_order() {
+    let server = kv();
+    let pipeline = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\nINCR n\r\n*0\r\n\r\nECHO 'x y'\r\nNOPE\r\nDEL k n\r\n";
+    let answers: &[u8] = b"+OK\r\n$2\r\n\r\n\r\n:1\r\n$3\r\nx y\r\n-ERR unknown command 'NOPE', with args beginning with: \r\n:2\r\n";
+    let client = server.connect();
+    for cut in 0..pipeline.len() {
+        send(&client, &pipeline[..cut]);
+        // A turn goes by, so that the parts are read apart.
+        server.stats();
+        send(&client, &pipeline[cut..]);
+        expect_bytes(&client, answers);
+    }
+    for byte in pipeline {
+        send(&client, &[*byte]);
+    }
+    expect_bytes(&client, answers);
+    drop(client);
+    server.finish();
+}
+
+#[test]
+fn batch_is_answered_with_one_write() {
+    let server = kv();
+    let client = server.connect();
+    send(&client, b"PING\r\n");
+    expect_bytes(&client, b"+PONG\r\n");
+    let before = server.stats();
+    send(&client, &b"*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n".repeat(200));
+    let expected: String = (1..=200).map(|n| format!(":{n}\r\n")).collect();
+    expect_bytes(&client, expected.as_bytes());
+    let after = server.stats();
+    // As many reads as segments came in, and a write for each; not 200.
+    assert_eq!(after.writes - before.writes, after.reads - before.reads);
+    assert!(after.writes - before.writes <= 4, "{after:?}");
+    server.stop();
+}
+
+#[test]
+fn half_closed_client_gets_every_answer() {
+    let server = kv();
+    let client = server.connect();
+    send(&client, &b"PING\r\n".repeat(10_000));
+    end_sending(&client);
+    expect_last_bytes(&client, &b"+PONG\r\n".repeat(10_000));
+    assert_eq!(server.finish().closed(CloseReason::PeerClosed), 1);
+}
+
+#[test]
+fn broken_protocol_is_answered_and_closed_and_what_came_before_counts() {
+    let server = kv();
+    let client = server.connect();
+    send(&client, b"SET a 1\r\n*1\r\n$x\r\nSET a 2\r\n");
+    expect_last_bytes(&client, b"+OK\r\n-ERR Protocol error: invalid bulk length\r\n");
+    let other = server.connect();
+    send(&other, b"GET a\r\n");
+    expect_bytes(&other, b"$1\r\n1\r\n");
+    drop((client, other));
+    assert_eq!(server.finish().closed(CloseReason::ProtocolError), 1);
+}
+
+#[test]
+fn quit_is_answered_and_what_stands_behind_it_is_not() {
+    let server = kv();
+    let client = server.connect();
+    send(&client, b"PING\r\nQUIT\r\nSET a 1\r\n");
+    expect_last_bytes(&client, b"+PONG\r\n+OK\r\n");
+    let other = server.connect();
+    send(&other, b"EXISTS a\r\n");
+    expect_bytes(&other, b":0\r\n");
+    drop((client, other));
+    server.finish();
+}
+
+#[test]
+fn client_that_sends_and_never_reads_costs_its_limits() {
+    let server = kv();
+    let client = server.connect();
+    send(&client, &set("big", &[b'x'; 500 * KIB]));
+    expect_bytes(&client, b"+OK\r\n");
+    send_until_blocked(&client, &b"GET big\r\n".repeat(1000), Duration::from_millis(300));
+    let stats = server.wait_for_rest(Duration::from_millis(200), |stats| stats.bytes_queued);
+    // The high-water mark, and one reply above it.
+    let waiting = stats.bytes_waiting();
+    assert!(waiting <= (MIB + 501 * KIB) as u64, "{waiting} bytes wait");
+    // Others are served meanwhile.
+    let other = server.connect();
+    send(&other, b"PING\r\n");
+    expect_bytes(&other, b"+PONG\r\n");
+    // Once it reads, it gets on.
+    let mut value = b"$512000\r\n".to_vec();
+    value.resize(value.len() + 500 * KIB, b'x');
+    value.extend(b"\r\n");
+    (0..20).for_each(|_| expect_bytes(&client, &value));
+    server.stop();
+}
+
+#[test]
+fn value_as_long_as_the_limit_is_taken_and_returned_and_a_longer_one_is_not() {
+    let server = kv();
+    let client = server.connect();
+    let overhead = set("k", b"").len() + 6;
+    let value = vec![b'v'; MIB - overhead];
+    send(&client, &set("k", &value));
+    send(&client, &b"GET k\r\n".repeat(8));
+    expect_bytes(&client, b"+OK\r\n");
+    let answer = [format!("${}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
+    (0..8).for_each(|_| expect_bytes(&client, &answer));
+    send(&client, b"APPEND k 12345678901234567890123456789012345678901234567890\r\n");
+    expect_bytes(&client, b"-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n");
+    send(&client, format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", MIB).as_bytes());
+    expect_last_bytes(&client, b"-ERR Protocol error: invalid bulk length\r\n");
+    server.stop();
+}
+
+#[test]
+fn reply_beyond_the_output_limit_is_an_error_and_nothing_else() {
+    let server = kv();
+    let client = server.connect();
+    send(&client, &set("k", &[b'x'; MIB - 100]));
+    send(&client, b"PING\r\nMGET k k k\r\nPING\r\nMGET k k\r\nSTRLEN k\r\n");
+    expect_bytes(
+        &client,
+        b"+OK\r\n+PONG\r\n-ERR reply is longer than the output limit allows\r\n+PONG\r\n*2\r\n",
+    );
+    let value = [b"$1048476\r\n".as_slice(), &[b'x'; MIB - 100], b"\r\n"].concat();
+    expect_bytes(&client, &value);
+    expect_bytes(&client, &value);
+    expect_bytes(&client, b":1048476\r\n");
+    server.stop();
+}
+
+#[test]
+fn limits_that_do_not_fit_each_other_are_refused_at_set_up() {
+    let config = Config { input_limit: MIB, output_limit: MIB, ..Config::default() };
+    let error = Kv::new(KvConfig::default(), &config).unwrap_err().to_string();
+    let text = "output_limit is 1048576; for replies with values of input_limit 1048576 it must be at least ";
+    let least: usize = error.strip_prefix(text).expect(&error).parse().unwrap();
+    let config = Config { output_limit: least, ..config };
+    Kv::new(KvConfig::default(), &config).expect("what it asks for is enough");
+    let error = Kv::new(KvConfig { channel_memory: 1, ..KvConfig::default() }, &config);
+    assert!(error.unwrap_err().to_string().starts_with("channel_memory is 1; "));
+}
+
+// ---- keys ----
+
+#[test]
+fn key_that_expires_is_gone_on_time_and_its_memory_soon() {
+    let server = kv();
+    let mut client = Client::new(&server);
+    client.ask("SET short x PX 60");
+    client.ask("SET long x EX 100");
+    client.ask("SET stays x");
+    let begun = Instant::now();
+    while client.ask("EXISTS short") == ":1" {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(50), "{:?}", begun.elapsed());
+    client.ask("SET unseen x PX 1");
+    // Nobody looks for it, and it goes all the same.
+    while client.ask("DBSIZE") != ":2" {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    assert_eq!(client.ask("TTL long"), ":100");
+    assert_eq!(client.ask("TTL stays"), ":-1");
+    let info = client.bulk("INFO");
+    assert!(info.contains("expired_keys:2"), "{info}");
+    assert!(info.contains("db0:keys=2,expires=1,avg_ttl="), "{info}");
+    server.stop();
+}
+
+#[test]
+fn scan_returns_every_key_that_stays_once_while_others_come_and_go() {
+    let server = kv();
+    let mut client = Client::new(&server);
+    for number in 0..500 {
+        client.ask(&format!("SET stay:{number} x"));
+    }
+    let (mut cursor, mut seen, mut calls) = ("0".to_owned(), Vec::new(), 0);
+    loop {
+        let reply = client.list(&format!("SCAN {cursor} COUNT 7 MATCH stay:* TYPE string"));
+        cursor = reply[0].clone();
+        seen.extend_from_slice(&reply[1..]);
+        calls += 1;
+        if cursor == "0" {
+            break;
+        }
+        // Growing to several times the size, and back.
+        for number in 0..40 {
+            match calls / 40 % 2 {
+                0 => client.ask(&format!("SET other:{}:{number} x", calls % 40)),
+                _ => client.ask(&format!("DEL other:{}:{number}", calls % 40)),
+            };
+        }
+    }
+    assert!(calls > 50, "{calls} calls");
+    let once: BTreeSet<&String> = seen.iter().collect();
+    assert_eq!((seen.len(), once.len()), (500, 500));
+    server.stop();
+}
+
+#[test]
+fn scan_looks_at_a_bounded_number_of_keys_whatever_its_count() {
+    let server = kv();
+    let client = server.connect();
+    let mut text = Vec::new();
+    for number in 0..30_000 {
+        text.extend(format!("SET {number} x\r\n").bytes());
+    }
+    let mut writer = client.try_clone().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || writer.write_all(&text).unwrap());
+        expect_bytes(&client, &b"+OK\r\n".repeat(30_000));
+    });
+    let mut client = Client::of(client);
+    let first = client.list("SCAN 0 COUNT 1000000");
+    assert!(first[0] != "0" && (1..=10_001).contains(&(first.len() - 1)), "{}", first.len());
+    let all = client.list("KEYS *");
+    assert_eq!(all.len(), 30_000);
+    client.ask("FLUSHALL");
+    assert_eq!(client.ask("DBSIZE"), ":0");
+    server.stop();
+}
+
+#[test]
+fn memory_above_the_limit_refuses_what_adds_and_permits_what_takes_away() {
+    const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.";
+    let server = kv_with(KvConfig { max_memory: 100 * KIB, ..KvConfig::default() });
+    let mut client = Client::new(&server);
+    let mut count = 0;
+    let refused = loop {
+        match client.ask(&format!("SET {count} {}", "x".repeat(1000))).as_str() {
+            "+OK" => count += 1,
+            other => break other.to_owned(),
+        }
+    };
+    assert_eq!(refused, OOM);
+    assert!((80..=100).contains(&count), "{count} values of 1,000 bytes");
+    for command in ["APPEND 0 x", "INCR n", "MSET a 1", "SUBSCRIBE a", "PUBLISH a b"] {
+        assert_eq!(client.ask(command), OOM, "{command}");
+    }
+    assert_eq!(client.ask("GET none"), "$-1");
+    assert_eq!(client.ask("EXPIRE 0 100"), ":1");
+    assert_eq!(client.ask("DEL 0 1 2"), ":3");
+    assert_eq!(client.ask("SET a 1"), "+OK");
+    assert_eq!(client.ask("FLUSHALL"), "+OK");
+    assert!(client.bulk("INFO memory").contains("used_memory:0\r\n"));
+    server.stop();
+}
+
+// ---- publish and subscribe ----
+
+#[test]
+fn messages_reach_channels_and_patterns_behind_the_confirmation() {
+    let server = kv();
+    let (listener, mut publisher) = (server.connect(), Client::new(&server));
+    send(&listener, b"SUBSCRIBE news\r\nPSUBSCRIBE n*\r\n");
+    expect_bytes(
+        &listener,
+        b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n*3\r\n$10\r\npsubscribe\r\n$2\r\nn*\r\n:2\r\n",
+    );
+    assert_eq!(publisher.ask("PUBLISH news hello"), ":2");
+    assert_eq!(publisher.ask("PUBLISH nothing hello"), ":1");
+    assert_eq!(publisher.ask("PUBLISH other hello"), ":0");
+    let expected = [
+        "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n",
+        "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$5\r\nhello\r\n",
+        "*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$7\r\nnothing\r\n$5\r\nhello\r\n",
+    ];
+    let mut messages = vec![0; expected.iter().map(|message| message.len()).sum()];
+    (&listener).read_exact(&mut messages).unwrap();
+    let messages = String::from_utf8(messages).unwrap();
+    assert!(expected.iter().all(|message| messages.contains(message)), "{messages}");
+    send(&listener, b"UNSUBSCRIBE\r\nPUNSUBSCRIBE n*\r\nGET x\r\n");
+    expect_bytes(
+        &listener,
+        b"*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:1\r\n*3\r\n$12\r\npunsubscribe\r\n$2\r\nn*\r\n:0\r\n$-1\r\n",
+    );
+    assert_eq!(publisher.ask("PUBLISH news again"), ":0");
+    assert_eq!(publisher.ask("PUBSUB NUMPAT"), ":0");
+    expect_silence(&listener, Duration::from_millis(50));
+    server.stop();
+}
+
+#[test]
+fn channel_goes_with_its_last_subscriber_however_that_leaves() {
+    let server = kv();
+    let mut asker = Client::new(&server);
+    for leave in ["UNSUBSCRIBE a\r\n", "RESET\r\n", "QUIT\r\n", ""] {
+        let mut listeners: Vec<Client> = (0..3).map(|_| Client::new(&server)).collect();
+        for listener in &mut listeners {
+            send(&listener.stream, b"SUBSCRIBE a\r\nPSUBSCRIBE p*\r\n");
+            (0..12).for_each(|_| drop(listener.line()));
+        }
+        assert_eq!(asker.ask("PUBLISH a x"), ":3");
+        for listener in &listeners {
+            send(&listener.stream, leave.as_bytes());
+        }
+        drop(listeners);
+        let begun = Instant::now();
+        while asker.list("PUBSUB CHANNELS") != Vec::<String>::new()
+            || asker.ask("PUBSUB NUMPAT") != ":0"
+        {
+            assert!(begun.elapsed() < Duration::from_secs(10), "after {leave:?}");
+        }
+        assert_eq!(asker.ask("PUBLISH a x"), ":0");
+    }
+    server.stop();
+}
+
+/// The channel is full as long as one who reads is owed its messages: the publisher waits, its
+/// pipeline stays in order, and no message is published twice.
+#[test]
+fn publisher_that_outruns_its_subscribers_is_slowed_down_and_loses_and_doubles_nothing() {
+    const COUNT: usize = 3_000;
+    let server = kv_with(KvConfig { channel_memory: 16 * KIB, ..KvConfig::default() });
+    let listeners: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
+    for (index, listener) in listeners.iter().enumerate() {
+        // One of them listens to a pattern, so that a message goes to two topics.
+        let kind = if index == 0 { "PSUBSCRIBE" } else { "SUBSCRIBE" };
+        send(listener, format!("{kind} a\r\n").as_bytes());
+    }
+    let mut asker = Client::new(&server);
+    let begun = Instant::now();
+    while asker.ask("PUBLISH a x") != ":3" {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    let publisher = server.connect();
+    std::thread::scope(|scope| {
+        for listener in &listeners {
+            scope.spawn(move || {
+                let mut next = 0;
+                for line in BufReader::new(listener).lines() {
+                    let line = line.unwrap();
+                    let Some(number) = line.strip_prefix("number ") else { continue };
+                    assert_eq!(number.split(' ').next().unwrap().parse(), Ok(next));
+                    next += 1;
+                    if next == COUNT {
+                        break;
+                    }
+                }
+                assert_eq!(next, COUNT);
+            });
+        }
+        scope.spawn(|| {
+            let mut text = Vec::new();
+            for number in 0..COUNT {
+                let message = format!("number {number} {}", "x".repeat(500));
+                match number % 2 {
+                    // A line that is rewritten where it stands, and is to be read again.
+                    0 => text.extend(format!("PUBLISH 'a' \"{message}\"\r\n").bytes()),
+                    _ => text.extend(request(&["PUBLISH", "a", &message])),
+                }
+            }
+            (&publisher).write_all(&text).unwrap();
+        });
+        expect_bytes(&publisher, &b":3\r\n".repeat(COUNT));
+    });
+    server.stop();
+}
+
+#[test]
+fn subscriber_that_stops_reading_is_disconnected_and_the_others_get_everything() {
+    let server = kv_with(KvConfig { channel_memory: 64 * KIB, ..KvConfig::default() });
+    let (stopped, reading) = (server.connect(), server.connect());
+    for listener in [&stopped, &reading] {
+        send(listener, b"SUBSCRIBE a\r\n");
+        expect_bytes(listener, b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    }
+    let message = "x".repeat(10_000);
+    let frame = format!("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$10000\r\n{message}\r\n");
+    let mut publisher = Client::new(&server);
+    let mut reached = 2;
+    let mut count = 0;
+    while reached == 2 {
+        reached = publisher.ask(&format!("PUBLISH a {message}"))[1..].parse().unwrap();
+        expect_bytes(&reading, frame.as_bytes());
+        count += 1;
+        assert!(count < 5_000, "it holds more than the kernel and the channel do");
+    }
+    expect_gone(&stopped);
+    assert_eq!(server.stop().closed(CloseReason::SlowConsumer), 1);
+}
+
+#[test]
+fn subscriptions_and_messages_have_limits() {
+    let server =
+        kv_with(KvConfig { subscriptions_max: 3, channel_memory: 8 * KIB, ..KvConfig::default() });
+    let mut client = Client::new(&server);
+    let refused = "-ERR max number of subscriptions of a client reached";
+    assert_eq!(client.ask("SUBSCRIBE a b c d"), refused);
+    assert_eq!(client.ask("PUBSUB NUMPAT"), ":0");
+    assert_eq!(client.ask("SUBSCRIBE a b c"), "*3");
+    (0..17).for_each(|_| drop(client.line()));
+    assert_eq!(client.ask("PSUBSCRIBE d"), refused);
+    let mut publisher = Client::new(&server);
+    let reply = publisher.ask(&format!("PUBLISH a {}", "x".repeat(4_000)));
+    assert_eq!(reply, "-ERR message is longer than a channel holds");
+    let pattern = "*".repeat(2_000);
+    for command in ["KEYS", "PSUBSCRIBE", "PUBSUB CHANNELS", "CONFIG GET", "SCAN 0 MATCH"] {
+        let reply = publisher.ask(&format!("{command} {pattern}"));
+        assert_eq!(reply, "-ERR pattern is too long", "{command}");
+    }
+    server.stop();
+}
+
+// ---- connections ----
+
+#[test]
+fn client_kill_closes_whom_it_names() {
+    let server = kv();
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::new(&server)).collect();
+    let ids: Vec<String> = clients.iter_mut().map(|client| client.ask("CLIENT ID")).collect();
+    let mut killer = clients.remove(0);
+    clients[0].ask("CLIENT SETNAME first");
+    let list = killer.bulk("CLIENT LIST");
+    assert_eq!(list.lines().count(), 5, "{list}");
+    assert!(list.contains(" name=first "), "{list}");
+    assert_eq!(killer.ask(&format!("CLIENT KILL ID {}", &ids[1][1..])), ":1");
+    expect_eof(&clients[0].stream);
+    let address = clients[1].stream.local_addr().unwrap();
+    assert_eq!(killer.ask(&format!("CLIENT KILL {address}")), "+OK");
+    expect_eof(&clients[1].stream);
+    send(&clients[2].stream, b"SUBSCRIBE a\r\n");
+    expect_bytes(&clients[2].stream, b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    assert_eq!(killer.ask("CLIENT KILL TYPE pubsub"), ":1");
+    expect_eof(&clients[2].stream);
+    // Whoever is closed is gone, although its own end has not come yet.
+    assert_eq!(killer.bulk("CLIENT LIST").lines().count(), 2);
+    // The last one kills itself, and hears of it.
+    send(&killer.stream, b"CLIENT KILL TYPE normal SKIPME no\r\nPING\r\n");
+    expect_last_bytes(&killer.stream, b":2\r\n");
+    expect_eof(&clients[3].stream);
+    server.finish();
+}
+
+#[test]
+fn hello_speaks_version_2_and_no_other() {
+    let server = kv();
+    let mut client = Client::new(&server);
+    assert_eq!(client.ask("HELLO 3"), "-NOPROTO unsupported protocol version");
+    let reply = client.list("HELLO 2 SETNAME me");
+    assert_eq!(reply[..5], ["server", "redis", "version", "7.0.15", "proto"]);
+    assert_eq!(client.bulk("CLIENT GETNAME"), "me");
+    server.stop();
+}
+
+#[test]
+fn shutdown_answers_what_was_asked_and_closes_everybody() {
+    let server = kv();
+    let (busy, idle, listener) = (server.connect(), server.connect(), server.connect());
+    send(&listener, b"SUBSCRIBE a\r\n");
+    expect_bytes(&listener, b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    send(&idle, b"PING\r\n");
+    expect_bytes(&idle, b"+PONG\r\n");
+    std::thread::scope(|scope| {
+        // Goes on asking for as long as it is answered.
+        scope.spawn(|| {
+            let mut byte = [0; 7];
+            while (&busy).write_all(b"PING\r\n").is_ok() && (&busy).read_exact(&mut byte).is_ok() {}
+        });
+        server.remote.run(|cx| cx.drain()).unwrap();
+        expect_eof(&listener);
+        expect_eof(&idle);
+        drop((listener, idle));
+        server.finish();
+    });
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn program_serves_redis_clients_and_refuses_limits_that_do_not_fit() {
+    use std::process::Command;
+    let program = common::program::Program::start("kv --max-memory 1MiB");
+    let mut client = Client::of(program.connect());
+    assert_eq!(client.ask("SET a 1"), "+OK");
+    assert_eq!(client.list("CONFIG GET maxmemory"), ["maxmemory", "1048576"]);
+    assert_eq!(client.list("CONFIG GET proto-max-bulk-len"), ["proto-max-bulk-len", "1048576"]);
+    let mut command = Command::new(common::program::PROGRAM);
+    let output = command.args(["kv", "--input-limit", "4MiB"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let start = "edgeloop: output-limit is 4194304; for replies with values of input-limit 4194304";
+    assert!(text.starts_with(start) && text.lines().count() == 1, "{text}");
+}
+
+// ---- vocabulary ----
+
+fn kv() -> Server {
+    kv_with(KvConfig::default())
+}
+
+/// With the limits that the program has by default.
+fn kv_with(kv: KvConfig) -> Server {
+    let config = Config { input_limit: MIB, output_limit: 4 * MIB, ..Config::default() };
+    start(config.clone(), Kv::new(kv, &config).unwrap())
+}
+
+fn request(words: &[&str]) -> Vec<u8> {
+    let mut request = format!("*{}\r\n", words.len());
+    for word in words {
+        request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+    }
+    request.into_bytes()
+}
+
+fn set(key: &str, value: &[u8]) -> Vec<u8> {
+    let head = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), value.len());
+    [head.as_bytes(), value, b"\r\n"].concat()
+}
+
+/// Asks one thing at a time, in lines.
+struct Client {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Client {
+    fn new(server: &Server) -> Client {
+        Client::of(server.connect())
+    }
+
+    fn of(stream: TcpStream) -> Client {
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Client { stream, reader }
+    }
+
+    /// The first line of the reply.
+    fn ask(&mut self, line: &str) -> String {
+        send(&self.stream, format!("{line}\r\n").as_bytes());
+        self.line()
+    }
+
+    fn bulk(&mut self, line: &str) -> String {
+        let head = self.ask(line);
+        self.text(&head)
+    }
+
+    /// The texts and numbers of a reply, whatever arrays they stand in.
+    fn list(&mut self, line: &str) -> Vec<String> {
+        let head = self.ask(line);
+        let mut found = Vec::new();
+        self.collect(&head, &mut found);
+        found
+    }
+
+    fn collect(&mut self, head: &str, found: &mut Vec<String>) {
+        match head.strip_prefix('*') {
+            Some(count) => {
+                for _ in 0..count.parse().unwrap() {
+                    let head = self.line();
+                    self.collect(&head, found);
+                }
+            }
+            None if head.starts_with('$') => found.push(self.text(head)),
+            None => found.push(head[1..].to_owned()),
+        }
+    }
+
+    fn text(&mut self, head: &str) -> String {
+        let len: usize = head.strip_prefix('$').expect(head).parse().unwrap();
+        let mut bytes = vec![0; len + 2];
+        self.reader.read_exact(&mut bytes).unwrap();
+        String::from_utf8(bytes[..len].to_vec()).unwrap()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
