@@ -473,7 +473,7 @@ mod tests {
             let at = random.below(stream.len());
             match random.below(3) {
                 0 => drop(stream.remove(at)),
-                1 => stream.insert(at, b"*$-0199999\r\n'\"x"[random.below(16)]),
+                1 => stream.insert(at, b"*$-0199999\r\n'\"x"[random.below(15)]),
                 _ => stream[at] = random.below(256) as u8,
             }
             if stream.is_empty() {
