@@ -38,6 +38,7 @@
 //! | set limits and timeouts | [`Config`], [`ListenOptions`], [`TopicConfig`] |
 //! | find messages in a stream, make a server of a codec | [`codec`], [`service::Framed`] |
 //! | serve HTTP | `service::web`, with the feature `http` |
+//! | serve the clients of Redis | [`service::Kv`], [`codec::resp`] |
 //! | reach the loop from another thread | [`Remote`] |
 //! | put TLS or a test between socket and connection | [`Layer`] |
 //! | know what happened | [`Stats`], [`CloseReason`] |

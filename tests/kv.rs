@@ -488,6 +488,30 @@ fn shutdown_answers_what_was_asked_and_closes_everybody() {
     });
 }
 
+/// The page is compared with what the server itself tells.
+#[test]
+fn page_of_commands_lists_each_of_them_with_what_it_does() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/kv-commands.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let page = page.split_once("\n## Limits").unwrap().0;
+    let mut listed = BTreeSet::new();
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells[1].trim_matches('`').to_lowercase().replacen(' ', "|", 1);
+        assert!(listed.insert((name, cells[3].to_owned())), "{row}");
+    }
+    let server = kv();
+    let mut client = Client::new(&server);
+    let names = client.list("COMMAND LIST");
+    let documented = names.into_iter().map(|name| {
+        let reply = client.list(&format!("COMMAND DOCS {name}"));
+        assert_eq!(reply[1], "summary");
+        (name, reply[2].clone())
+    });
+    assert_eq!(listed, documented.collect());
+    server.stop();
+}
+
 #[cfg(feature = "cli")]
 #[test]
 fn program_serves_redis_clients_and_refuses_limits_that_do_not_fit() {
