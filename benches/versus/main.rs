@@ -1,13 +1,15 @@
-//! Whole servers, measured from outside: `cargo bench --bench versus -- echo|broadcast|web|idle|storm`.
+//! Whole servers, measured from outside: `cargo bench --bench versus -- echo|broadcast|kv|web|idle|storm`.
 //!
 //! criterion measures the parts of the loop; this program starts the built server as a user would
 //! and holds it against two yardsticks: a *floor*, which is the least that an edge-triggered echo
-//! server can do (`floor.rs`); `redis-server` for publish and subscribe; and nginx for HTTP.
+//! server can do (`floor.rs`); `redis-server` for keys, values and channels; and nginx for HTTP.
 //!
 //! ```text
 //! echo       --connections 50 --size 64 --depth 1 --pairs 5 --seconds 3 --warm-up 1
 //! broadcast  --publishers 32 --subscribers 1000 --size 100 --window 16 --verify-every 1
 //!            --pairs 3 --seconds 5 --warm-up 1
+//! kv         --connections 50 --depth 16 --size 3 --commands ping,set,get,incr,mset
+//!            --pairs 5 --seconds 2 --warm-up 0.5 --slice 0.3
 //! web        --connections 50 --depth 1 --pairs 5 --seconds 3
 //! idle       --connections 19000 --size 4096 --seconds 5
 //! storm      --connections 19000 --size 64
@@ -16,7 +18,7 @@
 //! floor PORT [PORT-FILE]                    the floor alone
 //! ```
 //!
-//! `--program floor` with `echo`, or `--program redis` with `broadcast`, measures the yardstick
+//! `--program floor` with `echo`, or `--program redis` with `broadcast` or `kv`, measures the yardstick
 //! against itself: what the ratio then differs from 1 is the noise of the machine.
 //!
 //! # What keeps the figures honest
@@ -52,6 +54,7 @@ mod crowd;
 mod echo;
 mod figures;
 mod floor;
+mod kv;
 mod options;
 mod probe;
 mod server;
@@ -75,7 +78,7 @@ fn main() -> ExitCode {
         _ => {
             println!(
                 "versus: measures whole servers; \
-                 cargo bench --bench versus -- echo|broadcast|web|idle|storm [--option value]..."
+                 cargo bench --bench versus -- echo|broadcast|kv|web|idle|storm [--option value]..."
             );
             Ok(())
         }
@@ -90,7 +93,7 @@ fn main() -> ExitCode {
 }
 
 fn is_measurement(word: &str) -> bool {
-    ["echo", "broadcast", "web", "idle", "storm"].contains(&word)
+    ["echo", "broadcast", "kv", "web", "idle", "storm"].contains(&word)
 }
 
 fn run_measurement(word: &str, rest: &[String]) -> Result<()> {
@@ -101,6 +104,7 @@ fn run_measurement(word: &str, rest: &[String]) -> Result<()> {
     match word {
         "echo" => echo::echo(options),
         "broadcast" => broadcast::broadcast(options),
+        "kv" => kv::kv(options),
         "web" => web::web(options),
         "idle" => echo::idle(options),
         _ => echo::storm(options),

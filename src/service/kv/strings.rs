@@ -260,7 +260,7 @@ fn get_of(call: &mut Call<'_, '_, '_>, key: &[u8]) {
 }
 
 fn check_pairs(call: &Call<'_, '_, '_>) -> Result<(), Fault> {
-    if call.arguments.len() % 2 == 0 {
+    if call.arguments.len().is_multiple_of(2) {
         return Ok(());
     }
     let name = call.command.name;
