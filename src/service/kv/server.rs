@@ -62,13 +62,14 @@ pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 type WriteSection = fn(&Call<'_, '_, '_>, &mut String);
 
-const SECTIONS: [(&str, WriteSection); 7] = [
+const SECTIONS: [(&str, WriteSection); 8] = [
     ("Server", server_section),
     ("Clients", clients_section),
     ("Memory", memory_section),
     ("Persistence", |_, text| fields(text, &[("loading", 0)])),
     ("Stats", stats_section),
     ("Replication", |_, text| text.push_str("role:master\r\nconnected_slaves:0\r\n")),
+    ("Cluster", |_, text| fields(text, &[("cluster_enabled", 0)])),
     ("Keyspace", keyspace_section),
 ];
 
@@ -79,10 +80,15 @@ fn server_section(call: &Call<'_, '_, '_>, text: &mut String) {
         "redis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\nedgeloop_version:{}\r\n",
         env!("CARGO_PKG_VERSION")
     );
-    let pid = u64::from(std::process::id());
+    let (bits, pid) = (u64::from(usize::BITS), u64::from(std::process::id()));
     fields(
         text,
-        &[("process_id", pid), ("uptime_in_seconds", up), ("uptime_in_days", up / 86_400)],
+        &[
+            ("arch_bits", bits),
+            ("process_id", pid),
+            ("uptime_in_seconds", up),
+            ("uptime_in_days", up / 86_400),
+        ],
     );
 }
 
