@@ -96,7 +96,9 @@ impl Resp {
         }
         let mut checked = self.checked as usize;
         while self.missing > 0 {
-            let Some(len) = argument(&input[checked..], self.limit as usize - checked)? else {
+            let (rest, most) = (&input[checked..], self.limit as usize - checked);
+            let short = short_argument(rest).filter(|len| *len <= most);
+            let Some(len) = short.map_or_else(|| argument(rest, most), |len| Ok(Some(len)))? else {
                 self.checked = checked as u32;
                 return Ok(None);
             };
@@ -208,6 +210,22 @@ impl fmt::Debug for Arguments<'_> {
     }
 }
 
+/// As [`argument`], for nearly all of them: less than 100 bytes long, whole and right. Says nothing
+/// about any other.
+#[inline]
+fn short_argument(input: &[u8]) -> Option<usize> {
+    let digit = |byte: &u8| usize::from(byte - b'0');
+    let end = match input {
+        [b'$', len @ b'0'..=b'9', b'\r', b'\n', ..] => 4 + digit(len),
+        [b'$', tens @ b'1'..=b'9', len @ b'0'..=b'9', b'\r', b'\n', ..] => {
+            5 + 10 * digit(tens) + digit(len)
+        }
+        _ => return None,
+    };
+    let is_whole = input.get(end..end + 2)? == b"\r\n";
+    is_whole.then_some(end + 2)
+}
+
 /// The length of an argument with its header, once all of it is there. It may have `most` bytes.
 fn argument(input: &[u8], most: usize) -> Result<Option<usize>, RespError> {
     match input.first() {
@@ -231,19 +249,11 @@ fn argument(input: &[u8], most: usize) -> Result<Option<usize>, RespError> {
 }
 
 /// The number in a header, `*3\r\n` or `$3\r\n`, and the header's length, once it is there.
-#[inline]
 fn header(input: &[u8], error: RespError) -> Result<Option<(usize, i64)>, RespError> {
-    // Most numbers have one digit or two.
-    match input {
-        [_, digit @ b'0'..=b'9', b'\r', b'\n', ..] => Ok(Some((4, i64::from(digit - b'0')))),
-        [_, tens @ b'1'..=b'9', digit @ b'0'..=b'9', b'\r', b'\n', ..] => {
-            Ok(Some((5, i64::from(tens - b'0') * 10 + i64::from(digit - b'0'))))
-        }
-        input => long_header(input, error),
+    // Most numbers of arguments have one digit.
+    if let [_, digit @ b'0'..=b'9', b'\r', b'\n', ..] = input {
+        return Ok(Some((4, i64::from(digit - b'0'))));
     }
-}
-
-fn long_header(input: &[u8], error: RespError) -> Result<Option<(usize, i64)>, RespError> {
     let head = &input[..input.len().min(HEADER_MAX)];
     let Some(end) = head.iter().position(|byte| *byte == b'\r') else {
         return if head.len() == HEADER_MAX { Err(error) } else { Ok(None) };
