@@ -1,8 +1,7 @@
 //! The command line: from words to a running service, and from its end to an exit code.
 //!
-//! Each subcommand is one file ([`echo`], [`broadcast`], [`web`]): its own options, and which handler they
-//! Each subcommand is one file ([`echo`], [`broadcast`], [`kv`]): its own options, and which handler they
-//! make. All that servers have in common is [`server_options`] (what can be set) and [`server`]
+//! Each subcommand is one file ([`echo`], [`broadcast`], [`kv`], [`web`]): its own options, and which
+//! handler they make. All that servers have in common is [`server_options`] (what can be set) and [`server`]
 //! (what is then done). Values come from flags, variables and a file with the same parsers
 //! ([`size`], [`span`], [`endpoint`]); everything is checked before anything listens, and what is
 //! wrong is one line ([`failure`]).

@@ -4,9 +4,9 @@ mod broadcast;
 mod echo;
 mod echo_lines;
 mod framed;
+mod kv;
 #[cfg(feature = "http")]
 pub mod web;
-mod kv;
 
 pub use broadcast::{Broadcast, BroadcastSession, Framing};
 pub use echo::Echo;
