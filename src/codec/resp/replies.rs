@@ -9,12 +9,12 @@ use super::Decimal;
 ///
 /// ```
 /// use edgeloop::codec::resp::Replies;
-/// let mut replies = Replies::new(12);
+/// let mut replies = Replies::new(20);
 /// replies.begin();
 /// replies.bulk(b"value");
 /// assert!(replies.end());
 /// replies.begin();
-/// replies.bulk(b"another value");
+/// replies.bulk(b"a value that is longer");
 /// assert!(!replies.end());
 /// replies.error("ERR too long");
 /// assert_eq!(replies.as_bytes(), b"$5\r\nvalue\r\n-ERR too long\r\n");

@@ -14,10 +14,12 @@ use crate::codec::{Codec, Decoded};
 /// let mut input = b"*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\nset k 'a b'\n*1\r\n$4".to_vec();
 /// let first = resp.decode(&mut input)?.expect("it is whole");
 /// assert_eq!(first.message.arguments().collect::<Vec<_>>(), [&b"ECHO"[..], b"hi"]);
-/// input.drain(..first.len);
+/// let len = first.len;
+/// input.drain(..len);
 /// let second = resp.decode(&mut input)?.expect("a line is a request, too");
 /// assert_eq!(second.message.arguments().collect::<Vec<_>>(), [&b"set"[..], b"k", b"a b"]);
-/// input.drain(..second.len);
+/// let len = second.len;
+/// input.drain(..len);
 /// assert!(resp.decode(&mut input)?.is_none());
 /// # Ok::<(), edgeloop::codec::resp::RespError>(())
 /// ```
