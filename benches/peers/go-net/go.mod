@@ -1,0 +1,3 @@
+module edgeloop/benches/peers/go-net
+
+go 1.21
