@@ -5,10 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::crowd::{Arrival, Crowd, Ramp};
+use crate::cubic::Cubic;
 use crate::figures::{Plan, alternate};
 use crate::options::Options;
 use crate::probe::{Host, Memory, Usage};
-use crate::server::{Cubic, Program, Server};
+use crate::server::{Program, Server};
 use crate::{Result, extra_arguments, seconds, system};
 
 /// Descriptors that are none of the crowd's.

@@ -75,6 +75,10 @@ pub(crate) trait Traffic {
     fn latency(&mut self) -> &mut Histogram;
     /// What a closed loop keeps in flight, where exactly that many units are timed.
     fn in_flight(&self) -> Option<u64>;
+    /// What else is to be said when all is over.
+    fn remark(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// The sum of all stretches in which one server was measured.
@@ -291,6 +295,7 @@ fn by_turns<T: Traffic>(
             totals[side].measure(&mut both[side], slice / 10, plan.time / rounds)?;
         }
     }
+    both.iter_mut().flat_map(|(traffic, _)| traffic.remark()).for_each(|text| println!("{text}"));
     Ok([0, 1].map(|side| totals[side].figures(both[side].0.in_flight())))
 }
 

@@ -7,7 +7,7 @@
 //! ```text
 //! echo       --connections 50 --size 64 --depth 1 --pairs 5 --seconds 3 --warm-up 1
 //! broadcast  --publishers 32 --subscribers 1000 --size 100 --window 16 --verify-every 1
-//!            --pairs 3 --seconds 5 --warm-up 1
+//!            --stopped 0 --pairs 3 --seconds 5 --warm-up 1
 //! kv         --connections 50 --depth 16 --size 3 --commands ping,set,get,incr,mset
 //!            --pairs 5 --seconds 2 --warm-up 0.5 --slice 0.3
 //! web        --connections 50 --depth 1 --pairs 5 --seconds 3
@@ -51,9 +51,11 @@ use std::time::{Duration, Instant};
 
 mod broadcast;
 mod crowd;
+mod cubic;
 mod echo;
 mod figures;
 mod floor;
+mod hall;
 mod kv;
 mod options;
 mod probe;

@@ -8,9 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cubic::Cubic;
 use crate::options::Options;
 use crate::probe::Usage;
-use crate::server::{CLIENT_CPU, Cubic, Program, SERVER_CPU, Server};
+use crate::server::{CLIENT_CPU, Program, SERVER_CPU, Server};
 use crate::{Result, extra_arguments, system};
 
 /// `web`: pairs of the program and nginx.
