@@ -83,7 +83,7 @@ pub(crate) trait Traffic {
 
 /// The sum of all stretches in which one server was measured.
 #[derive(Debug)]
-struct Totals {
+pub(crate) struct Totals {
     wall_ns: u64,
     units: u64,
     server: Usage,
@@ -94,7 +94,7 @@ struct Totals {
 }
 
 impl Totals {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             wall_ns: 0,
             units: 0,
@@ -106,24 +106,26 @@ impl Totals {
         }
     }
 
-    /// Adds one stretch: the load comes on, settles during `lead`, and is measured for `time`.
-    fn measure(
+    /// Adds one stretch of the server with this process number: the load comes on, settles during
+    /// `lead`, and is measured for `time`.
+    pub(crate) fn measure(
         &mut self,
-        (traffic, server): &mut (impl Traffic, Server),
+        traffic: &mut impl Traffic,
+        server: u32,
         lead: Duration,
         time: Duration,
     ) -> Result<()> {
-        let (pid, own) = (server.pid(), process::id());
+        let own = process::id();
         self.canaries_ns += canary()?;
         traffic.start()?;
         traffic.turn_for(lead)?;
         traffic.latency().clear();
-        let (host, server, client) = (Host::now()?, Usage::of(pid)?, Usage::of(own)?);
+        let (host, used, client) = (Host::now()?, Usage::of(server)?, Usage::of(own)?);
         let (units, start) = (traffic.units(), Instant::now());
         traffic.turn_for(time)?;
         self.wall_ns += start.elapsed().as_nanos() as u64;
         self.units += traffic.units() - units;
-        self.server = self.server + (Usage::of(pid)? - server);
+        self.server = self.server + (Usage::of(server)? - used);
         self.client = self.client + (Usage::of(own)? - client);
         self.host = self.host + (Host::now()? - host);
         self.latency.add(traffic.latency());
@@ -132,7 +134,7 @@ impl Totals {
         Ok(())
     }
 
-    fn figures(&self, in_flight: Option<u64>) -> Figures {
+    pub(crate) fn figures(&self, in_flight: Option<u64>) -> Figures {
         let share = |ns: u64| ns as f64 / self.wall_ns as f64;
         let rate = self.units as f64 / self.wall_ns as f64 * 1e9;
         Figures {
@@ -155,15 +157,15 @@ impl Totals {
 
 /// What one run showed.
 #[derive(Debug)]
-struct Figures {
+pub(crate) struct Figures {
     /// Microseconds of server CPU time for each unit: the figure this program exists for.
-    cpu_us: f64,
-    rate: f64,
-    server_busy: f64,
-    client_busy: f64,
+    pub(crate) cpu_us: f64,
+    pub(crate) rate: f64,
+    pub(crate) server_busy: f64,
+    pub(crate) client_busy: f64,
     sleeps: u64,
-    p50_us: f64,
-    p99_us: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
     /// The share of time in which one of both would have run, but something else did.
     waited: f64,
     host: Host,
@@ -175,11 +177,11 @@ struct Figures {
 
 impl Figures {
     /// The server had time to spare and the client had none: the rate is then the client's.
-    fn is_client_bound(&self) -> bool {
+    pub(crate) fn is_client_bound(&self) -> bool {
         self.client_busy >= 0.95 && self.server_busy < 0.95
     }
 
-    fn disturbance(&self) -> Option<String> {
+    pub(crate) fn disturbance(&self) -> Option<String> {
         if let Some((found, meant)) = self.miscounted {
             return Some(format!("{found:.1} in flight where {meant} were meant to be"));
         }
@@ -292,7 +294,8 @@ fn by_turns<T: Traffic>(
     for round in 0..rounds {
         let order = if round % 2 == 0 { order } else { [order[1], order[0]] };
         for side in order {
-            totals[side].measure(&mut both[side], slice / 10, plan.time / rounds)?;
+            let (traffic, server) = &mut both[side];
+            totals[side].measure(traffic, server.pid(), slice / 10, plan.time / rounds)?;
         }
     }
     both.iter_mut().flat_map(|(traffic, _)| traffic.remark()).for_each(|text| println!("{text}"));
@@ -305,10 +308,10 @@ fn one_after_the_other<T: Traffic>(
     open: &mut impl FnMut(usize) -> Result<(T, Server)>,
 ) -> Result<[Figures; 2]> {
     let mut run = |side| -> Result<Figures> {
-        let mut one = open(side)?;
+        let (mut traffic, server) = open(side)?;
         let mut totals = Totals::new();
-        totals.measure(&mut one, plan.warm_up, plan.time)?;
-        Ok(totals.figures(one.0.in_flight()))
+        totals.measure(&mut traffic, server.pid(), plan.warm_up, plan.time)?;
+        Ok(totals.figures(traffic.in_flight()))
     };
     let (first, second) = (run(order[0])?, run(order[1])?);
     Ok(if order[0] == 0 { [first, second] } else { [second, first] })

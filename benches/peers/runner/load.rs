@@ -1,0 +1,105 @@
+//! One run of `edgeloop load`, and what its report says.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::record::Sample;
+use crate::server::{CLIENT_CPU, Server};
+use crate::workload::Pace;
+use crate::{Result, system};
+
+/// Beyond warm-up and measurement: connects, answers that are late, the report.
+const GRACE: Duration = Duration::from_secs(40);
+
+/// Whether this build of edgeloop has a service.
+pub fn has(edgeloop: &Path, service: &str) -> bool {
+    let mut command = Command::new(edgeloop);
+    command.args([service, "--help"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Runs it against the server; what it could not verify is an error.
+pub fn run(
+    edgeloop: &Path,
+    server: &Server,
+    target: &str,
+    words: &[String],
+    pace: Pace,
+    scratch: &Path,
+) -> Result<Sample> {
+    let (report, stderr) = (scratch.join("load.json"), scratch.join("load.stderr"));
+    // A report of the run before must not be taken for this one's.
+    let _ = fs::remove_file(&report);
+    let mut command = Command::new(edgeloop);
+    command.args(["load", target]).args(words).arg("--json").arg(&report);
+    command.arg("--warmup").arg(format!("{}ms", pace.warm_up.as_millis()));
+    command.arg("-d").arg(format!("{}ms", pace.time.as_millis()));
+    command.arg("--server-pid").arg(server.pid().to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&stderr)?);
+    system::tie_child(&mut command, CLIENT_CPU);
+    let mut child = command.spawn().map_err(|error| format!("edgeloop load: {error}"))?;
+    let deadline = Instant::now() + pace.warm_up + pace.time + GRACE;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        let interrupted = system::fail_if_interrupted();
+        if interrupted.is_err() || Instant::now() > deadline {
+            // Both can only fail for a process that is already gone.
+            let _ = child.kill();
+            let _ = child.wait();
+            interrupted?;
+            return Err("edgeloop load has not ended in time".into());
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    if !status.success() {
+        let text = fs::read(&stderr).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        return Err(format!("edgeloop load: {status}: {}", line.trim()).into());
+    }
+    parse(&serde_json::from_str(&fs::read_to_string(&report)?)?)
+}
+
+/// The last step of a report is the only one, since there is no ramp.
+fn parse(report: &Value) -> Result<Sample> {
+    let number = |path: &str| {
+        let value = report.pointer(&format!("/steps/0/{path}")).and_then(Value::as_f64);
+        value.ok_or_else(|| format!("the report of edgeloop load lacks `{path}`"))
+    };
+    if number("messages")? == 0.0 {
+        return Err("edgeloop load had no answer in the time that was measured".into());
+    }
+    Ok(Sample {
+        cpu_us: number("server/cpu_us_per_message")?,
+        rate: number("rate")?,
+        p50_us: number("latency/p50_us")?,
+        p99_us: number("latency/p99_us")?,
+        client_bound: report.pointer("/steps/0/client_bound") == Some(&Value::Bool(true)),
+        disturbance: disturbance(report),
+        ..Sample::default()
+    })
+}
+
+/// What the report itself says against its figures.
+fn disturbance(report: &Value) -> Option<String> {
+    let step = report.pointer("/steps/0")?;
+    if let Some(little) = step.get("little").filter(|little| little["holds"] == false) {
+        return Some(format!(
+            "{} in flight where {} were meant",
+            little["product"], little["in_flight"]
+        ));
+    }
+    let waited = |side: &str| step.pointer(&format!("/{side}/waited")).and_then(Value::as_f64);
+    let waited = waited("server").unwrap_or(0.0).max(waited("client").unwrap_or(0.0));
+    (waited > WAITED_MAX).then(|| format!("other work had {:.1} % of a CPU", waited * 100.0))
+}
+
+/// The share of time in which one of both would have run, but something else did.
+const WAITED_MAX: f64 = 0.01;

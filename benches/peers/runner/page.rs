@@ -1,0 +1,336 @@
+//! `docs/benchmarks.md`, from what the records say.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::catalogue::{PEERS, Peer, Programs, Service};
+use crate::machine::Machine;
+use crate::picture::{self, Bar};
+use crate::record::{Record, Sample, Spread};
+use crate::sample;
+use crate::workload::{Work, Workload};
+
+/// What is smaller than this is noise, in either direction.
+const NOISE: f64 = 0.02;
+
+/// All that the page tells beside the records.
+#[derive(Debug)]
+pub struct Page<'a> {
+    workloads: &'a [Workload],
+    programs: &'a Programs,
+    machine: Machine,
+    /// By workload and peer, why it cannot be measured here.
+    skipped: BTreeMap<(String, &'static str), String>,
+}
+
+/// A row of a table in pairs, before it is text.
+struct Row<'a> {
+    name: String,
+    spread: Spread,
+    samples: Vec<&'a Sample>,
+    pairs: String,
+}
+
+impl<'a> Page<'a> {
+    pub fn new(workloads: &'a [Workload], programs: &'a Programs, machine: Machine) -> Self {
+        Self { workloads, programs, machine, skipped: BTreeMap::new() }
+    }
+
+    pub fn skip(&mut self, workload: &str, peer: &'static str, reason: &str) {
+        self.skipped.insert((workload.to_owned(), peer), reason.to_owned());
+    }
+
+    /// One line for each reason and peer, however many workloads it concerns.
+    pub fn print_skipped(&self) {
+        let mut concerned: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for ((_, peer), reason) in &self.skipped {
+            *concerned.entry((peer, reason)).or_default() += 1;
+        }
+        for ((peer, reason), count) in concerned {
+            println!("skipped: {peer}, {count} workloads: {reason}");
+        }
+    }
+
+    /// Writes page and pictures into the directory of the results, and to their place in the
+    /// documents if nothing is missing. Returns where the page is.
+    pub fn write(&self, results: &Path, place: Option<&Path>) -> Result<PathBuf> {
+        let page = results.join("benchmarks.md");
+        let is_complete = self.write_to(results, &page)?;
+        match place {
+            Some(place) if is_complete => {
+                self.write_to(results, place)?;
+                Ok(place.to_owned())
+            }
+            Some(place) => {
+                println!("{} stays as it is: not everything is measured yet", place.display());
+                Ok(page)
+            }
+            None => Ok(page),
+        }
+    }
+
+    /// True if every cell is there, failed or known to be impossible.
+    fn write_to(&self, results: &Path, page: &Path) -> Result<bool> {
+        let pictures = page.with_extension("");
+        fs::create_dir_all(&pictures)?;
+        let mut out = self.head();
+        let mut is_complete = true;
+        for workload in self.workloads {
+            let records: Vec<Record> = peers_of(workload.service)
+                .flat_map(|peer| Record::read(results, &workload.name, peer.name))
+                .collect();
+            is_complete &= self.is_complete(workload, &records);
+            let _ = write!(out, "\n## {}\n\n", workload.title);
+            match workload.work {
+                Work::Idle(_) => out += &idle_table(&records),
+                Work::Storm(_) => out += &storm_table(&records),
+                _ => {
+                    let rows = rows(workload, &records);
+                    out += &paired_table(workload, &rows);
+                    if !rows.is_empty() {
+                        let file = format!("{}.svg", workload.name);
+                        fs::write(pictures.join(&file), picture_of(workload, &rows))?;
+                        let folder = pictures.file_name().unwrap_or_default().to_string_lossy();
+                        let alt = format!("Ratios of CPU time: {}", workload.title);
+                        let _ = write!(out, "\n![{alt}]({folder}/{file})\n");
+                    }
+                }
+            }
+            out += &self.absent(workload, &records);
+        }
+        fs::write(page, out)?;
+        Ok(is_complete)
+    }
+
+    fn is_complete(&self, workload: &Workload, records: &[Record]) -> bool {
+        peers_of(workload.service).enumerate().all(|(place, peer)| {
+            // The yardstick of publishing is measured with each of the others.
+            let is_in_all = place == 0 && workload.service != Service::Echo;
+            let is_known = self.skipped.contains_key(&(workload.name.clone(), peer.name));
+            is_in_all || is_known || records.iter().any(|record| record.peer == peer.name)
+        })
+    }
+
+    fn head(&self) -> String {
+        let Machine { cpu, cpus, is_virtual, memory_gib, kernel, congestion_control, date } =
+            &self.machine;
+        let kind = if *is_virtual { "virtual machine" } else { "machine" };
+        let mut out = format!(
+            "# Benchmarks\n\n\
+             Written by `benches/peers/run.sh full` on {date}; edits are lost. How it is measured, and how to measure it\n\
+             again: [benches/peers/README.md](../benches/peers/README.md).\n\n\
+             The figure is the **server's CPU time for a verified message**, as a ratio to a yardstick that was measured\n\
+             alternately with it: for echo `floor-c`, the least that an edge-triggered server can do; for the rest\n\
+             `edgeloop`. Given is the median of the pairs, and their range. Less is better, and a difference below 2 % is\n\
+             noise: how much of that there was, the row of the yardstick against itself shows. Where the client's\n\
+             CPU was exhausted before the server's, the rate is a lower bound and says *client-bound*; such rates do not\n\
+             rank servers. Latency in a closed loop is service time, which hides stalls; in the open loop it counts from\n\
+             when a message was due.\n\n\
+             Measured on a {kind} with {cpus} CPUs ({cpu}), {memory_gib:.0} GiB, Linux {kernel}, congestion control \
+             {congestion_control}. The server\nhas CPU 0 to itself, the client CPU 1.\n\n\
+             | program | version |\n| --- | --- |\n"
+        );
+        for (name, version) in self.programs.versions() {
+            let text = version.map_or_else(|reason| format!("not here: {reason}"), str::to_owned);
+            let _ = writeln!(out, "| {name} | {text} |");
+        }
+        out += "\n| row | what it is |\n| --- | --- |\n";
+        for peer in PEERS {
+            let service = match peer.service {
+                Service::Echo => "echo",
+                Service::Broadcast => "broadcast",
+                Service::Web => "HTTP",
+            };
+            let _ = writeln!(out, "| {}, {service} | {} |", peer.name, peer.about);
+        }
+        out
+    }
+
+    /// What has no row in the table, and why.
+    fn absent(&self, workload: &Workload, records: &[Record]) -> String {
+        let mut out = String::new();
+        for peer in peers_of(workload.service) {
+            let record = records.iter().find(|record| record.peer == peer.name);
+            let reason = record.and_then(|record| record.failure.as_ref());
+            let reason = reason.map(|reason| format!("failed: {reason}"));
+            let skipped = || self.skipped.get(&(workload.name.clone(), peer.name)).cloned();
+            if let Some(reason) = reason.or_else(skipped) {
+                let _ = writeln!(out, "- {}: {reason}", peer.name);
+            }
+        }
+        if out.is_empty() { out } else { format!("\nNot measured:\n\n{out}") }
+    }
+}
+
+fn peers_of(service: Service) -> impl Iterator<Item = &'static Peer> {
+    PEERS.iter().filter(move |peer| peer.service == service)
+}
+
+fn reference_of(workload: &Workload) -> &'static str {
+    peers_of(workload.service).next().map_or("", |peer| peer.name)
+}
+
+/// The cheapest first. Where the yardstick has no record of its own, its row is what it did beside
+/// all the others.
+fn rows<'r>(workload: &Workload, records: &'r [Record]) -> Vec<Row<'r>> {
+    let reference = reference_of(workload);
+    let mut rows = Vec::new();
+    for record in records.iter().filter(|record| record.failure.is_none()) {
+        let Some(spread) = record.spread() else { continue };
+        let counted = record.counted();
+        let of = record.pairs.len();
+        let pairs = if record.has_counted() {
+            format!("{} of {of}", counted.len())
+        } else {
+            format!("none of {of}: {}", record.pairs[0].disturbance.as_deref().unwrap_or_default())
+        };
+        let itself = if record.peer == reference { " against itself" } else { "" };
+        let samples = counted.iter().map(|pair| &pair.peer).collect();
+        rows.push(Row { name: format!("{}{itself}", record.peer), spread, samples, pairs });
+    }
+    if !rows.is_empty() && records.iter().all(|record| record.peer != reference) {
+        let samples =
+            records.iter().flat_map(Record::counted).map(|pair| &pair.reference).collect();
+        let spread = Spread { median: 1.0, least: 1.0, most: 1.0 };
+        rows.push(Row { name: reference.to_owned(), spread, samples, pairs: "all".to_owned() });
+    }
+    rows.sort_by(|a, b| a.spread.median.total_cmp(&b.spread.median));
+    rows
+}
+
+fn paired_table(workload: &Workload, rows: &[Row]) -> String {
+    let is_broadcast = workload.service == Service::Broadcast;
+    let unit = workload.unit;
+    let reference = reference_of(workload);
+    let (more, line) = if is_broadcast { (" memory, MiB |", " --- |") } else { ("", "") };
+    let mut out = format!(
+        "| server | CPU µs for a {unit} | × {reference} | range | pairs that count | {unit}s/s | p50 µs | p99 µs |{more}\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |{line}\n"
+    );
+    for row in rows {
+        let Row { name, spread, samples, pairs } = row;
+        let median = |figure: fn(&Sample) -> f64| {
+            Spread::of(samples.iter().map(|sample| figure(sample))).map_or(f64::NAN, |s| s.median)
+        };
+        let bound = samples.iter().any(|sample| sample.client_bound);
+        let bound = if bound { ", client-bound" } else { "" };
+        let _ = write!(
+            out,
+            "| {name} | {:.3} | {:.3} | {:.3} to {:.3} | {pairs} | {}{bound} | {:.0} | {:.0} |",
+            median(|sample| sample.cpu_us),
+            spread.median,
+            spread.least,
+            spread.most,
+            grouped(median(|sample| sample.rate)),
+            median(|sample| sample.p50_us),
+            median(|sample| sample.p99_us),
+        );
+        if is_broadcast {
+            let memory = median(|sample| sample.memory_max as f64) / 1024.0 / 1024.0;
+            let _ = write!(out, " {memory:.1} |");
+        }
+        out.push('\n');
+    }
+    let remarks = rows.iter().flat_map(|row| {
+        let remark = row.samples.iter().rev().find_map(|sample| sample.remark.as_ref());
+        remark.map(|remark| format!("- {}: {remark}\n", row.name))
+    });
+    let remarks: String = remarks.collect();
+    if !remarks.is_empty() {
+        let _ = write!(out, "\n{remarks}");
+    }
+    out + &verdict(rows, reference)
+}
+
+/// Who is cheaper than edgeloop, said as plainly as the opposite.
+fn verdict(rows: &[Row], reference: &str) -> String {
+    let is_ours = |row: &&Row| row.name == "edgeloop";
+    let Some(ours) = rows.iter().find(is_ours) else { return String::new() };
+    let mine = ours.spread.median;
+    let others =
+        || rows.iter().filter(|row| row.name != "edgeloop" && !row.name.contains(reference));
+    let named = |found: Vec<&Row>| {
+        let each = |row: &&Row| format!("{} ({:.2} ×)", row.name, row.spread.median / mine);
+        found.iter().map(each).collect::<Vec<_>>().join(", ")
+    };
+    let cheaper =
+        others().filter(|row| row.spread.median < mine * (1.0 - NOISE)).collect::<Vec<_>>();
+    let dearer = others().filter(|row| row.spread.median > mine * (1.0 + NOISE)).count();
+    let equal = others().count() - cheaper.len() - dearer;
+    let losses = match cheaper.is_empty() {
+        true => "none is cheaper".to_owned(),
+        false => format!("cheaper: {}", named(cheaper)),
+    };
+    format!("\nBeside edgeloop: {losses}; {equal} equal within 2 %, {dearer} dearer.\n")
+}
+
+fn picture_of(workload: &Workload, rows: &[Row]) -> String {
+    let bar = |row: &Row| Bar {
+        name: row.name.clone(),
+        spread: row.spread,
+        is_ours: row.name == "edgeloop",
+    };
+    let title = format!("{}: CPU time × {}", workload.title, reference_of(workload));
+    picture::bars(&title, &rows.iter().map(bar).collect::<Vec<_>>())
+}
+
+fn idle_table(records: &[Record]) -> String {
+    let columns = [
+        (sample::BYTES_EACH, 1.0, 0),
+        (sample::BYTES_ANONYMOUS, 1.0, 0),
+        (sample::RESIDENT_BEFORE, 1.0 / 1024.0, 0),
+        (sample::IDLE_CPU, 100.0, 3),
+        (sample::WAKE_UPS, 1.0, 1),
+    ];
+    let names =
+        "bytes for a connection | of these anonymous | KiB before | CPU while idle, % | wake-ups/s";
+    plain_table(records, names, &columns)
+}
+
+fn storm_table(records: &[Record]) -> String {
+    let columns = [
+        (sample::ALL_ECHOED, 1.0, 3),
+        (sample::ALL_CONNECTED, 1.0, 3),
+        (sample::SLOWEST, 1.0, 3),
+        (sample::FAILURES, 1.0, 0),
+        (sample::OVERFLOWS, 1.0, 0),
+        (sample::CPU_EACH, 1.0, 2),
+    ];
+    let names = "all echoed after, s | all connected, s | slowest connect, s | failures | \
+                 listen overflows | CPU µs for a connection";
+    plain_table(records, names, &columns)
+}
+
+/// Medians of the runs, the row with the least in the first column first.
+fn plain_table(records: &[Record], names: &str, columns: &[(&str, f64, usize)]) -> String {
+    let value = |record: &Record, name: &str| {
+        let values = record.values.get(name).cloned().unwrap_or_default();
+        Spread::of(values).map_or(f64::NAN, |spread| spread.median)
+    };
+    let mut out = format!("| server | {names} |\n| --- |{}\n", " --- |".repeat(columns.len()));
+    let mut sorted: Vec<&Record> = records.iter().filter(|r| r.failure.is_none()).collect();
+    sorted.sort_by(|a, b| value(a, columns[0].0).total_cmp(&value(b, columns[0].0)));
+    for record in sorted {
+        let cells = columns.iter().map(|(name, factor, digits)| {
+            format!(" {:.*} |", digits, value(record, name) * factor)
+        });
+        let _ = writeln!(out, "| {} |{}", record.peer, cells.collect::<String>());
+    }
+    out
+}
+
+/// 1234567 as `1,234,567`.
+fn grouped(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut out = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
