@@ -12,11 +12,11 @@
 
 use std::time::Duration;
 
-use crate::cubic::Cubic;
 use crate::figures::{Plan, alternate};
 use crate::hall::{Hall, Load, Protocol};
 use crate::options::Options;
 use crate::server::{Program, Server};
+use crate::setting::Setting;
 use crate::system;
 use crate::{Result, extra_arguments, seconds};
 
@@ -48,7 +48,7 @@ pub(crate) fn broadcast(mut options: Options) -> Result<()> {
     load.check()?;
     system::raise_descriptor_limit()?;
     describe(load);
-    let _cubic = Cubic::set();
+    let _cubic = Setting::cubic();
     let programs = [program, Program::Redis];
     alternate([programs[0].name(), "redis"], plan, |side| {
         let extra = if side == 0 { &extra[..] } else { &[] };

@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::crowd::{Arrival, Crowd, Ramp};
-use crate::cubic::Cubic;
 use crate::figures::{Plan, alternate};
 use crate::options::Options;
 use crate::probe::{Host, Memory, Usage};
 use crate::server::{Program, Server};
+use crate::setting::Setting;
 use crate::{Result, extra_arguments, seconds, system};
 
 /// Descriptors that are none of the crowd's.
@@ -43,7 +43,7 @@ pub(crate) fn echo(mut options: Options) -> Result<()> {
     println!("echo: {connections} connections, {depth} x {size} bytes in flight each");
     println!("unit: a verified message; latency is service time in a closed loop");
     println!("{}", if slice.is_some() { "sides by turns" } else { "one side after the other" });
-    let _cubic = Cubic::set();
+    let _cubic = Setting::cubic();
     let programs = [program, Program::Floor];
     let plan = Plan { pairs, warm_up, time, slice };
     alternate([programs[0].name(), "floor"], plan, |side| {
@@ -65,7 +65,7 @@ pub(crate) fn idle(mut options: Options) -> Result<()> {
     options.finish()?;
     require_descriptors(connections)?;
     extra.extend(["--idle-timeout".to_owned(), "10m".to_owned()]);
-    let _cubic = Cubic::set();
+    let _cubic = Setting::cubic();
     for (program, extra) in [(program, &extra[..]), (Program::Floor, &[])] {
         let server = Server::start(&program, "echo", extra)?;
         let before = touched_memory(&server, burst_size)?;
@@ -89,7 +89,7 @@ pub(crate) fn storm(mut options: Options) -> Result<()> {
     let extra = extra_arguments(&mut options);
     options.finish()?;
     require_descriptors(connections)?;
-    let _cubic = Cubic::set();
+    let _cubic = Setting::cubic();
     for (program, extra) in [(program, &extra[..]), (Program::Floor, &[])] {
         let server = Server::start(&program, "echo", extra)?;
         let mut crowd = Crowd::new(size, 1)?;

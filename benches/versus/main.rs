@@ -51,7 +51,6 @@ use std::time::{Duration, Instant};
 
 mod broadcast;
 mod crowd;
-mod cubic;
 mod echo;
 mod figures;
 mod floor;
@@ -60,6 +59,7 @@ mod kv;
 mod options;
 mod probe;
 mod server;
+mod setting;
 mod system;
 mod web;
 

@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cubic::Cubic;
 use crate::options::Options;
 use crate::probe::Usage;
 use crate::server::{CLIENT_CPU, Program, SERVER_CPU, Server};
+use crate::setting::Setting;
 use crate::{Result, extra_arguments, system};
 
 /// `web`: pairs of the program and nginx.
@@ -25,7 +25,7 @@ pub(crate) fn web(mut options: Options) -> Result<()> {
     options.finish()?;
     println!("web: {connections} connections, {depth} requests in flight on each");
     println!("unit: a request; CPU time of the server");
-    let _cubic = Cubic::set();
+    let _cubic = Setting::cubic();
     // Both are up all the time, each idle while the other is asked.
     let server = Server::start(&program, "web", &extra)?;
     let nginx = Nginx::start()?;

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::catalogue::{PEERS, Peer, Programs, Service};
-use crate::cubic::Cubic;
 use crate::machine::Machine;
 use crate::page::Page;
 use crate::record::{Pair, Record, Sample, Spread};
 use crate::sample::Bench;
 use crate::server::CLIENT_CPU;
+use crate::setting::Setting;
 use crate::workload::{Pace, Work, Workload};
 use crate::{Options, Result, load, system, verify, workload};
 
@@ -18,6 +18,8 @@ use crate::{Options, Result, load, system, verify, workload};
 const DESCRIPTORS_RESERVED: usize = 200;
 /// ncat waits by `select`, which knows no descriptor above 1023.
 const SELECT_MAX: usize = 1000;
+const TIME_WAIT: &str = "/proc/sys/net/ipv4/tcp_max_tw_buckets";
+const TIME_WAIT_MAX: &str = "1000";
 /// The floor's capacity, from which the open loop has its rate, is kept beside the records.
 const CAPACITY: &str = "capacity";
 
@@ -47,12 +49,12 @@ pub fn run(options: &Options) -> Result<()> {
     let scratch = fs::canonicalize(scratch)?;
     let mut bench = Bench { programs: &programs, scratch: &scratch, open_loop_rate: 0.0 };
     // Nothing is concluded from the times of a quick campaign, so it leaves the system as it is.
-    let congestion = if options.is_quick { None } else { Some(Cubic::set()) };
-    let mut page = Page::new(&workloads, &programs, Machine::this());
+    let settings = if options.is_quick { Vec::new() } else { settings() };
+    let mut page = Page::new(options.is_quick, &workloads, &programs, Machine::this());
     let mut failures = verify_all(&bench)?;
     let cells = cells(&workloads, options, &programs, descriptors, &mut page);
     let measured = measure_all(&cells, options, &mut bench);
-    drop(congestion);
+    drop(settings);
     failures += *measured.as_ref().unwrap_or(&0);
     let path =
         page.write(&options.results, options.page.as_deref().filter(|_| measured.is_ok()))?;
@@ -62,6 +64,17 @@ pub fn run(options: &Options) -> Result<()> {
         return Err(format!("{failures} failures; the same command tries these again").into());
     }
     Ok(())
+}
+
+/// What the whole system is set to while a full campaign runs.
+fn settings() -> Vec<Setting> {
+    // A client that closes first leaves its port in TIME_WAIT for a minute, and a campaign closes
+    // millions of connections: the next ones would look for a free port for longer and longer.
+    let ports = Setting::set(TIME_WAIT, TIME_WAIT_MAX);
+    if let Err(error) = &ports {
+        println!("free ports will be scarce: {TIME_WAIT}: {error}");
+    }
+    Setting::cubic().into_iter().chain(ports.ok()).collect()
 }
 
 /// What can be measured here and was asked for; of all else, the page is told the reason.
@@ -162,7 +175,7 @@ fn measure_all(cells: &[Cell], options: &Options, bench: &mut Bench) -> Result<u
         record.is_none_or(|record| record.failure.is_some())
     };
     let to_do: Vec<&Cell> = cells.iter().filter(is_done).collect();
-    let budget = |cell: &&Cell| cell.workload.pace.budget + OVERHEAD;
+    let budget = |cell: &&Cell| cell.workload.pace.budget + cell.workload.pace.beyond;
     let mut left: Duration = to_do.iter().map(budget).sum();
     println!("{} measurements, about {:.0} min", to_do.len(), left.as_secs_f64() / 60.0);
     let mut failures = 0;
@@ -188,10 +201,12 @@ fn outcome(record: &Record) -> String {
         let Spread { median, least, most } = spread;
         let counted = record.pairs.iter().filter(|pair| pair.disturbance.is_none()).count();
         let pairs = record.pairs.len();
-        return format!("{median:.3} ({least:.3} to {most:.3}), {counted} of {pairs} pairs count");
+        return format!(
+            "{median:.3} × ({least:.3} to {most:.3}), {counted} of {pairs} pairs count"
+        );
     }
     let values = record.values.iter().flat_map(|(name, values)| {
-        Spread::of(values.iter().copied()).map(|spread| format!("{name} {:.3}", spread.median))
+        Spread::of(values.iter().copied()).map(|spread| format!("{name}: {:.3}", spread.median))
     });
     values.collect::<Vec<_>>().join(", ")
 }
@@ -276,5 +291,3 @@ fn set_rate(cell: &Cell, results: &Path, bench: &mut Bench) -> Result<()> {
 }
 
 const RATE: &str = "messages a second in a closed loop";
-/// The last pair begins within the budget and ends beyond it.
-const OVERHEAD: Duration = Duration::from_secs(2);

@@ -91,10 +91,9 @@ fn parse(report: &Value) -> Result<Sample> {
 fn disturbance(report: &Value) -> Option<String> {
     let step = report.pointer("/steps/0")?;
     if let Some(little) = step.get("little").filter(|little| little["holds"] == false) {
-        return Some(format!(
-            "{} in flight where {} were meant",
-            little["product"], little["in_flight"]
-        ));
+        let of = |name: &str| little[name].as_f64().unwrap_or(0.0);
+        let (found, meant) = (of("product"), of("in_flight"));
+        return Some(format!("{found:.2} in flight where {meant:.0} were meant to be"));
     }
     let waited = |side: &str| step.pointer(&format!("/{side}/waited")).and_then(Value::as_f64);
     let waited = waited("server").unwrap_or(0.0).max(waited("client").unwrap_or(0.0));

@@ -20,8 +20,6 @@ use std::time::{Duration, Instant};
 
 #[path = "../../versus/crowd.rs"]
 mod crowd;
-#[path = "../../versus/cubic.rs"]
-mod cubic;
 #[expect(dead_code, reason = "`benches/versus` uses the rest")]
 #[path = "../../versus/figures.rs"]
 mod figures;
@@ -29,6 +27,8 @@ mod figures;
 mod hall;
 #[path = "../../versus/probe.rs"]
 mod probe;
+#[path = "../../versus/setting.rs"]
+mod setting;
 #[expect(dead_code, reason = "`benches/versus` uses the rest")]
 #[path = "../../versus/system.rs"]
 mod system;

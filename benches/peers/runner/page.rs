@@ -19,6 +19,7 @@ const NOISE: f64 = 0.02;
 /// All that the page tells beside the records.
 #[derive(Debug)]
 pub struct Page<'a> {
+    is_quick: bool,
     workloads: &'a [Workload],
     programs: &'a Programs,
     machine: Machine,
@@ -35,8 +36,13 @@ struct Row<'a> {
 }
 
 impl<'a> Page<'a> {
-    pub fn new(workloads: &'a [Workload], programs: &'a Programs, machine: Machine) -> Self {
-        Self { workloads, programs, machine, skipped: BTreeMap::new() }
+    pub fn new(
+        is_quick: bool,
+        workloads: &'a [Workload],
+        programs: &'a Programs,
+        machine: Machine,
+    ) -> Self {
+        Self { is_quick, workloads, programs, machine, skipped: BTreeMap::new() }
     }
 
     pub fn skip(&mut self, workload: &str, peer: &'static str, reason: &str) {
@@ -77,11 +83,10 @@ impl<'a> Page<'a> {
         let pictures = page.with_extension("");
         fs::create_dir_all(&pictures)?;
         let mut out = self.head();
+        out += &self.summary(results);
         let mut is_complete = true;
         for workload in self.workloads {
-            let records: Vec<Record> = peers_of(workload.service)
-                .flat_map(|peer| Record::read(results, &workload.name, peer.name))
-                .collect();
+            let records = records_of(workload, results);
             is_complete &= self.is_complete(workload, &records);
             let _ = write!(out, "\n## {}\n\n", workload.title);
             match workload.work {
@@ -118,10 +123,19 @@ impl<'a> Page<'a> {
         let Machine { cpu, cpus, is_virtual, memory_gib, kernel, congestion_control, date } =
             &self.machine;
         let kind = if *is_virtual { "virtual machine" } else { "machine" };
+        let (campaign, warning) = if self.is_quick {
+            (
+                "quick",
+                "**A quick run: it shows that everything works; its times mean nothing.**\n\n",
+            )
+        } else {
+            ("full", "")
+        };
         let mut out = format!(
             "# Benchmarks\n\n\
-             Written by `benches/peers/run.sh full` on {date}; edits are lost. How it is measured, and how to measure it\n\
-             again: [benches/peers/README.md](../benches/peers/README.md).\n\n\
+             {warning}\
+             Written by `benches/peers/run.sh {campaign}` on {date}; edits are lost. How it is measured, and how to measure\n\
+             it again: [benches/peers/README.md](../benches/peers/README.md).\n\n\
              The figure is the **server's CPU time for a verified message**, as a ratio to a yardstick that was measured\n\
              alternately with it: for echo `floor-c`, the least that an edge-triggered server can do; for the rest\n\
              `edgeloop`. Given is the median of the pairs, and their range. Less is better, and a difference below 2 % is\n\
@@ -129,8 +143,8 @@ impl<'a> Page<'a> {
              CPU was exhausted before the server's, the rate is a lower bound and says *client-bound*; such rates do not\n\
              rank servers. Latency in a closed loop is service time, which hides stalls; in the open loop it counts from\n\
              when a message was due.\n\n\
-             Measured on a {kind} with {cpus} CPUs ({cpu}), {memory_gib:.0} GiB, Linux {kernel}, congestion control \
-             {congestion_control}. The server\nhas CPU 0 to itself, the client CPU 1.\n\n\
+             Measured on a {kind} with {cpus} CPUs ({cpu}), {memory_gib:.0} GiB, Linux {kernel}, congestion control\n\
+             {congestion_control}. The server has CPU 0 to itself, the client CPU 1.\n\n\
              | program | version |\n| --- | --- |\n"
         );
         for (name, version) in self.programs.versions() {
@@ -145,6 +159,37 @@ impl<'a> Page<'a> {
                 Service::Web => "HTTP",
             };
             let _ = writeln!(out, "| {}, {service} | {} |", peer.name, peer.about);
+        }
+        out
+    }
+
+    /// For each kind of work: edgeloop, and the cheapest of all others.
+    fn summary(&self, results: &Path) -> String {
+        let mut out =
+            "\n## In short\n\nRatios of CPU time; the lists behind each row are below.\n\n\
+                       | work | yardstick | edgeloop | the cheapest other | place of edgeloop |\n\
+                       | --- | --- | --- | --- | --- |\n"
+                .to_owned();
+        for workload in self.workloads {
+            let records = records_of(workload, results);
+            let rows = rows(workload, &records);
+            let reference = reference_of(workload);
+            let (ours, others): (Vec<&Row>, Vec<&Row>) = rows
+                .iter()
+                .filter(|row| is_ours(row) || !row.name.starts_with(reference))
+                .partition(|row| is_ours(row));
+            let (Some(ours), Some(best)) = (ours.first(), others.first()) else { continue };
+            let is_before = |row: &&&Row| row.spread.median < ours.spread.median;
+            let place = 1 + others.iter().filter(is_before).count();
+            let _ = writeln!(
+                out,
+                "| {} | {reference} | {:.3} | {} {:.3} | {place} of {} |",
+                workload.title,
+                ours.spread.median,
+                best.name,
+                best.spread.median,
+                others.len() + 1,
+            );
         }
         out
     }
@@ -167,6 +212,11 @@ impl<'a> Page<'a> {
 
 fn peers_of(service: Service) -> impl Iterator<Item = &'static Peer> {
     PEERS.iter().filter(move |peer| peer.service == service)
+}
+
+fn records_of(workload: &Workload, results: &Path) -> Vec<Record> {
+    let read = |peer: &Peer| Record::read(results, &workload.name, peer.name);
+    peers_of(workload.service).flat_map(read).collect()
 }
 
 fn reference_of(workload: &Workload) -> &'static str {
@@ -203,11 +253,11 @@ fn rows<'r>(workload: &Workload, records: &'r [Record]) -> Vec<Row<'r>> {
 
 fn paired_table(workload: &Workload, rows: &[Row]) -> String {
     let is_broadcast = workload.service == Service::Broadcast;
-    let unit = workload.unit;
+    let [unit, units] = workload.unit;
     let reference = reference_of(workload);
     let (more, line) = if is_broadcast { (" memory, MiB |", " --- |") } else { ("", "") };
     let mut out = format!(
-        "| server | CPU µs for a {unit} | × {reference} | range | pairs that count | {unit}s/s | p50 µs | p99 µs |{more}\n\
+        "| server | CPU µs for a {unit} | × {reference} | range | pairs that count | {units}/s | p50 µs | p99 µs |{more}\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |{line}\n"
     );
     for row in rows {
@@ -219,7 +269,8 @@ fn paired_table(workload: &Workload, rows: &[Row]) -> String {
         let bound = if bound { ", client-bound" } else { "" };
         let _ = write!(
             out,
-            "| {name} | {:.3} | {:.3} | {:.3} to {:.3} | {pairs} | {}{bound} | {:.0} | {:.0} |",
+            "| {} | {:.3} | {:.3} | {:.3} to {:.3} | {pairs} | {}{bound} | {:.0} | {:.0} |",
+            if is_ours(row) { format!("**{name}**") } else { name.clone() },
             median(|sample| sample.cpu_us),
             spread.median,
             spread.least,
@@ -245,13 +296,15 @@ fn paired_table(workload: &Workload, rows: &[Row]) -> String {
     out + &verdict(rows, reference)
 }
 
+fn is_ours(row: &Row) -> bool {
+    row.name == "edgeloop"
+}
+
 /// Who is cheaper than edgeloop, said as plainly as the opposite.
 fn verdict(rows: &[Row], reference: &str) -> String {
-    let is_ours = |row: &&Row| row.name == "edgeloop";
-    let Some(ours) = rows.iter().find(is_ours) else { return String::new() };
+    let Some(ours) = rows.iter().find(|row| is_ours(row)) else { return String::new() };
     let mine = ours.spread.median;
-    let others =
-        || rows.iter().filter(|row| row.name != "edgeloop" && !row.name.contains(reference));
+    let others = || rows.iter().filter(|row| !is_ours(row) && !row.name.starts_with(reference));
     let named = |found: Vec<&Row>| {
         let each = |row: &&Row| format!("{} ({:.2} ×)", row.name, row.spread.median / mine);
         found.iter().map(each).collect::<Vec<_>>().join(", ")
@@ -268,11 +321,7 @@ fn verdict(rows: &[Row], reference: &str) -> String {
 }
 
 fn picture_of(workload: &Workload, rows: &[Row]) -> String {
-    let bar = |row: &Row| Bar {
-        name: row.name.clone(),
-        spread: row.spread,
-        is_ours: row.name == "edgeloop",
-    };
+    let bar = |row: &Row| Bar { name: row.name.clone(), spread: row.spread, is_ours: is_ours(row) };
     let title = format!("{}: CPU time × {}", workload.title, reference_of(workload));
     picture::bars(&title, &rows.iter().map(bar).collect::<Vec<_>>())
 }
