@@ -102,3 +102,43 @@ fn disturbance(report: &Value) -> Option<String> {
 
 /// The share of time in which one of both would have run, but something else did.
 const WAITED_MAX: f64 = 0.01;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(little_holds: bool, waited: f64) -> Value {
+        serde_json::json!({ "steps": [{
+            "messages": 1000, "rate": 500.0, "client_bound": true,
+            "latency": { "p50_us": 10.0, "p99_us": 20.0 },
+            "little": { "in_flight": 50.0, "product": 40.0, "holds": little_holds },
+            "server": { "cpu_us_per_message": 1.5, "waited": waited },
+            "client": { "waited": 0.0 },
+        }] })
+    }
+
+    #[test]
+    fn figures_of_the_report_are_found() {
+        let sample = parse(&report(true, 0.0)).unwrap();
+        assert_eq!((sample.cpu_us, sample.rate, sample.p50_us), (1.5, 500.0, 10.0));
+        assert!(sample.client_bound && sample.disturbance.is_none());
+    }
+
+    #[test]
+    fn report_that_lacks_a_figure_or_has_no_answers_is_an_error() {
+        let mut lacking = report(true, 0.0);
+        lacking["steps"][0]["server"] = Value::Null;
+        assert!(parse(&lacking).unwrap_err().to_string().contains("server/cpu_us_per_message"));
+        let mut empty = report(true, 0.0);
+        empty["steps"][0]["messages"] = 0.into();
+        assert!(parse(&empty).is_err());
+    }
+
+    #[test]
+    fn contradiction_and_other_work_are_disturbances() {
+        let disturbance = |report: &Value| parse(report).unwrap().disturbance.unwrap();
+        let text = disturbance(&report(false, 0.0));
+        assert_eq!(text, "40.00 in flight where 50 were meant to be");
+        assert_eq!(disturbance(&report(true, 0.02)), "other work had 2.0 % of a CPU");
+    }
+}

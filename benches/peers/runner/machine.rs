@@ -24,6 +24,7 @@ impl Machine {
             let line = cpuinfo.lines().find(|line| line.starts_with(name));
             line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown").to_owned()
         };
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         let meminfo = read("/proc/meminfo");
         let kib = meminfo.split_whitespace().nth(1).and_then(|word| word.parse().ok());
         Self {
@@ -33,15 +34,13 @@ impl Machine {
             memory_gib: kib.unwrap_or(0.0) / 1024.0 / 1024.0,
             kernel: read("/proc/sys/kernel/osrelease"),
             congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
-            date: date(),
+            date: date_of(since_1970.map_or(0, |time| time.as_secs()) / SECONDS_A_DAY),
         }
     }
 }
 
-/// Today in UTC, by the count of days since 1970 in the civil calendar.
-fn date() -> String {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let mut days = seconds / 86_400;
+/// So many days after 1970 began, in UTC.
+fn date_of(mut days: u64) -> String {
     let mut year = 1970;
     let is_leap = |year: u64| {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
@@ -60,4 +59,26 @@ fn date() -> String {
         month += 1;
     }
     format!("{year}-{month:02}-{:02}", days + 1)
+}
+
+const SECONDS_A_DAY: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_follow_the_calendar() {
+        for (days, date) in [
+            (0, "1970-01-01"),
+            (58, "1970-02-28"),
+            (59, "1970-03-01"),
+            (789, "1972-02-29"),
+            (11_016, "2000-02-29"),
+            (20_453, "2025-12-31"),
+            (20_454, "2026-01-01"),
+        ] {
+            assert_eq!(date_of(days), date);
+        }
+    }
 }

@@ -120,3 +120,44 @@ impl Spread {
 
 /// The fixed work was done as often for both sides; it should have taken as long.
 const CANARY_DIFFERENCE_MAX: f64 = 0.02;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(cpu_us: f64, canaries_ns: u64, disturbance: Option<&str>) -> Sample {
+        let disturbance = disturbance.map(str::to_owned);
+        Sample { cpu_us, canaries_ns, disturbance, ..Sample::default() }
+    }
+
+    #[test]
+    fn spread_of_an_even_count_has_its_median_between_two() {
+        let spread = Spread::of([4.0, 1.0, 3.0, 2.0, f64::NAN]).unwrap();
+        assert_eq!([spread.least, spread.median, spread.most], [1.0, 2.5, 4.0]);
+        assert!(Spread::of([]).is_none());
+    }
+
+    #[test]
+    fn pair_is_disturbed_by_either_side_and_by_a_machine_that_changed() {
+        let quiet = || sample(2.0, 1000, None);
+        assert_eq!(Pair::new(quiet(), quiet()).disturbance, None);
+        assert_eq!(Pair::new(sample(4.0, 1000, None), quiet()).ratio(), 2.0);
+        for (peer, reference) in [(Some("x"), None), (None, Some("x"))] {
+            let pair = Pair::new(sample(2.0, 1000, peer), sample(2.0, 1000, reference));
+            assert_eq!(pair.disturbance.as_deref(), Some("x"));
+        }
+        let slower = Pair::new(sample(2.0, 1021, None), quiet()).disturbance.unwrap();
+        assert_eq!(slower, "fixed work differed by 2.1 %");
+    }
+
+    #[test]
+    fn disturbed_pairs_count_only_if_there_are_no_others() {
+        let pair = |cpu, disturbance| Pair::new(sample(cpu, 1, disturbance), sample(1.0, 1, None));
+        let mut record = Record { pairs: vec![pair(9.0, Some("x"))], ..Record::default() };
+        assert!(!record.has_counted());
+        assert_eq!(record.spread().unwrap().median, 9.0);
+        record.pairs.push(pair(2.0, None));
+        assert!(record.has_counted());
+        assert_eq!(record.spread().unwrap().median, 2.0);
+    }
+}
