@@ -126,6 +126,9 @@ fn broadcast(server: &Server, peer: &Peer, load: hall::Load, pace: Pace) -> Resu
     let mut totals = Totals::new();
     totals.measure(&mut hall, server.pid(), pace.warm_up, pace.time)?;
     let figures = totals.figures(None);
+    if figures.rate == 0.0 {
+        return Err("nothing was delivered in the time that was measured".into());
+    }
     Ok(Sample {
         cpu_us: figures.cpu_us,
         rate: figures.rate,
