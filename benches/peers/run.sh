@@ -3,10 +3,12 @@
 #
 #   benches/peers/run.sh [quick|full] [--only REGEX] [--results DIR]
 #
-#   quick            the default: a few connections for some hundredths of a second. Shows that everything
-#                    works, and says nothing about times. Two minutes beside building.
-#   full             under an hour on a machine that does nothing else; writes docs/benchmarks.md and its pictures
-#   --only REGEX     only measurements whose name fits, as `echo-50 tokio` or `broadcast-1000-stopped redis`
+#   quick            the default: a few connections for some hundredths of a second. Shows that
+#                    everything works, and says nothing about times. Two minutes beside building.
+#   full             under an hour on a machine that does nothing else; writes docs/benchmarks.md and
+#                    its pictures
+#   --only REGEX     only measurements whose name fits, as `echo-50 tokio` or
+#                    `broadcast-1000-stopped redis`
 #   --results DIR    keep what was measured here, and do not measure again what is here already
 #
 # What is missing is skipped with a word. Everything is built under ${CARGO_TARGET_DIR:-target}/peers.
@@ -57,7 +59,9 @@ build_by() {
     shift
     printf 'building %s\n' "$name"
     timeout -k 10 600 "$@" >"$log" 2>&1 && return 0
-    lack "$name" "cannot be built: $(grep -iE 'error|denied|not found|forbidden' "$log" | tail -n 1 | cut -c 1-160 | tr '\t' ' ')"
+    local reason
+    reason=$(grep -iE 'error|denied|not found|forbidden' "$log" | tail -n 1 | cut -c 1-160 | tr '\t' ' ')
+    lack "$name" "cannot be built: ${reason:-see $log}"
     return 1
 }
 
@@ -66,23 +70,25 @@ of_c() {
     local name=$1 flags=() version='' cc
     left_out "$name" && return
     command -v "${CC:-cc}" >/dev/null || { lack "$name" 'no C compiler'; return; }
-    cc="$("${CC:-cc}" --version | head -n 1)"
+    cc="cc $("${CC:-cc}" -dumpfullversion 2>/dev/null || "${CC:-cc}" -dumpversion)"
     if [ $# -gt 1 ]; then
-        pkg-config --exists "$2" 2>/dev/null || { lack "$name" "the library is missing: apt-get install $3 pkg-config"; return; }
+        pkg-config --exists "$2" 2>/dev/null \
+            || { lack "$name" "the library is missing: apt-get install $3 pkg-config"; return; }
         read -ra flags < <(pkg-config --cflags --libs "$2")
         version="$2 $(pkg-config --modversion "$2"), "
     fi
-    build_by "$name" "${CC:-cc}" -O2 -Wall -Wextra -std=gnu11 "$here/$name/main.c" -o "$bin/$name" ${flags[@]+"${flags[@]}"} \
-        && have "$name" "$bin/$name" "$version$cc"
+    build_by "$name" "${CC:-cc}" -O2 -Wall -Wextra -std=gnu11 "$here/$name/main.c" -o "$bin/$name" \
+        ${flags[@]+"${flags[@]}"} && have "$name" "$bin/$name" "$version$cc"
 }
 
 # of_rust NAME: a crate of its own; its library has the folder's name, but for the floor.
 of_rust() {
-    local name=$1 library=${1#floor-}
+    local name=$1 library=${1#floor-} version
     left_out "$name" && return
-    build_by "$name" cargo build --release --locked --manifest-path "$here/$name/Cargo.toml" --target-dir "$build/rust" || return
-    have "$name" "$build/rust/release/$name" \
-        "$library $(sed -n "/^name = \"$library\"/{n;s/version = \"\(.*\)\"/\1/p;q}" "$here/$name/Cargo.lock"), $(rustc --version)"
+    build_by "$name" cargo build --release --locked --manifest-path "$here/$name/Cargo.toml" \
+        --target-dir "$build/rust" || return
+    version=$(sed -n "/^name = \"$library\"/{n;s/version = \"\(.*\)\"/\1/p;q}" "$here/$name/Cargo.lock")
+    have "$name" "$build/rust/release/$name" "$library $version, $rustc"
 }
 
 # of_go NAME MODULE PACKAGE: a module of its own.
@@ -90,7 +96,8 @@ of_go() {
     local name=$1 module=$2 package=${3:-.} folder=$here/${4:-$1} version=
     left_out "$name" && return
     command -v go >/dev/null || { lack "$name" 'Go is missing'; return; }
-    build_by "$name" env -C "$folder" GOFLAGS='-mod=readonly -buildvcs=false' go build -trimpath -o "$bin/$name" "$package" || return
+    build_by "$name" env -C "$folder" GOFLAGS='-mod=readonly -buildvcs=false' \
+        go build -trimpath -o "$bin/$name" "$package" || return
     [ -n "$module" ] && version="$(sed -n "s|.*$module \(v[^ ]*\).*|\1|p" "$folder/go.mod" | head -n 1), "
     have "$name" "$bin/$name" "$version$(go version | cut -d ' ' -f 3)"
 }
@@ -101,12 +108,14 @@ found() {
     shift 2
     left_out "$name" && return
     path=$(command -v "$name") || { lack "$name" "not installed: apt-get install $package"; return; }
-    have "$name" "$path" "$("$@" 2>&1 | head -n 1)"
+    have "$name" "$path" "$("$@" 2>&1 | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1)"
 }
 
+rustc=$(rustc --version | cut -d ' ' -f 1,2)
 commit=$(git describe --always --dirty 2>/dev/null)
 build_by edgeloop cargo build --release --locked \
-    && have edgeloop "$target/release/edgeloop" "$("$target/release/edgeloop" --version), commit ${commit:-unknown}, $(rustc --version)"
+    && have edgeloop "$target/release/edgeloop" \
+        "$("$target/release/edgeloop" --version), commit ${commit:-unknown}, $rustc"
 of_c floor-c
 for name in floor-mio tokio monoio smol; do of_rust "$name"; done
 of_go go-net ''
@@ -120,7 +129,8 @@ found ncat ncat ncat --version
 found nginx nginx nginx -v
 
 printf 'building the runner\n'
-if ! cargo build --release --locked --manifest-path "$here/runner/Cargo.toml" --target-dir "$build/rust" >"$build/runner.log" 2>&1; then
+if ! cargo build --release --locked --manifest-path "$here/runner/Cargo.toml" \
+    --target-dir "$build/rust" >"$build/runner.log" 2>&1; then
     cat "$build/runner.log"
     exit 1
 fi
