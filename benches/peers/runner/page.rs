@@ -49,14 +49,20 @@ impl<'a> Page<'a> {
         self.skipped.insert((workload.to_owned(), peer), reason.to_owned());
     }
 
-    /// One line for each reason and peer, however many workloads it concerns.
+    /// One line for each reason, however many rows it concerns.
     pub fn print_skipped(&self) {
-        let mut concerned: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for ((_, peer), reason) in &self.skipped {
-            *concerned.entry((peer, reason)).or_default() += 1;
+        for (name, version) in self.programs.versions() {
+            if let Err(reason) = version {
+                println!("skipped: {name}: {reason}");
+            }
         }
-        for ((peer, reason), count) in concerned {
-            println!("skipped: {peer}, {count} workloads: {reason}");
+        let is_said = |reason: &str| self.programs.versions().any(|(_, v)| v == Err(reason));
+        let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+        for reason in self.skipped.values().filter(|reason| !is_said(reason)) {
+            *rows.entry(reason).or_default() += 1;
+        }
+        for (reason, count) in rows {
+            println!("skipped: {count} measurements: {reason}");
         }
     }
 

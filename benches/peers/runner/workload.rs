@@ -140,7 +140,7 @@ fn idle(is_quick: bool) -> Workload {
 /// What is in flight is kept in proportion to what the servers can deliver in a second.
 fn broadcast(subscribers: usize, percent: usize, is_quick: bool) -> Workload {
     let (publishers, window) =
-        if is_quick { (4, 4) } else { (32, (16_000 / subscribers).clamp(4, 16)) };
+        if is_quick { (4, 4) } else { (32, (8000 / subscribers).clamp(2, 16)) };
     let stopped = if percent == 0 { 0 } else { (subscribers * percent / 100).max(1) };
     let beside =
         if stopped == 0 { String::new() } else { format!(", {stopped} more that never read") };
