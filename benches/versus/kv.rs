@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use crate::figures::{Histogram, Plan, Traffic, alternate};
 use crate::options::Options;
-use crate::server::{Cubic, Program, Server};
+use crate::server::{Program, Server};
+use crate::setting::Setting;
 use crate::system::{self, Epoll, Event};
 use crate::{Result, extra_arguments, seconds, stalled};
 
@@ -37,7 +38,7 @@ pub(crate) fn kv(mut options: Options) -> Result<()> {
         "kv: {connections} connections, {depth} requests in flight each, values of {size} bytes"
     );
     println!("unit: a verified reply; latency is service time in a closed loop, of a batch");
-    let _cubic = Cubic::set();
+    let _cubic = Setting::cubic();
     let programs = [program, Program::Redis];
     for command in commands.split(',') {
         if !COMMANDS.contains(&command) {
