@@ -337,9 +337,11 @@ fn publisher_that_outruns_its_subscribers_is_slowed_down_and_loses_and_doubles_n
     let server = kv_with(KvConfig { channel_memory: 16 * KIB, ..KvConfig::default() });
     let listeners: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
     for (index, listener) in listeners.iter().enumerate() {
-        // One of them listens to a pattern, so that a message goes to two topics.
-        let kind = if index == 0 { "PSUBSCRIBE" } else { "SUBSCRIBE" };
-        send(listener, format!("{kind} a\r\n").as_bytes());
+        // One of them listens to a pattern, so that a message goes to two topics; a long one, so
+        // that the second is full when the first has taken the message.
+        let pattern = format!("PSUBSCRIBE a{}\r\n", "*".repeat(100));
+        let request = if index == 0 { &pattern } else { "SUBSCRIBE a\r\n" };
+        send(listener, request.as_bytes());
     }
     let mut asker = Client::new(&server);
     let begun = Instant::now();
