@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use mio::net::{TcpStream, UnixStream};
 
 use super::connection::{Hold, Peer, State};
 use super::loop_state::LoopState;
-use super::stream::Stream;
+use super::stream::{self, Stream};
 use super::{
     Address, CloseReason, Config, PublishError, RingBuffer, Start, Stats, Token, TopicConfig,
     TopicId,
@@ -154,16 +155,37 @@ impl<'a> Context<'a> {
     /// # Errors
     /// When no socket can be had, or the table is full.
     pub fn connect(&mut self, to: &Address) -> io::Result<Token> {
+        self.dial(to, None)
+    }
+
+    /// As [`connect`](Self::connect), from an address of this machine. A source address has some
+    /// 28,000 ports towards one destination; who needs more connections needs more addresses.
+    ///
+    /// # Errors
+    /// As for `connect`; `AddrNotAvailable` when the address is not this machine's, `AddrInUse` when
+    /// its ports are used up, and `InvalidInput` when `to` is a Unix socket.
+    pub fn connect_from(&mut self, source: IpAddr, to: &Address) -> io::Result<Token> {
+        self.dial(to, Some(source))
+    }
+
+    fn dial(&mut self, to: &Address, source: Option<IpAddr>) -> io::Result<Token> {
         if self.state.is_full() {
             return Err(io::Error::other("the table of connections is full"));
         }
-        let (stream, peer) = match to {
-            Address::Tcp(address) => {
-                let socket = TcpStream::connect(*address)?;
+        let (stream, peer) = match (to, source) {
+            (Address::Tcp(address), source) => {
+                let socket = match source {
+                    Some(source) => stream::connect_from(source, *address)?,
+                    None => TcpStream::connect(*address)?,
+                };
                 socket.set_nodelay(true)?;
                 (Stream::Tcp(socket), Peer::from(Some(*address)))
             }
-            Address::Unix(path) => (Stream::Unix(UnixStream::connect(path)?), Peer::Unix),
+            (Address::Unix(path), None) => (Stream::Unix(UnixStream::connect(path)?), Peer::Unix),
+            (Address::Unix(_), Some(_)) => {
+                let text = "a Unix socket has no source address";
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            }
         };
         let token = self.state.admit(stream, peer, State::Connecting)?;
         self.state.stats.dialled += 1;

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{RingBuffer, Token};
 
@@ -184,6 +185,23 @@ impl fmt::Debug for Stream {
         })
     }
 }
+
+/// Begins to connect from an address of this machine, on a port that the kernel chooses.
+pub(super) fn connect_from(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
+    // Otherwise the ports of connections that ended within the last minute count as taken.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
+        // Under way, which an event will tell.
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
+/// Linux has a number of its own for it.
+const EINPROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };
 
 /// Repeats a call that a signal interrupted, and turns `WouldBlock` into the answer that it is.
 fn nonblocking<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
