@@ -48,6 +48,8 @@
 #![forbid(unsafe_code)]
 
 pub mod codec;
+#[cfg(feature = "load")]
+pub mod load;
 pub mod reactor;
 pub mod service;
 

@@ -37,7 +37,16 @@ pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
 fn command() -> Command {
     let command = each_option(Cli::command(), |option| option.hide_env(true));
     let command = command.mut_subcommand(kv::NAME, kv::with_own_defaults);
-    command.mut_subcommands(|command| command.after_help(MORE).after_long_help(SOURCES))
+    command.mut_subcommands(|command| match is_configurable(&command) {
+        true => command.after_help(MORE).after_long_help(SOURCES),
+        false => command,
+    })
+}
+
+/// Whether the options of a command may also stand in variables and in a file. A measurement is
+/// described by its command line alone.
+pub(crate) fn is_configurable(command: &Command) -> bool {
+    command.get_arguments().any(|option| option.get_long() == Some("config"))
 }
 
 fn each_option(command: Command, change: fn(clap::Arg) -> clap::Arg) -> Command {
@@ -106,7 +115,9 @@ mod tests {
 
     #[test]
     fn every_option_has_the_variable_of_its_name() {
-        for command in Cli::command().get_subcommands() {
+        let commands = Cli::command();
+        let commands = commands.get_subcommands();
+        for command in commands.filter(|command| is_configurable(command)) {
             for option in command.get_arguments() {
                 let name = option.get_long().unwrap();
                 let env = option.get_env().unwrap().to_str().unwrap();

@@ -14,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, Error, ValueDeserializer};
 
 use super::Cli;
+use super::command_line::is_configurable;
 use super::failure::Failure;
 use super::server_options::ServerOptions;
 
@@ -141,7 +142,8 @@ impl Key {
 fn known_keys() -> Vec<Key> {
     let shared = option_names(&ServerOptions::augment_args(Command::new("")));
     let mut keys: Vec<Key> = Vec::new();
-    for command in Cli::command().get_subcommands() {
+    let commands = Cli::command();
+    for command in commands.get_subcommands().filter(|command| is_configurable(command)) {
         let own = option_names(command).into_iter().filter(|name| !shared.contains(name));
         let section = command.get_name();
         keys.extend(own.map(|name| Key { section: section.into(), name }));

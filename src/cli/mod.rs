@@ -15,6 +15,7 @@ mod endpoint;
 mod failure;
 mod json;
 mod kv;
+mod load;
 mod log;
 mod port_file;
 mod server;
@@ -31,7 +32,8 @@ use clap::{Parser, Subcommand};
 use self::failure::Failure;
 
 /// Runs the program. What it returns is 0 when done, 1 when something failed, 2 for usage and
-/// configuration.
+/// configuration, 3 for a
+/// bound that `load` missed.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let outcome = match command_line::parse(&arguments) {
@@ -39,6 +41,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(Cli { command: Command::Broadcast(broadcast) }) => broadcast.run(),
         Ok(Cli { command: Command::Web(web) }) => web.run(),
         Ok(Cli { command: Command::Kv(kv) }) => kv.run(),
+        Ok(Cli { command: Command::Load(load) }) => load.run(),
         Err(answer) if !answer.use_stderr() => {
             // The help was asked for. Whoever closed the pipe early has read enough of it.
             let _ = answer.print();
@@ -64,4 +67,5 @@ enum Command {
     Broadcast(broadcast::Broadcast),
     Web(web::Web),
     Kv(kv::Kv),
+    Load(Box<load::Load>),
 }

@@ -1,0 +1,634 @@
+//! The run as a whole: starts the threads, tells them what comes next, reads the clocks of the
+//! machine at both ends of each measurement, and puts the report together.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+
+use super::dialler::ConnectCounts;
+use super::echo::Echo;
+use super::probe::{self, Counters, Usage};
+use super::report::{Client, Connects, Kernel, Latency, Little, Report, Sample, Server, Step};
+use super::requests::Requests;
+use super::server_process;
+use super::tally::{SECOND, Second, Window, histogram};
+use super::worker::{self, Board, Command, Crew, Note, Share, Worker};
+use super::{Faults, Mode, Plan};
+
+/// Ends a run early; what was measured until then is reported.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks the run to end. May be called from any thread.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// How far a run is, some ten times a second.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What is being done.
+    pub phase: Phase,
+    /// The step, counted from 1.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// Connections of this step.
+    pub connections: usize,
+    /// Answers since the run began.
+    pub answered: u64,
+    /// Faults since the run began.
+    pub errors: u64,
+    /// Since the phase began.
+    pub elapsed: Duration,
+    /// How long it will last, where that is known.
+    pub lasts: Option<Duration>,
+}
+
+/// The phases of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Connections are made, and each has one message answered.
+    Connecting,
+    /// There is traffic, which does not count yet.
+    WarmUp,
+    /// It counts.
+    Measuring,
+    /// What is in flight is awaited.
+    Finishing,
+}
+
+/// Carries out a plan, and calls `observe` some ten times a second meanwhile.
+///
+/// ```
+/// use std::time::Duration;
+/// use edgeloop::load::{Mode, Plan, Stop, run};
+/// # use edgeloop::{Config, Reactor, service::Echo};
+/// # let mut server = Reactor::new(Config::default(), Echo::new())?;
+/// # let address = server.listen(&"127.0.0.1:0".parse()?, &Default::default())?;
+/// # let remote = server.remote();
+/// # let server = std::thread::spawn(move || server.run());
+///
+/// let mut plan = Plan::new(address, Mode::Echo);
+/// plan.messages = Some(1000);
+/// let report = run(&plan, &Stop::default(), |_| ())?;
+/// assert_eq!(report.steps[0].messages, 1000);
+/// assert!(report.errors().is_none());
+/// # let _ = remote.run(|cx| cx.drain());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// `InvalidInput` when the plan makes no sense; what the system says when it has no threads or
+/// descriptors to give; and when no connection at all gets a first answer, why.
+pub fn run(plan: &Plan, stop: &Stop, observe: impl FnMut(&Progress)) -> io::Result<Report> {
+    plan.check()?;
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut report = Report::new(plan, started.as_secs());
+    let pids = match plan.server_pids.is_empty() {
+        true => server_process::find(&plan.target),
+        false => plan.server_pids.clone(),
+    };
+    let rss_before = probe::resident(&pids).unwrap_or(0);
+    let mut conductor = Conductor::start(plan, stop, observe, pids, rss_before)?;
+    let steps = plan.steps();
+    let outcome = conductor.perform(&steps, &mut report);
+    conductor.leave();
+    outcome.map(|()| report)
+}
+
+struct Conductor<'a, O> {
+    plan: &'a Plan,
+    stop: &'a Stop,
+    observe: O,
+    pids: Vec<u32>,
+    rss_before: u64,
+    epoch: Instant,
+    workers: Vec<Worker>,
+    notes: Receiver<Note>,
+    /// What the observer is told next.
+    progress: Progress,
+    phase_began: Instant,
+    /// The answers when their number last changed, and when that was.
+    moved: (u64, Instant),
+    page: Page,
+}
+
+/// What the threads have told in one step.
+struct Page {
+    /// Threads that have said what is awaited of them.
+    heard: usize,
+    connections: usize,
+    connects: ConnectCounts,
+    unsent: u64,
+    last: u64,
+    messages: u64,
+    bytes: u64,
+    faults: Faults,
+    latency: Box<Histogram<u64>>,
+    lateness: Box<Histogram<u64>>,
+    /// The latencies of the last few seconds, to which some thread may still add.
+    open_seconds: BTreeMap<u64, Box<Histogram<u64>>>,
+    samples: BTreeMap<u64, Sample>,
+}
+
+/// The clocks of the machine at one moment.
+struct Reading {
+    at: u64,
+    client: Usage,
+    workers: Usage,
+    server: Usage,
+}
+
+impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
+    fn start(
+        plan: &'a Plan,
+        stop: &'a Stop,
+        observe: O,
+        pids: Vec<u32>,
+        rss_before: u64,
+    ) -> io::Result<Self> {
+        let (sender, notes) = channel();
+        let epoch = Instant::now();
+        let mut workers = Vec::new();
+        for thread in 0..plan.threads {
+            let notes = sender.clone();
+            workers.push(hire(plan, Share { thread, threads: plan.threads, epoch, notes })?);
+        }
+        let progress = Progress {
+            phase: Phase::Connecting,
+            step: 0,
+            steps: plan.steps().len(),
+            connections: 0,
+            answered: 0,
+            errors: 0,
+            elapsed: Duration::ZERO,
+            lasts: None,
+        };
+        let (page, phase_began) = (Page::new()?, epoch);
+        Ok(Conductor {
+            plan,
+            stop,
+            observe,
+            pids,
+            rss_before,
+            epoch,
+            workers,
+            notes,
+            progress,
+            phase_began,
+            moved: (0, epoch),
+            page,
+        })
+    }
+
+    fn perform(&mut self, steps: &[usize], report: &mut Report) -> io::Result<()> {
+        for connections in steps {
+            self.page = Page::new()?;
+            self.progress.step += 1;
+            self.progress.connections = *connections;
+            let kernel = Counters::now();
+            let seconds = self.gather(*connections)?;
+            let is_over = self.stop.is_asked();
+            if self.page.connections == 0 && !is_over && report.steps.is_empty() {
+                return Err(self.nobody(*connections));
+            }
+            let (window, readings) = if is_over { self.nothing() } else { self.measure()? };
+            let kernel = Counters::now().zip(kernel).map(|(after, before)| after - before);
+            let step = self.conclude(window, &readings, kernel, seconds);
+            report.steps.push(step);
+            report.interrupted = self.stop.is_asked();
+            if report.interrupted {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the connections of a step; returns how many seconds that took.
+    fn gather(&mut self, connections: usize) -> io::Result<f64> {
+        self.enter(Phase::Connecting, None);
+        for (thread, worker) in self.workers.iter().enumerate() {
+            let threads = self.plan.threads;
+            let connections = connections / threads + usize::from(thread < connections % threads);
+            worker.command(Command::Gather { connections });
+        }
+        self.wait(u64::MAX, true)?;
+        Ok(self.phase_began.elapsed().as_secs_f64())
+    }
+
+    /// Traffic, from the warm-up to the last answer.
+    fn measure(&mut self) -> io::Result<(Window, [Reading; 2])> {
+        let start = self.now();
+        let nanos = |span: Duration| span.as_nanos() as u64;
+        let warmup = if self.plan.messages.is_some() { 0 } else { nanos(self.plan.warmup) };
+        let from = start + warmup;
+        let until = self.plan.duration.map_or(u64::MAX, |span| from + nanos(span));
+        let window = Window { start, from, until };
+        self.page.heard = 0;
+        self.page.connects = ConnectCounts::new()?;
+        for (thread, worker) in self.workers.iter().enumerate() {
+            let part = |all: u64| {
+                let threads = self.plan.threads as u64;
+                all / threads + u64::from((thread as u64) < all % threads)
+            };
+            worker.command(Command::Start { window, messages: self.plan.messages.map(part) });
+        }
+        self.enter(Phase::WarmUp, Some(Duration::from_nanos(warmup)));
+        self.wait(from, false)?;
+        let before = self.read();
+        self.enter(Phase::Measuring, self.plan.duration);
+        self.wait(until, true)?;
+        let after = self.read();
+        let is_early = after.at < until;
+        if is_early && self.page.heard < self.workers.len() {
+            self.workers.iter().for_each(|worker| worker.command(Command::Stop));
+        }
+        self.enter(Phase::Finishing, None);
+        self.finish()?;
+        let until = match is_early {
+            // It ended with its last message, or when somebody ended it.
+            true if self.plan.messages.is_some() && !self.stop.is_asked() => self.page.last,
+            true => after.at,
+            false => until,
+        };
+        Ok((Window { until, ..window }, [before, after]))
+    }
+
+    fn nothing(&mut self) -> (Window, [Reading; 2]) {
+        let reading = || Reading {
+            at: 0,
+            client: Usage::default(),
+            workers: Usage::default(),
+            server: Usage::default(),
+        };
+        (Window::NONE, [reading(), reading()])
+    }
+
+    /// Why there is nothing to measure.
+    fn nobody(&self, connections: usize) -> io::Error {
+        let (target, faults) = (&self.plan.target, &self.page.faults);
+        let text = match self.page.connects.established {
+            0 => format!("none of {connections} connections to {target} was established"),
+            _ => format!("none of {connections} connections to {target} got a right first answer"),
+        };
+        io::Error::other(format!("{text}: {faults}"))
+    }
+
+    // ---- waiting ----
+
+    /// Takes notes until `until`, until every thread has said what is awaited of it (if that ends
+    /// the wait), or until the run is to stop.
+    fn wait(&mut self, until: u64, for_all: bool) -> io::Result<()> {
+        while !(self.stop.is_asked() || (for_all && self.page.heard == self.workers.len())) {
+            let left = until.saturating_sub(self.now());
+            if left == 0 || (until == u64::MAX && self.is_stuck()) {
+                break;
+            }
+            self.listen(left)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a run that only messages end has not got an answer for longer than any timeout.
+    fn is_stuck(&mut self) -> bool {
+        if self.moved.0 != self.progress.answered {
+            self.moved = (self.progress.answered, Instant::now());
+        }
+        let patience = self.plan.reply_timeout + self.plan.connect_timeout + OBSERVE;
+        self.progress.phase == Phase::Measuring && self.moved.1.elapsed() > patience
+    }
+
+    /// Waits for the last answers; the threads give up by themselves.
+    fn finish(&mut self) -> io::Result<()> {
+        let limit = self.now() + self.plan.reply_timeout.as_nanos() as u64 + FINISH_PATIENCE;
+        while self.page.heard < self.workers.len() {
+            let left = limit.saturating_sub(self.now());
+            if left == 0 {
+                return Err(io::Error::other("a thread of the load does not answer"));
+            }
+            self.listen(left)?;
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, left: u64) -> io::Result<()> {
+        let patience = Duration::from_nanos(left).min(OBSERVE);
+        match self.notes.recv_timeout(patience) {
+            Ok(Note::Failed(error)) => return Err(error),
+            Ok(note) => self.page.take(note),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(io::Error::other("the threads of the load are gone"));
+            }
+        }
+        self.observe();
+        Ok(())
+    }
+
+    fn enter(&mut self, phase: Phase, lasts: Option<Duration>) {
+        self.phase_began = Instant::now();
+        self.moved.1 = self.phase_began;
+        (self.progress.phase, self.progress.lasts) = (phase, lasts);
+        self.observe();
+    }
+
+    fn observe(&mut self) {
+        let sum = |of: fn(&Board) -> u64| self.workers.iter().map(|it| of(&it.board)).sum();
+        self.progress.answered = sum(|board| board.answered.load(Ordering::Relaxed));
+        self.progress.errors = sum(|board| board.faults.load(Ordering::Relaxed));
+        self.progress.elapsed = self.phase_began.elapsed();
+        (self.observe)(&self.progress);
+    }
+
+    fn now(&self) -> u64 {
+        self.epoch.elapsed().as_nanos() as u64
+    }
+
+    fn read(&self) -> Reading {
+        let tasks: Vec<PathBuf> = self.workers.iter().flat_map(|it| it.task.clone()).collect();
+        Reading {
+            at: self.now(),
+            client: Usage::of(&[std::process::id()]),
+            workers: Usage::of_tasks(&tasks),
+            server: Usage::of(&self.pids),
+        }
+    }
+
+    /// Closes all connections and waits for the threads.
+    fn leave(&mut self) {
+        self.workers.iter().for_each(|worker| worker.command(Command::Leave));
+        for worker in self.workers.drain(..) {
+            // Its failure has been told in a note.
+            let _ = worker.handle.join();
+        }
+    }
+
+    // ---- the report ----
+
+    fn conclude(
+        &mut self,
+        window: Window,
+        readings: &[Reading; 2],
+        kernel: Option<Counters>,
+        connect_seconds: f64,
+    ) -> Step {
+        self.page.close_seconds(u64::MAX);
+        let page = &self.page;
+        let span_ns = window.until.saturating_sub(window.from);
+        let seconds = span_ns as f64 / SECOND as f64;
+        let rate = if seconds > 0.0 { page.messages as f64 / seconds } else { 0.0 };
+        let latency = Latency::of(&page.latency);
+        let client = self.client(readings);
+        let server = self.server(readings);
+        let is_short = self.plan.rate.is_none_or(|asked| rate < asked * 0.99);
+        let client_bound = server.as_ref().map(|server| {
+            is_short && client.utilisation >= SATURATED && server.utilisation < SATURATED
+        });
+        Step {
+            connections: page.connections,
+            seconds,
+            messages: page.messages,
+            rate,
+            unsent: page.unsent,
+            bytes: page.bytes,
+            bytes_rate: if seconds > 0.0 { page.bytes as f64 / seconds } else { 0.0 },
+            lateness: (!page.lateness.is_empty()).then(|| Latency::of(&page.lateness)),
+            errors: page.faults.clone(),
+            connects: Connects {
+                attempted: page.connects.attempted,
+                established: page.connects.established,
+                slow: page.connects.slow,
+                latency: Latency::of(&page.connects.took),
+                seconds: connect_seconds,
+            },
+            client,
+            server,
+            kernel: kernel.map(Kernel::from),
+            client_bound,
+            little: self.little(rate, &latency),
+            series: page.series(span_ns),
+            latency,
+        }
+    }
+
+    fn client(&self, [before, after]: &[Reading; 2]) -> Client {
+        let used = after.client.since(&before.client);
+        let workers = after.workers.since(&before.workers);
+        let time = (after.at - before.at).max(1) as f64 * self.plan.threads as f64;
+        Client {
+            cpu_s: used.cpu_ns as f64 / 1e9,
+            cpu_us_per_message: per(used.cpu_ns as f64 / 1e3, self.page.messages),
+            utilisation: workers.cpu_ns as f64 / time,
+            waited: workers.waited_ns as f64 / time,
+        }
+    }
+
+    fn server(&self, [before, after]: &[Reading; 2]) -> Option<Server> {
+        if !after.server.is_known() {
+            return None;
+        }
+        let used = after.server.since(&before.server);
+        let time = (after.at - before.at).max(1) as f64;
+        let rss = probe::resident(&self.pids).unwrap_or(0);
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pids[0]));
+        Some(Server {
+            pids: self.pids.clone(),
+            name: name.unwrap_or_default().trim().to_owned(),
+            cpu_s: used.cpu_ns as f64 / 1e9,
+            cpu_us_per_message: per(used.cpu_ns as f64 / 1e3, self.page.messages),
+            utilisation: used.busiest_ns as f64 / time,
+            waited: used.waited_ns as f64 / time,
+            rss_before_bytes: self.rss_before,
+            rss_bytes: rss,
+            rss_per_connection_bytes: per(
+                rss as f64 - self.rss_before as f64,
+                self.page.connections as u64,
+            ),
+            voluntary_switches: used.voluntary,
+            involuntary_switches: used.involuntary,
+        })
+    }
+
+    fn little(&self, rate: f64, latency: &Latency) -> Option<Little> {
+        let is_apt = match self.plan.mode {
+            // One message has many deliveries; and a churning client waits for the close as well.
+            Mode::Broadcast { .. } | Mode::Churn | Mode::Idle => false,
+            _ => self.plan.rate.is_none() && latency.count > 0,
+        };
+        let in_flight = self.plan.in_flight(self.page.connections) as f64;
+        let product = rate * latency.mean_us / 1e6;
+        let holds = (product - in_flight).abs() <= in_flight * LITTLE_TOLERANCE;
+        is_apt.then_some(Little { in_flight, product, holds })
+    }
+}
+
+impl Page {
+    fn new() -> io::Result<Page> {
+        Ok(Page {
+            heard: 0,
+            connections: 0,
+            connects: ConnectCounts::new()?,
+            unsent: 0,
+            last: 0,
+            messages: 0,
+            bytes: 0,
+            faults: Faults::default(),
+            latency: histogram()?,
+            lateness: histogram()?,
+            open_seconds: BTreeMap::new(),
+            samples: BTreeMap::new(),
+        })
+    }
+
+    fn take(&mut self, note: Note) {
+        match note {
+            Note::Ready { connections, connects } => {
+                self.heard += 1;
+                self.connections += connections;
+                self.connects.merge(&connects);
+            }
+            Note::Done { last, unsent, connects } => {
+                self.heard += 1;
+                self.unsent += unsent;
+                self.last = self.last.max(last);
+                self.connects.merge(&connects);
+            }
+            Note::Second(second) => self.take_second(second),
+            // Dealt with where notes are received.
+            Note::Failed(_) => {}
+        }
+    }
+
+    fn take_second(&mut self, second: Second) {
+        self.messages += second.messages;
+        self.bytes += second.bytes;
+        self.faults.merge(&second.faults);
+        // All histograms have the same bounds, so one fits into the other.
+        let _ = self.latency.add(&*second.latency);
+        if let Some(lateness) = &second.lateness {
+            let _ = self.lateness.add(&**lateness);
+        }
+        let empty = Sample { second: second.index, ..Sample::default() };
+        let sample = self.samples.entry(second.index).or_insert(empty);
+        sample.messages += second.messages;
+        sample.errors += second.faults.total();
+        match self.open_seconds.get_mut(&second.index) {
+            Some(open) => drop(open.add(&*second.latency)),
+            None => drop(self.open_seconds.insert(second.index, second.latency)),
+        }
+        self.close_seconds(second.index.saturating_sub(OPEN_SECONDS));
+    }
+
+    /// Draws the quantiles of the seconds before `before`.
+    fn close_seconds(&mut self, before: u64) {
+        while let Some((index, latency)) = self.open_seconds.pop_first() {
+            if index >= before {
+                self.open_seconds.insert(index, latency);
+                return;
+            }
+            if let Some(sample) = self.samples.get_mut(&index).filter(|_| !latency.is_empty()) {
+                let latency = Latency::of(&latency);
+                sample.p50_us = latency.p50_us;
+                sample.p99_us = latency.p99_us;
+                sample.max_us = sample.max_us.max(latency.max_us);
+            }
+        }
+    }
+
+    /// Every second of the measurement; what nobody has spoken of was silent.
+    fn series(&self, span_ns: u64) -> Vec<Sample> {
+        let seconds = span_ns.div_ceil(SECOND).min(SERIES_MAX);
+        let silent = |second| Sample { second, ..Sample::default() };
+        (0..seconds)
+            .map(|second| self.samples.get(&second).cloned().unwrap_or_else(|| silent(second)))
+            .collect()
+    }
+}
+
+impl From<Counters> for Kernel {
+    fn from(counters: Counters) -> Kernel {
+        Kernel {
+            listen_overflows: counters.listen_overflows,
+            listen_drops: counters.listen_drops,
+            tcp_timeouts: counters.tcp_timeouts,
+            retransmits: counters.retransmits,
+        }
+    }
+}
+
+/// Starts a thread with the clients that the mode asks for.
+fn hire(plan: &Plan, share: Share) -> io::Result<Worker> {
+    match &plan.mode {
+        Mode::Echo | Mode::Stream | Mode::Idle | Mode::Churn => {
+            let echo = Echo::new(plan.size.max(1), plan.seed);
+            employ(plan, share, move |plan, share| Requests::new(plan, share, echo))
+        }
+        _ => Err(io::Error::other("this mode is not there yet")),
+    }
+}
+
+fn employ<C: Crew>(
+    plan: &Plan,
+    share: Share,
+    crew: impl FnOnce(&Plan, Share) -> io::Result<C> + Send + 'static,
+) -> io::Result<Worker> {
+    let board = Arc::new(Board::default());
+    let (commands, orders) = channel();
+    let (introduce, introduction) = channel();
+    let (plan, seen) = (plan.clone(), Arc::clone(&board));
+    let body = move || {
+        let notes = share.notes.clone();
+        if let Err(error) = serve(&plan, share, crew, &introduce, &orders, &seen) {
+            // Nobody listens only when the run has failed already.
+            let _ = notes.send(Note::Failed(error));
+        }
+    };
+    let handle = thread::Builder::new().name("load".into()).spawn(body)?;
+    match introduction.recv() {
+        Ok((remote, task)) => Ok(Worker { commands, remote, board, task, handle }),
+        Err(_) => Err(io::Error::other("a thread of the load could not start its event loop")),
+    }
+}
+
+fn serve<C: Crew>(
+    plan: &Plan,
+    share: Share,
+    crew: impl FnOnce(&Plan, Share) -> io::Result<C>,
+    introduce: &Sender<(crate::Remote, Option<PathBuf>)>,
+    orders: &Receiver<Command>,
+    board: &Board,
+) -> io::Result<()> {
+    let crew = crew(plan, share.clone())?;
+    let reactor = worker::reactor(plan, &share, crew)?;
+    let _ = introduce.send((reactor.remote(), probe::this_task()));
+    worker::work(reactor, orders, board)
+}
+
+fn per(amount: f64, count: u64) -> f64 {
+    if count == 0 { 0.0 } else { amount / count as f64 }
+}
+
+const OBSERVE: Duration = Duration::from_millis(100);
+/// After the threads should have given up by themselves.
+const FINISH_PATIENCE: u64 = 5_000_000_000;
+/// Of a CPU.
+const SATURATED: f64 = 0.95;
+const LITTLE_TOLERANCE: f64 = 0.05;
+/// A thread that is so many seconds behind no longer changes the quantiles of a second.
+const OPEN_SECONDS: u64 = 3;
+/// A series is no longer than a day.
+const SERIES_MAX: u64 = 86_400;

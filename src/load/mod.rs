@@ -1,0 +1,47 @@
+//! The load generator: clients that measure a server and verify what it says.
+//!
+//! The clients are a [`Handler`](crate::Handler) on the same reactor that servers run on, from the
+//! other side: they dial. A [`Plan`] says what is to be measured, [`run`] does it, and the
+//! [`Report`] says what came of it. Nothing here prints.
+//!
+//! What keeps the figures honest:
+//!
+//! - **Only verified answers count.** Every byte is compared with what it should be, by its
+//!   position in the stream; what is wrong, missing or too much is a [`Fault`].
+//! - **In an open loop latency counts from the moment a message was due**, and the schedule goes on
+//!   whatever the server does: a server that stalls cannot make the clients forget to ask. A closed
+//!   loop measures service time, and hides stalls; it shows what a server costs.
+//! - **The clock starts late**: a bounded number of connects is under way at a time, each
+//!   connection has one message answered first, and there is a warm-up.
+//! - **A client that was the limit says so**, from the scheduler's own counts of CPU time, and
+//!   Little's law is held against the figures.
+//!
+//! # Reading the files
+//!
+//! `plan` and `report` are what goes in and what comes out; `fault` names what goes wrong.
+//! `pattern`, `pacer` and `tally` are plain data: the bytes, the schedule, the counts. `dialect` is
+//! what a client says, with one file for each protocol; `dialler` makes connections; `requests` and
+//! `deliveries` are the handlers; `worker` is a thread, `conductor` the run. `probe` and
+//! `server_process` read what the system knows. `bound` holds a report against what was promised.
+
+mod conductor;
+mod dialect;
+mod dialler;
+mod echo;
+mod fault;
+mod pacer;
+mod pattern;
+mod plan;
+mod probe;
+mod report;
+mod requests;
+mod server_process;
+mod tally;
+mod worker;
+
+pub use conductor::{Phase, Progress, Stop, run};
+pub use fault::{Fault, Faults};
+pub use plan::{Mode, Plan, Ramp, RedisCommand};
+pub use report::{
+    Asked, Client, Connects, Kernel, Latency, Little, Machine, Report, Sample, Server, Step,
+};

@@ -1,0 +1,332 @@
+//! What is to be measured, and how.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crate::Address;
+
+/// A measurement, described. Start from [`Plan::new`] and change what you need.
+///
+/// ```
+/// use std::time::Duration;
+/// use edgeloop::load::{Mode, Plan};
+///
+/// let mut plan = Plan::new("127.0.0.1:7000".parse()?, Mode::Echo);
+/// plan.connections = 100;
+/// plan.duration = Some(Duration::from_secs(30));
+/// plan.check()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where the server listens.
+    pub target: Address,
+    /// What is said to it.
+    pub mode: Mode,
+    /// Connections at once; with a ramp, in its last step. Default 50.
+    pub connections: usize,
+    /// Adds connections step by step, each step measured for itself. Default: one step.
+    pub ramp: Option<Ramp>,
+    /// How long each step is measured, after its warm-up. Default 10 s; none only where `messages`
+    /// ends it.
+    pub duration: Option<Duration>,
+    /// End a step once so many messages were answered; there is no warm-up then. Default: never.
+    pub messages: Option<u64>,
+    /// How long there is traffic before the clock starts. Default 1 s.
+    pub warmup: Duration,
+    /// Bytes of a message. Default 64; 64 KiB in `Stream`; none in `Idle`.
+    pub size: usize,
+    /// The most messages that one connection has in flight. Default 1; 16 in `Stream`.
+    pub pipeline: usize,
+    /// Messages due each second, over all connections: an open loop. Default: a closed loop, in
+    /// which each answer is followed by the next message.
+    pub rate: Option<f64>,
+    /// Poll without waiting while messages are due within the resolution of the poll, a
+    /// millisecond. Costs a whole CPU for each thread. Default off.
+    pub spin: bool,
+    /// Threads, each with a reactor and its share of the connections. Default 1.
+    pub threads: usize,
+    /// Source addresses, used in turns. Default none: the system chooses, except where a loopback
+    /// target has more connections than one address has ports for.
+    pub sources: Vec<IpAddr>,
+    /// How long a connect may take. Default 5 s.
+    pub connect_timeout: Duration,
+    /// How long an answer may take. Default 10 s.
+    pub reply_timeout: Duration,
+    /// Connects that may be under way at once while connections are made. Default 256, which any
+    /// backlog holds.
+    pub connects_in_flight: usize,
+    /// Chooses the bytes that are sent. Default 1.
+    pub seed: u64,
+    /// Processes whose CPU time and memory are the server's. Default none: looked for, when the
+    /// target is on this machine.
+    pub server_pids: Vec<u32>,
+}
+
+/// What is said to the server, and what it has to answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Bytes, which it returns.
+    Echo,
+    /// Lines, each of which it returns with `prefix` in front.
+    Lines {
+        /// What the server puts before each line.
+        prefix: String,
+    },
+    /// As `Echo`, with large messages of which many are in flight: the throughput in bytes.
+    Stream,
+    /// Lines from so many of the connections, each of which it delivers to all others.
+    Broadcast {
+        /// Connections that send. All connections receive.
+        publishers: usize,
+    },
+    /// Commands of the Redis protocol.
+    Redis(RedisCommand),
+    /// `GET` of a path by HTTP/1.1.
+    Http {
+        /// The value of the `Host` field.
+        host: String,
+        /// The path, with its query.
+        path: String,
+    },
+    /// Nothing: connections are opened and held. With a `size` each has one message echoed first.
+    Idle,
+    /// Connects, has one message echoed, closes, and again.
+    Churn,
+}
+
+impl Mode {
+    /// The name of the mode on the command line and in reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mode::Echo => "echo",
+            Mode::Lines { .. } => "lines",
+            Mode::Stream => "stream",
+            Mode::Broadcast { .. } => "broadcast",
+            Mode::Redis(_) => "redis",
+            Mode::Http { .. } => "http",
+            Mode::Idle => "idle",
+            Mode::Churn => "churn",
+        }
+    }
+}
+
+/// A command of the Redis protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedisCommand {
+    /// `PING`, answered with `+PONG`.
+    Ping,
+    /// `SET` of `size` bytes to a key of the connection's own.
+    Set,
+    /// `GET` of that key, which was set before the clock started; every byte is compared.
+    Get,
+    /// `PUBLISH` of `size` bytes on a channel.
+    Publish,
+}
+
+/// Connections added step by step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ramp {
+    /// Connections in the first step.
+    pub first: usize,
+    /// Connections added with each further step, until there are [`Plan::connections`].
+    pub add: usize,
+}
+
+impl Plan {
+    /// The default measurement of a server.
+    pub fn new(target: Address, mode: Mode) -> Plan {
+        Plan {
+            target,
+            connections: 50,
+            ramp: None,
+            duration: Some(Duration::from_secs(10)),
+            messages: None,
+            warmup: Duration::from_secs(1),
+            size: match mode {
+                Mode::Stream => 64 << 10,
+                Mode::Idle => 0,
+                _ => 64,
+            },
+            pipeline: if mode == Mode::Stream { 16 } else { 1 },
+            mode,
+            rate: None,
+            spin: false,
+            threads: 1,
+            sources: Vec::new(),
+            connect_timeout: Duration::from_secs(5),
+            reply_timeout: Duration::from_secs(10),
+            connects_in_flight: 256,
+            seed: 1,
+            server_pids: Vec::new(),
+        }
+    }
+
+    /// Checks that the plan can be carried out as far as that can be known beforehand.
+    ///
+    /// # Errors
+    /// `InvalidInput`, with a sentence that names the field.
+    pub fn check(&self) -> io::Result<()> {
+        let publishers = match self.mode {
+            Mode::Broadcast { publishers } => publishers,
+            _ => 1,
+        };
+        let is_broadcast = matches!(self.mode, Mode::Broadcast { .. });
+        let size_min = match self.mode {
+            Mode::Idle => 0,
+            Mode::Broadcast { .. } => 32,
+            _ => 1,
+        };
+        let connections_min = if is_broadcast { 2 } else { 1 };
+        let first = self.ramp.map_or(self.connections, |ramp| ramp.first);
+        within("connections", self.connections, connections_min, CONNECTIONS_MAX)?;
+        within("threads", self.threads, 1, THREADS_MAX.min(self.connections))?;
+        within("size", self.size, size_min, IN_FLIGHT_MAX)?;
+        within("pipeline", self.pipeline, 1, IN_FLIGHT_MAX / self.size.max(1))?;
+        within("connects_in_flight", self.connects_in_flight, 1, CONNECTIONS_MAX)?;
+        within("publishers", publishers, 1, self.connections)?;
+        within("the ramp's first step", first, connections_min, self.connections)?;
+        let wrong = |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        if self.ramp.is_some_and(|ramp| ramp.add == 0) {
+            return wrong("the ramp adds no connections");
+        }
+        if self.rate.is_some_and(|rate| !(RATE_MIN..=RATE_MAX).contains(&rate)) {
+            return wrong("rate must be between 0.001 and 100,000,000 messages a second");
+        }
+        if self.messages == Some(0) {
+            return wrong("messages is 0; it must be at least 1");
+        }
+        if is_broadcast && self.threads > 1 {
+            return wrong("broadcast needs one thread: only that sees one order");
+        }
+        if self.spin && self.rate.is_none() {
+            return wrong("spin needs a rate: a closed loop has nothing to wait for");
+        }
+        if matches!(self.mode, Mode::Idle) && (self.rate.is_some() || self.messages.is_some()) {
+            return wrong("idle connections have neither a rate nor messages");
+        }
+        if self.duration.is_none() && self.messages.is_none() {
+            return wrong("duration is none; then messages must say when it ends");
+        }
+        let duration = self.duration.unwrap_or(self.reply_timeout);
+        let spans = [("duration", duration), ("reply_timeout", self.reply_timeout)];
+        for (name, span) in spans.into_iter().chain([("connect_timeout", self.connect_timeout)]) {
+            within(&format!("{name} in milliseconds"), span.as_millis() as usize, 1, SPAN_MAX_MS)?;
+        }
+        Ok(())
+    }
+
+    /// Connections of each step, of which there is at least one.
+    pub fn steps(&self) -> Vec<usize> {
+        let Some(ramp) = self.ramp else { return vec![self.connections] };
+        let mut steps: Vec<usize> =
+            (ramp.first..self.connections).step_by(ramp.add.max(1)).collect();
+        steps.push(self.connections);
+        steps
+    }
+
+    /// The source addresses to use: those that were asked for, or as many as are needed so that
+    /// none comes near the end of its ports.
+    pub fn effective_sources(&self) -> Vec<IpAddr> {
+        let is_loopback =
+            matches!(&self.target, Address::Tcp(to) if to.is_ipv4() && to.ip().is_loopback());
+        let enough = self.connections <= CONNECTIONS_PER_SOURCE;
+        if !self.sources.is_empty() || !is_loopback || enough {
+            return self.sources.clone();
+        }
+        let needed = self.connections.div_ceil(CONNECTIONS_PER_SOURCE);
+        (0..needed as u32)
+            .map(|place| IpAddr::V4(Ipv4Addr::from(SECOND_LOOPBACK.to_bits() + place)))
+            .collect()
+    }
+
+    /// Messages in flight when every connection has as many as it may have.
+    pub(super) fn in_flight(&self, connections: usize) -> usize {
+        match self.mode {
+            Mode::Idle => 0,
+            Mode::Churn => connections,
+            Mode::Broadcast { publishers } => publishers * self.pipeline,
+            _ => connections * self.pipeline,
+        }
+    }
+}
+
+fn within(name: &str, value: usize, least: usize, most: usize) -> io::Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let text = format!("{name} is {value}; it must be between {least} and {most}");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+/// A source address has 28,232 ports by default, and finding a free one slows down early.
+const CONNECTIONS_PER_SOURCE: usize = 10_000;
+/// The whole of 127.0.0.0/8 is this machine; the first address is everybody's.
+const SECOND_LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+const CONNECTIONS_MAX: usize = 1 << 20;
+const THREADS_MAX: usize = 256;
+/// Bytes in flight on one connection: far below the largest output that a reactor may queue, so
+/// that a client which is not answered still reads.
+pub(super) const IN_FLIGHT_MAX: usize = 64 << 20;
+const RATE_MIN: f64 = 0.001;
+const RATE_MAX: f64 = 1e8;
+/// Twelve days, which is as far as stamps of connections reach.
+const SPAN_MAX_MS: usize = 1 << 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan::new("127.0.0.1:7000".parse().unwrap(), Mode::Echo)
+    }
+
+    #[test]
+    fn default_is_valid() {
+        plan().check().unwrap();
+        assert_eq!(plan().steps(), [50]);
+    }
+
+    #[test]
+    fn steps_go_up_to_the_connections() {
+        let ramp = Some(Ramp { first: 50, add: 50 });
+        assert_eq!(Plan { ramp, connections: 170, ..plan() }.steps(), [50, 100, 150, 170]);
+        assert_eq!(Plan { ramp, connections: 150, ..plan() }.steps(), [50, 100, 150]);
+        assert_eq!(Plan { ramp, connections: 50, ..plan() }.steps(), [50]);
+    }
+
+    #[test]
+    fn sources_are_chosen_where_one_has_too_few_ports() {
+        let sources = |plan: Plan| plan.effective_sources().len();
+        assert_eq!(sources(Plan { connections: 10_000, ..plan() }), 0);
+        assert_eq!(sources(Plan { connections: 19_000, ..plan() }), 2);
+        let elsewhere = "192.0.2.1:7000".parse().unwrap();
+        assert_eq!(sources(Plan { connections: 19_000, target: elsewhere, ..plan() }), 0);
+        let one = vec!["127.0.0.9".parse().unwrap()];
+        assert_eq!(sources(Plan { connections: 19_000, sources: one, ..plan() }), 1);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (plan, text) in [
+            (Plan { connections: 0, ..plan() }, "connections is 0"),
+            (Plan { size: 0, ..plan() }, "size is 0"),
+            (Plan { size: 1 << 20, pipeline: 1 << 10, ..plan() }, "pipeline is 1024"),
+            (Plan { rate: Some(0.0), ..plan() }, "rate"),
+            (Plan { rate: Some(f64::NAN), ..plan() }, "rate"),
+            (Plan { spin: true, ..plan() }, "spin needs a rate"),
+            (Plan { threads: 51, ..plan() }, "threads is 51"),
+            (Plan { messages: Some(0), ..plan() }, "messages is 0"),
+            (Plan { mode: Mode::Broadcast { publishers: 51 }, ..plan() }, "publishers is 51"),
+            (Plan { mode: Mode::Broadcast { publishers: 1 }, threads: 2, ..plan() }, "one thread"),
+            (Plan { ramp: Some(Ramp { first: 1, add: 0 }), ..plan() }, "ramp"),
+            (Plan { duration: Some(Duration::ZERO), ..plan() }, "duration"),
+            (Plan { duration: None, ..plan() }, "duration"),
+        ] {
+            let error = plan.check().unwrap_err().to_string();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! The clients of one thread that ask and are answered: a handler on the reactor.
+//!
+//! ```text
+//!             dial            open              first answer
+//!   Resting --------> Dialling -----> Proving ----------------> Ready
+//!      ^                  |              |                        |
+//!      +------------------+--------------+------------------------+   closed, failed
+//! ```
+//!
+//! While the stage is `Running`, an answer is followed by the next message (closed loop), or by
+//! the next one that is owed (open loop): there the schedule hands out what is due, and a client
+//! that may send no more owes it. For each client `in flight = asked - answered <= pipeline`.
+//!
+//! A message costs one read of the clock, on its answer, which is also when the next one is sent;
+//! no allocation, and no change of a timer: a client's timer runs from its first message on and
+//! looks at what is overdue when it fires.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use super::dialect::{Answers, Asker, Dialect};
+use super::dialler::Dialler;
+use super::pacer::Pacer;
+use super::pattern;
+use super::tally::{Tally, Window};
+use super::worker::{Command, Crew, Live, Note, Share};
+use super::{Fault, Mode, Plan};
+use crate::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+
+/// Clients that speak one dialect.
+pub(super) struct Requests<D: Dialect> {
+    plan: Plan,
+    share: Share,
+    dialect: D,
+    clients: Vec<Client<D::Stream>>,
+    /// When each message in flight was sent, or due: a ring of `1 << depth_bits` for each client.
+    stamps: Vec<u64>,
+    depth_bits: u32,
+    dialler: Dialler,
+    /// Clients that lost their connection, and when they come back.
+    redials: VecDeque<(u64, usize)>,
+    tally: Tally,
+    notes: Sender<Note>,
+    stage: Stage,
+    /// In an open loop. Its places are those of `scheduled`.
+    pacer: Option<Pacer>,
+    scheduled: Vec<usize>,
+    asks_left: u64,
+    in_flight: u64,
+    /// When the stage `Finishing` gives up, or is over.
+    finish_by: u64,
+}
+
+/// One client: what it has asked, and what it has seen of the answers.
+struct Client<S> {
+    token: Option<Token>,
+    state: State,
+    /// It has had an answer, on this connection or an earlier one.
+    is_proved: bool,
+    /// Its timer runs.
+    is_timed: bool,
+    asked: u64,
+    answered: u64,
+    origin: u64,
+    /// Connections that it has had.
+    lives: u64,
+    /// When it was last answered, or began to wait.
+    waiting_since: u64,
+    /// Its place in the schedule.
+    place: usize,
+    /// Messages of the schedule that it has sent.
+    taken: u64,
+    /// Messages that were due and are not sent yet.
+    owed: u64,
+    stream: S,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Without a connection.
+    Resting,
+    Dialling,
+    /// Its first answer is awaited.
+    Proving,
+    Ready,
+    /// The end of its connection is known and counted.
+    Leaving,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Clients connect, or wait for the clock to start.
+    Gathering,
+    Running,
+    /// Nothing new is sent; what is in flight is awaited.
+    Finishing,
+    /// Between two steps, or at the end.
+    Idle,
+}
+
+impl<D: Dialect> Requests<D> {
+    pub(super) fn new(plan: &Plan, share: Share, dialect: D) -> io::Result<Self> {
+        let is_open_loop = plan.rate.is_some();
+        Ok(Requests {
+            plan: plan.clone(),
+            dialect,
+            clients: Vec::new(),
+            stamps: Vec::new(),
+            depth_bits: plan.pipeline.next_power_of_two().trailing_zeros(),
+            dialler: Dialler::new(plan)?,
+            redials: VecDeque::new(),
+            tally: Tally::new(share.epoch, is_open_loop, share.notes.clone())?,
+            notes: share.notes.clone(),
+            stage: Stage::Idle,
+            pacer: None,
+            scheduled: Vec::new(),
+            asks_left: u64::MAX,
+            in_flight: 0,
+            finish_by: u64::MAX,
+            share,
+        })
+    }
+
+    // ---- connecting ----
+
+    fn gather(&mut self, cx: &mut Context<'_>, clients: usize) {
+        self.stage = Stage::Gathering;
+        for client in self.clients.len()..clients {
+            self.clients.push(Client::new());
+            self.dialler.enqueue(client);
+        }
+        self.stamps.resize(clients << self.depth_bits, 0);
+        self.dialler.set_limit(self.plan.connects_in_flight);
+        self.dial(cx);
+    }
+
+    /// Begins as many connects as may be under way.
+    fn dial(&mut self, cx: &mut Context<'_>) {
+        while let Some(client) = self.dialler.next() {
+            let now = self.tally.now();
+            self.clients[client].state = State::Dialling;
+            if let Err(fault) = self.dialler.dial(cx, client, now) {
+                self.clients[client].state = State::Resting;
+                self.lose(cx, client, fault);
+            }
+        }
+        if self.stage == Stage::Gathering && self.dialler.is_idle() {
+            self.stage = Stage::Idle;
+            let is_churn = self.is_churn();
+            let is_ready = |it: &&Client<_>| it.is_proved && (is_churn || it.token.is_some());
+            let connections = self.clients.iter().filter(is_ready).count();
+            self.tally.hand_over();
+            self.note(Note::Ready { connections, connects: self.dialler.counts.clone() });
+        }
+    }
+
+    /// The first answer is there, or none is asked for.
+    fn prove(&mut self, cx: &mut Context<'_>, client: usize) {
+        let it = &mut self.clients[client];
+        (it.state, it.is_proved) = (State::Ready, true);
+        self.dialler.settled();
+        if self.is_churn() {
+            self.part(cx, client);
+        } else if self.stage == Stage::Running {
+            let now = self.tally.now();
+            self.refill(cx, client, now);
+        }
+        self.dial(cx);
+    }
+
+    // ---- asking and being answered ----
+
+    fn start(&mut self, cx: &mut Context<'_>, window: Window, messages: Option<u64>) {
+        self.tally.begin(window);
+        self.stage = Stage::Running;
+        self.asks_left = messages.unwrap_or(u64::MAX);
+        self.scheduled.clear();
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            (client.taken, client.owed, client.place) = (0, 0, self.scheduled.len());
+            if client.token.is_some() || self.plan.mode == Mode::Churn {
+                self.scheduled.push(index);
+            }
+        }
+        self.pacer = self.plan.rate.map(|rate| {
+            let Share { thread, threads, .. } = self.share;
+            Pacer::new(rate, window.start, thread, threads, self.scheduled.len() as u64)
+        });
+        if self.is_churn() {
+            self.dialler.set_limit(usize::MAX);
+        }
+        let now = self.tally.now();
+        for client in 0..self.clients.len() {
+            self.refill(cx, client, now);
+        }
+        self.dial(cx);
+    }
+
+    /// Sends what a client may send now.
+    #[inline]
+    fn refill(&mut self, cx: &mut Context<'_>, client: usize, now: u64) {
+        if self.stage != Stage::Running {
+            return;
+        }
+        let depth = self.plan.pipeline as u64;
+        loop {
+            let it = &mut self.clients[client];
+            let is_free = match it.state {
+                State::Ready => it.asked - it.answered < depth,
+                // In churn a message begins with its connect.
+                State::Resting => self.plan.mode == Mode::Churn,
+                _ => false,
+            };
+            if !is_free || self.asks_left == 0 || self.plan.mode == Mode::Idle {
+                return;
+            }
+            let since = match &self.pacer {
+                None => now,
+                Some(_) if it.owed == 0 => return,
+                Some(pacer) => {
+                    (it.owed, it.taken) = (it.owed - 1, it.taken + 1);
+                    pacer.due_of(it.place, it.taken - 1)
+                }
+            };
+            self.asks_left -= 1;
+            if self.plan.mode == Mode::Churn {
+                it.state = State::Dialling;
+                it.waiting_since = since;
+                return self.dialler.enqueue(client);
+            }
+            self.ask(cx, client, since, now);
+        }
+    }
+
+    #[inline]
+    fn ask(&mut self, cx: &mut Context<'_>, client: usize, since: u64, now: u64) {
+        let number = self.share.number(client);
+        let it = &mut self.clients[client];
+        let Some(token) = it.token else { return };
+        let asker = Asker { token, client: number, origin: it.origin };
+        self.dialect.ask(cx, asker, it.asked);
+        let place = it.asked & ((1 << self.depth_bits) - 1);
+        self.stamps[(client << self.depth_bits) + place as usize] = since;
+        if it.asked == it.answered {
+            it.waiting_since = now;
+        }
+        it.asked += 1;
+        self.in_flight += 1;
+        if !it.is_timed {
+            it.is_timed = true;
+            cx.set_timer(token, self.plan.reply_timeout);
+        }
+    }
+
+    #[inline]
+    fn answered(&mut self, cx: &mut Context<'_>, client: usize, answers: Answers) {
+        let now = self.tally.now();
+        let it = &mut self.clients[client];
+        let is_counted = it.state == State::Ready || self.plan.mode == Mode::Churn;
+        for _ in 0..answers.complete {
+            let place = it.answered & ((1 << self.depth_bits) - 1);
+            it.answered += 1;
+            if is_counted {
+                let since = self.stamps[(client << self.depth_bits) + place as usize];
+                self.tally.record(since, now);
+            }
+        }
+        it.waiting_since = now;
+        self.in_flight -= answers.complete;
+        if is_counted {
+            self.tally.record_bytes(answers.bytes, now);
+        }
+        let is_proved = it.state == State::Proving;
+        if let Some((fault, count)) = answers.refusals {
+            (0..count).for_each(|_| self.tally.fault(fault, now));
+        }
+        if is_proved {
+            self.prove(cx, client);
+        }
+        if answers.is_last {
+            self.part(cx, client);
+        } else if !is_proved {
+            self.refill(cx, client, now);
+        }
+    }
+
+    /// Hands out what is due to whom it belongs.
+    fn pace(&mut self, cx: &mut Context<'_>, now: u64) {
+        let until = self.tally.window.until.min(now.saturating_add(1));
+        while let Some(place) = self.pacer.as_mut().and_then(|pacer| pacer.pop(until)) {
+            let client = self.scheduled[place];
+            let it = &mut self.clients[client];
+            it.owed += 1;
+            let (taken, was_free) = (it.taken, it.owed == 1);
+            self.refill(cx, client, now);
+            // Whoever had to wait for an answer is late by the server's doing.
+            if was_free
+                && self.clients[client].taken > taken
+                && let Some(pacer) = &self.pacer
+            {
+                self.tally.record_lateness(pacer.due_of(place, taken), now);
+            }
+        }
+        self.dial(cx);
+    }
+
+    // ---- ends ----
+
+    /// Ends a connection in good order, as both sides expect.
+    fn part(&mut self, cx: &mut Context<'_>, client: usize) {
+        let it = &mut self.clients[client];
+        it.state = State::Leaving;
+        if let Some(token) = it.token {
+            cx.close(token);
+        }
+    }
+
+    /// Something is wrong with a connection: it is counted and ended.
+    fn fail(&mut self, cx: &mut Context<'_>, client: usize, fault: Fault) {
+        self.tally.fault(fault, self.tally.now());
+        let it = &mut self.clients[client];
+        if it.state == State::Proving {
+            self.dialler.settled();
+        }
+        it.state = State::Leaving;
+        if let Some(token) = it.token {
+            cx.abort(token);
+        }
+    }
+
+    /// A client is without a connection because of a fault.
+    fn lose(&mut self, cx: &mut Context<'_>, client: usize, fault: Fault) {
+        self.tally.fault(fault, self.tally.now());
+        self.come_back_later(cx, client);
+    }
+
+    /// A server that is in trouble is not asked again at once.
+    fn come_back_later(&mut self, cx: &mut Context<'_>, client: usize) {
+        if self.stage == Stage::Running {
+            self.redials.push_back((self.tally.now() + REDIAL_PAUSE, client));
+            self.arm(cx);
+        }
+    }
+
+    /// The connection ended as was expected, and the next one follows.
+    fn come_back(&mut self, cx: &mut Context<'_>, client: usize) {
+        match self.stage {
+            Stage::Running if self.is_churn() => {
+                let now = self.tally.now();
+                self.refill(cx, client, now);
+            }
+            Stage::Running => self.dialler.enqueue(client),
+            Stage::Gathering | Stage::Finishing | Stage::Idle => {}
+        }
+    }
+
+    fn redial(&mut self, cx: &mut Context<'_>, now: u64) {
+        // In the order of their times.
+        while self.redials.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, client)) = self.redials.pop_front() else { break };
+            self.come_back(cx, client);
+        }
+        self.dial(cx);
+    }
+
+    /// The time is over: nothing new is sent.
+    fn finish(&mut self, cx: &mut Context<'_>, now: u64) {
+        if self.stage != Stage::Running {
+            return;
+        }
+        self.pace(cx, now);
+        self.stage = Stage::Finishing;
+        self.finish_by = now + self.plan.reply_timeout.as_nanos() as u64;
+        self.redials.clear();
+        self.dialler.clear_queue();
+        self.rest(cx);
+    }
+
+    /// Nothing is in flight: whether that is the end.
+    fn rest(&mut self, cx: &mut Context<'_>) {
+        if self.in_flight > 0 {
+            return;
+        }
+        let now = self.tally.now();
+        match self.stage {
+            Stage::Running if self.asks_left == 0 && self.dialler.is_idle() => {
+                self.finish(cx, now);
+            }
+            Stage::Finishing => self.finish_by = self.finish_by.min(now + SURPLUS_PATIENCE),
+            _ => return,
+        }
+        self.arm(cx);
+    }
+
+    /// All is there, or what is missing will never come.
+    fn settle(&mut self, cx: &mut Context<'_>, now: u64) {
+        if now < self.finish_by {
+            return;
+        }
+        for client in 0..self.clients.len() {
+            let it = &self.clients[client];
+            if it.asked > it.answered && it.state != State::Leaving {
+                self.fail(cx, client, Fault::Timeout);
+            }
+        }
+        self.stage = Stage::Idle;
+        let unsent = self.count_unsent(now);
+        self.tally.end();
+        let connects = self.dialler.counts.clone();
+        self.note(Note::Done { last: self.tally.last, unsent, connects });
+    }
+
+    /// What was due in the window and could never be sent has waited up to now.
+    fn count_unsent(&mut self, now: u64) -> u64 {
+        let Some(pacer) = self.pacer else { return 0 };
+        let mut unsent = 0;
+        for client in &self.scheduled {
+            let it = &mut self.clients[*client];
+            for number in it.taken..it.taken + it.owed {
+                self.tally.record_unanswered(pacer.due_of(it.place, number), now);
+            }
+            unsent += it.owed;
+            it.owed = 0;
+        }
+        unsent
+    }
+
+    fn leave(&mut self, cx: &mut Context<'_>) {
+        self.stage = Stage::Idle;
+        for client in 0..self.clients.len() {
+            self.part(cx, client);
+        }
+        cx.drain();
+    }
+
+    // ---- time ----
+
+    /// Sets the one alarm to what comes first.
+    fn arm(&mut self, cx: &mut Context<'_>) {
+        let at = match self.stage {
+            Stage::Running => {
+                let due = match &self.pacer {
+                    // The poll's own clock is too coarse, so it is not asked.
+                    Some(_) if self.plan.spin => 0,
+                    Some(pacer) => pacer.next_due(),
+                    None => u64::MAX,
+                };
+                let redial = self.redials.front().map_or(u64::MAX, |(at, _)| *at);
+                due.min(redial).min(self.tally.window.until)
+            }
+            Stage::Finishing => self.finish_by,
+            Stage::Gathering | Stage::Idle => u64::MAX,
+        };
+        if at < u64::MAX {
+            cx.set_alarm(self.tally.instant(at));
+        }
+    }
+
+    fn note(&self, note: Note) {
+        // The conductor goes first only when the whole run has failed.
+        let _ = self.notes.send(note);
+    }
+
+    fn is_churn(&self) -> bool {
+        self.plan.mode == Mode::Churn
+    }
+
+    /// A connection is gone, or could not be had: what it still owed will not come.
+    fn forget(&mut self, client: usize) {
+        let now = self.tally.now();
+        let is_churn = self.is_churn();
+        let it = &mut self.clients[client];
+        if is_churn && it.state == State::Dialling {
+            self.tally.record_unanswered(it.waiting_since, now);
+        }
+        // The first message of a connection is no part of the measurement, except in churn.
+        let first = u64::from(!is_churn);
+        for number in it.answered.max(first)..it.asked {
+            let place = number & ((1 << self.depth_bits) - 1);
+            let since = self.stamps[(client << self.depth_bits) + place as usize];
+            self.tally.record_unanswered(since, now);
+        }
+        self.in_flight -= it.asked - it.answered;
+        (it.answered, it.token, it.state) = (it.asked, None, State::Resting);
+    }
+}
+
+impl<D: Dialect> Crew for Requests<D> {
+    fn obey(&mut self, cx: &mut Context<'_>, command: Command) {
+        match command {
+            Command::Gather { connections } => self.gather(cx, connections),
+            Command::Start { window, messages } => self.start(cx, window, messages),
+            Command::Stop => {
+                let now = self.tally.now();
+                self.tally.window.until = self.tally.window.until.min(now);
+                self.finish(cx, now);
+                // Whoever interrupts does not want to wait.
+                self.finish_by = self.finish_by.min(now + INTERRUPT_PATIENCE);
+            }
+            Command::Leave => self.leave(cx),
+        }
+        self.arm(cx);
+    }
+
+    fn live(&self) -> Live {
+        Live { answered: self.tally.answered, faults: self.tally.faulty }
+    }
+}
+
+impl<D: Dialect> Handler for Requests<D> {
+    type Session = usize;
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> usize {
+        let now = self.tally.now();
+        let Some((client, _)) = self.dialler.opened(token, now) else { return usize::MAX };
+        let number = self.share.number(client);
+        let it = &mut self.clients[client];
+        it.token = Some(token);
+        it.state = State::Proving;
+        it.lives += 1;
+        (it.asked, it.answered, it.is_timed) = (0, 0, false);
+        it.origin = pattern::origin(number, it.lives);
+        it.stream = D::Stream::default();
+        // In churn the message began with the connect.
+        let since = if self.plan.mode == Mode::Churn { it.waiting_since } else { now };
+        if self.plan.mode == Mode::Idle && self.plan.size == 0 {
+            self.prove(cx, client);
+        } else {
+            self.ask(cx, client, since, now);
+        }
+        client
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        client: &mut usize,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        let client = *client;
+        let number = self.share.number(client);
+        let Some(it) = self.clients.get_mut(client) else { return Ok(()) };
+        let asker = Asker { token, client: number, origin: it.origin };
+        match self.dialect.answers(asker, &mut it.stream, it.asked, input) {
+            Ok(Answers { complete: 0, .. }) => {
+                // A long answer that grows is no answer that is missing.
+                it.waiting_since = self.tally.nanos(cx.now());
+            }
+            Ok(answers) => self.answered(cx, client, answers),
+            Err(fault) => self.fail(cx, client, fault),
+        }
+        self.rest(cx);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, client: &mut usize) {
+        let client = *client;
+        let now = self.tally.nanos(cx.now());
+        let Some(it) = self.clients.get_mut(client) else { return };
+        it.is_timed = false;
+        if it.asked == it.answered {
+            return;
+        }
+        let waited = Duration::from_nanos(now.saturating_sub(it.waiting_since));
+        match self.plan.reply_timeout.checked_sub(waited) {
+            Some(left) if !left.is_zero() => {
+                it.is_timed = true;
+                cx.set_timer(token, left);
+            }
+            _ => self.fail(cx, client, Fault::Timeout),
+        }
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        let now = self.tally.now();
+        match self.stage {
+            Stage::Running => {
+                self.redial(cx, now);
+                self.pace(cx, now);
+                if now >= self.tally.window.until {
+                    self.finish(cx, now);
+                }
+            }
+            Stage::Finishing => self.settle(cx, now),
+            Stage::Gathering | Stage::Idle => {}
+        }
+        self.arm(cx);
+    }
+
+    fn on_close(
+        &mut self,
+        cx: &mut Context<'_>,
+        _token: Token,
+        client: usize,
+        reason: CloseReason,
+    ) {
+        let Some(it) = self.clients.get(client) else { return };
+        let (was, owed) = (it.state, it.asked > it.answered);
+        self.forget(client);
+        if was == State::Proving {
+            self.dialler.settled();
+        }
+        match Fault::of_close(reason, owed) {
+            Some(fault) if was != State::Leaving => self.lose(cx, client, fault),
+            // Its fault is counted already.
+            _ if reason == CloseReason::Aborted => self.come_back_later(cx, client),
+            _ => self.come_back(cx, client),
+        }
+        self.dial(cx);
+        self.rest(cx);
+    }
+
+    fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
+        let Some(client) = self.dialler.failed(token) else { return };
+        self.forget(client);
+        self.lose(cx, client, Fault::of_connect(error));
+        self.dial(cx);
+        self.rest(cx);
+    }
+}
+
+impl<S: Default> Client<S> {
+    fn new() -> Self {
+        Client {
+            token: None,
+            state: State::Resting,
+            is_proved: false,
+            is_timed: false,
+            asked: 0,
+            answered: 0,
+            origin: 0,
+            lives: 0,
+            waiting_since: 0,
+            place: 0,
+            taken: 0,
+            owed: 0,
+            stream: S::default(),
+        }
+    }
+}
+
+/// A lost connection is made again after so long.
+const REDIAL_PAUSE: u64 = 100_000_000;
+/// Once all answers are there, so much longer is waited for bytes that nobody asked for.
+const SURPLUS_PATIENCE: u64 = 10_000_000;
+/// An interrupted run waits so long for what is in flight.
+const INTERRUPT_PATIENCE: u64 = 200_000_000;

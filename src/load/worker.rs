@@ -1,0 +1,163 @@
+//! One thread of the load: a reactor with its clients, told by the conductor what to do next.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::dialler::ConnectCounts;
+use super::tally::{Second, Window};
+use super::{Plan, plan};
+use crate::{Config, Context, Handler, Reactor, Remote};
+
+/// What the conductor asks of a thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Command {
+    /// Have so many connections in all, each with one message answered.
+    Gather { connections: usize },
+    /// Send, from the start of the window to its end, or until so many messages are answered.
+    Start { window: Window, messages: Option<u64> },
+    /// End now what runs.
+    Stop,
+    /// Close everything.
+    Leave,
+}
+
+/// What a thread tells the conductor.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// Nobody is connecting any more; so many connections may be used.
+    Ready { connections: usize, connects: ConnectCounts },
+    /// A second is over in which something happened.
+    Second(Second),
+    /// The run is over, all that was in flight answered or given up.
+    Done {
+        /// When the last answer that counts arrived.
+        last: u64,
+        /// Messages that were due and could not be sent in time.
+        unsent: u64,
+        /// Connects since the thread began.
+        connects: ConnectCounts,
+    },
+    /// The thread has failed.
+    Failed(io::Error),
+}
+
+/// Which part of the load is a thread's.
+#[derive(Clone, Debug)]
+pub(super) struct Share {
+    pub(super) thread: usize,
+    pub(super) threads: usize,
+    /// Every time is counted from here.
+    pub(super) epoch: Instant,
+    pub(super) notes: Sender<Note>,
+}
+
+impl Share {
+    /// The number of a client over all threads.
+    pub(super) fn number(&self, client: usize) -> usize {
+        client * self.threads + self.thread
+    }
+
+    /// How many of `all` are this thread's.
+    pub(super) fn part_of(&self, all: u64) -> u64 {
+        let (threads, thread) = (self.threads as u64, self.thread as u64);
+        all / threads + u64::from(thread < all % threads)
+    }
+}
+
+/// The clients of a thread.
+pub(super) trait Crew: Handler {
+    /// Does what the conductor says; what comes of it is told in notes.
+    fn obey(&mut self, cx: &mut Context<'_>, command: Command);
+
+    /// The counts of the moment.
+    fn live(&self) -> Live;
+}
+
+/// Counts of the moment, since the thread began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Live {
+    pub(super) answered: u64,
+    pub(super) faults: u64,
+}
+
+/// The same, where the conductor sees them.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    pub(super) answered: AtomicU64,
+    pub(super) faults: AtomicU64,
+}
+
+/// The conductor's end of a thread.
+pub(super) struct Worker {
+    pub(super) commands: Sender<Command>,
+    pub(super) remote: Remote,
+    pub(super) board: Arc<Board>,
+    /// The kernel's name of the thread, where its CPU time is counted.
+    pub(super) task: Option<PathBuf>,
+    pub(super) handle: thread::JoinHandle<()>,
+}
+
+impl Worker {
+    /// Gives a command and wakes the thread, which sees it after its turn.
+    pub(super) fn command(&self, command: Command) {
+        // A thread that is gone has said so in a note.
+        let _ = self.commands.send(command);
+        let _ = self.remote.run(|_| ());
+    }
+}
+
+/// Builds the reactor of a thread.
+pub(super) fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Result<Reactor<C>> {
+    let connections = share.part_of(plan.connections as u64) as usize;
+    let in_flight = plan.size.saturating_mul(plan.pipeline);
+    let default = Config::default();
+    let config = Config {
+        // The ends of connections overlap the beginnings of those that follow.
+        connections_max: 2 * connections + SPARE,
+        // Reading must not wait for what is sent, or two full sides wait for each other.
+        output_limit: default.output_limit.max(8 * in_flight.min(plan::IN_FLIGHT_MAX) + SPARE),
+        input_limit: default.input_limit.max(2 * plan.size + SPARE),
+        buffer_memory: BUFFER_MEMORY,
+        write_timeout: Some(plan.reply_timeout),
+        connect_timeout: plan.connect_timeout,
+        linger_timeout: LINGER,
+        drain_timeout: LINGER,
+        drain_quiet: LINGER / 4,
+        // A timeout is late by a tick at most.
+        tick: TICK.min(plan.reply_timeout).min(plan.connect_timeout),
+        ..default
+    };
+    Reactor::new(config, crew)
+}
+
+/// Turns until the connections are closed, and passes on what the conductor says.
+pub(super) fn work<C: Crew>(
+    mut reactor: Reactor<C>,
+    commands: &Receiver<Command>,
+    board: &Board,
+) -> io::Result<()> {
+    while !reactor.is_done() {
+        reactor.turn()?;
+        while let Ok(command) = commands.try_recv() {
+            reactor.with_context(|crew, cx| crew.obey(cx, command));
+        }
+        let live = reactor.handler().live();
+        board.answered.store(live.answered, Ordering::Relaxed);
+        board.faults.store(live.faults, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Places and bytes beyond what the connections need.
+const SPARE: usize = 1024;
+/// Input that waits for its rest, and output that a server does not take: a limit for a machine's
+/// sake, since what may be in flight has limits of its own.
+const BUFFER_MEMORY: usize = 4 << 30;
+/// A server that does not close when we do is not waited for any longer.
+const LINGER: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(20);
