@@ -12,9 +12,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
+use super::deliveries::Deliveries;
 use super::dialler::ConnectCounts;
 use super::echo::Echo;
+use super::http::Http;
+use super::lines::Lines;
 use super::probe::{self, Counters, Usage};
+use super::redis::Redis;
 use super::report::{Client, Connects, Kernel, Latency, Little, Report, Sample, Server, Step};
 use super::requests::Requests;
 use super::server_process;
@@ -364,7 +368,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             at: self.now(),
             client: Usage::of(&[std::process::id()]),
             workers: Usage::of_tasks(&tasks),
-            server: Usage::of(&self.pids),
+            server: Usage::of(&server_process::with_children(&self.pids)),
         }
     }
 
@@ -419,7 +423,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             server,
             kernel: kernel.map(Kernel::from),
             client_bound,
-            little: self.little(rate, &latency),
+            little: self.little(seconds, rate, &latency),
             series: page.series(span_ns),
             latency,
         }
@@ -443,7 +447,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         }
         let used = after.server.since(&before.server);
         let time = (after.at - before.at).max(1) as f64;
-        let rss = probe::resident(&self.pids).unwrap_or(0);
+        let rss = probe::resident(&server_process::with_children(&self.pids)).unwrap_or(0);
         let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pids[0]));
         Some(Server {
             pids: self.pids.clone(),
@@ -463,16 +467,18 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         })
     }
 
-    fn little(&self, rate: f64, latency: &Latency) -> Option<Little> {
+    fn little(&self, seconds: f64, rate: f64, latency: &Latency) -> Option<Little> {
         let is_apt = match self.plan.mode {
             // One message has many deliveries; and a churning client waits for the close as well.
             Mode::Broadcast { .. } | Mode::Churn | Mode::Idle => false,
             _ => self.plan.rate.is_none() && latency.count > 0,
         };
+        // At both ends of the time some messages count only partly.
+        let is_long_enough = latency.mean_us * 1e-6 * LITTLE_ROUNDS <= seconds;
         let in_flight = self.plan.in_flight(self.page.connections) as f64;
         let product = rate * latency.mean_us / 1e6;
         let holds = (product - in_flight).abs() <= in_flight * LITTLE_TOLERANCE;
-        is_apt.then_some(Little { in_flight, product, holds })
+        (is_apt && is_long_enough).then_some(Little { in_flight, product, holds })
     }
 }
 
@@ -577,7 +583,19 @@ fn hire(plan: &Plan, share: Share) -> io::Result<Worker> {
             let echo = Echo::new(plan.size.max(1), plan.seed);
             employ(plan, share, move |plan, share| Requests::new(plan, share, echo))
         }
-        _ => Err(io::Error::other("this mode is not there yet")),
+        Mode::Lines { prefix } => {
+            let lines = Lines::new(prefix, plan.size, plan.seed);
+            employ(plan, share, move |plan, share| Requests::new(plan, share, lines))
+        }
+        Mode::Redis(command) => {
+            let redis = Redis::new(*command, plan.size, plan.seed);
+            employ(plan, share, move |plan, share| Requests::new(plan, share, redis))
+        }
+        Mode::Http { host, path } => {
+            let http = Http::new(host, path);
+            employ(plan, share, move |plan, share| Requests::new(plan, share, http))
+        }
+        Mode::Broadcast { .. } => employ(plan, share, Deliveries::new),
     }
 }
 
@@ -628,6 +646,8 @@ const FINISH_PATIENCE: u64 = 5_000_000_000;
 /// Of a CPU.
 const SATURATED: f64 = 0.95;
 const LITTLE_TOLERANCE: f64 = 0.05;
+/// Mean latencies that a run must last for the law to be held against it.
+const LITTLE_ROUNDS: f64 = 50.0;
 /// A thread that is so many seconds behind no longer changes the quantiles of a second.
 const OPEN_SECONDS: u64 = 3;
 /// A series is no longer than a day.

@@ -23,6 +23,12 @@ pub(super) trait Dialect {
         asked: u64,
         input: &mut RingBuffer,
     ) -> Result<Answers, Fault>;
+
+    /// The server finished sending; whether that completes an answer.
+    fn ended(&mut self, stream: &mut Self::Stream) -> Answers {
+        let _ = stream;
+        Answers::default()
+    }
 }
 
 /// Who asks.

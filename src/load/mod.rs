@@ -24,21 +24,27 @@
 //! `deliveries` are the handlers; `worker` is a thread, `conductor` the run. `probe` and
 //! `server_process` read what the system knows. `bound` holds a report against what was promised.
 
+mod bound;
 mod conductor;
+mod deliveries;
 mod dialect;
 mod dialler;
 mod echo;
 mod fault;
+mod http;
+mod lines;
 mod pacer;
 mod pattern;
 mod plan;
 mod probe;
+mod redis;
 mod report;
 mod requests;
 mod server_process;
 mod tally;
 mod worker;
 
+pub use bound::{Bound, Missed};
 pub use conductor::{Phase, Progress, Stop, run};
 pub use fault::{Fault, Faults};
 pub use plan::{Mode, Plan, Ramp, RedisCommand};

@@ -175,7 +175,7 @@ impl Plan {
         let is_broadcast = matches!(self.mode, Mode::Broadcast { .. });
         let size_min = match self.mode {
             Mode::Idle => 0,
-            Mode::Broadcast { .. } => 32,
+            Mode::Broadcast { .. } => super::deliveries::SIZE_MIN,
             _ => 1,
         };
         let connections_min = if is_broadcast { 2 } else { 1 };
@@ -185,7 +185,9 @@ impl Plan {
         within("size", self.size, size_min, IN_FLIGHT_MAX)?;
         within("pipeline", self.pipeline, 1, IN_FLIGHT_MAX / self.size.max(1))?;
         within("connects_in_flight", self.connects_in_flight, 1, CONNECTIONS_MAX)?;
-        within("publishers", publishers, 1, self.connections)?;
+        // Somebody only receives: he says in which order the messages came.
+        let publishers_max = if is_broadcast { first.saturating_sub(1) } else { 1 };
+        within("publishers", publishers, 1, publishers_max)?;
         within("the ramp's first step", first, connections_min, self.connections)?;
         let wrong = |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         if self.ramp.is_some_and(|ramp| ramp.add == 0) {
@@ -319,7 +321,7 @@ mod tests {
             (Plan { spin: true, ..plan() }, "spin needs a rate"),
             (Plan { threads: 51, ..plan() }, "threads is 51"),
             (Plan { messages: Some(0), ..plan() }, "messages is 0"),
-            (Plan { mode: Mode::Broadcast { publishers: 51 }, ..plan() }, "publishers is 51"),
+            (Plan { mode: Mode::Broadcast { publishers: 50 }, ..plan() }, "publishers is 50"),
             (Plan { mode: Mode::Broadcast { publishers: 1 }, threads: 2, ..plan() }, "one thread"),
             (Plan { ramp: Some(Ramp { first: 1, add: 0 }), ..plan() }, "ramp"),
             (Plan { duration: Some(Duration::ZERO), ..plan() }, "duration"),

@@ -68,6 +68,9 @@ struct Client<S> {
     lives: u64,
     /// When it was last answered, or began to wait.
     waiting_since: u64,
+    /// When the next message of a closed loop would have been sent on a connection that stays; 0
+    /// when there is none to come.
+    resumes_since: u64,
     /// Its place in the schedule.
     place: usize,
     /// Messages of the schedule that it has sent.
@@ -148,9 +151,7 @@ impl<D: Dialect> Requests<D> {
         }
         if self.stage == Stage::Gathering && self.dialler.is_idle() {
             self.stage = Stage::Idle;
-            let is_churn = self.is_churn();
-            let is_ready = |it: &&Client<_>| it.is_proved && (is_churn || it.token.is_some());
-            let connections = self.clients.iter().filter(is_ready).count();
+            let connections = self.clients.iter().filter(|it| it.is_proved).count();
             self.tally.hand_over();
             self.note(Note::Ready { connections, connects: self.dialler.counts.clone() });
         }
@@ -179,7 +180,7 @@ impl<D: Dialect> Requests<D> {
         self.scheduled.clear();
         for (index, client) in self.clients.iter_mut().enumerate() {
             (client.taken, client.owed, client.place) = (0, 0, self.scheduled.len());
-            if client.token.is_some() || self.plan.mode == Mode::Churn {
+            if client.is_proved {
                 self.scheduled.push(index);
             }
         }
@@ -191,8 +192,13 @@ impl<D: Dialect> Requests<D> {
             self.dialler.set_limit(usize::MAX);
         }
         let now = self.tally.now();
-        for client in 0..self.clients.len() {
-            self.refill(cx, client, now);
+        for client in 0..self.scheduled.len() {
+            let client = self.scheduled[client];
+            match self.clients[client].state {
+                // The server has closed it since, as one does that closes behind each answer.
+                State::Resting => self.come_back(cx, client),
+                _ => self.refill(cx, client, now),
+            }
         }
         self.dial(cx);
     }
@@ -216,6 +222,7 @@ impl<D: Dialect> Requests<D> {
                 return;
             }
             let since = match &self.pacer {
+                None if it.resumes_since > 0 => std::mem::take(&mut it.resumes_since),
                 None => now,
                 Some(_) if it.owed == 0 => return,
                 Some(pacer) => {
@@ -272,13 +279,18 @@ impl<D: Dialect> Requests<D> {
             self.tally.record_bytes(answers.bytes, now);
         }
         let is_proved = it.state == State::Proving;
-        if let Some((fault, count)) = answers.refusals {
+        if let Some((fault, count)) = answers.refusals.filter(|_| is_counted) {
             (0..count).for_each(|_| self.tally.fault(fault, now));
         }
         if is_proved {
             self.prove(cx, client);
         }
-        if answers.is_last {
+        let it = &mut self.clients[client];
+        if answers.is_last && it.asked > it.answered {
+            self.fail(cx, client, Fault::ClosedEarly);
+        } else if answers.is_last {
+            // The time for the next connect is part of the next message.
+            it.resumes_since = now;
             self.part(cx, client);
         } else if !is_proved {
             self.refill(cx, client, now);
@@ -474,8 +486,8 @@ impl<D: Dialect> Requests<D> {
         if is_churn && it.state == State::Dialling {
             self.tally.record_unanswered(it.waiting_since, now);
         }
-        // The first message of a connection is no part of the measurement, except in churn.
-        let first = u64::from(!is_churn);
+        // The message that proves a client is no part of the measurement, except in churn.
+        let first = u64::from(it.lives == 1 && !is_churn);
         for number in it.answered.max(first)..it.asked {
             let place = number & ((1 << self.depth_bits) - 1);
             let since = self.stamps[(client << self.depth_bits) + place as usize];
@@ -522,11 +534,14 @@ impl<D: Dialect> Handler for Requests<D> {
         (it.asked, it.answered, it.is_timed) = (0, 0, false);
         it.origin = pattern::origin(number, it.lives);
         it.stream = D::Stream::default();
-        // In churn the message began with the connect.
-        let since = if self.plan.mode == Mode::Churn { it.waiting_since } else { now };
-        if self.plan.mode == Mode::Idle && self.plan.size == 0 {
+        let is_silent = self.plan.mode == Mode::Idle && self.plan.size == 0;
+        // Whoever comes back has proved already that it can be answered.
+        let is_back = it.is_proved && self.plan.mode != Mode::Churn;
+        if is_silent || is_back {
             self.prove(cx, client);
         } else {
+            // In churn the message began with the connect.
+            let since = if self.plan.mode == Mode::Churn { it.waiting_since } else { now };
             self.ask(cx, client, since, now);
         }
         client
@@ -552,6 +567,23 @@ impl<D: Dialect> Handler for Requests<D> {
             Err(fault) => self.fail(cx, client, fault),
         }
         self.rest(cx);
+        Ok(())
+    }
+
+    fn on_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        client: &mut usize,
+        _input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        if let Some(it) = self.clients.get_mut(*client) {
+            let answers = self.dialect.ended(&mut it.stream);
+            if answers.complete > 0 {
+                self.answered(cx, *client, answers);
+            }
+        }
+        cx.close(token);
         Ok(())
     }
 
@@ -633,6 +665,7 @@ impl<S: Default> Client<S> {
             origin: 0,
             lives: 0,
             waiting_since: 0,
+            resumes_since: 0,
             place: 0,
             taken: 0,
             owed: 0,

@@ -32,6 +32,27 @@ pub(super) fn find(target: &Address) -> Vec<u32> {
     found
 }
 
+/// These processes with all that they have started: a server may have one for each connection.
+pub(super) fn with_children(pids: &[u32]) -> Vec<u32> {
+    let own = std::process::id();
+    let mut family = pids.to_vec();
+    let mut place = 0;
+    // Ends: every process is entered once.
+    while let Some(pid) = family.get(place) {
+        let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let texts = threads.flat_map(|thread| fs::read_to_string(thread.path().join("children")));
+        let children: String = texts.collect();
+        for child in children.split_whitespace().flat_map(str::parse) {
+            // Whoever started the server may have started us as well.
+            if child != own && !family.contains(&child) {
+                family.push(child);
+            }
+        }
+        place += 1;
+    }
+    family
+}
+
 fn holds(pid: u32, inodes: &HashSet<u64>) -> bool {
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).any(|link| {
