@@ -38,6 +38,22 @@ pub(crate) fn watch(remote: Remote, log: Log) -> io::Result<()> {
     Ok(())
 }
 
+/// The first SIGTERM or SIGINT does what is asked, the second ends the process at once.
+pub(crate) fn on_first(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let run = move || {
+        let mut received = signals.forever();
+        if received.next().is_some() {
+            act();
+        }
+        if let Some(signal) = received.next() {
+            process::exit(128 + signal);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(run)?;
+    Ok(())
+}
+
 /// A signal is not dropped because the loop is busy: it waits for a place in the queue.
 fn ask(remote: &Remote, task: impl FnOnce(&mut Context<'_>) + Send + 'static) {
     let mut task: Task = Box::new(task);

@@ -1,0 +1,194 @@
+//! Pictures for the page, as SVG without any font of the system.
+//!
+//! The library that draws knows fixed colours only. Placeholders are drawn, and replaced by names
+//! that the page defines once for light and once for dark.
+
+use edgeloop::load::{Report, Step};
+use plotters::chart::MeshStyle;
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::ValueFormatter;
+use plotters::prelude::*;
+
+use super::figures;
+
+/// One line of a picture.
+struct Curve {
+    color: RGBColor,
+    points: Vec<(f64, f64)>,
+}
+
+/// Latency by percentile, over an axis that counts nines; time on a logarithmic scale.
+pub(super) fn percentiles(rows: &[(String, &Step)]) -> Option<String> {
+    let curves: Vec<Curve> = rows
+        .iter()
+        .enumerate()
+        .map(|(index, (_, step))| Curve { color: color(index), points: nines(step) })
+        .filter(|curve| curve.points.len() > 1)
+        .collect();
+    let all = || curves.iter().flat_map(|curve| &curve.points);
+    let right = all().map(|point| point.0).fold(1.0, f64::max).min(NINES_MAX);
+    let low = all().map(|point| point.1).fold(f64::MAX, f64::min);
+    let high = all().map(|point| point.1).fold(0.0, f64::max);
+    if curves.is_empty() {
+        return None;
+    }
+    let times = (low * 0.8)..(high * 1.25).max(low * 10.0);
+    let label = |nines: &f64| match nines.round() as i32 {
+        0 => "0 %".into(),
+        1 => "90 %".into(),
+        n => format!("99{}{} %", if n > 2 { "." } else { "" }, "9".repeat((n - 2) as usize)),
+    };
+    let mut svg = String::new();
+    let drawn = draw(&mut svg, |root| {
+        let mut chart = frame(root).build_cartesian_2d(0.0..right, times.log_scale())?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_labels(right as usize + 1).x_label_formatter(&label);
+        mesh.y_label_formatter(&|us| figures::time(*us)).y_labels(8);
+        style(&mut mesh)?;
+        for curve in &curves {
+            let line = curve.points.iter().copied().filter(|(nines, _)| *nines <= right);
+            chart.draw_series(LineSeries::new(line, curve.color.stroke_width(2)))?;
+        }
+        Ok(())
+    });
+    drawn.ok().map(|()| themed(svg))
+}
+
+/// Answers in each second.
+pub(super) fn rate(rows: &[(String, &Step)]) -> Option<String> {
+    over_time(rows, |sample| sample.messages as f64, |rate| figures::count(*rate as u64))
+}
+
+/// The 99th percentile of each second.
+pub(super) fn p99(rows: &[(String, &Step)]) -> Option<String> {
+    over_time(rows, |sample| sample.p99_us, |us| figures::time(*us))
+}
+
+fn over_time(
+    rows: &[(String, &Step)],
+    value: impl Fn(&edgeloop::load::Sample) -> f64,
+    label: impl Fn(&f64) -> String,
+) -> Option<String> {
+    let curve = |(index, (_, step)): (usize, &(String, &Step))| {
+        // The last second may be cut short, and would look like a collapse.
+        let whole = step.series.iter().take(step.seconds as usize);
+        let points = whole.map(|sample| (sample.second as f64 + 0.5, value(sample)));
+        Curve { color: color(index), points: points.collect() }
+    };
+    let curves: Vec<Curve> = rows.iter().enumerate().map(curve).collect();
+    let all = || curves.iter().flat_map(|curve| &curve.points);
+    let (right, high) = all()
+        .fold((0.0, 0.0), |(right, high): (f64, f64), (x, y)| (right.max(*x + 0.5), high.max(*y)));
+    // One point is no line.
+    if right < 2.0 {
+        return None;
+    }
+    let mut svg = String::new();
+    let drawn = draw(&mut svg, |root| {
+        let values = 0.0..(high * 1.1).max(1.0);
+        let mut chart = frame(root).build_cartesian_2d(0.0..right, values)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_labels(10).x_label_formatter(&|second| format!("{second:.0} s"));
+        mesh.y_label_formatter(&label).y_labels(6);
+        style(&mut mesh)?;
+        for curve in &curves {
+            let points = curve.points.iter().copied();
+            if curves.len() == 1 {
+                let shade = curve.color.mix(0.15);
+                chart.draw_series(AreaSeries::new(points.clone(), 0.0, shade))?;
+            }
+            chart.draw_series(LineSeries::new(points, curve.color.stroke_width(2)))?;
+        }
+        Ok(())
+    });
+    drawn.ok().map(|()| themed(svg))
+}
+
+/// The share of messages by nines: 90 % is one, 99 % is two.
+fn nines(step: &Step) -> Vec<(f64, f64)> {
+    let inner = step.latency.curve.iter().filter(|(share, _)| *share < 1.0);
+    inner.map(|(share, us)| (-(1.0 - share).log10(), us.max(0.1))).collect()
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn draw(svg: &mut String, contents: impl FnOnce(&Area<'_>) -> Outcome) -> Outcome {
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    contents(&root)?;
+    root.present()?;
+    Ok(())
+}
+
+fn frame<'a, 'b>(root: &'a Area<'b>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
+    let mut builder = ChartBuilder::on(root);
+    builder.margin(12).margin_right(24).x_label_area_size(32).y_label_area_size(78);
+    builder
+}
+
+fn style<X, Y>(mesh: &mut MeshStyle<'_, '_, X, Y, SVGBackend<'_>>) -> Outcome
+where
+    X: Ranged + ValueFormatter<X::ValueType>,
+    Y: Ranged + ValueFormatter<Y::ValueType>,
+{
+    mesh.label_style(("sans-serif", 14).into_font().color(&INK));
+    mesh.axis_style(AXIS).bold_line_style(GRID).light_line_style(TRANSPARENT);
+    mesh.draw()?;
+    Ok(())
+}
+
+/// The name under which the page has the colour of a row.
+pub(super) fn color_name(index: usize) -> &'static str {
+    NAMES[index % NAMES.len()]
+}
+
+fn color(index: usize) -> RGBColor {
+    RGBColor(1, 2, 10 + (index % NAMES.len()) as u8)
+}
+
+/// Puts names in the place of the colours, and lets the page decide the width.
+fn themed(svg: String) -> String {
+    let mut text = svg;
+    for (index, name) in NAMES.iter().enumerate() {
+        text = text.replace(&format!("\"#{}\"", hex(color(index))), &format!("\"var({name})\""));
+    }
+    for (color, name) in [(INK, "--ink"), (AXIS, "--axis"), (GRID, "--grid")] {
+        text = text.replace(&format!("\"#{}\"", hex(color)), &format!("\"var({name})\""));
+    }
+    let (width, height) = SIZE;
+    text.replacen(
+        &format!("width=\"{width}\" height=\"{height}\""),
+        "role=\"img\" width=\"100%\"",
+        1,
+    )
+}
+
+fn hex(RGBColor(red, green, blue): RGBColor) -> String {
+    format!("{red:02X}{green:02X}{blue:02X}")
+}
+
+/// Whether a report has anything to draw.
+pub(super) fn rows_of<'a>(reports: &'a [(String, Report)]) -> Vec<(String, &'a Step)> {
+    let mut rows = Vec::new();
+    for (name, report) in reports {
+        let is_ramp = report.steps.len() > 1;
+        rows.extend(report.steps.iter().map(|step| {
+            let connections = figures::count(step.connections as u64);
+            let label = match (name.is_empty(), is_ramp) {
+                (true, _) => format!("{connections} connections"),
+                (false, true) => format!("{name}, {connections} connections"),
+                (false, false) => name.clone(),
+            };
+            (label, step)
+        }));
+    }
+    rows
+}
+
+const SIZE: (u32, u32) = (860, 340);
+/// Seven nines: a message in ten million.
+const NINES_MAX: f64 = 7.0;
+const INK: RGBColor = RGBColor(1, 1, 1);
+const AXIS: RGBColor = RGBColor(1, 1, 2);
+const GRID: RGBColor = RGBColor(1, 1, 3);
+const NAMES: [&str; 6] = ["--a", "--b", "--c", "--d", "--e", "--f"];
