@@ -28,6 +28,7 @@ pub(super) fn time(us: f64) -> String {
         _ if us >= 1e6 => format!("{:.2} s", us / 1e6),
         _ if us >= 1e4 => format!("{:.1} ms", us / 1e3),
         _ if us >= 1e3 => format!("{:.2} ms", us / 1e3),
+        _ if us == 0.0 => "0".into(),
         _ if us >= 100.0 => format!("{us:.0} us"),
         _ => format!("{us:.1} us"),
     }

@@ -137,9 +137,9 @@ figcaption, .small { color: var(--soft); font-size: .875rem; max-width: 46rem; }
 .legend span { margin-right: 1.25rem; white-space: nowrap; }
 .legend i { display: inline-block; width: 1rem; height: .25rem; border-radius: 2px; margin-right: .4rem; vertical-align: middle; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th { color: var(--soft); font-weight: 600; }
-th, td { padding: .35rem .7rem; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; }
+th, td { padding: .35rem .5rem; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.25rem; margin: 0; font-size: .9rem; }
 dt { color: var(--soft); }

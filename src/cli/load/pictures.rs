@@ -88,7 +88,11 @@ fn over_time(
         let values = 0.0..(high * 1.1).max(1.0);
         let mut chart = frame(root).build_cartesian_2d(0.0..right, values)?;
         let mut mesh = chart.configure_mesh();
-        mesh.x_labels(10).x_label_formatter(&|second| format!("{second:.0} s"));
+        let seconds = (right as usize + 1).min(11);
+        mesh.x_labels(seconds).x_label_formatter(&|second| match second.fract() == 0.0 {
+            true => format!("{second:.0} s"),
+            false => String::new(),
+        });
         mesh.y_label_formatter(&label).y_labels(6);
         style(&mut mesh)?;
         for curve in &curves {
