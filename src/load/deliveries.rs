@@ -438,6 +438,7 @@ impl Deliveries {
             }
         }
         self.go_on(cx, now);
+        self.rest(cx);
     }
 
     fn patience(&self) -> u64 {

@@ -358,6 +358,8 @@ impl<D: Dialect> Requests<D> {
     /// The connection ended as was expected, and the next one follows.
     fn come_back(&mut self, cx: &mut Context<'_>, client: usize) {
         match self.stage {
+            // Nothing is left to be asked.
+            Stage::Running if self.asks_left == 0 => {}
             Stage::Running if self.is_churn() => {
                 let now = self.tally.now();
                 self.refill(cx, client, now);
@@ -544,6 +546,7 @@ impl<D: Dialect> Handler for Requests<D> {
             let since = if self.plan.mode == Mode::Churn { it.waiting_since } else { now };
             self.ask(cx, client, since, now);
         }
+        self.rest(cx);
         client
     }
 
