@@ -95,6 +95,7 @@ fn examples_are_servers_in_under_20_lines_of_code() {
 #[test]
 fn page_of_the_command_line_and_help_have_the_same_options_with_the_same_defaults() {
     let page = read("docs/reference/command-line.md");
+    let (page, _) = split_off_load(&page);
     let mut helped = BTreeSet::new();
     for service in ["echo", "broadcast", "kv", "web"] {
         // What the service's own section says counts before what is said of all.
@@ -122,6 +123,36 @@ fn page_of_the_command_line_and_help_have_the_same_options_with_the_same_default
     }
     let rows = page.lines().filter(|line| line.starts_with("| `-"));
     assert_eq!(rows.map(option_of_row).collect::<BTreeSet<_>>(), helped);
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn page_of_the_command_line_has_the_options_of_load_with_their_defaults() {
+    let page = read("docs/reference/command-line.md");
+    let (_, section) = split_off_load(&page);
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `-")).collect();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edgeloop"));
+    let help = command.args(["load", "--help"]).output().unwrap().stdout;
+    let help = options_of_help(&String::from_utf8(help).unwrap());
+    let documented: Vec<String> = rows.iter().map(|row| option_of_row(row)).collect();
+    let helped: Vec<&String> = help.iter().map(|(name, _)| name).collect();
+    assert_eq!(documented.iter().collect::<Vec<_>>(), helped, "in the order of the help");
+    for (row, (name, text)) in rows.iter().zip(&help) {
+        let default = text.split("[default: ").nth(1).and_then(|rest| rest.split(']').next());
+        let default = default.unwrap_or_else(|| panic!("the help of --{name} has no default"));
+        let in_words = if default == "false" { "off" } else { default };
+        assert_eq!(cell(row, 2).replace('`', ""), in_words, "default of --{name}");
+        assert!(cell(row, 3).len() > 10, "{row}");
+    }
+}
+
+/// The page of the command line without the section of `load`, whose options have neither variables
+/// nor keys; and that section.
+#[cfg(feature = "cli")]
+fn split_off_load(page: &str) -> (String, String) {
+    let (before, rest) = page.split_once("\n## Options of `edgeloop load`\n").unwrap();
+    let (section, after) = rest.split_once("\n## ").unwrap();
+    (format!("{before}\n## {after}"), section.to_owned())
 }
 
 #[cfg(feature = "cli")]
@@ -229,6 +260,7 @@ fn imports_between_layers_go_one_way() {
         match layer {
             "reactor" | "codec" => &[],
             "service" => &["reactor", "codec"],
+            "load" => &["reactor"],
             // The program uses the library under its own name, as any other program would.
             "cli" => &["edgeloop"],
             "main" => &["cli"],

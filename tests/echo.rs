@@ -5,7 +5,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
 use std::thread;
@@ -411,9 +411,14 @@ fn outgoing_connection_comes_from_the_address_that_was_asked_for() {
     let server = start(Config::default(), reporter);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = Address::Tcp(listener.local_addr().unwrap());
-    let source = "127.0.0.9".parse().unwrap();
+    let source: SocketAddr = "127.0.0.9:0".parse().unwrap();
+    let again = to.clone();
     server.ask(move |cx| cx.connect_from(source, &to)).unwrap();
-    assert_eq!(listener.accept().unwrap().1.ip(), source);
+    let (_kept, used) = listener.accept().unwrap();
+    assert_eq!(used.ip(), source.ip());
+    // The same port once more would be the same connection.
+    let error = server.ask(move |cx| cx.connect_from(used, &again)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
     server.stop();
 }
 
@@ -421,7 +426,7 @@ fn outgoing_connection_comes_from_the_address_that_was_asked_for() {
 fn source_address_that_cannot_be_had_is_an_error_at_once() {
     let (reporter, _seen) = Reporter::new(|_, _| {});
     let server = start(Config::default(), reporter);
-    let (elsewhere, to) = ("192.0.2.1".parse().unwrap(), "127.0.0.1:9".parse().unwrap());
+    let (elsewhere, to) = ("192.0.2.1:0".parse().unwrap(), "127.0.0.1:9".parse().unwrap());
     let error = server.ask(move |cx| cx.connect_from(elsewhere, &to)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
     let socket = Address::Unix("absent".into());

@@ -503,6 +503,7 @@ fn errors_are_exit_code_1_and_usage_is_2() {
     for (arguments, code, culprit) in [
         (vec![free.as_str(), "-c", "3"], 1, "3 refused"),
         (vec!["nowhere"], 2, "`nowhere` is no address"),
+        (vec![&free, "--source", "192.0.2.1"], 1, "cannot connect from 192.0.2.1"),
         (vec![&free, "-c", "0"], 2, "connections is 0"),
         (vec![&free, "--ramp", "5"], 2, "`5` is no ramp"),
         (vec![&free, "--spin"], 2, "--rate"),

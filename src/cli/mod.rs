@@ -32,8 +32,7 @@ use clap::{Parser, Subcommand};
 use self::failure::Failure;
 
 /// Runs the program. What it returns is 0 when done, 1 when something failed, 2 for usage and
-/// configuration, 3 for a
-/// bound that `load` missed.
+/// configuration, 3 for a bound that `load` missed.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let outcome = match command_line::parse(&arguments) {

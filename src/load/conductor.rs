@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,6 +101,9 @@ pub enum Phase {
 /// descriptors to give; and when no connection at all gets a first answer, why.
 pub fn run(plan: &Plan, stop: &Stop, observe: impl FnMut(&Progress)) -> io::Result<Report> {
     plan.check()?;
+    for source in &plan.sources {
+        check_source(*source)?;
+    }
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut report = Report::new(plan, started.as_secs());
     let pids = match plan.server_pids.is_empty() {
@@ -112,6 +116,14 @@ pub fn run(plan: &Plan, stop: &Stop, observe: impl FnMut(&Progress)) -> io::Resu
     let outcome = conductor.perform(&steps, &mut report);
     conductor.leave();
     outcome.map(|()| report)
+}
+
+/// An address that is not this machine's is a mistake, and no lack of ports.
+fn check_source(source: IpAddr) -> io::Result<()> {
+    let bound = TcpListener::bind((source, 0));
+    bound.map(drop).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot connect from {source}: {error}"))
+    })
 }
 
 struct Conductor<'a, O> {
@@ -626,7 +638,7 @@ fn serve<C: Crew>(
     plan: &Plan,
     share: Share,
     crew: impl FnOnce(&Plan, Share) -> io::Result<C>,
-    introduce: &Sender<(crate::Remote, Option<PathBuf>)>,
+    introduce: &Sender<(crate::reactor::Remote, Option<PathBuf>)>,
     orders: &Receiver<Command>,
     board: &Board,
 ) -> io::Result<()> {

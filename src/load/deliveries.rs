@@ -26,7 +26,7 @@ use super::pattern::{self, Pattern};
 use super::tally::{Tally, Window};
 use super::worker::{Command, Crew, Live, Note, Share};
 use super::{Fault, Mode, Plan};
-use crate::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// The members of a broadcast.
 pub(super) struct Deliveries {
@@ -57,6 +57,7 @@ pub(super) struct Deliveries {
 }
 
 /// One connection, which receives.
+#[derive(Default)]
 struct Member {
     token: Option<Token>,
     /// It has received a line, and so is known to the server.
@@ -684,18 +685,6 @@ impl Handler for Deliveries {
         if self.dialler.failed(token).is_some() {
             self.tally.fault(Fault::of_connect(error), self.tally.now());
             self.dial(cx);
-        }
-    }
-}
-
-impl Default for Member {
-    fn default() -> Self {
-        Member {
-            token: None,
-            is_proved: false,
-            next: 0,
-            missed: Vec::new(),
-            ahead: VecDeque::new(),
         }
     }
 }

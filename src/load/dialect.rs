@@ -1,7 +1,7 @@
 //! What a client says and what it accepts as an answer.
 
 use super::Fault;
-use crate::{Context, RingBuffer, Token};
+use crate::reactor::{Context, RingBuffer, Token};
 
 /// One protocol of questions and answers, each question answered once and in order.
 pub(super) trait Dialect {

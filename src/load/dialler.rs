@@ -2,19 +2,23 @@
 //! each took.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::io::ErrorKind::{AddrInUse, AddrNotAvailable};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
 use super::tally::histogram;
 use super::{Fault, Plan};
-use crate::{Address, Context, Token};
+use crate::reactor::{Address, Context, Token};
 
 /// Connects that wait, that are under way, and that are done.
 pub(super) struct Dialler {
     target: Address,
-    sources: Vec<IpAddr>,
+    sources: Vec<Source>,
     /// Connects under way, first exchange included, beyond which the others wait.
     limit: usize,
     queue: VecDeque<usize>,
@@ -28,6 +32,48 @@ pub(super) struct Dialler {
 struct Attempt {
     client: usize,
     began: u64,
+}
+
+/// A source address, and the port to try next. The kernel's own search for a free port takes a
+/// millisecond each when thousands are in use; going round takes a try or two.
+struct Source {
+    address: IpAddr,
+    ports: RangeInclusive<u16>,
+    next: u16,
+}
+
+impl Source {
+    fn new(address: IpAddr) -> Source {
+        let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+        let text = text.unwrap_or_default();
+        let mut bounds = text.split_whitespace().flat_map(str::parse);
+        let ports = match (bounds.next(), bounds.next()) {
+            (Some(low), Some(high)) if low < high => low..=high,
+            _ => PORTS,
+        };
+        // Not where the run before began: its ports are still cooling down.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let count = u32::from(ports.end() - ports.start()) + 1;
+        let next = ports.start() + (now.subsec_micros() % count) as u16;
+        Source { address, ports, next }
+    }
+
+    fn connect(&mut self, cx: &mut Context<'_>, target: &Address) -> io::Result<Token> {
+        let mut dialled = Err(AddrInUse.into());
+        for _ in 0..PORT_TRIES {
+            dialled = cx.connect_from(SocketAddr::new(self.address, self.next), target);
+            self.next = match self.next == *self.ports.end() {
+                true => *self.ports.start(),
+                false => self.next + 1,
+            };
+            // In use, or still cooling down after an earlier connection.
+            let is_taken = |error: &io::Error| matches!(error.kind(), AddrInUse | AddrNotAvailable);
+            if !dialled.as_ref().is_err_and(is_taken) {
+                break;
+            }
+        }
+        dialled
+    }
 }
 
 /// What became of the connects of one thread.
@@ -59,7 +105,7 @@ impl Dialler {
     pub(super) fn new(plan: &Plan) -> io::Result<Self> {
         Ok(Dialler {
             target: plan.target.clone(),
-            sources: plan.effective_sources(),
+            sources: plan.effective_sources().into_iter().map(Source::new).collect(),
             limit: plan.connects_in_flight,
             queue: VecDeque::new(),
             attempts: HashMap::new(),
@@ -100,8 +146,9 @@ impl Dialler {
         now: u64,
     ) -> Result<(), Fault> {
         self.counts.attempted += 1;
-        let dialled = match self.sources.get(client % self.sources.len().max(1)) {
-            Some(source) => cx.connect_from(*source, &self.target),
+        let place = client % self.sources.len().max(1);
+        let dialled = match self.sources.get_mut(place) {
+            Some(source) => source.connect(cx, &self.target),
             None => cx.connect(&self.target),
         };
         let token = dialled.map_err(|error| Fault::of_connect(&error))?;
@@ -135,5 +182,9 @@ impl Dialler {
     }
 }
 
+/// Ports in a row that may be taken before the source counts as used up.
+const PORT_TRIES: u32 = 1000;
+/// The kernel's default.
+const PORTS: RangeInclusive<u16> = 32_768..=60_999;
 /// A connect that takes longer has lost its first packet, which is sent again after a second.
 const SLOW_NS: u64 = 900_000_000;

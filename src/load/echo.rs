@@ -3,7 +3,7 @@
 use super::Fault;
 use super::dialect::{Answers, Asker, Dialect};
 use super::pattern::Pattern;
-use crate::{Context, RingBuffer};
+use crate::reactor::{Context, RingBuffer};
 
 /// Messages of one size, cut out of an endless stream of position-coded bytes.
 pub(super) struct Echo {

@@ -7,7 +7,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::CloseReason;
+use crate::reactor::CloseReason;
 
 /// One list for the kinds, their order and their names.
 macro_rules! faults {

@@ -3,7 +3,7 @@
 
 use super::Fault;
 use super::dialect::{Answers, Asker, Dialect};
-use crate::{Context, RingBuffer};
+use crate::reactor::{Context, RingBuffer};
 
 /// The same request, over and over.
 pub(super) struct Http {
@@ -221,7 +221,7 @@ const LINE_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::BufferPool;
+    use crate::reactor::BufferPool;
 
     /// Feeds the answers to three requests in pieces that end at every place, and says how many
     /// answers there were, how many of them were refusals, and whether the last one closes.
@@ -252,8 +252,8 @@ mod tests {
         (sum.0 + answers.complete, sum.1 + refusals, sum.2 | answers.is_last)
     }
 
-    fn edge_token() -> crate::Token {
-        crate::Token::from(mio::Token(1 << 32))
+    fn edge_token() -> crate::reactor::Token {
+        crate::reactor::Token::from(mio::Token(1 << 32))
     }
 
     #[test]

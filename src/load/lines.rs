@@ -3,7 +3,7 @@
 use super::Fault;
 use super::dialect::{Answers, Asker, Dialect};
 use super::pattern::Pattern;
-use crate::{Context, RingBuffer};
+use crate::reactor::{Context, RingBuffer};
 
 /// Lines of one size, each of which comes back with a prefix.
 pub(super) struct Lines {

@@ -1,6 +1,6 @@
 //! The load generator: clients that measure a server and verify what it says.
 //!
-//! The clients are a [`Handler`](crate::Handler) on the same reactor that servers run on, from the
+//! The clients are a [`Handler`](crate::reactor::Handler) on the same reactor that servers run on, from the
 //! other side: they dial. A [`Plan`] says what is to be measured, [`run`] does it, and the
 //! [`Report`] says what came of it. Nothing here prints.
 //!

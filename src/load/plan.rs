@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::Address;
+use crate::reactor::Address;
 
 /// A measurement, described. Start from [`Plan::new`] and change what you need.
 ///

@@ -3,7 +3,7 @@
 use super::dialect::{Answers, Asker, Dialect};
 use super::pattern::Pattern;
 use super::{Fault, RedisCommand};
-use crate::{Context, RingBuffer};
+use crate::reactor::{Context, RingBuffer};
 
 /// One command, over and over.
 pub(super) struct Redis {

@@ -27,7 +27,7 @@ use super::pattern;
 use super::tally::{Tally, Window};
 use super::worker::{Command, Crew, Live, Note, Share};
 use super::{Fault, Mode, Plan};
-use crate::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// Clients that speak one dialect.
 pub(super) struct Requests<D: Dialect> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::Address;
+use crate::reactor::Address;
 
 /// The processes that listen at an address, in the order of their numbers; none when they cannot be
 /// seen, or are on another machine.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::dialler::ConnectCounts;
 use super::tally::{Second, Window};
 use super::{Plan, plan};
-use crate::{Config, Context, Handler, Reactor, Remote};
+use crate::reactor::{Config, Context, Handler, Reactor, Remote};
 
 /// What the conductor asks of a thread.
 #[derive(Clone, Copy, Debug)]

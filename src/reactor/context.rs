@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
@@ -159,16 +159,18 @@ impl<'a> Context<'a> {
     }
 
     /// As [`connect`](Self::connect), from an address of this machine. A source address has some
-    /// 28,000 ports towards one destination; who needs more connections needs more addresses.
+    /// 28,000 ports towards one destination; who needs more connections needs more addresses. With
+    /// port 0 the kernel looks for a free port, which takes it a millisecond once a few thousand
+    /// are in use; who needs many does better to name them.
     ///
     /// # Errors
-    /// As for `connect`; `AddrNotAvailable` when the address is not this machine's, `AddrInUse` when
-    /// its ports are used up, and `InvalidInput` when `to` is a Unix socket.
-    pub fn connect_from(&mut self, source: IpAddr, to: &Address) -> io::Result<Token> {
+    /// As for `connect`; `AddrNotAvailable` when the address is not this machine's, or when there is
+    /// such a connection already; `AddrInUse` when the port, or every port, is in use; and `InvalidInput` when `to` is a Unix socket.
+    pub fn connect_from(&mut self, source: SocketAddr, to: &Address) -> io::Result<Token> {
         self.dial(to, Some(source))
     }
 
-    fn dial(&mut self, to: &Address, source: Option<IpAddr>) -> io::Result<Token> {
+    fn dial(&mut self, to: &Address, source: Option<SocketAddr>) -> io::Result<Token> {
         if self.state.is_full() {
             return Err(io::Error::other("the table of connections is full"));
         }

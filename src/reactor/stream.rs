@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -186,13 +186,13 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// Begins to connect from an address of this machine, on a port that the kernel chooses.
-pub(super) fn connect_from(source: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+/// Begins to connect from an address of this machine.
+pub(super) fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
     // Otherwise the ports of connections that ended within the last minute count as taken.
     socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.bind(&source.into())?;
     match socket.connect(&to.into()) {
         Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
         // Under way, which an event will tell.

@@ -64,7 +64,7 @@ impl Load {
     }
 
     fn compare(&self, bounds: &[Bound]) -> Result<ExitCode, Failure> {
-        let reports = self.options.compare.iter().map(|path| read_json(path));
+        let reports = self.options.compare.iter().map(read_json);
         let reports: Vec<(String, Report)> = reports.collect::<Result<_, _>>()?;
         print(&table::side_by_side(&reports))?;
         if let Some(path) = &self.options.html {

@@ -171,8 +171,8 @@ fn hex(RGBColor(red, green, blue): RGBColor) -> String {
     format!("{red:02X}{green:02X}{blue:02X}")
 }
 
-/// Whether a report has anything to draw.
-pub(super) fn rows_of<'a>(reports: &'a [(String, Report)]) -> Vec<(String, &'a Step)> {
+/// Every step of every report, with the name that the legend has for it.
+pub(super) fn rows_of(reports: &[(String, Report)]) -> Vec<(String, &Step)> {
     let mut rows = Vec::new();
     for (name, report) in reports {
         let is_ramp = report.steps.len() > 1;
