@@ -14,6 +14,7 @@
 //! | [`magic`](Magic) | behind a magic number and their length |
 //! | `http` | HTTP/1.1: heads and bodies of requests (feature `http`) |
 //! | [`resp`] | requests and replies of the Redis protocol |
+//! | `websocket` | frames of a WebSocket client, with the feature `websocket` |
 //!
 //! [`Framed`](crate::service::Framed) makes a server of any of them.
 
@@ -25,6 +26,8 @@ pub mod http;
 mod length_prefixed;
 mod magic;
 pub mod resp;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use delimited::Delimited;
 pub use fixed::Fixed;
