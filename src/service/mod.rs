@@ -7,6 +7,8 @@ mod framed;
 mod kv;
 #[cfg(feature = "http")]
 pub mod web;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use broadcast::{Broadcast, BroadcastSession, Framing};
 pub use echo::Echo;

@@ -10,6 +10,8 @@ pub mod close_code {
     pub const GOING_AWAY: u16 = 1001;
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: u16 = 1002;
+    /// The server has no use for this kind of message.
+    pub const UNSUPPORTED: u16 = 1003;
     /// Text was not UTF-8.
     pub const INVALID_DATA: u16 = 1007;
     /// The peer broke a rule that no other code names.
@@ -70,6 +72,7 @@ errors! {
     BadCloseCode = "bad_close_code", PROTOCOL_ERROR, "a close frame has no valid code";
     InvalidUtf8 = "invalid_utf8", INVALID_DATA, "text is not UTF-8";
     MessageTooLong = "message_too_long", TOO_BIG, "the message is too long";
+    NoMemory = "no_memory", TRY_AGAIN, "the memory for fragments of all clients is spent";
     EmptyFragments = "empty_fragments", POLICY, "a message has too many empty fragments";
 }
 

@@ -17,6 +17,24 @@ pub enum Message<'a> {
     Close(Option<(u16, &'a str)>),
 }
 
+impl<'a> Message<'a> {
+    /// What a frame says by itself, of which [`Frames`](super::Frames) has seen that it is right.
+    pub fn of(kind: Kind, payload: &'a [u8]) -> Self {
+        // The text was checked as it arrived, so that the empty one never stands in for it.
+        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
+        match kind {
+            Kind::Text => Message::Text(text(payload)),
+            Kind::Binary | Kind::Continuation => Message::Binary(payload),
+            Kind::Ping => Message::Ping(payload),
+            Kind::Pong => Message::Pong(payload),
+            Kind::Close => {
+                let told = payload.split_first_chunk();
+                Message::Close(told.map(|(code, reason)| (u16::from_be_bytes(*code), text(reason))))
+            }
+        }
+    }
+}
+
 /// Joins the fragments of one message. One that came in a single frame is passed on where it lies.
 ///
 /// It trusts [`Frames`](super::Frames) for the order of frames, for UTF-8 and for the limit, which
@@ -50,7 +68,7 @@ impl Assembler {
             self.begun = None;
         }
         if frame.kind.is_control() || (frame.is_final && self.begun.is_none()) {
-            return Some(message(frame.kind, frame.payload));
+            return Some(Message::of(frame.kind, frame.payload));
         }
         let begun = self.begun.get_or_insert_with(|| {
             Box::new(Begun { kind: frame.kind, bytes: Vec::new(), is_whole: false })
@@ -64,7 +82,7 @@ impl Assembler {
     /// could not use it at once.
     pub fn whole(&self) -> Option<Message<'_>> {
         let begun = self.begun.as_ref().filter(|begun| begun.is_whole)?;
-        Some(message(begun.kind, &begun.bytes))
+        Some(Message::of(begun.kind, &begun.bytes))
     }
 
     /// Drops a message that was whole, and its memory.
@@ -75,22 +93,5 @@ impl Assembler {
     /// Bytes of memory held for fragments.
     pub fn memory(&self) -> usize {
         self.begun.as_ref().map_or(0, |begun| begun.bytes.capacity())
-    }
-}
-
-/// What a frame says by itself.
-pub(super) fn message(kind: Kind, payload: &[u8]) -> Message<'_> {
-    // It was checked as it arrived; an empty text stands for what cannot be.
-    let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-    match kind {
-        Kind::Text => Message::Text(text(payload)),
-        Kind::Binary | Kind::Continuation => Message::Binary(payload),
-        Kind::Ping => Message::Ping(payload),
-        Kind::Pong => Message::Pong(payload),
-        Kind::Close => Message::Close(
-            payload
-                .split_first_chunk()
-                .map(|(code, reason)| (u16::from_be_bytes(*code), text(reason))),
-        ),
     }
 }

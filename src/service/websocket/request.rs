@@ -1,0 +1,130 @@
+//! The one HTTP request that a connection begins with, and its answer.
+
+use crate::codec::http::{Framing, Head, HeadDecoder, HeadLimits, HttpError, ResponseHead, Status};
+use crate::codec::websocket::HandshakeError;
+use crate::codec::{Codec, Decoded};
+use crate::reactor::RingBuffer;
+
+/// A request that is not whole yet.
+#[derive(Debug)]
+pub(crate) struct Request {
+    decoder: HeadDecoder,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Request { decoder: HeadDecoder::new(HeadLimits::default()) }
+    }
+}
+
+impl Request {
+    /// Once the head is whole, or is wrong, gives it to `answer` and takes it from the input.
+    pub(crate) fn answer<T>(
+        &mut self,
+        input: &mut RingBuffer,
+        answer: impl FnOnce(Result<Head<'_>, HttpError>) -> T,
+    ) -> Option<T> {
+        match self.decoder.decode(input.contiguous()) {
+            Ok(None) => None,
+            Ok(Some(Decoded { len, message })) => {
+                let answered = answer(Ok(message));
+                input.consume(len);
+                Some(answered)
+            }
+            Err(error) => Some(answer(Err(error))),
+        }
+    }
+}
+
+/// An answer, ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Response {
+    bytes: Vec<u8>,
+    answer: Answer,
+}
+
+/// What follows an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Answer {
+    /// The connection is a WebSocket now.
+    Upgrade,
+    /// The connection is closed; for an error of the peer's, if there was one.
+    Final(Option<&'static str>),
+}
+
+impl Response {
+    pub(crate) fn upgrade(accept: &str) -> Self {
+        let mut bytes = Vec::new();
+        ResponseHead::new(&mut bytes, Status::SWITCHING_PROTOCOLS)
+            .header("Upgrade", b"websocket")
+            .header("Connection", b"Upgrade")
+            .header("Sec-WebSocket-Accept", accept.as_bytes())
+            .finish();
+        Response { bytes, answer: Answer::Upgrade }
+    }
+
+    /// A page or a short text, after which the connection is closed. Of a `HEAD` request the body
+    /// is left out.
+    pub(crate) fn content(
+        status: Status,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        is_head: bool,
+    ) -> Self {
+        let mut bytes = Vec::new();
+        let head = ResponseHead::new(&mut bytes, status).header("Connection", b"close");
+        let head =
+            headers.iter().fold(head, |head, (name, value)| head.header(name, value.as_bytes()));
+        head.framing(Framing::Length(body.len() as u64)).finish();
+        if !is_head {
+            bytes.extend_from_slice(body);
+        }
+        Response { bytes, answer: Answer::Final(None) }
+    }
+
+    fn text(status: Status, text: &str, headers: &[(&str, &str)]) -> Self {
+        let headers = [&[("Content-Type", "text/plain; charset=utf-8")], headers].concat();
+        Response::content(status, &headers, format!("{text}\n").as_bytes(), false)
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Response::text(Status::NOT_FOUND, "There is nothing here.", &[])
+    }
+
+    /// The head did not come in time. A browser that opened a connection in advance says nothing at
+    /// all; that is no error.
+    pub(crate) fn timeout() -> Self {
+        Response::text(Status::REQUEST_TIMEOUT, "The request took too long.", &[])
+    }
+
+    /// What breaks the rules of HTTP.
+    pub(crate) fn refusal(error: HttpError) -> Self {
+        let refusal = Response::text(error.status(), &format!("{error}."), &[]);
+        Response { answer: Answer::Final(Some(error.name())), ..refusal }
+    }
+
+    /// What is no handshake.
+    pub(crate) fn no_upgrade(error: HandshakeError) -> Self {
+        let version: &[_] = match error.status() {
+            426 => &[("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")],
+            _ => &[],
+        };
+        Response::text(Status::new(error.status()), &format!("{error}."), version)
+    }
+
+    /// The answer to a method that is not served, if it is one.
+    pub(crate) fn check_method(head: &Head<'_>) -> Option<Self> {
+        let is_served = matches!(head.method, "GET" | "HEAD") && head.framing == Framing::None;
+        let refusal =
+            || Response::text(Status::METHOD_NOT_ALLOWED, "Only GET.", &[("Allow", "GET, HEAD")]);
+        (!is_served).then(refusal)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn answer(&self) -> Answer {
+        self.answer
+    }
+}
