@@ -1,12 +1,13 @@
 //! The command line: from words to a running service, and from its end to an exit code.
 //!
-//! Each subcommand is one file ([`echo`], [`broadcast`], [`kv`], [`web`]): its own options, and which
-//! handler they make. All that servers have in common is [`server_options`] (what can be set) and [`server`]
-//! (what is then done). Values come from flags, variables and a file with the same parsers
-//! ([`size`], [`span`], [`endpoint`]); everything is checked before anything listens, and what is
-//! wrong is one line ([`failure`]).
+//! Each subcommand is one file ([`echo`], [`broadcast`], [`chat`], [`kv`], [`web`]): its own options,
+//! and which handler they make. All that servers have in common is [`server_options`] (what can be set)
+//! and [`server`] (what is then done). Values come from flags, variables and a file with the same
+//! parsers ([`size`], [`span`], [`endpoint`]); everything is checked before anything listens, and
+//! what is wrong is one line ([`failure`]).
 
 mod broadcast;
+mod chat;
 mod command_line;
 mod config_file;
 mod descriptors;
@@ -41,6 +42,7 @@ pub(crate) fn run() -> ExitCode {
         Ok(Cli { command: Command::Web(web) }) => web.run(),
         Ok(Cli { command: Command::Kv(kv) }) => kv.run(),
         Ok(Cli { command: Command::Load(load) }) => load.run(),
+        Ok(Cli { command: Command::Chat(chat) }) => chat.run(),
         Err(answer) if !answer.use_stderr() => {
             // The help was asked for. Whoever closed the pipe early has read enough of it.
             let _ = answer.print();
@@ -67,4 +69,5 @@ enum Command {
     Web(web::Web),
     Kv(kv::Kv),
     Load(Box<load::Load>),
+    Chat(chat::Chat),
 }

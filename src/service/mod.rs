@@ -1,6 +1,8 @@
 //! What servers do: handlers that join a codec with the reactor.
 
 mod broadcast;
+#[cfg(feature = "websocket")]
+pub mod chat;
 mod echo;
 mod echo_lines;
 mod framed;

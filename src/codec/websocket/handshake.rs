@@ -134,7 +134,8 @@ fn is_welcome(origin: &[u8], host: &[u8], origins: &[String]) -> bool {
     origins.iter().any(|welcome| welcome == "*" || welcome.as_bytes().eq_ignore_ascii_case(origin))
 }
 
-fn base64(bytes: &[u8]) -> String {
+/// RFC 4648, section 4.
+pub(crate) fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
         let bits = group.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte));

@@ -28,5 +28,7 @@ mod utf8;
 pub use encode::{FrameHead, close_frame, frame_head};
 pub use error::{WebSocketError, close_code};
 pub use frame::{Frame, Frames, Kind};
+#[cfg(test)]
+pub(crate) use handshake::base64;
 pub use handshake::{HandshakeError, accept_key, check_handshake};
 pub use message::{Assembler, Message};

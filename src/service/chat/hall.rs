@@ -1,0 +1,596 @@
+//! All clients and all rooms, and what commands do to them.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use slab::Slab;
+
+use super::command::{Command, Misunderstood, parse};
+use super::event::{Event, Reply, Role};
+use super::name::{Name, clean};
+use super::options::ChatOptions;
+use super::rate::{Bucket, Verdict};
+use super::room::{Resumption, Room, Wire};
+use crate::codec::websocket::{Message, close_code};
+use crate::reactor::{CloseReason, Context, Token};
+use crate::service::websocket::{Flow, send};
+
+/// Who is here, and where.
+#[derive(Debug)]
+pub(super) struct Hall {
+    pub(super) options: ChatOptions,
+    clients: Slab<Client>,
+    /// By their names in lower case.
+    names: HashMap<Name, u32>,
+    rooms: Slab<Room>,
+    room_names: HashMap<Name, u32>,
+    guests: u32,
+    rooms_opened: u64,
+    /// The handler's alarm: when an empty room goes, or a room without space is tried again.
+    alarm: Option<Instant>,
+    /// An instant, and the milliseconds since 1970 at that time: so the clock is not read for each
+    /// event.
+    epoch: (Instant, u64),
+    pub(super) is_draining: bool,
+}
+
+#[derive(Debug)]
+struct Client {
+    token: Token,
+    wire: Wire,
+    has_spoken: bool,
+    name: Name,
+    bucket: Bucket,
+    /// In the order in which they were joined: text without a room goes to the last.
+    places: Vec<Place>,
+}
+
+/// A membership: the room, and the position among its members.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    room: u32,
+    position: u32,
+}
+
+/// Why a command was not carried out.
+struct Refusal {
+    code: &'static str,
+    text: String,
+}
+
+type Outcome = Result<Flow, Refusal>;
+
+impl Hall {
+    pub(super) fn new(options: ChatOptions) -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Hall {
+            options,
+            clients: Slab::new(),
+            names: HashMap::new(),
+            rooms: Slab::new(),
+            room_names: HashMap::new(),
+            guests: 0,
+            rooms_opened: 0,
+            alarm: None,
+            epoch: (Instant::now(), since_1970.as_millis() as u64),
+            is_draining: false,
+        }
+    }
+
+    // ---- coming and going ----
+
+    /// A client has come; it is given a name and welcomed.
+    pub(super) fn enter(&mut self, cx: &mut Context<'_>, token: Token, wire: Wire) -> u32 {
+        let bucket = Bucket::new(self.options.rate, self.clock_ms(cx));
+        // Ends: there are fewer clients than numbers.
+        let name = loop {
+            self.guests = self.guests.wrapping_add(1);
+            let name = Name::guest(self.guests);
+            if !self.names.contains_key(&name) {
+                break name;
+            }
+        };
+        let client = Client { token, wire, has_spoken: false, name, bucket, places: Vec::new() };
+        let key = self.clients.insert(client) as u32;
+        self.names.insert(name, key);
+        let message_max = self.options.message_max;
+        self.reply(cx, key, &Reply::Welcome { name, message_max });
+        key
+    }
+
+    /// Its connection is over.
+    pub(super) fn remove(&mut self, cx: &mut Context<'_>, key: u32) {
+        self.leave_all(cx, key);
+        if let Some(client) = self.clients.try_remove(key as usize)
+            && let Some(name) = client.name.key()
+        {
+            self.names.remove(&name);
+        }
+    }
+
+    /// Takes a client out of all its rooms. Behind this nothing of a room is sent to it.
+    pub(super) fn leave_all(&mut self, cx: &mut Context<'_>, key: u32) {
+        while let Some(place) = self.clients.get(key as usize).and_then(|it| it.places.last()) {
+            let (room, name) = (place.room, self.clients[key as usize].name);
+            self.take_out(cx, key, room, None, &Event::Left { name });
+        }
+    }
+
+    /// Ends a client's connection and tells it why.
+    pub(super) fn dismiss(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: u32,
+        code: u16,
+        text: &str,
+        reason: CloseReason,
+    ) {
+        self.leave_all(cx, key);
+        let Some(Client { token, wire, .. }) = self.clients.get(key as usize) else { return };
+        match wire {
+            Wire::WebSocket => drop(send(cx, *token, Message::Close(Some((code, text))))),
+            Wire::Lines => drop(cx.send(*token, format!("* {text}\n").as_bytes())),
+        }
+        cx.close_for(*token, reason);
+    }
+
+    // ---- time ----
+
+    /// Rooms that had no space are tried again, those that were empty for long enough go.
+    pub(super) fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        self.alarm = None;
+        let linger = self.options.room_linger;
+        let is_over =
+            |room: &Room| room.empty_since.is_some_and(|since| since + linger <= cx.now());
+        let over: Vec<u32> = self
+            .rooms
+            .iter()
+            .filter(|(_, room)| is_over(room))
+            .map(|(key, _)| key as u32)
+            .collect();
+        for key in over {
+            self.close_room(cx, key);
+        }
+        let mut next = None;
+        for (_, room) in &mut self.rooms {
+            let retry = (!room.is_ready(cx, None)).then(|| cx.now() + RETRY);
+            let expiry = room.empty_since.map(|since| since + linger);
+            next = next.into_iter().chain(retry).chain(expiry).min();
+        }
+        if let Some(at) = next {
+            self.wake_at(cx, at);
+        }
+    }
+
+    fn wake_at(&mut self, cx: &mut Context<'_>, at: Instant) {
+        if self.alarm.is_none_or(|alarm| at < alarm) {
+            self.alarm = Some(at);
+            cx.set_alarm(at);
+        }
+    }
+
+    /// Milliseconds since the service began; only differences mean something.
+    fn clock_ms(&self, cx: &Context<'_>) -> u32 {
+        cx.now().saturating_duration_since(self.epoch.0).as_millis() as u32
+    }
+
+    fn time_ms(&self, cx: &Context<'_>) -> u64 {
+        let (instant, time_ms) = self.epoch;
+        time_ms + cx.now().saturating_duration_since(instant).as_millis() as u64
+    }
+
+    // ---- commands ----
+
+    /// Does what a line asks for. When the room it is for has no space now, it is to be offered
+    /// again.
+    pub(super) fn obey(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {
+        let Some(client) = self.clients.get(key as usize) else { return Flow::Stop };
+        let before = client.bucket;
+        let flow = match self.charge(cx, key) {
+            Flow::Held => return Flow::Taken,
+            Flow::Stop => return Flow::Stop,
+            Flow::Taken => self.carry_out(cx, key, line),
+        };
+        if let Some(client) = self.clients.get_mut(key as usize) {
+            client.has_spoken = true;
+            if flow == Flow::Held {
+                // It will be charged when it is carried out.
+                client.bucket = before;
+            }
+        }
+        flow
+    }
+
+    /// Counts a message against a client's rate: one that is refused is `Held` back for good.
+    pub(super) fn charge(&mut self, cx: &mut Context<'_>, key: u32) -> Flow {
+        let (rate, now_ms) = (self.options.rate, self.clock_ms(cx));
+        let Some(client) = self.clients.get_mut(key as usize) else { return Flow::Stop };
+        match client.bucket.take(rate, now_ms) {
+            Verdict::Passes => return Flow::Taken,
+            Verdict::Refused => {}
+            Verdict::Warned => {
+                let text = &format!("too fast, at most {rate} messages a second; this one is lost");
+                self.reply(cx, key, &Reply::Error { code: "rate", text });
+            }
+            Verdict::Excessive => {
+                let (code, reason) = (close_code::POLICY, CloseReason::ProtocolError);
+                self.dismiss(cx, key, code, "too many messages", reason);
+                return Flow::Stop;
+            }
+        }
+        Flow::Held
+    }
+
+    /// Whether a client has sent anything yet.
+    pub(super) fn has_spoken(&self, key: u32) -> bool {
+        self.clients.get(key as usize).is_some_and(|client| client.has_spoken)
+    }
+
+    fn carry_out(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {
+        let outcome = match parse(line) {
+            Ok(None) => return Flow::Taken,
+            Ok(Some(command)) => self.execute(cx, key, command),
+            Err(Misunderstood::Unknown) => {
+                refuse("unknown_command", "no such command; /help lists them")
+            }
+            Err(Misunderstood::Usage(form)) => refuse("usage", format!("it is written: {form}")),
+        };
+        outcome.unwrap_or_else(|Refusal { code, text }| {
+            self.reply(cx, key, &Reply::Error { code, text: &text });
+            Flow::Taken
+        })
+    }
+
+    fn execute(&mut self, cx: &mut Context<'_>, key: u32, command: Command<'_>) -> Outcome {
+        match command {
+            Command::Say { room, text } => return self.say(cx, key, room, text),
+            Command::Nick(name) => return self.rename(cx, key, name),
+            Command::Join { room, after } => return self.join(cx, key, room, after),
+            Command::Leave(room) => return self.leave(cx, key, room),
+            Command::Role { name, role, room } => return self.give_role(cx, key, name, role, room),
+            Command::Kick { name, room } => return self.kick(cx, key, name, room),
+            Command::Who(room) => self.who(cx, key, room)?,
+            Command::Rooms => self.list_rooms(cx, key),
+            Command::Ping(text) => self.reply(cx, key, &Reply::Pong(&clean(text))),
+            Command::Help => self.reply(cx, key, &Reply::Help),
+            Command::Quit => {
+                self.dismiss(cx, key, close_code::NORMAL, "goodbye", CloseReason::Closed);
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::Taken)
+    }
+
+    fn say(&mut self, cx: &mut Context<'_>, key: u32, room: Option<&str>, text: &str) -> Outcome {
+        let place = self.place(key, room)?;
+        let text = clean(text);
+        if text.len() > self.options.message_max {
+            let most = self.options.message_max;
+            return refuse("too_long", format!("a message has at most {most} bytes"));
+        }
+        if self.role(place) == Role::Viewer {
+            return refuse("viewer", "viewers cannot speak in this room");
+        }
+        let name = self.clients[key as usize].name;
+        Ok(self.publish(cx, key, place.room, &Event::Message { name, text: &text }))
+    }
+
+    fn rename(&mut self, cx: &mut Context<'_>, key: u32, text: &str) -> Outcome {
+        let (new, new_key) = valid_name(text)?;
+        let Client { token, name, ref places, .. } = self.clients[key as usize];
+        if self.names.get(&new_key).is_some_and(|owner| *owner != key) {
+            return refuse("name_taken", format!("{new} is somebody else's name"));
+        }
+        let rooms: Vec<u32> = places.iter().map(|place| place.room).collect();
+        if !rooms.iter().all(|room| self.rooms[*room as usize].is_ready(cx, Some(token))) {
+            return Ok(Flow::Held);
+        }
+        if let Some(old_key) = name.key() {
+            self.names.remove(&old_key);
+        }
+        self.names.insert(new_key, key);
+        self.clients[key as usize].name = new;
+        self.reply(cx, key, &Reply::Name(new));
+        for room in rooms.into_iter().filter(|_| new != name) {
+            self.emit(cx, room, Some(token), &Event::Renamed { name, new });
+        }
+        Ok(Flow::Taken)
+    }
+
+    fn join(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: u32,
+        text: &str,
+        after: Option<(u64, Option<&str>)>,
+    ) -> Outcome {
+        let (name, room_key) = valid_name(text)?;
+        let place = self.room_names.get(&room_key).and_then(|room| self.place_in(key, *room));
+        if let Some(place) = place {
+            // Text goes there from now on.
+            let places = &mut self.clients[key as usize].places;
+            places.retain(|other| other.room != place.room);
+            places.push(place);
+            return Err(refusal(
+                "joined_already",
+                format!("you are in {name}; it is now where you speak"),
+            ));
+        }
+        let most = self.options.rooms_per_client;
+        if self.clients[key as usize].places.len() >= most {
+            return refuse("too_many_rooms", format!("at most {most} rooms at once; /leave one"));
+        }
+        let room_key = self.open_room(cx, name, room_key)?;
+        let Client { token, wire, name, .. } = self.clients[key as usize];
+        let room = &mut self.rooms[room_key as usize];
+        if !room.is_ready(cx, Some(token)) {
+            return Ok(Flow::Held);
+        }
+        if room.members.len() >= self.options.members_max {
+            return refuse("room_full", format!("{} is full", room.name));
+        }
+        let role = room.role_for(self.options.newcomers);
+        let number = room.number;
+        let is_same = |id: Option<&str>| id.is_none_or(|id| id == room.id);
+        let seen = after.filter(|(seen, id)| *seen <= number && is_same(*id)).map(|(seen, _)| seen);
+        let has_new_numbers = after.is_some() && seen.is_none();
+        self.show_room(cx, key, room_key, role);
+        let room = &mut self.rooms[room_key as usize];
+        let shown = room.name;
+        let resumption = room.follow(cx, token, wire, seen, self.options.history);
+        let position = room.add(key, role);
+        self.clients[key as usize].places.push(Place { room: room_key, position });
+        if has_new_numbers {
+            self.reply(cx, key, &Reply::NewNumbers { room: shown });
+        } else if let Resumption::Gap { from, to } = resumption {
+            self.reply(cx, key, &Reply::Gap { room: shown, from, to });
+        }
+        // It follows the room by now, so it sees itself come, as the others do.
+        self.emit(cx, room_key, Some(token), &Event::Joined { name, role });
+        Ok(Flow::Taken)
+    }
+
+    fn leave(&mut self, cx: &mut Context<'_>, key: u32, room: Option<&str>) -> Outcome {
+        let place = self.place(key, room)?;
+        let Client { token, name, .. } = self.clients[key as usize];
+        let room = &mut self.rooms[place.room as usize];
+        if !room.is_ready(cx, Some(token)) {
+            return Ok(Flow::Held);
+        }
+        let shown = room.name;
+        self.take_out(cx, key, place.room, Some(token), &Event::Left { name });
+        self.reply(cx, key, &Reply::Left { room: shown });
+        Ok(Flow::Taken)
+    }
+
+    fn give_role(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: u32,
+        name: &str,
+        role: &str,
+        room: Option<&str>,
+    ) -> Outcome {
+        let Some(role) = Role::of(role) else {
+            return refuse("usage", "a role is viewer, speaker or operator");
+        };
+        let (_, place) = self.subject(key, name, room)?;
+        let Client { token, name: by, .. } = self.clients[key as usize];
+        let room = &mut self.rooms[place.room as usize];
+        if !room.is_ready(cx, Some(token)) {
+            return Ok(Flow::Held);
+        }
+        let member = room.members[place.position as usize];
+        room.set_role(place.position, role);
+        if room.heir().is_some() {
+            room.set_role(place.position, member.role);
+            return refuse(
+                "last_operator",
+                "a room needs an operator; make somebody else one first",
+            );
+        }
+        let name = self.clients[member.client as usize].name;
+        self.emit(cx, place.room, Some(token), &Event::Role { name, role, by: Some(by) });
+        Ok(Flow::Taken)
+    }
+
+    fn kick(&mut self, cx: &mut Context<'_>, key: u32, name: &str, room: Option<&str>) -> Outcome {
+        let (subject, place) = self.subject(key, name, room)?;
+        let Client { token, name: by, .. } = self.clients[key as usize];
+        let room = &mut self.rooms[place.room as usize];
+        if !room.is_ready(cx, Some(token)) {
+            return Ok(Flow::Held);
+        }
+        let shown = room.name;
+        let name = self.clients[subject as usize].name;
+        self.take_out(cx, subject, place.room, Some(token), &Event::Kicked { name, by });
+        self.reply(cx, subject, &Reply::PutOut { room: shown, by });
+        Ok(Flow::Taken)
+    }
+
+    fn who(&mut self, cx: &mut Context<'_>, key: u32, room: Option<&str>) -> Result<(), Refusal> {
+        let place = self.place(key, room)?;
+        let room = &self.rooms[place.room as usize];
+        let (room, count) = (room.name, room.members.len());
+        let members = self.members(place.room);
+        self.reply(cx, key, &Reply::Who { room, members: &members, count });
+        Ok(())
+    }
+
+    fn list_rooms(&mut self, cx: &mut Context<'_>, key: u32) {
+        let open = self.rooms.iter().filter(|(_, room)| !room.members.is_empty());
+        let mut rooms: Vec<_> = open.map(|(_, room)| (room.name, room.members.len())).collect();
+        rooms.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let count = rooms.len();
+        rooms.truncate(LIST_MAX);
+        self.reply(cx, key, &Reply::Rooms { rooms: &rooms, count });
+    }
+
+    // ---- rooms ----
+
+    /// The room of that name; a new one if there is none.
+    fn open_room(&mut self, cx: &mut Context<'_>, name: Name, key: Name) -> Result<u32, Refusal> {
+        if let Some(room) = self.room_names.get(&key) {
+            return Ok(*room);
+        }
+        if self.rooms.len() >= self.options.rooms_max {
+            let empty = self.rooms.iter().filter_map(|(key, room)| Some((room.empty_since?, key)));
+            let Some((_, longest)) = empty.min() else {
+                return Err(refusal("too_many_rooms", "there are as many rooms as there can be"));
+            };
+            self.close_room(cx, longest as u32);
+        }
+        self.rooms_opened += 1;
+        let id = format!("{:x}-{:x}", self.epoch.1, self.rooms_opened);
+        let room = self.rooms.insert(Room::new(cx, name, id, &self.options.topic())) as u32;
+        self.room_names.insert(key, room);
+        Ok(room)
+    }
+
+    fn close_room(&mut self, cx: &mut Context<'_>, key: u32) {
+        if let Some(room) = self.rooms.try_remove(key as usize) {
+            if let Some(name) = room.name.key() {
+                self.room_names.remove(&name);
+            }
+            room.remove(cx);
+        }
+    }
+
+    /// Tells somebody what a room is like before its next event.
+    fn show_room(&mut self, cx: &mut Context<'_>, key: u32, room_key: u32, role: Role) {
+        let members = self.members(room_key);
+        let Room { name, ref id, number, members: ref all, .. } = self.rooms[room_key as usize];
+        let (id, count) = (id.clone(), all.len());
+        let reply = Reply::Room { room: name, id: &id, role, number, members: &members, count };
+        self.reply(cx, key, &reply);
+    }
+
+    /// Takes a member out of a room and tells the others; if it was the last operator there is a new
+    /// one.
+    fn take_out(
+        &mut self,
+        cx: &mut Context<'_>,
+        key: u32,
+        room_key: u32,
+        by: Option<Token>,
+        event: &Event<'_>,
+    ) {
+        let client = &mut self.clients[key as usize];
+        let Some(index) = client.places.iter().position(|place| place.room == room_key) else {
+            return;
+        };
+        let place = client.places.remove(index);
+        let room = &mut self.rooms[room_key as usize];
+        room.unfollow(cx, client.token, client.wire);
+        if let Some(moved) = room.take_out(place.position) {
+            let places = self.clients[moved as usize].places.iter_mut();
+            for moved in places.filter(|moved| moved.room == room_key) {
+                moved.position = place.position;
+            }
+        }
+        if self.is_draining {
+            // Everybody goes; to tell each of every other would be a storm.
+            return;
+        }
+        self.emit(cx, room_key, by, event);
+        let room = &mut self.rooms[room_key as usize];
+        if let Some(heir) = room.heir() {
+            room.set_role(heir, Role::Operator);
+            let name = self.clients[room.members[heir as usize].client as usize].name;
+            let event = Event::Role { name, role: Role::Operator, by: None };
+            self.emit(cx, room_key, by, &event);
+        } else if room.members.is_empty() {
+            room.empty_since = Some(cx.now());
+            let at = cx.now() + self.options.room_linger;
+            self.wake_at(cx, at);
+        }
+    }
+
+    /// Publishes what a client says, unless earlier events wait for space.
+    fn publish(&mut self, cx: &mut Context<'_>, key: u32, room: u32, event: &Event<'_>) -> Flow {
+        let token = self.clients[key as usize].token;
+        if !self.rooms[room as usize].is_ready(cx, Some(token)) {
+            return Flow::Held;
+        }
+        self.emit(cx, room, Some(token), event);
+        Flow::Taken
+    }
+
+    fn emit(&mut self, cx: &mut Context<'_>, room: u32, by: Option<Token>, event: &Event<'_>) {
+        let time_ms = self.time_ms(cx);
+        if !self.rooms[room as usize].emit(cx, by, time_ms, event) {
+            let at = cx.now() + RETRY;
+            self.wake_at(cx, at);
+        }
+    }
+
+    // ---- looking things up ----
+
+    /// A client's place in a room that it names, or in the one that it joined last.
+    fn place(&self, key: u32, room: Option<&str>) -> Result<Place, Refusal> {
+        let Some(name) = room else {
+            let last = self.clients[key as usize].places.last().copied();
+            return last.ok_or_else(|| refusal("no_room", "you are in no room; /join ROOM"));
+        };
+        let room = valid_name(name).ok().and_then(|(_, key)| self.room_names.get(&key));
+        let place = room.and_then(|room| self.place_in(key, *room));
+        place.ok_or_else(|| refusal("not_there", format!("you are not in {}", clean(name))))
+    }
+
+    fn place_in(&self, key: u32, room: u32) -> Option<Place> {
+        let mut places = self.clients.get(key as usize)?.places.iter();
+        places.find(|place| place.room == room).copied()
+    }
+
+    fn role(&self, place: Place) -> Role {
+        self.rooms[place.room as usize].members[place.position as usize].role
+    }
+
+    /// Somebody on whom an operator acts: the client, and its place in the room.
+    fn subject(&self, key: u32, name: &str, room: Option<&str>) -> Result<(u32, Place), Refusal> {
+        let place = self.place(key, room)?;
+        if self.role(place) != Role::Operator {
+            return Err(refusal("not_operator", "only operators may do that"));
+        }
+        let subject = valid_name(name).ok().and_then(|(_, key)| self.names.get(&key).copied());
+        let found = subject.and_then(|key| Some((key, self.place_in(key, place.room)?)));
+        found.ok_or_else(|| refusal("nobody", format!("there is no {} in the room", clean(name))))
+    }
+
+    /// The first members of a room with their roles.
+    fn members(&self, room: u32) -> Vec<(Name, Role)> {
+        let members = self.rooms[room as usize].members.iter().take(LIST_MAX);
+        members.map(|member| (self.clients[member.client as usize].name, member.role)).collect()
+    }
+
+    pub(super) fn reply(&self, cx: &mut Context<'_>, key: u32, reply: &Reply<'_>) {
+        if let Some(client) = self.clients.get(key as usize) {
+            let bytes = match client.wire {
+                Wire::Lines => reply.line(),
+                Wire::WebSocket => reply.frame(),
+            };
+            cx.send(client.token, &bytes);
+        }
+    }
+}
+
+fn valid_name(text: &str) -> Result<(Name, Name), Refusal> {
+    Name::new(text).and_then(|name| Some((name, name.key()?))).ok_or_else(|| {
+        let most = Name::BYTES_MAX;
+        refusal("bad_name", format!("a name has letters, digits, _ - . and at most {most} bytes"))
+    })
+}
+
+fn refusal(code: &'static str, text: impl Into<String>) -> Refusal {
+    Refusal { code, text: text.into() }
+}
+
+fn refuse(code: &'static str, text: impl Into<String>) -> Outcome {
+    Err(refusal(code, text))
+}
+
+/// Members or rooms that one answer lists; it also says how many there are.
+const LIST_MAX: usize = 256;
+
+/// When a room without space is tried again, if no publisher does so earlier.
+const RETRY: Duration = Duration::from_millis(20);

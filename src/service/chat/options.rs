@@ -1,0 +1,113 @@
+//! The limits of a chat.
+
+use std::io;
+use std::time::Duration;
+
+use super::Role;
+use super::name::Name;
+use super::rate::RATE_MAX;
+use crate::reactor::{Config, TopicConfig};
+
+/// The limits of a chat. Start from the default and change what you need.
+///
+/// ```
+/// use edgeloop::Config;
+/// use edgeloop::service::chat::ChatOptions;
+/// let options = ChatOptions { history: 500, ..ChatOptions::default() };
+/// options.check(&Config::default())?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ChatOptions {
+    /// Events of a room that are kept for newcomers and for those who come back. Default 100.
+    pub history: usize,
+    /// Bytes of events that a room holds, for lines and again for WebSocket. Default 256 KiB. Who
+    /// falls behind by more is disconnected (`slow_consumer`), and may resume.
+    pub room_memory: usize,
+    /// The longest text of a message, in bytes. Default 4 KiB.
+    pub message_max: usize,
+    /// Messages and commands a second that a client may send, and a second's worth at once. Default
+    /// 10. Beyond it there is a notice, and beyond a second's worth more the connection is closed.
+    pub rate: u32,
+    /// A WebSocket client from which nothing came for so long is sent a ping; after two without any
+    /// answer it is closed. Default 30 s, below what address translation forgets idle connections
+    /// after. `None`: never.
+    pub heartbeat: Option<Duration>,
+    /// Origins whose pages may connect, such as `https://example.org`; `*` stands for all. Default
+    /// none: only the page that comes from this server.
+    pub origins: Vec<String>,
+    /// What a newcomer may do in a room that somebody else is in already. Default: speak. With
+    /// [`Role::Viewer`] operators decide who speaks.
+    pub newcomers: Role,
+    /// The most rooms. Default 256. When there are so many, a new one takes the place of the one
+    /// that is empty longest.
+    pub rooms_max: usize,
+    /// The most members of a room. Default 10,000.
+    pub members_max: usize,
+    /// The most rooms that one client may be in. Default 8.
+    pub rooms_per_client: usize,
+    /// How long an empty room keeps its history and its numbers. Default 10 minutes.
+    pub room_linger: Duration,
+}
+
+impl Default for ChatOptions {
+    fn default() -> Self {
+        ChatOptions {
+            history: 100,
+            room_memory: 256 << 10,
+            message_max: 4 << 10,
+            rate: 10,
+            heartbeat: Some(Duration::from_secs(30)),
+            origins: Vec::new(),
+            newcomers: Role::Speaker,
+            rooms_max: 256,
+            members_max: 10_000,
+            rooms_per_client: 8,
+            room_linger: Duration::from_secs(600),
+        }
+    }
+}
+
+impl ChatOptions {
+    /// Checks that the limits make sense together, and with those of the reactor.
+    ///
+    /// # Errors
+    /// `InvalidInput`, with a sentence that names the field.
+    pub fn check(&self, config: &Config) -> io::Result<()> {
+        let range = |name: &str, value: usize, least: usize, most: usize| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            let text = format!("{name} is {value}; it must be between {least} and {most}");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        };
+        range("message_max", self.message_max, 1, 1 << 20)?;
+        let event_max = 2 * self.message_max + EVENT_OVERHEAD;
+        range("room_memory", self.room_memory, 2 * (event_max + TopicConfig::OVERHEAD), 1 << 30)?;
+        range("rate", self.rate as usize, 1, RATE_MAX as usize)?;
+        range("rooms_max", self.rooms_max, 1, 1 << 20)?;
+        range("members_max", self.members_max, 1, u32::MAX as usize)?;
+        range("rooms_per_client", self.rooms_per_client, 1, 1 << 10)?;
+        range("input_limit", config.input_limit, self.line_max(), usize::MAX)?;
+        // The page, the members of a room, the list of rooms: each must fit at once.
+        range("output_limit", config.output_limit, OUTPUT_LEAST, usize::MAX)
+    }
+
+    /// The longest line or message: the longest text, and the command in front of it.
+    pub(super) fn line_max(&self) -> usize {
+        self.message_max + COMMAND_OVERHEAD
+    }
+
+    pub(super) fn topic(&self) -> TopicConfig {
+        let (memory, history) = (self.room_memory, self.history);
+        TopicConfig { memory, history, ..TopicConfig::default() }
+    }
+}
+
+/// What an event has beside its text, which JSON may double.
+const EVENT_OVERHEAD: usize = 256;
+
+/// `/say `, a room, a space, and what people type around it.
+const COMMAND_OVERHEAD: usize = Name::BYTES_MAX + 44;
+
+const OUTPUT_LEAST: usize = 128 << 10;
