@@ -8,6 +8,8 @@
 pub(crate) mod handlers;
 #[cfg(feature = "cli")]
 pub(crate) mod program;
+#[cfg(feature = "websocket")]
+pub(crate) mod websocket;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -186,11 +186,10 @@ impl Hall {
     pub(super) fn obey(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {
         let Some(client) = self.clients.get(key as usize) else { return Flow::Stop };
         let before = client.bucket;
-        let flow = match self.charge(cx, key) {
-            Flow::Held => return Flow::Taken,
-            Flow::Stop => return Flow::Stop,
-            Flow::Taken => self.carry_out(cx, key, line),
-        };
+        if let Some(refused) = self.charge(cx, key) {
+            return refused;
+        }
+        let flow = self.carry_out(cx, key, line);
         if let Some(client) = self.clients.get_mut(key as usize) {
             client.has_spoken = true;
             if flow == Flow::Held {
@@ -201,12 +200,11 @@ impl Hall {
         flow
     }
 
-    /// Counts a message against a client's rate: one that is refused is `Held` back for good.
-    pub(super) fn charge(&mut self, cx: &mut Context<'_>, key: u32) -> Flow {
+    /// Counts a message against a client's rate. Says what becomes of one that is too much.
+    pub(super) fn charge(&mut self, cx: &mut Context<'_>, key: u32) -> Option<Flow> {
         let (rate, now_ms) = (self.options.rate, self.clock_ms(cx));
-        let Some(client) = self.clients.get_mut(key as usize) else { return Flow::Stop };
-        match client.bucket.take(rate, now_ms) {
-            Verdict::Passes => return Flow::Taken,
+        match self.clients.get_mut(key as usize)?.bucket.take(rate, now_ms) {
+            Verdict::Passes => return None,
             Verdict::Refused => {}
             Verdict::Warned => {
                 let text = &format!("too fast, at most {rate} messages a second; this one is lost");
@@ -215,10 +213,10 @@ impl Hall {
             Verdict::Excessive => {
                 let (code, reason) = (close_code::POLICY, CloseReason::ProtocolError);
                 self.dismiss(cx, key, code, "too many messages", reason);
-                return Flow::Stop;
+                return Some(Flow::Stop);
             }
         }
-        Flow::Held
+        Some(Flow::Taken)
     }
 
     /// Whether a client has sent anything yet.
@@ -420,7 +418,7 @@ impl Hall {
     fn list_rooms(&mut self, cx: &mut Context<'_>, key: u32) {
         let open = self.rooms.iter().filter(|(_, room)| !room.members.is_empty());
         let mut rooms: Vec<_> = open.map(|(_, room)| (room.name, room.members.len())).collect();
-        rooms.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        rooms.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| str::cmp(&a.0, &b.0)));
         let count = rooms.len();
         rooms.truncate(LIST_MAX);
         self.reply(cx, key, &Reply::Rooms { rooms: &rooms, count });

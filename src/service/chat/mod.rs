@@ -230,10 +230,9 @@ impl Chat {
                     hall.dismiss(cx, client, code, "only text is understood", reason);
                     Flow::Stop
                 }
-                Message::Ping(_) | Message::Pong(_) => match hall.charge(cx, client) {
-                    Flow::Stop => Flow::Stop,
-                    _ => Flow::Taken,
-                },
+                Message::Ping(_) | Message::Pong(_) => {
+                    hall.charge(cx, client).unwrap_or(Flow::Taken)
+                }
                 Message::Close(_) => {
                     // Behind our close frame there must be nothing of a room.
                     hall.leave_all(cx, client);

@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 /// A name, stored in place: letters and digits of any script, `_`, `-`, `.`; at most
 /// [`Name::BYTES_MAX`] bytes. Nothing in it can end a line, a word, or a JSON string.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Name {
     len: u8,
     bytes: [u8; 23],

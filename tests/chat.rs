@@ -1,0 +1,885 @@
+//! The chat: rooms, over lines and over WebSocket.
+
+#![cfg(feature = "websocket")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::websocket::{WebSocket, frame, request, text};
+use common::{
+    Server, closed, connect, connect_narrow, expect_eof, expect_silence, send, start, start_by,
+};
+use edgeloop::service::chat::{Chat, ChatOptions, Role};
+use edgeloop::{Address, CloseReason, Config, ListenOptions};
+
+// ---- rooms on two wires ----
+
+#[test]
+fn lines_and_websockets_share_a_room_and_its_numbers() {
+    let server = chat(ChatOptions::default());
+    let mut anna = Lines::enter(&server, "anna");
+    anna.say("/join den");
+    let room = anna.next();
+    assert!(room.starts_with("* you are in den as operator; number 0, id "), "{room}");
+    assert_eq!(anna.next(), "[den 1] * anna joins as operator");
+    let mut bob = browser(&server, "bob");
+    bob.say("/join den");
+    let room = bob.next_text();
+    assert!(room.starts_with(r#"{"type":"room","room":"den","id":""#), "{room}");
+    assert!(room.ends_with(r#""role":"speaker","number":1,"count":1,"members":[{"name":"anna","role":"operator"}]}"#), "{room}");
+    let joined = bob.next_text();
+    assert!(joined.starts_with(r#"{"type":"joined","room":"den","number":1,"time":"#), "{joined}");
+    assert!(joined.ends_with(r#","name":"anna","role":"operator"}"#), "{joined}");
+    assert!(bob.next_text().contains(r#""number":2,"#));
+    assert_eq!(anna.next(), "[den 2] * bob joins as speaker");
+    bob.say("is this \"it\"?");
+    anna.say("yes \\o/\r");
+    assert_eq!(anna.next(), "[den 3] bob: is this \"it\"?");
+    assert_eq!(anna.next(), "[den 4] anna: yes \\o/");
+    assert!(bob.next_text().ends_with(r#""name":"bob","text":"is this \"it\"?"}"#));
+    assert!(bob.next_text().ends_with(r#""name":"anna","text":"yes \\o/"}"#));
+    anna.say("/nick ann");
+    assert_eq!(anna.next(), "* you are now called ann");
+    assert_eq!(anna.next(), "[den 5] * anna is now called ann");
+    assert!(bob.next_text().ends_with(r#""name":"anna","new":"ann"}"#));
+    anna.say("/leave");
+    assert_eq!(anna.next(), "* you left den");
+    assert!(bob.next_text().contains(r#""type":"left""#));
+    // Somebody has to be operator.
+    assert!(bob.next_text().ends_with(r#""name":"bob","role":"operator"}"#));
+    anna.say("hello?");
+    assert_eq!(anna.next(), "! you are in no room; /join ROOM");
+    anna.say("/quit");
+    assert_eq!(anna.next(), "* goodbye");
+    expect_eof(&anna.stream);
+    server.finish();
+}
+
+#[test]
+fn all_members_see_one_order_and_every_message_once() {
+    let (members, senders, messages) =
+        if cfg!(debug_assertions) { (100, 20, 10) } else { (1000, 100, 10) };
+    let options =
+        ChatOptions { rate: 100_000, room_memory: 64 << 20, history: 0, ..ChatOptions::default() };
+    let server = start(Config { output_limit: 8 << 20, ..Config::default() }, Chat::new(options));
+    let address = &server.address;
+    let mut lines: Vec<Lines> = (0..members / 2).map(|_| Lines::open(address)).collect();
+    let mut browsers: Vec<WebSocket> = (0..members / 2).map(|_| WebSocket::open(address)).collect();
+    // In portions: nobody is to be behind by all joins of all others.
+    lines.iter_mut().for_each(|it| it.say("/join den"));
+    browsers.iter_mut().for_each(|it| it.say("/join den"));
+    let last_join = members as u64;
+    thread::scope(|scope| {
+        for part in lines.chunks_mut(50) {
+            scope.spawn(|| part.iter_mut().for_each(|it| it.until_number(last_join)));
+        }
+        for part in browsers.chunks_mut(50) {
+            scope.spawn(|| part.iter_mut().for_each(|it| until_number(it, last_join)));
+        }
+    });
+    // Half of the senders on each wire, all at once.
+    for count in 0..messages {
+        for sender in 0..senders / 2 {
+            lines[sender].say(&format!("line {sender} {count}"));
+            browsers[sender].say(&format!("frame {sender} {count}"));
+        }
+    }
+    let all = (senders * messages) as u64;
+    let order: Mutex<BTreeMap<u64, String>> = Mutex::default();
+    let agree = |number: u64, text: String| {
+        let mut order = order.lock().unwrap();
+        let known = order.entry(number).or_insert_with(|| text.clone());
+        assert_eq!(*known, text, "number {number} is not the same for all");
+    };
+    thread::scope(|scope| {
+        for part in lines.chunks_mut(50) {
+            scope.spawn(|| {
+                for it in part {
+                    for number in last_join + 1..=last_join + all {
+                        let line = it.next();
+                        let text = line.strip_prefix(&format!("[den {number}] ")).expect(&line);
+                        agree(number, text.split_once(": ").expect(&line).1.into());
+                    }
+                }
+            });
+        }
+        for part in browsers.chunks_mut(50) {
+            scope.spawn(|| {
+                for it in part {
+                    for number in last_join + 1..=last_join + all {
+                        let json = it.next_text();
+                        assert!(json.contains(&format!("\"number\":{number},")), "{json}");
+                        agree(number, json.split("\"text\":\"").nth(1).unwrap().replace("\"}", ""));
+                    }
+                }
+            });
+        }
+    });
+    // At each sender's own pace, and none is lost.
+    let order = order.into_inner().unwrap();
+    for sender in 0..senders / 2 {
+        for kind in ["line", "frame"] {
+            let said: Vec<&str> = order
+                .values()
+                .filter_map(|text| text.strip_prefix(&format!("{kind} {sender} ")))
+                .collect();
+            let expected: Vec<String> = (0..messages).map(|count| count.to_string()).collect();
+            assert_eq!(said, expected, "{kind} {sender}");
+        }
+    }
+    drop((lines, browsers));
+    server.stop();
+}
+
+#[test]
+fn nothing_leaks_between_rooms() {
+    let server = chat(ChatOptions::default());
+    let (mut anna, mut bob) = (Lines::enter(&server, "anna"), Lines::enter(&server, "bob"));
+    anna.join("den");
+    bob.join("attic");
+    anna.say("for the den");
+    assert_eq!(anna.next(), "[den 2] anna: for the den");
+    bob.say("/say den let me in");
+    assert_eq!(bob.next(), "! you are not in den");
+    bob.say("/who den");
+    assert_eq!(bob.next(), "! you are not in den");
+    bob.say("/join den");
+    assert!(bob.next().starts_with("* you are in den"));
+    bob.until("[den 3] * bob joins as speaker");
+    anna.until("[den 3] * bob joins as speaker");
+    // Text goes to the room joined last, unless it names one.
+    bob.say("/say attic dust");
+    assert_eq!(bob.next(), "[attic 2] bob: dust");
+    bob.say("hi");
+    assert_eq!(bob.next(), "[den 4] bob: hi");
+    assert_eq!(anna.next(), "[den 4] bob: hi");
+    bob.say("/leave den");
+    assert_eq!(bob.next(), "* you left den");
+    assert_eq!(anna.next(), "[den 5] * bob leaves");
+    anna.say("gone?");
+    assert_eq!(anna.next(), "[den 6] anna: gone?");
+    bob.say("/rooms");
+    assert_eq!([bob.next(), bob.next(), bob.next()], ["* 2 rooms", "*   attic (1)", "*   den (1)"]);
+    server.stop();
+}
+
+#[test]
+fn names_are_one_persons_and_cannot_imitate_an_event() {
+    let server = chat(ChatOptions { rate: 1000, ..ChatOptions::default() });
+    let (mut anna, mut bob) = (Lines::enter(&server, "anna"), Lines::enter(&server, "bob"));
+    bob.say("/nick ANNA");
+    assert_eq!(bob.next(), "! ANNA is somebody else's name");
+    for bad in ["[den", "a:b", "*", "\u{202e}x", "a\u{1b}[0m", "a_name_that_is_far_too_long"] {
+        bob.say(&format!("/nick {bad}"));
+        assert!(bob.next().starts_with("! a name has letters"), "{bad}");
+    }
+    anna.join("den");
+    bob.join("den");
+    anna.until("* bob joins");
+    // What a terminal obeys does not reach it, and bytes that are no text become some.
+    bob.say_bytes(b"\x1b]0;evil\x07 \xff\xfe a\tb\x9b\x7f\xc2\x9b31m\n");
+    assert_eq!(anna.next(), "[den 3] bob:  ]0;evil  \u{fffd}\u{fffd} a b\u{fffd}  31m");
+    bob.say("[den 9] anna: I owe you");
+    assert_eq!(anna.next(), "[den 4] bob: [den 9] anna: I owe you");
+    bob.say("/nick Bob");
+    assert_eq!(anna.next(), "[den 5] * bob is now called Bob");
+    // A name is free as soon as its owner has gone.
+    drop(bob);
+    assert_eq!(anna.next(), "[den 6] * Bob leaves");
+    anna.say("/nick bob");
+    assert_eq!(anna.next(), "* you are now called bob");
+    server.stop();
+}
+
+// ---- roles ----
+
+#[test]
+fn viewers_cannot_speak_until_an_operator_lets_them() {
+    let server = chat(ChatOptions { newcomers: Role::Viewer, ..ChatOptions::default() });
+    let (mut anna, mut bob) = (Lines::enter(&server, "anna"), browser(&server, "bob"));
+    anna.join("den");
+    bob.say("/join den");
+    bob.until(r#""name":"bob","role":"viewer"}"#);
+    bob.say("psst");
+    assert!(bob.next_text().contains(r#""code":"viewer""#));
+    bob.say("/role bob speaker");
+    assert!(bob.next_text().contains(r#""code":"not_operator""#));
+    bob.say("/kick anna");
+    assert!(bob.next_text().contains(r#""code":"not_operator""#));
+    anna.until("[den 2] * bob joins as viewer");
+    anna.say("/role bob speaker");
+    assert_eq!(anna.next(), "[den 3] * anna makes bob speaker");
+    bob.until(r#""name":"bob","role":"speaker","by":"anna"}"#);
+    bob.say("thanks");
+    assert_eq!(anna.next(), "[den 4] bob: thanks");
+    anna.say("/role anna viewer");
+    assert_eq!(anna.next(), "! a room needs an operator; make somebody else one first");
+    anna.say("/role bob operator");
+    anna.until("[den 5] * anna makes bob operator");
+    anna.say("/role anna viewer");
+    anna.until("[den 6] * anna makes anna viewer");
+    anna.say("oh");
+    assert_eq!(anna.next(), "! viewers cannot speak in this room");
+    server.stop();
+}
+
+#[test]
+fn whoever_is_kicked_is_out_at_once() {
+    let server = chat(ChatOptions::default());
+    let (mut anna, mut bob) = (Lines::enter(&server, "anna"), browser(&server, "bob"));
+    let mut carl = Lines::enter(&server, "carl");
+    anna.join("den");
+    bob.say("/join den");
+    bob.until(r#""name":"bob","role":"speaker"}"#);
+    carl.join("den");
+    anna.until("[den 3] * carl joins as speaker");
+    anna.say("/kick nobody");
+    assert_eq!(anna.next(), "! there is no nobody in the room");
+    // In one write: what follows the kick is not for the kicked any more.
+    anna.say("/kick bob\nbob is out");
+    assert_eq!(anna.next(), "[den 4] * anna puts bob out");
+    assert_eq!(anna.next(), "[den 5] anna: bob is out");
+    assert_eq!(carl.next(), "[den 4] * anna puts bob out");
+    assert!(bob.until("put_out").ends_with(r#""room":"den","by":"anna"}"#));
+    bob.say("/say den but");
+    assert!(bob.next_text().contains(r#""code":"not_there""#));
+    bob.say("/ping still connected");
+    assert_eq!(bob.next_text(), r#"{"type":"pong","text":"still connected"}"#);
+    // When the operator goes, the one who is there longest takes over.
+    drop(anna);
+    carl.until("[den 6] * anna leaves");
+    assert_eq!(carl.next(), "[den 7] * carl is now operator");
+    server.stop();
+}
+
+// ---- history and resuming ----
+
+#[test]
+fn newcomers_get_the_history_and_those_who_come_back_what_they_missed() {
+    let server = chat(ChatOptions { history: 5, ..ChatOptions::default() });
+    let (mut anna, mut bob) = (Lines::enter(&server, "anna"), browser(&server, "bob"));
+    anna.join("den");
+    let id = bob_joins(&mut bob, "/join den");
+    drop(bob);
+    anna.until("* bob leaves");
+    for count in 4..8 {
+        anna.say(&format!("message {count}"));
+        anna.until(&format!("[den {count}] anna: message {count}"));
+    }
+    // He has seen number 3, as he had two; here he pretends to have seen more, and gets the rest.
+    let mut bob = browser(&server, "bob");
+    let room = bob_joins(&mut bob, &format!("/join den 4 {id}"));
+    assert_eq!(room, id);
+    drop(bob);
+    anna.until("[den 9] * bob leaves");
+    // Over lines it is the same.
+    let mut carl = Lines::enter(&server, "carl");
+    carl.say("/join den 7");
+    assert!(carl.next().contains("number 9, id "));
+    for number in [8, 9, 10] {
+        assert!(carl.next().starts_with(&format!("[den {number}] * ")));
+    }
+    // A newcomer gets five events, among them its own coming.
+    let mut dora = Lines::enter(&server, "dora");
+    dora.say("/join den");
+    assert!(dora.next().starts_with("* you are in den as speaker; number 10"));
+    assert_eq!(dora.next(), "[den 6] anna: message 6");
+    dora.until("[den 11] * dora joins as speaker");
+    server.stop();
+}
+
+/// Joins as a browser does, and reads up to his own coming; numbers must follow each other. Returns
+/// the room's id.
+#[track_caller]
+fn bob_joins(bob: &mut WebSocket, command: &str) -> String {
+    bob.say(command);
+    let room = bob.next_text();
+    let after: Option<u64> = command.split(' ').nth(2).map(|number| number.parse().unwrap());
+    let mut next = after.map(|after| after + 1);
+    loop {
+        let event = bob.next_text();
+        let number = number_of(&event);
+        assert!(next.is_none_or(|next| next == number), "{next:?}: {event}");
+        next = Some(number + 1);
+        if event.contains(r#""type":"joined""#)
+            && event.contains(r#""name":"bob""#)
+            && number > number_of(&room)
+        {
+            return room.split(r#""id":""#).nth(1).unwrap().split('"').next().unwrap().into();
+        }
+    }
+}
+
+#[test]
+fn what_is_not_held_any_more_is_told() {
+    let server = chat(ChatOptions {
+        history: 3,
+        room_linger: Duration::from_millis(300),
+        ..ChatOptions::default()
+    });
+    let mut anna = Lines::enter(&server, "anna");
+    let id = anna.join("den");
+    for count in 2..=9 {
+        anna.say(&format!("{count}"));
+        anna.until(&format!("[den {count}] anna: {count}"));
+    }
+    let mut bob = browser(&server, "bob");
+    bob.say(&format!("/join den 2 {id}"));
+    bob.until(r#""type":"room""#);
+    assert_eq!(bob.next_text(), r#"{"type":"gap","room":"den","from":3,"to":6}"#);
+    assert!(bob.next_text().contains(r#""number":7,"#));
+    let mut carl = Lines::enter(&server, "carl");
+    carl.say("/join den 99");
+    carl.next();
+    assert_eq!(carl.next(), "* den: its numbers began anew");
+    drop((anna, bob, carl));
+    // The room stays for a while, then it is gone, and another of its name is another.
+    let mut dora = Lines::enter(&server, "dora");
+    let deadline = Instant::now() + common::PATIENCE;
+    loop {
+        dora.say(&format!("/join den 5 {id}"));
+        let room = dora.next();
+        let mut told = dora.next();
+        if room.contains("number 0, ") {
+            assert_eq!(told, "* den: its numbers began anew");
+            break;
+        }
+        while !told.contains("* dora joins") {
+            told = dora.next();
+        }
+        dora.say("/leave");
+        dora.until("* you left den");
+        assert!(Instant::now() < deadline, "the room never goes");
+        thread::sleep(Duration::from_millis(350));
+    }
+    server.stop();
+}
+
+#[test]
+fn rooms_and_places_are_limited_and_empty_rooms_make_way() {
+    let server = chat(ChatOptions {
+        rooms_max: 2,
+        members_max: 2,
+        rooms_per_client: 2,
+        ..ChatOptions::default()
+    });
+    let mut anna = Lines::enter(&server, "anna");
+    anna.join("one");
+    anna.join("two");
+    anna.say("/join three");
+    assert_eq!(anna.next(), "! at most 2 rooms at once; /leave one");
+    let mut bob = Lines::enter(&server, "bob");
+    bob.say("/join three");
+    assert_eq!(bob.next(), "! there are as many rooms as there can be");
+    anna.say("/leave one");
+    anna.until("* you left one");
+    bob.join("three");
+    bob.say("/join TWO");
+    bob.until("[two 2] * bob joins as speaker");
+    let mut carl = Lines::enter(&server, "carl");
+    carl.say("/join two");
+    assert_eq!(carl.next(), "! two is full");
+    server.stop();
+}
+
+// ---- slow members and full rooms ----
+
+/// A member that stops reading costs the room its memory and its patience, and nobody a message;
+/// senders are held meanwhile, on either wire, and what they said is neither lost nor doubled.
+#[test]
+fn slow_member_is_disconnected_and_nobody_else_misses_anything() {
+    let options = ChatOptions {
+        rate: 1_000_000,
+        message_max: 1024,
+        room_memory: 8 << 10,
+        ..ChatOptions::default()
+    };
+    let server = start_by(Config::default(), Chat::new(options), |reactor| {
+        // What a client is behind by lies in the room, and not in megabytes of the kernel's.
+        let options = ListenOptions { notsent_lowat: Some(16 << 10), ..ListenOptions::default() };
+        reactor.listen(&"127.0.0.1:0".parse().unwrap(), &options).unwrap()
+    });
+    let mut slow = Lines::on(connect_narrow(&server.address, 4096));
+    slow.say("/join den");
+    slow.until("joins as");
+    let (mut anna, mut bob) = (Lines::enter(&server, "anna"), browser(&server, "bob"));
+    anna.join("den");
+    bob.say("/join den");
+    bob.until(r#""name":"bob""#);
+    anna.until("bob joins");
+    let count = 3000;
+    let filler = "x".repeat(200);
+    let mut writers = [anna.stream.try_clone().unwrap(), bob.stream.try_clone().unwrap()];
+    thread::scope(|scope| {
+        let [anna_writes, bob_writes] = &mut writers;
+        scope.spawn(|| {
+            for number in 0..count {
+                send(&mut *anna_writes, format!("{number} {filler}\n").as_bytes());
+            }
+        });
+        scope.spawn(|| {
+            for number in 0..count {
+                // In two fragments, so that what is held back was joined.
+                let message = format!("{number} {filler}");
+                let (begin, end) = message.as_bytes().split_at(100);
+                send(&mut *bob_writes, &[frame(0x01, begin), frame(0x80, end)].concat());
+            }
+        });
+        scope.spawn(|| {
+            let mut next = [0; 2];
+            while next != [count; 2] {
+                let line = anna.next();
+                let (name, text) =
+                    line.split_once("] ").unwrap().1.split_once(": ").unwrap_or_default();
+                if let Some(number) = said(text) {
+                    let next = &mut next[usize::from(name == "bob")];
+                    assert_eq!(number, *next, "{name}");
+                    *next += 1;
+                }
+            }
+        });
+        scope.spawn(|| {
+            let mut next = [0; 2];
+            let mut last = None;
+            while next != [count; 2] {
+                let json = bob.next_text();
+                let number = number_of(&json);
+                assert!(last.is_none_or(|last| number == last + 1), "{last:?}, then {number}");
+                last = Some(number);
+                let text = json.split("\"text\":\"").nth(1).unwrap_or_default();
+                if let Some(number) = said(text) {
+                    let next = &mut next[usize::from(json.contains("\"name\":\"bob\""))];
+                    assert_eq!(number, *next);
+                    *next += 1;
+                }
+            }
+        });
+    });
+    let stats = server
+        .wait_until("the slow one is gone", |stats| stats.closed(CloseReason::SlowConsumer) == 1);
+    assert_eq!(stats.closed(CloseReason::ProtocolError), 0);
+    drop(slow);
+    server.stop();
+}
+
+// ---- limits of one client ----
+
+#[test]
+fn too_many_messages_are_warned_of_then_end_the_connection() {
+    let server = chat(ChatOptions { rate: 5, ..ChatOptions::default() });
+    let mut anna = Lines::open(&server.address);
+    anna.say(&"/ping\n".repeat(11));
+    anna.until("* pong ");
+    let warning = anna.until("!");
+    assert_eq!(warning, "! too fast, at most 5 messages a second; this one is lost");
+    assert_eq!(anna.next(), "* too many messages");
+    expect_eof(&anna.stream);
+    let mut bob = WebSocket::open(&server.address);
+    send(&bob.stream, &text("/ping").repeat(11));
+    bob.until(r#""code":"rate""#);
+    assert_eq!(bob.expect_close(), 1008);
+    // Pings of the protocol count as well.
+    let mut carl = WebSocket::open(&server.address);
+    send(&carl.stream, &frame(0x89, b"?").repeat(100));
+    assert_eq!(carl.expect_close(), 1008);
+    let stats = server.finish();
+    assert_eq!(stats.closed(CloseReason::ProtocolError), 3);
+}
+
+#[test]
+fn text_over_the_limit_is_refused_and_far_over_it_ends_the_connection() {
+    let server = chat(ChatOptions { message_max: 100, ..ChatOptions::default() });
+    let mut anna = Lines::enter(&server, "anna");
+    anna.join("den");
+    anna.say(&"x".repeat(100));
+    assert_eq!(anna.next(), format!("[den 2] anna: {}", "x".repeat(100)));
+    anna.say(&"x".repeat(101));
+    assert_eq!(anna.next(), "! a message has at most 100 bytes");
+    anna.say(&"x".repeat(1000));
+    assert_eq!(anna.next(), "! the line is too long");
+    expect_eof(&anna.stream);
+    let mut bob = WebSocket::open(&server.address);
+    send(&bob.stream, &[0x81, 0xfe, 0xff, 0xff]);
+    assert_eq!(bob.expect_close(), 1009);
+    let stats = server.finish();
+    assert_eq!(stats.closed(CloseReason::LineTooLong), 1);
+    assert_eq!(stats.closed(CloseReason::MessageTooLong), 1);
+}
+
+// ---- the first bytes, and HTTP ----
+
+#[test]
+fn silent_client_is_greeted_and_one_that_speaks_is_greeted_at_once() {
+    let server = chat(ChatOptions::default());
+    let quick = Instant::now();
+    let mut anna = Lines::open(&server.address);
+    anna.say("/ping");
+    assert!(anna.next().starts_with("* welcome, guest1; "));
+    assert_eq!(anna.next(), "* pong ");
+    assert!(quick.elapsed() < Duration::from_millis(900));
+    let mut bob = Lines::open(&server.address);
+    assert!(bob.next().starts_with("* welcome, guest2; "));
+    // A request that comes only now is none: a page must not make its visitor's browser speak.
+    bob.say("POST /say HTTP/1.1\r\n\r\n/join den\nspam");
+    expect_eof(&bob.stream);
+    // Nor is any other at the beginning.
+    let mut stream = connect(&server.address);
+    send(&stream, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n/join den\nspam\n");
+    let answer = read_all(&mut stream);
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    anna.say("/rooms");
+    assert_eq!(anna.next(), "* 0 rooms");
+    // A last line without its end is said all the same.
+    let mut carl = Lines::open(&server.address);
+    carl.say_bytes(b"/ping the end");
+    common::end_sending(&carl.stream);
+    assert!(carl.next().starts_with("* welcome"));
+    assert_eq!(carl.next(), "* pong the end");
+    expect_eof(&carl.stream);
+    server.finish();
+}
+
+#[test]
+fn request_that_comes_slowly_is_not_greeted() {
+    let server = chat(ChatOptions::default());
+    let mut stream = connect(&server.address);
+    send(&stream, b"GE");
+    expect_silence(&stream, Duration::from_millis(1300));
+    send(&stream, b"T / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(read_all(&mut stream).starts_with("HTTP/1.1 200 OK\r\n"));
+    server.finish();
+}
+
+#[test]
+fn browser_gets_the_page_and_nothing_else() {
+    let server = chat(ChatOptions::default());
+    let ask = |request: &str| {
+        let mut stream = connect(&server.address);
+        send(&stream, format!("{request}\r\nHost: chat.example\r\n\r\n").as_bytes());
+        read_all(&mut stream)
+    };
+    let page = ask("GET /?from=bookmark HTTP/1.1");
+    let (head, body) = page.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(head.contains("\r\nContent-Security-Policy: default-src 'none'; script-src 'sha256-"));
+    assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())));
+    assert!(body.starts_with("<!doctype html>") && body.ends_with("</html>\n"));
+    let of_head = ask("HEAD / HTTP/1.1");
+    assert_eq!(of_head, format!("{head}\r\n\r\n"));
+    for (request, status) in [
+        ("GET /favicon.ico HTTP/1.1", "404"),
+        ("GET /ws HTTP/1.1", "426"),
+        ("DELETE / HTTP/1.1", "405"),
+        ("GET / HTTP/3.0", "505"),
+        ("GET  / HTTP/1.1", "400"),
+    ] {
+        let answer = ask(request);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+    }
+    assert!(ask("GET /ws HTTP/1.1").contains("\r\nSec-WebSocket-Version: 13\r\n"));
+    let mut stream = connect(&server.address);
+    send(&stream, format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(20_000)).as_bytes());
+    assert!(read_all(&mut stream).starts_with("HTTP/1.1 431 "));
+    server.finish();
+}
+
+#[test]
+fn pages_of_other_origins_are_refused() {
+    let answer = |server: &Server, origin: &str| {
+        let mut stream = connect(&server.address);
+        send(&stream, request("/ws", &format!("Origin: {origin}\r\n")).as_bytes());
+        let mut line = String::new();
+        BufReader::new(&mut stream).read_line(&mut line).unwrap();
+        line
+    };
+    let server = chat(ChatOptions::default());
+    assert!(answer(&server, "http://127.0.0.1").contains("101"));
+    assert!(answer(&server, "http://127.0.0.1:8080").contains("403"));
+    assert!(answer(&server, "https://evil.example").contains("403"));
+    server.stop();
+    let origins = vec!["https://chat.example".to_owned()];
+    let server = chat(ChatOptions { origins, ..ChatOptions::default() });
+    assert!(answer(&server, "https://chat.example").contains("101"));
+    assert!(answer(&server, "http://127.0.0.1").contains("403"));
+    server.stop();
+}
+
+// ---- the WebSocket protocol ----
+
+#[test]
+fn every_cut_of_handshake_and_frames_gives_the_same_conversation() {
+    let server = chat(ChatOptions { rate: 1000, ..ChatOptions::default() });
+    let mut stream = request("/ws", "Origin: http://127.0.0.1\r\n").into_bytes();
+    stream.extend(text("/ping ä€😀"));
+    stream.extend([frame(0x01, b"/pi"), frame(0x89, b"?"), frame(0x80, b"ng two")].concat());
+    stream.extend(frame(0x88, b"\x03\xe8"));
+    let step = if cfg!(debug_assertions) { 3 } else { 1 };
+    for cut in (1..stream.len()).step_by(step) {
+        let received = server.stats().bytes_received;
+        let client = connect(&server.address);
+        send(&client, &stream[..cut]);
+        server.wait_until("the first part came", |stats| {
+            stats.bytes_received == received + cut as u64
+        });
+        send(&client, &stream[cut..]);
+        let mut socket = WebSocket::accepted(client);
+        assert!(socket.next_text().starts_with(r#"{"type":"welcome""#), "cut at {cut}");
+        assert_eq!(socket.next_text(), r#"{"type":"pong","text":"ä€😀"}"#, "cut at {cut}");
+        assert_eq!(socket.next_frame(), Some((0x8a, b"?".to_vec())), "cut at {cut}");
+        assert_eq!(socket.next_text(), r#"{"type":"pong","text":"two"}"#, "cut at {cut}");
+        assert_eq!(socket.expect_close(), 1000, "cut at {cut}");
+    }
+    let stats = server.finish();
+    assert_eq!(closed(&stats), [(CloseReason::PeerClosed, stats.accepted)]);
+}
+
+#[test]
+fn hostile_frames_are_answered_with_the_protocols_own_close_code() {
+    let server = chat(ChatOptions { rate: 1000, ..ChatOptions::default() });
+    let unmasked = b"\x81\x02hi".to_vec();
+    let endless: Vec<u8> = [frame(0x01, b""), frame(0x00, b"").repeat(500)].concat();
+    let long = [frame(0x01, &[b'x'; 3000]), frame(0x00, &[b'x'; 3000])].concat();
+    for (what, bytes, code) in [
+        ("unmasked", unmasked, 1002),
+        ("reserved bit", frame(0xc1, b"x"), 1002),
+        ("reserved opcode", frame(0x83, b"x"), 1002),
+        ("long ping", [0x89, 0xfe, 0, 126].to_vec(), 1002),
+        ("fragmented ping", frame(0x09, b""), 1002),
+        ("continuation of nothing", frame(0x80, b"x"), 1002),
+        ("message within a message", [frame(0x01, b"x"), text("y")].concat(), 1002),
+        ("bad UTF-8", frame(0x81, b"\xff"), 1007),
+        ("bad close code", frame(0x88, b"\x03\xed"), 1002),
+        ("oversized frame", [0x81, 0xff, 0, 0, 0, 1, 0, 0, 0, 0].to_vec(), 1009),
+        ("oversized message in fragments", long, 1009),
+        ("empty fragments", endless, 1008),
+        ("binary", frame(0x82, b"x"), 1003),
+    ] {
+        let mut socket = WebSocket::open(&server.address);
+        socket.say("/join den");
+        send(&socket.stream, &bytes);
+        assert_eq!(socket.expect_close(), code, "{what}");
+    }
+    let mut socket = WebSocket::open(&server.address);
+    let mut cut = frame(0x81, b"ok then \xed\xa0 and more");
+    cut.truncate(18);
+    send(&socket.stream, &cut);
+    assert_eq!(socket.expect_close(), 1007, "before the frame is whole");
+    server.finish();
+}
+
+#[test]
+fn silent_peer_is_pinged_twice_then_closed_and_one_that_answers_stays() {
+    let beat = Duration::from_millis(200);
+    let config = Config { tick: Duration::from_millis(10), ..Config::default() };
+    let server =
+        start(config, Chat::new(ChatOptions { heartbeat: Some(beat), ..ChatOptions::default() }));
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut dead = WebSocket::open(&server.address);
+            dead.next_text();
+            for _ in 0..2 {
+                assert_eq!(dead.next_frame(), Some((0x89, vec![])));
+            }
+            assert_eq!(dead.expect_close(), 1011);
+            assert!(begin.elapsed() >= 3 * beat, "closed after {:?}", begin.elapsed());
+        });
+        scope.spawn(|| {
+            let mut alive = WebSocket::open(&server.address);
+            alive.next_text();
+            for _ in 0..5 {
+                assert_eq!(alive.next_frame(), Some((0x89, vec![])));
+                send(&alive.stream, &frame(0x8a, b""));
+            }
+            // Who speaks is not asked.
+            for _ in 0..10 {
+                alive.say("/ping");
+                assert_eq!(alive.next_text(), r#"{"type":"pong","text":""}"#);
+                thread::sleep(beat / 4);
+            }
+        });
+    });
+    let stats = server.stop();
+    assert_eq!(stats.closed(CloseReason::IdleTimeout), 1);
+}
+
+#[test]
+fn shutdown_delivers_what_was_said_then_closes_with_1001() {
+    let server = chat(ChatOptions::default());
+    let (mut anna, mut bob) = (Lines::enter(&server, "anna"), browser(&server, "bob"));
+    anna.join("den");
+    bob.say("/join den");
+    bob.until(r#""name":"bob""#);
+    anna.until("bob joins");
+    let stats = server.remote.clone();
+    anna.say("last words");
+    server.wait_until("they were published", |stats| stats.messages_published >= 6);
+    stats.run(|cx| cx.drain()).unwrap();
+    assert!(bob.until("last words").contains("\"number\":3,"));
+    assert_eq!(bob.expect_close(), 1001);
+    anna.until("[den 3] anna: last words");
+    expect_eof(&anna.stream);
+    drop((anna, bob));
+    server.finish();
+}
+
+#[test]
+fn a_client_that_we_did_not_write_talks() {
+    let server = chat(ChatOptions::default());
+    let stream = connect(&server.address);
+    let url = format!("ws://{}/ws", server.socket_address());
+    let (mut socket, _) = tungstenite::client(url, stream).unwrap();
+    let mut ask = |text: &str| {
+        socket.send(tungstenite::Message::text(text)).unwrap();
+        socket.read().unwrap().into_text().unwrap().to_string()
+    };
+    assert!(ask("/ping").starts_with(r#"{"type":"welcome""#));
+    assert_eq!(ask("/ping"), r#"{"type":"pong","text":""}"#);
+    let long = format!("/ping {}", "ä".repeat(2000));
+    ask(&long);
+    assert!(ask("/ping").contains("ääää"));
+    socket.close(None).unwrap();
+    while socket.read().is_ok() {}
+    server.finish();
+}
+
+// ---- memory ----
+
+#[cfg(feature = "cli")]
+#[test]
+fn memory_is_flat_over_many_joins_and_leaves() {
+    let rounds = if cfg!(debug_assertions) { 1000 } else { 10_000 };
+    let program = common::program::Program::start("chat --rate 1000000 --room-linger 1s");
+    let mut anna = Lines::open(&program.address);
+    let mut visit = |count: usize| {
+        for round in 0..count {
+            anna.say(&format!("/join den\n/leave\n/join den{}\n/leave", round % 1000));
+            for _ in 0..2 {
+                anna.until("* you left den");
+            }
+        }
+        let mut sockets: Vec<WebSocket> =
+            (0..50).map(|_| WebSocket::open(&program.address)).collect();
+        sockets.iter_mut().for_each(|socket| socket.say("/join lobby"));
+        sockets.iter_mut().for_each(|socket| drop(socket.until("\"type\":\"joined\"")));
+    };
+    visit(rounds / 2);
+    let before = program.memory();
+    visit(rounds);
+    let grown = program.memory().saturating_sub(before);
+    assert!(grown <= 1 << 20, "{rounds} joins left {grown} bytes behind");
+}
+
+// ---- vocabulary ----
+
+fn chat(options: ChatOptions) -> Server {
+    start(Config::default(), Chat::new(options))
+}
+
+struct Lines {
+    name: String,
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Lines {
+    fn open(address: &Address) -> Lines {
+        Lines::on(connect(address))
+    }
+
+    fn on(stream: TcpStream) -> Lines {
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Lines { name: String::new(), reader, stream }
+    }
+
+    /// Comes, and is called so.
+    fn enter(server: &Server, name: &str) -> Lines {
+        let mut lines = Lines::open(&server.address);
+        lines.say(&format!("/nick {name}"));
+        lines.until(&format!("* you are now called {name}"));
+        lines.name = name.into();
+        lines
+    }
+
+    #[track_caller]
+    fn say(&mut self, line: &str) {
+        self.say_bytes(format!("{line}\n").as_bytes());
+    }
+
+    #[track_caller]
+    fn say_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("cannot send");
+    }
+
+    #[track_caller]
+    fn next(&mut self) -> String {
+        let mut line = String::new();
+        assert!(
+            self.reader.read_line(&mut line).expect("nothing comes") > 0,
+            "the stream has ended"
+        );
+        line.strip_suffix('\n').expect("whole lines only").into()
+    }
+
+    #[track_caller]
+    fn until(&mut self, part: &str) -> String {
+        loop {
+            let line = self.next();
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    #[track_caller]
+    fn until_number(&mut self, number: u64) {
+        self.until(&format!("[den {number}] "));
+    }
+
+    /// Enters a room, and reads up to its own coming. Returns the room's id.
+    #[track_caller]
+    fn join(&mut self, room: &str) -> String {
+        self.say(&format!("/join {room}"));
+        let answer = self.next();
+        self.until(&format!("* {} joins as ", self.name));
+        let id = answer.split("id ").nth(1).expect(&answer);
+        id.split([':', ' ']).next().unwrap().into()
+    }
+}
+
+/// A WebSocket client of this name.
+fn browser(server: &Server, name: &str) -> WebSocket {
+    let mut socket = WebSocket::open(&server.address);
+    socket.say(&format!("/nick {name}"));
+    socket.until(&format!(r#"{{"type":"name","name":"{name}"}}"#));
+    socket
+}
+
+#[track_caller]
+fn until_number(socket: &mut WebSocket, number: u64) {
+    while !socket.next_text().contains(&format!(r#""room":"den","number":{number},"#)) {}
+}
+
+#[track_caller]
+fn number_of(json: &str) -> u64 {
+    let rest = json.split(r#""number":"#).nth(1).expect(json);
+    rest.split([',', '}']).next().unwrap().parse().unwrap()
+}
+
+/// The number that a message begins with.
+fn said(text: &str) -> Option<u32> {
+    text.split(' ').next()?.parse().ok()
+}
+
+fn read_all(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(stream, &mut bytes).expect("no end comes");
+    String::from_utf8(bytes).unwrap()
+}
