@@ -39,6 +39,7 @@
 //! | find messages in a stream, make a server of a codec | [`codec`], [`service::Framed`] |
 //! | serve HTTP | `service::web`, with the feature `http` |
 //! | serve the clients of Redis | [`service::Kv`], [`codec::resp`] |
+//! | serve WebSocket, or a chat | `service::websocket`, `service::chat` (feature `websocket`) |
 //! | reach the loop from another thread | [`Remote`] |
 //! | put TLS or a test between socket and connection | [`Layer`] |
 //! | know what happened | [`Stats`], [`CloseReason`] |
@@ -54,3 +55,14 @@ pub mod reactor;
 pub mod service;
 
 pub use reactor::*;
+
+/// The code in the how-to pages is compiled, and run where it can be.
+#[cfg(doctest)]
+mod howto {
+    #[doc = include_str!("../docs/howto/write-a-codec.md")]
+    struct WriteACodec;
+
+    #[cfg(feature = "websocket")]
+    #[doc = include_str!("../docs/howto/serve-websocket.md")]
+    struct ServeWebSocket;
+}

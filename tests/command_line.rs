@@ -76,7 +76,10 @@ fn wrong_file_is_named_with_its_line() {
     let path = dir.path("edgeloop.toml");
     for (text, culprit) in [
         ("\nidle-timout = '1s'", ":2: unknown key `idle-timout`; did you mean `idle-timeout`?"),
-        ("history = 1", ":1: unknown key `history`; did you mean `history` in [broadcast]?"),
+        (
+            "history = 1",
+            ":1: unknown key `history`; did you mean `history` in [broadcast] or in [chat]?",
+        ),
         ("[ecko]\nlines = true", ":1: unknown key `ecko`"),
         ("[broadcast]\n\nhistry = 1", ":3: unknown key `histry`; did you mean `history`"),
         ("input-limit = '12x'", ":1: `12x` is no size"),

@@ -97,7 +97,7 @@ fn page_of_the_command_line_and_help_have_the_same_options_with_the_same_default
     let page = read("docs/reference/command-line.md");
     let (page, _) = split_off_load(&page);
     let mut helped = BTreeSet::new();
-    for service in ["echo", "broadcast", "kv", "web"] {
+    for service in ["echo", "broadcast", "chat", "kv", "web"] {
         // What the service's own section says counts before what is said of all.
         let own = page.split_once(&format!("## Options of `edgeloop {service}`\n")).unwrap().1;
         let own = own.split("\n## ").next().unwrap();
@@ -162,7 +162,7 @@ fn configuration_file_of_the_page_is_accepted() {
     let file = temporary("toml");
     fs::write(&file, block(&page, "toml")).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_edgeloop"));
-    for service in ["echo", "broadcast", "kv", "web"] {
+    for service in ["echo", "broadcast", "chat", "kv", "web"] {
         let server = Server::start(program, |address| {
             let file = file.to_str().unwrap();
             [service, "--config", file, "--listen", address].map(str::to_owned).into()

@@ -96,11 +96,15 @@ impl ConfigFile {
         }
         let likeness = |key: &&Key| strsim::jaro_winkler(&key.name, name);
         let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let hint = match nearest.filter(|key| likeness(key) > ALIKE) {
-            Some(key) if key.section == section => format!("; did you mean `{}`?", key.name),
-            Some(key) => format!("; did you mean `{}` {}?", key.name, key.place()),
-            None => String::new(),
-        };
+        let hint = nearest.filter(|key| likeness(key) > ALIKE).map(|nearest| {
+            // Several services may have a key of that name.
+            let alike = known.iter().filter(|key| key.name == nearest.name);
+            let is_here = alike.clone().any(|key| key.section == section);
+            let places = alike.map(Key::place).collect::<Vec<_>>().join(" or ");
+            let place = if is_here { String::new() } else { format!(" {places}") };
+            format!("; did you mean `{}`{place}?", nearest.name)
+        });
+        let hint = hint.unwrap_or_default();
         Err(Failure::Usage(format!("{place}: unknown key `{name}`{hint}")))
     }
 
@@ -182,7 +186,10 @@ mod tests {
     fn unknown_key_is_named_with_its_line_and_its_neighbour() {
         for (text, error) in [
             ("\nidle-timout = '1s'", "2: unknown key `idle-timout`; did you mean `idle-timeout`?"),
-            ("history = 1", "1: unknown key `history`; did you mean `history` in [broadcast]?"),
+            (
+                "history = 1",
+                "1: unknown key `history`; did you mean `history` in [broadcast] or in [chat]?",
+            ),
             (
                 "[echo]\nbacklog = 1",
                 "2: unknown key `backlog`; did you mean `backlog` above the first section?",

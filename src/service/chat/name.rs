@@ -65,14 +65,14 @@ impl fmt::Debug for Name {
 /// Text without what could do anything but be read: control characters, which terminals obey, and
 /// those that turn the direction of writing become spaces.
 pub(super) fn clean(text: &str) -> Cow<'_, str> {
-    let is_unsafe = |c: char| {
+    let obeyed = |c: char| {
         c.is_control()
             || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
-    if !text.contains(is_unsafe) {
+    if !text.contains(obeyed) {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect())
+    Cow::Owned(text.chars().map(|c| if obeyed(c) { ' ' } else { c }).collect())
 }
 
 /// A string of JSON (RFC 8259, section 7), with its quotes.
