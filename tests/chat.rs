@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use common::websocket::{WebSocket, frame, request, text};
 use common::{
-    Server, closed, connect, connect_narrow, expect_eof, expect_silence, send, start, start_by,
+    Server, closed, connect, connect_narrow, end_sending, expect_eof, expect_silence, send, start,
+    start_by,
 };
 use edgeloop::service::chat::{Chat, ChatOptions, Role};
 use edgeloop::{Address, CloseReason, Config, ListenOptions};
@@ -516,30 +517,19 @@ fn text_over_the_limit_is_refused_and_far_over_it_ends_the_connection() {
 // ---- the first bytes, and HTTP ----
 
 #[test]
-fn silent_client_is_greeted_and_one_that_speaks_is_greeted_at_once() {
+fn line_client_is_welcomed_with_the_answer_to_its_first_line_and_never_earlier() {
     let server = chat(ChatOptions::default());
-    let quick = Instant::now();
     let mut anna = Lines::open(&server.address);
-    anna.say("/ping");
+    expect_silence(&anna.stream, Duration::from_millis(100));
+    anna.say_bytes(b"/pi");
+    expect_silence(&anna.stream, Duration::from_millis(100));
+    anna.say("ng");
     assert!(anna.next().starts_with("* welcome, guest1; "));
     assert_eq!(anna.next(), "* pong ");
-    assert!(quick.elapsed() < Duration::from_millis(900));
-    let mut bob = Lines::open(&server.address);
-    assert!(bob.next().starts_with("* welcome, guest2; "));
-    // A request that comes only now is none: a page must not make its visitor's browser speak.
-    bob.say("POST /say HTTP/1.1\r\n\r\n/join den\nspam");
-    expect_eof(&bob.stream);
-    // Nor is any other at the beginning.
-    let mut stream = connect(&server.address);
-    send(&stream, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 15\r\n\r\n/join den\nspam\n");
-    let answer = read_all(&mut stream);
-    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
-    anna.say("/rooms");
-    assert_eq!(anna.next(), "* 0 rooms");
-    // A last line without its end is said all the same.
+    // A last line without its end is said all the same, be it the first one.
     let mut carl = Lines::open(&server.address);
     carl.say_bytes(b"/ping the end");
-    common::end_sending(&carl.stream);
+    end_sending(&carl.stream);
     assert!(carl.next().starts_with("* welcome"));
     assert_eq!(carl.next(), "* pong the end");
     expect_eof(&carl.stream);
@@ -547,11 +537,32 @@ fn silent_client_is_greeted_and_one_that_speaks_is_greeted_at_once() {
 }
 
 #[test]
-fn request_that_comes_slowly_is_not_greeted() {
+fn page_cannot_make_its_visitors_browser_speak() {
+    let server = chat(ChatOptions::default());
+    for request in ["POST / HTTP/1.1", "PUT /x HTTP/1.0", "PRI * HTTP/1.1"] {
+        let mut stream = connect(&server.address);
+        let body = "/join den\nspam\n";
+        send(
+            &stream,
+            format!("{request}\r\nHost: x\r\nContent-Length: 15\r\n\r\n{body}").as_bytes(),
+        );
+        let answer = read_all(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 4"), "{request}: {answer}");
+    }
+    let mut anna = Lines::enter(&server, "anna");
+    anna.say("/rooms");
+    assert_eq!(anna.next(), "* 0 rooms");
+    server.stop();
+}
+
+#[test]
+fn request_may_come_late_and_slowly() {
     let server = chat(ChatOptions::default());
     let mut stream = connect(&server.address);
+    // As when a browser opens a connection in advance.
+    expect_silence(&stream, Duration::from_millis(1200));
     send(&stream, b"GE");
-    expect_silence(&stream, Duration::from_millis(1300));
+    expect_silence(&stream, Duration::from_millis(200));
     send(&stream, b"T / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(read_all(&mut stream).starts_with("HTTP/1.1 200 OK\r\n"));
     server.finish();

@@ -1,6 +1,6 @@
 //! What connections cost in resident memory: an idle one at most 128 bytes, all of it in the table
-//! of connections, and 256 with what a key-value store knows of its client; and what a burst needed
-//! for its buffers is given back.
+//! of connections, 256 with what a key-value store knows of its client, and 400 as a member of a chat
+//! over WebSocket; and what a burst needed for its buffers is given back.
 //!
 //! How it is done: the program itself serves, in a process of its own, and `/proc` says how much of
 //! its memory is resident before and after. The clients live here, so that their descriptors and
@@ -22,6 +22,9 @@ const IDLE_BYTES_MAX: f64 = if cfg!(debug_assertions) { 256.0 } else { 128.0 };
 
 /// What a client of the key-value store may cost.
 const IDLE_KV_BYTES_MAX: f64 = if cfg!(debug_assertions) { 384.0 } else { 256.0 };
+
+/// What a member of a chat may cost.
+const MEMBER_BYTES_MAX: f64 = if cfg!(debug_assertions) { 600.0 } else { 400.0 };
 
 #[test]
 fn idle_connection_with_an_idle_timeout_costs_at_most_128_bytes() {
@@ -53,6 +56,41 @@ fn expect_idle_cost(service: &str, request: &[u8], answer: &[u8], most: f64) {
     assert!(each <= most, "{each:.1} bytes each");
     // They are served, not just held.
     ask_all(&idle[..100]);
+    reset_all(warm.into_iter().chain(idle));
+}
+
+/// Everything included: the connection, the WebSocket, the client and its name, its places in rooms,
+/// its subscription, its heartbeat.
+#[test]
+fn idle_websocket_member_of_a_chat_costs_at_most_400_bytes() {
+    let _alone = alone();
+    let options = ["--history", "0", "--rate", "1000", "--max-rooms", "1000"];
+    let server = Server::start("chat", &options);
+    let count = 19_000.min(descriptors_max() - 200);
+    assert!(count >= 500, "with so few descriptors the figure would be the noise of a page");
+    // A hundred to a room: everybody is told of everybody's coming, which is read at once.
+    let mut rooms = 0;
+    let mut enter = |members: usize| -> Vec<TcpStream> {
+        rooms += 1;
+        let handshake = "GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+        // Masked with zeros, which changes nothing.
+        let join = format!("/join room{rooms:04}");
+        let frame = [&[0x81, 0x80 | join.len() as u8, 0, 0, 0, 0][..], join.as_bytes()].concat();
+        let clients: Vec<TcpStream> = (0..members).map(|_| server.client()).collect();
+        for mut client in &clients {
+            client.write_all(&[handshake.as_bytes(), &frame].concat()).unwrap();
+        }
+        let last = format!("\"number\":{members},\"time\"");
+        clients.iter().for_each(|client| receive_until(client, last.as_bytes()));
+        clients
+    };
+    let warm: Vec<TcpStream> = (0..10).flat_map(|_| enter(100)).collect();
+    let before = settled(&server);
+    let idle: Vec<TcpStream> = (0..(count - warm.len()) / 100).flat_map(|_| enter(100)).collect();
+    let each = (settled(&server) - before) as f64 / idle.len() as f64;
+    println!("{} idle members of a chat: {each:.1} bytes of resident memory each", idle.len());
+    assert!(each <= MEMBER_BYTES_MAX, "{each:.1} bytes each");
     reset_all(warm.into_iter().chain(idle));
 }
 
@@ -204,6 +242,16 @@ fn drain(clients: &[TcpStream], owed: &mut [usize]) {
 
 fn receive(mut client: &TcpStream, bytes: usize) {
     client.read_exact(&mut vec![0; bytes]).unwrap();
+}
+
+/// Reads until these bytes have come.
+fn receive_until(mut client: &TcpStream, last: &[u8]) {
+    let (mut received, mut buffer) = (Vec::new(), [0; 16 << 10]);
+    while !received.windows(last.len()).any(|bytes| bytes == last) {
+        let len = client.read(&mut buffer).unwrap();
+        assert!(len > 0, "the connection has ended");
+        received.extend_from_slice(&buffer[..len]);
+    }
 }
 
 /// Resident bytes once they no longer change.

@@ -38,7 +38,6 @@ pub(super) struct Hall {
 struct Client {
     token: Token,
     wire: Wire,
-    has_spoken: bool,
     name: Name,
     bucket: Bucket,
     /// In the order in which they were joined: text without a room goes to the last.
@@ -90,7 +89,7 @@ impl Hall {
                 break name;
             }
         };
-        let client = Client { token, wire, has_spoken: false, name, bucket, places: Vec::new() };
+        let client = Client { token, wire, name, bucket, places: Vec::new() };
         let key = self.clients.insert(client) as u32;
         self.names.insert(name, key);
         let message_max = self.options.message_max;
@@ -190,12 +189,11 @@ impl Hall {
             return refused;
         }
         let flow = self.carry_out(cx, key, line);
-        if let Some(client) = self.clients.get_mut(key as usize) {
-            client.has_spoken = true;
-            if flow == Flow::Held {
-                // It will be charged when it is carried out.
-                client.bucket = before;
-            }
+        if flow == Flow::Held
+            && let Some(client) = self.clients.get_mut(key as usize)
+        {
+            // It will be charged when it is carried out.
+            client.bucket = before;
         }
         flow
     }
@@ -217,11 +215,6 @@ impl Hall {
             }
         }
         Some(Flow::Taken)
-    }
-
-    /// Whether a client has sent anything yet.
-    pub(super) fn has_spoken(&self, key: u32) -> bool {
-        self.clients.get(key as usize).is_some_and(|client| client.has_spoken)
     }
 
     fn carry_out(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {

@@ -34,7 +34,7 @@ use self::event::Reply;
 use self::hall::Hall;
 use self::room::Wire;
 use super::websocket::{Answer, Endpoint, Flow, HEAD_TIMEOUT, Memory, Request, Response, send};
-use crate::codec::websocket::{Message, WebSocketError, check_handshake, close_code};
+use crate::codec::websocket::{Message, WebSocketError, close_code};
 use crate::codec::{Codec, Decoded, Delimited};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
@@ -62,8 +62,8 @@ pub struct ChatSession {
 
 #[derive(Debug)]
 enum State {
-    /// The first line is not whole; it tells what this is. `begins_http` when what is there can only
-    /// become a request.
+    /// The first line is not whole; it tells what this is. `begins_http` when it seems to become a
+    /// request, which then has a deadline.
     Fresh {
         lines: Delimited,
         begins_http: bool,
@@ -99,7 +99,8 @@ impl Chat {
         Chat { hall: Hall::new(options), memory: Memory::new() }
     }
 
-    /// The first line is whole, or can be told without its end: a request of HTTP, or a line client.
+    /// Tells by the first line what a connection is: a request of HTTP, or a line client. Until then
+    /// nothing is said: a browser may open a connection long before it has anything to ask.
     fn recognise(
         &mut self,
         cx: &mut Context<'_>,
@@ -109,11 +110,18 @@ impl Chat {
     ) {
         let State::Fresh { lines, begins_http } = state else { return };
         let bytes = input.contiguous();
-        *begins_http = !bytes.is_empty() && (bytes.starts_with(GET) || GET.starts_with(bytes));
+        let could_be = !bytes.is_empty() && GET.starts_with(&bytes[..bytes.len().min(GET.len())]);
+        match (std::mem::replace(begins_http, could_be), could_be) {
+            (false, true) => cx.set_timer(token, HEAD_TIMEOUT),
+            (true, false) => cx.cancel_timer(token),
+            _ => {}
+        }
         let is_request = bytes.starts_with(GET);
         let first_line = lines.decode(bytes);
         if is_request || matches!(&first_line, Ok(Some(line)) if is_request_line(line.message)) {
-            cx.set_timer(token, HEAD_TIMEOUT);
+            if !*begins_http {
+                cx.set_timer(token, HEAD_TIMEOUT);
+            }
             *state = State::Request(Box::default());
         } else if !matches!(first_line, Ok(None)) {
             self.begin_lines(cx, token, state);
@@ -140,7 +148,7 @@ impl Chat {
             Err(error) => Response::refusal(error),
             Ok(head) => Response::check_method(&head).unwrap_or_else(|| match head.target.path {
                 "/" => page::response(head.method == "HEAD"),
-                "/ws" => check_handshake(head.headers(), origins)
+                "/ws" => Response::handshake(&head, origins)
                     .map_or_else(Response::no_upgrade, |accept| Response::upgrade(&accept)),
                 _ => Response::not_found(),
             }),
@@ -186,7 +194,7 @@ impl Chat {
                 }
             };
             let Decoded { len, message: line } = decoded;
-            match self.obey_line(cx, *client, line)? {
+            match self.hall.obey(cx, *client, &String::from_utf8_lossy(line)) {
                 Flow::Taken => input.consume(len),
                 Flow::Held => return Ok(()),
                 Flow::Stop => {
@@ -196,19 +204,6 @@ impl Chat {
             }
         }
         Ok(())
-    }
-
-    fn obey_line(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: u32,
-        line: &[u8],
-    ) -> Result<Flow, ProtocolError> {
-        if is_request_line(line) && !self.hall.has_spoken(client) {
-            // A page could otherwise make its visitor's browser speak here.
-            return Err(ProtocolError::Malformed("a request of HTTP after the greeting"));
-        }
-        Ok(self.hall.obey(cx, client, &String::from_utf8_lossy(line)))
     }
 
     fn receive_frames(
@@ -250,8 +245,7 @@ impl Chat {
 impl Handler for Chat {
     type Session = ChatSession;
 
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> ChatSession {
-        cx.set_timer(token, GREETING);
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) -> ChatSession {
         let lines = Delimited::lines(self.hall.options.line_max());
         ChatSession { state: State::Fresh { lines, begins_http: false } }
     }
@@ -288,7 +282,7 @@ impl Handler for Chat {
         }
         if let State::Lines { client, lines } = state
             && let Some(line) = lines.decode_end(input.contiguous())?
-            && self.obey_line(cx, *client, line)? == Flow::Held
+            && self.hall.obey(cx, *client, &String::from_utf8_lossy(line)) == Flow::Held
         {
             // A last line without its end is a line all the same. The end is told again when there
             // is space for it.
@@ -306,13 +300,7 @@ impl Handler for Chat {
         ChatSession { state }: &mut ChatSession,
     ) {
         match state {
-            State::Fresh { begins_http: true, .. } => {
-                cx.set_timer(token, HEAD_TIMEOUT);
-                *state = State::Request(Box::default());
-            }
-            // Nobody who speaks HTTP waits for us to speak first.
-            State::Fresh { .. } => self.begin_lines(cx, token, state),
-            State::Request(_) => {
+            State::Fresh { .. } | State::Request(_) => {
                 *state = State::Over;
                 cx.send(token, Response::timeout().bytes());
                 cx.close(token);
@@ -396,7 +384,3 @@ fn is_request_line(line: &[u8]) -> bool {
 
 /// What every request that we serve begins with.
 const GET: &[u8] = b"GET ";
-
-/// Who has said nothing for so long is a line client, and greeted. Long enough for a browser on a
-/// slow line to send its request.
-const GREETING: Duration = Duration::from_secs(1);

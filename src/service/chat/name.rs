@@ -19,7 +19,12 @@ impl Name {
 
     /// A name that somebody may have.
     pub(super) fn new(text: &str) -> Option<Name> {
-        let is_valid = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let is_valid = |c: char| match c {
+            // Letters to Unicode, but they show nothing.
+            '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => false,
+            '_' | '-' | '.' => true,
+            c => c.is_alphanumeric(),
+        };
         let fits = (1..=Self::BYTES_MAX).contains(&text.len());
         Name::store(text).filter(|_| fits && text.chars().all(is_valid))
     }
@@ -116,6 +121,7 @@ mod tests {
             "\u{202e}a",
             "123456789012345678901",
             "\"",
+            "\u{3164}",
             "é\u{301}",
         ];
         for bad in bad {

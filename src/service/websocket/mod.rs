@@ -21,7 +21,7 @@ mod request;
 use std::time::Duration;
 
 use crate::codec::http::{Head, HttpError};
-use crate::codec::websocket::{Message, WebSocketError, check_handshake, close_code};
+use crate::codec::websocket::{Message, WebSocketError, close_code};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 pub(crate) use endpoint::{Endpoint, Flow, Memory};
@@ -141,7 +141,7 @@ impl<S: WebSocketService> WebSocket<S> {
         };
         let accept = match Response::check_method(&head) {
             Some(response) => return (response, State::Over),
-            None => check_handshake(head.headers(), &self.origins),
+            None => Response::handshake(&head, &self.origins),
         };
         match accept.map(|accept| (accept, self.service.on_open(cx, token, &head))) {
             Ok((accept, Some(session))) => {

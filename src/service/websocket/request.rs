@@ -1,7 +1,9 @@
 //! The one HTTP request that a connection begins with, and its answer.
 
-use crate::codec::http::{Framing, Head, HeadDecoder, HeadLimits, HttpError, ResponseHead, Status};
-use crate::codec::websocket::HandshakeError;
+use crate::codec::http::{
+    Framing, Head, HeadDecoder, HeadLimits, HttpError, ResponseHead, Status, Version,
+};
+use crate::codec::websocket::{HandshakeError, check_handshake};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::RingBuffer;
 
@@ -118,6 +120,14 @@ impl Response {
         let refusal =
             || Response::text(Status::METHOD_NOT_ALLOWED, "Only GET.", &[("Allow", "GET, HEAD")]);
         (!is_served).then(refusal)
+    }
+
+    /// The key of the answer to a handshake.
+    pub(crate) fn handshake(head: &Head<'_>, origins: &[String]) -> Result<String, HandshakeError> {
+        match head.version {
+            Version::Http10 => Err(HandshakeError::NoUpgrade),
+            Version::Http11 => check_handshake(head.headers(), origins),
+        }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
