@@ -384,3 +384,14 @@ fn is_request_line(line: &[u8]) -> bool {
 
 /// What every request that we serve begins with.
 const GET: &[u8] = b"GET ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a member costs in the table of sessions. `tests/memory.rs` measures all of it.
+    #[test]
+    fn session_is_small() {
+        assert!(size_of::<ChatSession>() <= 64, "{}", size_of::<ChatSession>());
+    }
+}
