@@ -4,7 +4,6 @@
 //! minutes in a release build), `FUZZ_SEED` where they begin.
 
 #![cfg(feature = "websocket")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -40,8 +40,9 @@ struct Client {
     wire: Wire,
     name: Name,
     bucket: Bucket,
-    /// In the order in which they were joined: text without a room goes to the last.
-    places: Vec<Place>,
+    /// In the order in which they were joined: text without a room goes to the last. Most have one,
+    /// and there are many clients, so there is no room to spare.
+    places: Box<[Place]>,
 }
 
 /// A membership: the room, and the position among its members.
@@ -89,7 +90,7 @@ impl Hall {
                 break name;
             }
         };
-        let client = Client { token, wire, name, bucket, places: Vec::new() };
+        let client = Client { token, wire, name, bucket, places: Box::default() };
         let key = self.clients.insert(client) as u32;
         self.names.insert(name, key);
         let message_max = self.options.message_max;
@@ -299,9 +300,9 @@ impl Hall {
         let place = self.room_names.get(&room_key).and_then(|room| self.place_in(key, *room));
         if let Some(place) = place {
             // Text goes there from now on.
-            let places = &mut self.clients[key as usize].places;
-            places.retain(|other| other.room != place.room);
-            places.push(place);
+            let client = &mut self.clients[key as usize];
+            client.remove_place(place.room);
+            client.add_place(place);
             return Err(refusal(
                 "joined_already",
                 format!("you are in {name}; it is now where you speak"),
@@ -330,7 +331,7 @@ impl Hall {
         let shown = room.name;
         let resumption = room.follow(cx, token, wire, seen, self.options.history);
         let position = room.add(key, role);
-        self.clients[key as usize].places.push(Place { room: room_key, position });
+        self.clients[key as usize].add_place(Place { room: room_key, position });
         if has_new_numbers {
             self.reply(cx, key, &Reply::NewNumbers { room: shown });
         } else if let Resumption::Gap { from, to } = resumption {
@@ -467,10 +468,7 @@ impl Hall {
         event: &Event<'_>,
     ) {
         let client = &mut self.clients[key as usize];
-        let Some(index) = client.places.iter().position(|place| place.room == room_key) else {
-            return;
-        };
-        let place = client.places.remove(index);
+        let Some(place) = client.remove_place(room_key) else { return };
         let room = &mut self.rooms[room_key as usize];
         room.unfollow(cx, client.token, client.wire);
         if let Some(moved) = room.take_out(place.position) {
@@ -565,6 +563,18 @@ impl Hall {
     }
 }
 
+impl Client {
+    fn add_place(&mut self, place: Place) {
+        self.places = self.places.iter().copied().chain([place]).collect();
+    }
+
+    fn remove_place(&mut self, room: u32) -> Option<Place> {
+        let place = self.places.iter().copied().find(|place| place.room == room)?;
+        self.places = self.places.iter().copied().filter(|other| other.room != room).collect();
+        Some(place)
+    }
+}
+
 fn valid_name(text: &str) -> Result<(Name, Name), Refusal> {
     Name::new(text).and_then(|name| Some((name, name.key()?))).ok_or_else(|| {
         let most = Name::BYTES_MAX;
@@ -579,6 +589,10 @@ fn refusal(code: &'static str, text: impl Into<String>) -> Refusal {
 fn refuse(code: &'static str, text: impl Into<String>) -> Outcome {
     Err(refusal(code, text))
 }
+
+/// What a client costs beside its name in the map and its connection.
+#[cfg(all(test, target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Client>() <= 64);
 
 /// Members or rooms that one answer lists; it also says how many there are.
 const LIST_MAX: usize = 256;

@@ -303,7 +303,7 @@ impl Handler for Chat {
             State::Fresh { .. } | State::Request(_) => {
                 *state = State::Over;
                 cx.send(token, Response::timeout().bytes());
-                cx.close(token);
+                cx.close_for(token, CloseReason::RequestTimeout);
             }
             State::WebSocket { client, pulse, .. } if pulse.is_draining => {
                 let (code, reason) = (close_code::GOING_AWAY, CloseReason::Drained);
@@ -392,6 +392,6 @@ mod tests {
     /// What a member costs in the table of sessions. `tests/memory.rs` measures all of it.
     #[test]
     fn session_is_small() {
-        assert!(size_of::<ChatSession>() <= 64, "{}", size_of::<ChatSession>());
+        assert!(size_of::<ChatSession>() <= 48, "{}", size_of::<ChatSession>());
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Room {
     frames: TopicId,
     operators: u32,
     /// How many have come since the room was opened.
-    arrivals: u64,
+    arrivals: u32,
     /// Events that a topic had no room for. No client adds to them: who wants to publish is held
     /// until they are gone. What comes from closed connections does.
     backlog: VecDeque<Encoded>,
@@ -39,7 +39,7 @@ pub(super) struct Member {
     pub(super) client: u32,
     pub(super) role: Role,
     /// Who was here before whom.
-    arrival: u64,
+    arrival: u32,
 }
 
 /// Where a member's events begin, and what it has missed before.
@@ -112,7 +112,7 @@ impl Room {
     /// Adds a member; returns its position.
     pub(super) fn add(&mut self, client: u32, role: Role) -> u32 {
         self.empty_since = None;
-        self.arrivals += 1;
+        self.arrivals = self.arrivals.wrapping_add(1);
         self.operators += u32::from(role == Role::Operator);
         self.members.push(Member { client, role, arrival: self.arrivals });
         self.members.len() as u32 - 1

@@ -211,7 +211,7 @@ impl<S: WebSocketService> Handler for WebSocket<S> {
         if let State::Request(_) = session.state {
             session.state = State::Over;
             cx.send(token, Response::timeout().bytes());
-            cx.close(token);
+            cx.close_for(token, CloseReason::RequestTimeout);
         }
     }
 
