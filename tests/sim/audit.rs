@@ -225,8 +225,8 @@ impl<H: Handler> Handler for Audit<H> {
             self.check_reason(world, account.socket, token, reason);
             world.oracles.check_time(&world.kernel, &account, reason);
             world.oracles.check_linger(&world.kernel, &account, reason);
-            // Others may leave input behind, as an echo does that has nobody to send it to.
-            if self.rules.dialect == Dialect::Silence {
+            // An echo leaves its input behind when there is nobody to send it to.
+            if self.rules.dialect != Dialect::Echo || world.peers.completes_lines {
                 world.oracles.check_severed(&world.kernel, &account, reason);
             }
             let was_cut = world.kernel.sockets[account.socket as usize].was_cut;
