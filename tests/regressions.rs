@@ -422,7 +422,9 @@ fn regression_timers_of_a_later_round_cost_those_that_are_due_nothing() {
         assert_eq!(std::iter::from_fn(|| wheel.pop_due(1000)).count(), TIMERS as usize);
         begun.elapsed()
     };
-    let (alone, shared) = (time(0), time(TIMERS));
+    // The fastest of five: whoever else uses the processor makes a run longer, and none shorter.
+    let fastest = |later| (0..5).map(|_| time(later)).min().unwrap();
+    let (alone, shared) = (fastest(0), fastest(TIMERS));
     // Walking would be 10,000 steps for each.
     assert!(shared < 30 * alone, "{shared:?} beside {alone:?}");
 }
