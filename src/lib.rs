@@ -42,6 +42,7 @@
 //! | serve WebSocket, or a chat | `service::websocket`, `service::chat` (feature `websocket`) |
 //! | reach the loop from another thread | [`Remote`] |
 //! | put TLS or a test between socket and connection | [`Layer`] |
+//! | measure a server (feature `load`) | `load` |
 //! | know what happened | [`Stats`], [`CloseReason`] |
 //!
 //! The library needs `mio`, `slab`, `socket2`, `log` and `env_logger`; the feature `cli`, on by
