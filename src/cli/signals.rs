@@ -6,7 +6,7 @@
 use std::io;
 use std::process;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edgeloop::{Context, Remote, RemoteError, Task};
 use log::{info, warn};
@@ -46,8 +46,12 @@ pub(crate) fn on_first(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
         if received.next().is_some() {
             act();
         }
-        if let Some(signal) = received.next() {
-            process::exit(128 + signal);
+        let first = Instant::now();
+        for signal in received {
+            // A shell or a wrapper may pass on what the terminal has sent to the group already.
+            if first.elapsed() > SAME_SIGNAL {
+                process::exit(128 + signal);
+            }
         }
     };
     thread::Builder::new().name("signals".into()).spawn(run)?;
@@ -69,3 +73,6 @@ fn exit_at_once(signal: i32, log: &Log) -> ! {
     log.flush(FLUSH_AT_ONCE);
     process::exit(128 + signal)
 }
+
+/// Nobody presses a key twice within it.
+const SAME_SIGNAL: Duration = Duration::from_millis(50);
