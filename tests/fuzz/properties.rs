@@ -7,6 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
 
+#[cfg(feature = "websocket")]
+use edgeloop::codec::http::{BodyDecoder, Framing, HeadDecoder, HeadLimits};
+use edgeloop::codec::resp::Resp;
+#[cfg(feature = "websocket")]
+use edgeloop::codec::websocket::Frames;
 use edgeloop::codec::{Codec, Delimited, Endian, Fixed, LengthPrefixed, Magic, Width};
 use edgeloop::{BufferPool, RingBuffer, TimerWheel};
 
@@ -14,13 +19,20 @@ type Property = fn(&[u8]);
 
 /// Every property, under the name of its fuzz target.
 #[allow(dead_code, reason = "a fuzz target has one property; the test runs all of them")]
-pub const ALL: [(&str, Property); 6] = [
+pub const ALL: &[(&str, Property)] = &[
     ("delimited", delimited),
     ("fixed", fixed),
+    #[cfg(feature = "websocket")]
+    ("http_body", http_body),
+    #[cfg(feature = "websocket")]
+    ("http_head", http_head),
     ("length_prefixed", length_prefixed),
     ("magic", magic),
+    ("resp", resp),
     ("ring_buffer", ring_buffer),
     ("timer_wheel", timer_wheel),
+    #[cfg(feature = "websocket")]
+    ("websocket", websocket),
 ];
 
 // Decoders: the results do not depend on how the stream is cut.
@@ -67,6 +79,72 @@ pub fn magic(data: &[u8]) {
     if let Some((number, length)) = codec.header(input.0.len()) {
         is_read_back(codec, &[&number[..], &length].concat(), input.0);
     }
+}
+
+pub fn resp(data: &[u8]) {
+    let mut input = Input(data);
+    let limit = [20, 100, 1 << 20][input.below(3)];
+    let show = |request: edgeloop::codec::resp::Request<'_>| -> Vec<Vec<u8>> {
+        request.arguments().map(<[u8]>::to_vec).collect()
+    };
+    same_however_cut(|| Resp::new(limit), show, &mut input);
+}
+
+#[cfg(feature = "websocket")]
+pub fn websocket(data: &[u8]) {
+    let mut input = Input(data);
+    let limit = [0, 20, 200, 1 << 20][input.below(4)];
+    let show = |frame: edgeloop::codec::websocket::Frame<'_>| {
+        (frame.kind, frame.is_final, frame.payload.to_vec())
+    };
+    same_however_cut(|| Frames::new(limit), show, &mut input);
+}
+
+/// Heads without bodies, one behind the other.
+#[cfg(feature = "websocket")]
+pub fn http_head(data: &[u8]) {
+    let mut input = Input(data);
+    let limits = HeadLimits { head: [60, 16 << 10][input.below(2)], ..HeadLimits::default() };
+    same_however_cut(|| HeadDecoder::new(limits), |head| format!("{head:?}"), &mut input);
+}
+
+/// How a body comes in pieces depends on the cuts; all of it together, where it ends and what is
+/// wrong with it do not.
+#[cfg(feature = "websocket")]
+pub fn http_body(data: &[u8]) {
+    let mut input = Input(data);
+    let framing = [Framing::Chunked, Framing::Length(20), Framing::None][input.below(3)];
+    let mut cuts = input.random();
+    let stream = input.0;
+    let whole = body(framing, stream, || stream.len());
+    assert_eq!(body(framing, stream, || 1), whole, "in single bytes");
+    let longest = 1 + cuts.below(stream.len().max(2));
+    assert_eq!(body(framing, stream, || 1 + cuts.below(longest)), whole, "in pieces");
+}
+
+/// The bytes of a body, how much of the stream it took if it ended, and the error.
+#[cfg(feature = "websocket")]
+fn body(
+    framing: Framing,
+    stream: &[u8],
+    mut next_piece: impl FnMut() -> usize,
+) -> (Vec<u8>, Option<usize>, Option<String>) {
+    let mut decoder = BodyDecoder::new(framing, 100).expect("the framing is within the limit");
+    let (mut bytes, mut taken, mut end) = (Vec::new(), 0, 0);
+    while !decoder.is_done() && end < stream.len() {
+        end = (end + next_piece()).min(stream.len());
+        loop {
+            match decoder.piece(&stream[taken..end]) {
+                Ok(Some(found)) => {
+                    bytes.extend_from_slice(found.message);
+                    taken += found.len;
+                }
+                Ok(None) => break,
+                Err(error) => return (bytes, None, Some(error.name().into())),
+            }
+        }
+    }
+    (bytes, decoder.is_done().then_some(taken), None)
 }
 
 /// A message behind the header that its codec makes for it is that message.
