@@ -157,7 +157,9 @@ fn flood_without_pause_slows_its_senders_and_disconnects_no_reader() {
     // sent.
     let (senders, readers, each) = (32, 20, if cfg!(debug_assertions) { 1000 } else { 10_000 });
     let config = Config::default();
-    let server = start_narrow(config.clone(), lines(TopicConfig::default()));
+    // Longer than a busy machine leaves one of all these threads without the processor.
+    let topic = TopicConfig { patience: PATIENCE, ..TopicConfig::default() };
+    let server = start_narrow(config.clone(), lines(topic));
     let streams = connect_many(&server, senders + readers);
     let (over, total) = (AtomicBool::new(false), senders * each);
     thread::scope(|scope| {

@@ -82,10 +82,14 @@ pub enum Phase {
 /// use std::time::Duration;
 /// use edgeloop::load::{Mode, Plan, Stop, run};
 /// # use edgeloop::{Config, Reactor, service::Echo};
-/// # let mut server = Reactor::new(Config::default(), Echo::new())?;
-/// # let address = server.listen(&"127.0.0.1:0".parse()?, &Default::default())?;
-/// # let remote = server.remote();
-/// # let server = std::thread::spawn(move || server.run());
+/// # let (sender, receiver) = std::sync::mpsc::channel();
+/// # let server = std::thread::spawn(move || -> std::io::Result<_> {
+/// #     let mut server = Reactor::new(Config::default(), Echo::new())?;
+/// #     let any = "127.0.0.1:0".parse().expect("an address");
+/// #     let _ = sender.send((server.listen(&any, &Default::default())?, server.remote()));
+/// #     server.run()
+/// # });
+/// # let (address, remote) = receiver.recv().expect("the server listens");
 ///
 /// let mut plan = Plan::new(address, Mode::Echo);
 /// plan.messages = Some(1000);
@@ -93,6 +97,7 @@ pub enum Phase {
 /// assert_eq!(report.steps[0].messages, 1000);
 /// assert!(report.errors().is_none());
 /// # let _ = remote.run(|cx| cx.drain());
+/// # let _ = server.join();
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
