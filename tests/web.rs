@@ -431,6 +431,29 @@ fn streamed_answer_is_never_longer_than_it_said_and_a_shorter_one_ends_the_conne
     server.finish();
 }
 
+/// Its head is the last input there is, and may be what fills the queue.
+#[test]
+fn streamed_answer_to_a_request_without_a_body_ends_even_if_its_head_fills_the_queue() {
+    let config = Config { output_limit: 4 * KIB, ..Config::default() };
+    let server = start(config, router().serve(WebConfig::default()).unwrap());
+    for before in 0..20 {
+        for ends_early in [false, true] {
+            let client = server.connect();
+            let head = "PUT /stars HTTP/1.1\r\nHost: a\r\n\r\n";
+            send(&client, format!("{}{head}", get("/hello/x").repeat(before)).as_bytes());
+            if ends_early {
+                end_sending(&client);
+            }
+            let mut answers = Answers::of(client);
+            for _ in 0..before {
+                assert_eq!(answers.next().text(), "Hello, x!");
+            }
+            assert_eq!(answers.next().text(), ".", "behind {before}");
+        }
+    }
+    server.finish();
+}
+
 #[test]
 fn client_that_waits_for_100_continue_gets_it_only_if_it_may_go_on() {
     let server = serve(router(), WebConfig { body_max: 10, ..WebConfig::default() });

@@ -26,8 +26,8 @@ pub(super) enum Stage {
 }
 
 impl Exchange {
-    pub(super) fn new(stage: Stage) -> Option<Box<Exchange>> {
-        Some(Box::new(Exchange { stage, received: 0 }))
+    pub(super) fn new(stage: Stage) -> Box<Exchange> {
+        Box::new(Exchange { stage, received: 0 })
     }
 
     /// Bytes of a body that is being put together.

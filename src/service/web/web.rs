@@ -221,17 +221,17 @@ impl Web {
                 let is_short = self.response.body().len() <= WHOLE_MAX;
                 manner.closes |= unread.is_some() && (head.expects_continue || !is_short);
                 match self.respond(cx, token, manner) {
-                    Some(stage) => session.exchange = Exchange::new(stage.keeping(len)),
+                    Some(stage) => session.exchange = Some(Exchange::new(stage.keeping(len))),
                     None => {
                         input.consume(len);
                         let stage = unread.map(|body| Stage::Discard { body });
-                        session.exchange = stage.and_then(Exchange::new);
+                        session.exchange = stage.map(Exchange::new);
                     }
                 }
             }
             Entry::Collects(body) => {
                 let (head, whole) = (bytes[..len].to_vec(), Vec::new());
-                session.exchange = Exchange::new(Stage::Collect { head, body, whole });
+                session.exchange = Some(Exchange::new(Stage::Collect { head, body, whole }));
                 input.consume(len);
                 if is_awaited {
                     cx.send(token, CONTINUE);
@@ -242,7 +242,14 @@ impl Web {
                 if is_awaited && !body.is_done() {
                     cx.send(token, CONTINUE);
                 }
-                session.exchange = self.begin_stream(cx, token, manner, body, stream);
+                let is_whole = body.is_done();
+                let mut exchange = self.begin_stream(cx, token, manner, body, stream);
+                // Its head may have filled the queue, and no input would bring us back here.
+                if is_whole {
+                    self.stream_on(cx, token, &mut exchange, input)?;
+                } else {
+                    session.exchange = Some(exchange);
+                }
             }
         }
         Ok(true)
@@ -335,7 +342,7 @@ impl Web {
         manner: Manner,
         body: BodyDecoder,
         stream: Box<dyn BodyStream>,
-    ) -> Option<Box<Exchange>> {
+    ) -> Box<Exchange> {
         let is_bodiless = manner.is_head || self.response.code().is_bodiless();
         let mut closes = manner.closes || self.response.closes;
         let (framing, sending) = match stream.reply_len() {
@@ -405,7 +412,7 @@ impl Web {
             if body.is_done() {
                 let stage = self.answer_collected(cx, token, head, whole)?;
                 match stage {
-                    Some(stage) => session.exchange = Exchange::new(stage.keeping(len)),
+                    Some(stage) => session.exchange = Some(Exchange::new(stage.keeping(len))),
                     None => input.consume(len),
                 }
                 session.rest(self.stamp(cx.now()));
