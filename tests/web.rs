@@ -144,6 +144,7 @@ fn connection_is_kept_or_closed_as_both_sides_say() {
         ("GET /hello/x HTTP/1.1\r\nHost:\r\nConnection: x, close\r\n\r\n", Some("close"), false),
         ("GET /hello/x HTTP/1.0\r\n\r\n", Some("close"), false),
         ("GET /hello/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", Some("keep-alive"), true),
+        ("GET /hello/x HTTP/1.2\r\nHost:\r\n\r\n", None, true),
         ("GET /farewell HTTP/1.1\r\nHost:\r\n\r\n", Some("close"), false),
     ] {
         let mut answers = Answers::of(server.connect());

@@ -14,7 +14,7 @@ pub struct Head<'a> {
     pub method: &'a str,
     /// What the request is for.
     pub target: Target<'a>,
-    /// HTTP/1.0 or HTTP/1.1.
+    /// Which rules it was sent by.
     pub version: Version,
     /// How the length of the body is known.
     pub framing: Framing,
@@ -31,7 +31,7 @@ pub struct Head<'a> {
 pub enum Version {
     /// HTTP/1.0: one request a connection unless both sides say otherwise, and no chunks.
     Http10,
-    /// HTTP/1.1.
+    /// HTTP/1.1, or a later minor version, which is read as that.
     Http11,
 }
 
@@ -81,12 +81,13 @@ impl<'a> Head<'a> {
     pub(super) fn check(
         lines: &'a [u8],
         request: &httparse::Request<'_, 'a>,
+        headers: &[httparse::Header<'a>],
     ) -> Result<Self, HttpError> {
         let method = request.method.ok_or(HttpError::BadMethod)?;
         let raw = request.path.ok_or(HttpError::BadTarget)?;
         let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         let target = Target::parse(method, raw)?;
-        let facts = Facts::of(request.headers)?;
+        let facts = Facts::of(headers)?;
         if facts.host.is_none() && version == Version::Http11 {
             return Err(HttpError::MissingHost);
         }

@@ -139,11 +139,43 @@ fn parse(head: &[u8], headers_max: usize) -> Result<Head<'_>, HttpError> {
     match request.parse_with_uninit_headers(head, table) {
         Ok(httparse::Status::Complete(len)) if len == head.len() => {
             // Without the empty line at the end.
-            Head::check(&head[first_line..head.len() - 2], &request)
+            Head::check(&head[first_line..head.len() - 2], &request, request.headers)
         }
         // An empty line stands nowhere but at the end, so the parser finds its end there too.
         Ok(_) => Err(HttpError::BadHeaderValue),
-        Err(error) => Err(name(error, &head[..first_line.saturating_sub(2)])),
+        Err(error) => match name(error, &head[..first_line.saturating_sub(2)]) {
+            HttpError::UnsupportedVersion if is_first_major(&head[..first_line]) => {
+                parse_later_minor(head, first_line, headers_max)
+            }
+            error => Err(error),
+        },
+    }
+}
+
+fn is_first_major(request_line: &[u8]) -> bool {
+    matches!(request_line, [.., b'/', b'1', b'.', _, b'\r', b'\n'])
+}
+
+/// A head of HTTP/1.2 or later, which the parser does not take, means what it would in 1.1 (RFC 9110,
+/// 2.5).
+fn parse_later_minor(
+    head: &[u8],
+    first_line: usize,
+    headers_max: usize,
+) -> Result<Head<'_>, HttpError> {
+    let (request_line, lines) = head.split_at(first_line);
+    let request_line = str::from_utf8(request_line).map_err(|_| HttpError::BadTarget)?;
+    let mut parts = request_line.split(' ');
+    let mut table = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let parsed = httparse::parse_headers(lines, &mut table[..headers_max]);
+    let parsed = parsed.map_err(|error| header_error(error).unwrap_or(HttpError::BadHeaderName))?;
+    let mut request = httparse::Request::new(&mut []);
+    (request.method, request.path, request.version) = (parts.next(), parts.next(), Some(1));
+    match parsed {
+        httparse::Status::Complete((len, headers)) if len == lines.len() => {
+            Head::check(&lines[..len - 2], &request, headers)
+        }
+        _ => Err(HttpError::BadHeaderValue),
     }
 }
 
@@ -151,20 +183,25 @@ fn parse(head: &[u8], headers_max: usize) -> Result<Head<'_>, HttpError> {
 fn name(error: httparse::Error, request_line: &[u8]) -> HttpError {
     let mut parts = request_line.splitn(3, |byte| *byte == b' ');
     let (method, version) = (parts.next().unwrap_or_default(), parts.nth(1));
-    match error {
-        httparse::Error::HeaderName => HttpError::BadHeaderName,
-        httparse::Error::HeaderValue => HttpError::BadHeaderValue,
-        httparse::Error::TooManyHeaders => HttpError::TooManyHeaders,
+    header_error(error).unwrap_or(match version {
         _ if !is_token(method) => HttpError::BadMethod,
-        _ => match version {
-            Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
-                if major.is_ascii_digit() && minor.is_ascii_digit() =>
-            {
-                let is_spoken = *major == b'1' && *minor <= b'1';
-                if is_spoken { HttpError::BadTarget } else { HttpError::UnsupportedVersion }
-            }
-            _ => HttpError::BadVersion,
-        },
+        Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            let is_spoken = *major == b'1' && *minor <= b'1';
+            if is_spoken { HttpError::BadTarget } else { HttpError::UnsupportedVersion }
+        }
+        _ => HttpError::BadVersion,
+    })
+}
+
+/// The same of an error in a header.
+fn header_error(error: httparse::Error) -> Option<HttpError> {
+    match error {
+        httparse::Error::HeaderName => Some(HttpError::BadHeaderName),
+        httparse::Error::HeaderValue => Some(HttpError::BadHeaderValue),
+        httparse::Error::TooManyHeaders => Some(HttpError::TooManyHeaders),
+        _ => None,
     }
 }
 
@@ -340,6 +377,32 @@ mod tests {
             assert_eq!(error_of(head), Some(error), "{head:?}");
         }
         assert_eq!(error_of("GET / HTTP/1.0\r\nExpect: x\r\n\r\n"), None, "1.0 expects nothing");
+    }
+
+    #[test]
+    fn later_minor_version_is_read_as_1_1() {
+        let head = |version: &str, lines: &str| format!("GET /a {version}\r\n{lines}\r\n");
+        let found = whole_however_cut(head("HTTP/1.2", "Host: a\r\nX:  y\r\n").as_bytes());
+        assert_eq!(found.unwrap(), ["Head(GET /a Http11; Host: a; X: y)"]);
+        let long = "X: y\r\n".repeat(101);
+        for (lines, error) in [
+            ("Host: a\r\n", None),
+            ("", Some(HttpError::MissingHost)),
+            ("A : b\r\n", Some(HttpError::BadHeaderName)),
+            ("\rA: b\r\n", Some(HttpError::BadHeaderName)),
+            ("A: \0\r\n", Some(HttpError::BadHeaderValue)),
+            (&long, Some(HttpError::TooManyHeaders)),
+            (
+                "Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+                Some(HttpError::LengthAndEncoding),
+            ),
+        ] {
+            assert_eq!(error_of(&head("HTTP/1.9", lines)), error, "{lines:?}");
+        }
+        for target in ["", "/\0", "/é", "a", "/\""] {
+            let head = format!("GET {target} HTTP/1.2\r\nHost: a\r\n\r\n");
+            assert_eq!(error_of(&head), Some(HttpError::BadTarget), "{target:?}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ http_errors! {
     BadTarget = "bad_target", BAD_REQUEST, "the target is malformed";
     /// The request line does not end with a version.
     BadVersion = "bad_version", BAD_REQUEST, "the request line is malformed";
-    /// A version that is neither 1.0 nor 1.1.
+    /// A version of another major number than 1.
     UnsupportedVersion = "unsupported_version", VERSION_NOT_SUPPORTED, "only HTTP/1.0 and HTTP/1.1 are spoken here";
     /// A line ended by a line feed without a carriage return.
     BareLineFeed = "bare_line_feed", BAD_REQUEST, "a line ends without a carriage return";
