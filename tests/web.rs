@@ -137,6 +137,34 @@ fn path_or_method_without_a_route_is_told_so_and_the_connection_goes_on() {
 }
 
 #[test]
+fn route_is_found_however_its_path_is_encoded_and_so_is_what_a_layer_looks_for() {
+    let router = router()
+        .get("/café/{x}", |request, response| {
+            response.text(request.path());
+        })
+        .post("/café/:name", |request, response| {
+            response.text(&request.param("name").unwrap());
+        })
+        .wrap(BodyLimit::below("/café/small", 3));
+    let server = serve(router, WebConfig::default());
+    for path in ["/caf%C3%A9/%7Bx%7D", "/caf%c3%a9/{x}", "/%63af%C3%A9/{x%7d?q"] {
+        let answer = Answers::of(server.connect()).ask_and_take(&get(path));
+        assert_eq!((answer.status, answer.text()), (200, "/caf%C3%A9/%7Bx%7D"), "{path}");
+    }
+    for path in ["/caf%C3%A9/small", "/caf%c3%a9/sm%61ll", "/c%61f%C3%A9/smaller"] {
+        let answer = Answers::of(server.connect()).ask_and_take(&request("POST", path, "four"));
+        assert_eq!(answer.status, 413, "{path}");
+    }
+    for (path, name) in [("/caf%C3%A9/a%2Fb%20%C3%A9", "a/b é"), ("/caf%C3%A9/a+b", "a+b")] {
+        let answer = Answers::of(server.connect()).ask_and_take(&request("POST", path, "four"));
+        assert_eq!((answer.status, answer.text()), (200, name), "{path}");
+    }
+    let answer = Answers::of(server.connect()).ask_and_take(&get("/caf%C3%A9%2F%7Bx%7D"));
+    assert_eq!(answer.status, 404, "an encoded slash separates nothing");
+    server.finish();
+}
+
+#[test]
 fn connection_is_kept_or_closed_as_both_sides_say() {
     let server = serve(router(), WebConfig::default());
     for (request, says, is_kept) in [

@@ -1,5 +1,6 @@
 //! A smaller limit for bodies.
 
+use super::percent::normalize;
 use super::{Admission, Middleware, Request};
 
 /// Allows bodies at most so many bytes below a path, where that is less than
@@ -14,7 +15,7 @@ pub struct BodyLimit {
 impl BodyLimit {
     /// For all paths that begin with `prefix`.
     pub fn below(prefix: &str, bytes: u64) -> Self {
-        BodyLimit { prefix: prefix.to_owned(), bytes }
+        BodyLimit { prefix: normalize(prefix).into_owned(), bytes }
     }
 }
 

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `router` | which handler a request is for: [`Router`] |
 //! | `request`, `response` | what a handler is given and what it makes |
+//! | `percent` | the one spelling of a path, and what stands behind it |
 //! | `middleware` | layers: [`Middleware`], [`Next`]; ready ones: [`AccessLog`], [`BodyLimit`], [`RequestLimit`] |
 //! | `body_stream` | bodies handled while they arrive: [`BodyStream`] |
 //! | `exchange` | a request that does not fit one call: its body is on its way, or its answer |
@@ -37,6 +38,7 @@ mod body_limit;
 mod body_stream;
 mod exchange;
 mod middleware;
+mod percent;
 mod request;
 mod request_limit;
 mod response;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::percent::decode;
 use crate::codec::http::Head;
 
 /// A request: its head, the parameters of its route, its body.
@@ -18,6 +19,7 @@ pub struct Request<'a> {
     pub peer: Option<IpAddr>,
     /// Turn time.
     pub now: Instant,
+    pub(super) path: &'a str,
     pub(super) params: matchit::Params<'a, 'a>,
 }
 
@@ -27,9 +29,11 @@ impl<'a> Request<'a> {
         self.head.method
     }
 
-    /// The path as it was sent, without the query.
+    /// The path without the query, as routes see it: in the one spelling of all that mean the same
+    /// (RFC 3986, 6.2.2), so that `/%61dmin` does not get past a layer that looks for `/admin`. As it
+    /// was sent: `head.target.path`.
     pub fn path(&self) -> &'a str {
-        self.head.target.path
+        self.path
     }
 
     /// The value of a header, if it is text.
@@ -49,40 +53,5 @@ impl<'a> Request<'a> {
         let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         let found = pairs.into_iter().find(|(key, _)| decode(key, true) == name);
         found.map(|(_, value)| decode(value, true))
-    }
-}
-
-/// Undoes percent-encoding. The codec has seen that two digits follow each `%`; what is then not
-/// UTF-8 is replaced.
-fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => 16 * digit(rest.next()) + digit(rest.next()),
-            b'+' if plus_is_space => b' ',
-            byte => byte,
-        });
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn digit(byte: Option<u8>) -> u8 {
-    byte.and_then(|byte| char::from(byte).to_digit(16)).unwrap_or(0) as u8
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decode;
-
-    #[test]
-    fn percent_encoding_is_undone() {
-        assert_eq!(decode("plain", true), "plain");
-        assert_eq!(decode("a%20b+c", true), "a b c");
-        assert_eq!(decode("a+b%2Bc", false), "a+b+c");
-        assert_eq!(decode("%C3%a9%FF", false), "é\u{fffd}");
     }
 }

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use super::percent::normalize;
 use super::{BodyStream, Middleware, Request, Response, Web, WebConfig};
 use crate::codec::http::{Form, Head, Status};
 
 /// Routes, and the layers around them.
 ///
-/// A path is matched as it is sent, segment by segment: `/notes` exactly, `/notes/:id` with anything
-/// but a `/`, `/files/*path` with anything that is left. A `:` or `*` means this only at the
+/// A path is matched segment by segment: `/notes` exactly, `/notes/:id` with anything but a `/`,
+/// `/files/*path` with anything that is left. How it is percent-encoded makes no difference, so a route
+/// is written plainly: `/café`. Only an encoded `/` is none, and stays part of its segment. A `:` or `*` means this only at the
 /// beginning of a segment. Where several match the exact one wins. A `GET` route answers `HEAD` too.
 /// A path without a route is answered with 404; with another method than its routes have, 405 and
 /// `Allow`; `OPTIONS` says the same with 204.
@@ -194,13 +196,14 @@ impl Router {
         Ok(())
     }
 
-    pub(super) fn find<'r, 'p>(&'r mut self, head: &Head<'p>) -> Found<'r, 'p> {
+    /// `path` is that of the head, normalized.
+    pub(super) fn find<'r, 'p>(&'r mut self, head: &Head<'_>, path: &'p str) -> Found<'r, 'p> {
         match head.target.form {
             Form::Authority => return Found::Nothing(Status::NOT_IMPLEMENTED, None),
             Form::Asterisk => return Found::Nothing(Status::NO_CONTENT, None),
             Form::Origin | Form::Absolute => {}
         }
-        let Ok(found) = self.paths.at(head.target.path) else {
+        let Ok(found) = self.paths.at(path) else {
             return Found::Nothing(Status::NOT_FOUND, None);
         };
         let route = &mut self.routes[*found.value];
@@ -223,12 +226,13 @@ impl fmt::Debug for Router {
     }
 }
 
-/// Our `:name` and `*name` as the tree writes them.
+/// Our `:name` and `*name` as the tree writes them, and all else as a normalized path has it, which
+/// has no braces.
 fn pattern(path: &str) -> String {
     let segments = path.split('/').map(|segment| match segment.as_bytes() {
         [b':', ..] => format!("{{{}}}", &segment[1..]),
         [b'*', ..] => format!("{{{segment}}}"),
-        _ => segment.replace('{', "{{").replace('}', "}}"),
+        _ => normalize(segment).into_owned(),
     });
     segments.collect::<Vec<_>>().join("/")
 }
@@ -253,7 +257,7 @@ mod tests {
     #[test]
     fn pattern_is_what_the_tree_understands() {
         assert_eq!(pattern("/a/:b/c:d/*e"), "/a/{b}/c:d/{*e}");
-        assert_eq!(pattern("/{a}"), "/{{a}}");
+        assert_eq!(pattern("/{a}/é"), "/%7Ba%7D/%C3%A9");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::body_stream::Sending;
 use super::exchange::{Exchange, Manner, Stage};
+use super::percent::normalize;
 use super::router::Endpoint;
 use super::{Admission, BodyStream, Middleware, Next, Reply, Request, Response, Router};
 use crate::codec::Decoded;
@@ -266,8 +267,9 @@ impl Web {
     ) -> Entry {
         let Web { router, layers, response, config, .. } = self;
         response.reset();
-        let (endpoint, params) = router.find(head).or_answer(response);
-        let mut request = Request { head: *head, body: &[], peer, now, params };
+        let path = normalize(head.target.path);
+        let (endpoint, params) = router.find(head, &path).or_answer(response);
+        let mut request = Request { head: *head, body: &[], peer, now, path: &path, params };
         let (admitted, layers, body) = admit(&mut layers.0, &request, response, config.body_max);
         match endpoint.filter(|_| admitted) {
             Some(Endpoint::Whole(handler)) => {
@@ -437,8 +439,10 @@ impl Web {
         let Decoded { message: head, .. } = decoded.ok_or(HttpError::BadMethod)?;
         let Web { router, layers, response, .. } = self;
         response.reset();
-        let (endpoint, params) = router.find(&head).or_answer(response);
-        let request = Request { head, body: whole, peer: peer(cx, token), now: cx.now(), params };
+        let path = normalize(head.target.path);
+        let (endpoint, params) = router.find(&head, &path).or_answer(response);
+        let (peer, now) = (peer(cx, token), cx.now());
+        let request = Request { head, body: whole, peer, now, path: &path, params };
         if let Some(Endpoint::Whole(handler)) = endpoint {
             Next { layers: &mut layers.0, end: handler }.run(&request, response);
         }
