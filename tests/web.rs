@@ -541,6 +541,29 @@ fn bodies_in_memory_have_a_limit_over_all_connections() {
     server.stop();
 }
 
+#[test]
+fn heads_of_bodies_in_memory_count_too() {
+    let config = WebConfig { body_memory: 100 * KIB, ..WebConfig::default() };
+    let server = serve(router(), config);
+    let head = format!(
+        "POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nX: {}\r\n\r\n",
+        "x".repeat(14_000)
+    );
+    let mut waiting: Vec<_> = (1..=7)
+        .map(|n: u64| {
+            let client = server.connect();
+            send(&client, head.as_bytes());
+            let all = n * head.len() as u64;
+            server.wait_until("it has come", |stats| stats.bytes_received == all);
+            Answers::of(client)
+        })
+        .collect();
+    assert_eq!(Answers::of(server.connect()).ask_and_take(&head).status, 503);
+    assert_eq!(waiting.remove(0).ask_and_take("x").text(), "1");
+    assert_eq!(Answers::of(server.connect()).ask_and_take(&format!("{head}x")).text(), "1");
+    server.stop();
+}
+
 // ---- answers longer than may be queued ----
 
 #[test]

@@ -30,10 +30,10 @@ impl Exchange {
         Box::new(Exchange { stage, received: 0 })
     }
 
-    /// Bytes of a body that is being put together.
+    /// Bytes of a body that is being put together, and of its head.
     pub(super) fn collected(&self) -> usize {
         match &self.stage {
-            Stage::Collect { whole, .. } => whole.len(),
+            Stage::Collect { head, whole, .. } => head.len() + whole.len(),
             Stage::Stream { .. } | Stage::Discard { .. } | Stage::Send { .. } => 0,
         }
     }

@@ -23,9 +23,9 @@ pub struct WebConfig {
     /// The longest body of a request, in bytes. Default 1 MiB, as nginx's `client_max_body_size`;
     /// beyond it 413.
     pub body_max: u64,
-    /// The most bytes of bodies that are being put together, on all connections. Default 64 MiB:
-    /// they are not part of the reactor's buffers. A body that would exceed it is answered with
-    /// 503. Their storage grows by doubling, so at most twice that is leased. Bodies that are
+    /// The most bytes of bodies that are being put together, with their heads, on all connections.
+    /// Default 64 MiB: they are not part of the reactor's buffers. A request that would exceed it is
+    /// answered with 503. Their storage grows by doubling, so at most twice that is leased. Bodies that are
     /// handled piece by piece do not count.
     pub body_memory: usize,
     /// How long a whole head may take from its first byte on, or from the beginning of the
@@ -72,7 +72,7 @@ pub struct Web {
     date: Date,
     /// What the sessions' stamps count from.
     started: Option<Instant>,
-    /// Bytes of bodies that are being put together.
+    /// Bytes of bodies that are being put together, and of their heads.
     collected: usize,
     is_draining: bool,
 }
@@ -231,6 +231,8 @@ impl Web {
                 }
             }
             Entry::Collects(body) => {
+                self.check_memory(len)?;
+                self.collected += len;
                 let (head, whole) = (bytes[..len].to_vec(), Vec::new());
                 session.exchange = Some(Exchange::new(Stage::Collect { head, body, whole }));
                 input.consume(len);
@@ -406,9 +408,7 @@ impl Web {
             return Ok(true);
         };
         while let Some(Decoded { len, message }) = body.piece(input.contiguous())? {
-            if self.collected + whole.len() + message.len() > self.config.body_memory {
-                return Err(Refusal { status: Status::SERVICE_UNAVAILABLE, name: "body_memory" });
-            }
+            self.check_memory(head.len() + whole.len() + message.len())?;
             whole.extend_from_slice(message);
             *received += len as u64;
             if body.is_done() {
@@ -425,6 +425,14 @@ impl Web {
         self.collected += exchange.collected();
         session.exchange = Some(exchange);
         Ok(false)
+    }
+
+    /// Refuses a request for which so many bytes more would have to be held.
+    fn check_memory(&self, len: usize) -> Result<(), Refusal> {
+        if self.collected + len <= self.config.body_memory {
+            return Ok(());
+        }
+        Err(Refusal { status: Status::SERVICE_UNAVAILABLE, name: "body_memory" })
     }
 
     fn answer_collected(
