@@ -932,6 +932,7 @@ fn five_thousand_slow_heads_do_not_slow_others_down() {
 
 #[cfg(feature = "cli")]
 mod program {
+    use std::io::{Read, Write};
     use std::process::Command;
 
     use super::common::program::Program;
@@ -977,6 +978,34 @@ mod program {
         let status = ["-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}"];
         let url = format!("{address}/nothing");
         assert_eq!(run("curl", &[&status[..], &[&url]].concat()).as_deref(), Some("404"));
+    }
+
+    #[test]
+    fn access_log_has_what_was_refused_and_nobody_writes_its_lines() {
+        let program = Program::start("web --access-log --head-timeout 200ms");
+        let ask = |text: &str| {
+            let mut client = program.connect();
+            client.write_all(text.as_bytes()).unwrap();
+            let mut answer = String::new();
+            let _ = client.read_to_string(&mut answer);
+            answer
+        };
+        let answer = ask("GET /twice HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+        assert!(answer.ends_with("\r\n\r\nBad Request: there is more than one Host\n"), "{answer}");
+        let line = program.expect_line("duplicate_host");
+        assert!(
+            line.ends_with("refused peer=127.0.0.1 status=400 reason=duplicate_host"),
+            "{line}"
+        );
+        ask("GET /slow HT");
+        let line = program.expect_line("request_timeout");
+        assert!(line.contains("] refused peer=127.0.0.1 status=408"), "{line}");
+        let agent = format!("x\u{9b}2J status=500 \"{}", "\"".repeat(15_000));
+        let head = "Host: a\r\nConnection: close\r\nUser-Agent:";
+        ask(&format!("HEAD /json?crowded HTTP/1.1\r\n{head} {agent}\r\n\r\n"));
+        let line = program.expect_line("crowded");
+        let expected = "method=HEAD status=200 bytes=0 agent=\"x??2J status=500 \\\"\\\"\\\"";
+        assert!(line.contains(expected) && line.len() < 1000, "{line}");
     }
 
     #[test]

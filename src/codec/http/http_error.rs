@@ -32,7 +32,8 @@ macro_rules! http_errors {
                 }
             }
 
-            const fn text(self) -> &'static str {
+            /// What is wrong, for who sent it.
+            pub const fn text(self) -> &'static str {
                 match self {
                     $(HttpError::$variant => $text,)+
                 }

@@ -1,25 +1,47 @@
 //! A line for each request.
 
+use std::net::IpAddr;
+
 use super::{Middleware, Next, Request, Response};
+use crate::codec::http::Status;
 
 /// Logs one line for each request when it is answered: at level `info`, target `access`, with
-/// method, target, status, bytes of the answer's body (0 of one that is streamed), peer and client. Put it outermost, so that it sees
-/// what all others do. A request that was too malformed to be one is logged at level `debug` by the
-/// service itself.
+/// target, peer, method, status, bytes of the answer's body (0 of one that is streamed) and client. Put
+/// it outermost, so that it sees what all others do. One that was refused before it was whole, or was
+/// too malformed to be one, is logged with status and reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AccessLog;
 
 impl Middleware for AccessLog {
     fn handle(&mut self, request: &Request<'_>, response: &mut Response, next: Next<'_>) {
         next.run(request, response);
-        // Whatever it is, it is not to act on the terminal of who reads the log.
-        let agent = request.header("user-agent").unwrap_or("-").escape_debug();
-        let peer = request.peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string());
+        let has_body = request.method() != "HEAD" && !response.code().is_bodiless();
         log::info!(
             target: "access",
-            peer, method = request.method(), status = response.code().code(),
-            bytes = response.body().len(), agent:%;
+            peer = name(request.peer), method = request.method(), status = response.code().code(),
+            bytes = if has_body { response.body().len() } else { 0 },
+            agent = agent(request);
             "{}", request.head.target.raw
         );
     }
+
+    fn on_refusal(&mut self, peer: Option<IpAddr>, status: Status, reason: &'static str) {
+        log::info!(target: "access", peer = name(peer), status = status.code(), reason; "refused");
+    }
 }
+
+fn name(peer: Option<IpAddr>) -> String {
+    peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
+}
+
+/// What the client calls itself. Whatever that is, it is not to act on the terminal of who reads the
+/// log, nor so long that the log drops the line.
+fn agent(request: &Request<'_>) -> String {
+    let agent = request.head.header("user-agent").unwrap_or(b"-");
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+    let cut = &agent[..agent.len().min(AGENT_MAX)];
+    cut.iter().map(|byte| if is_plain(byte) { char::from(*byte) } else { '?' }).collect()
+}
+
+/// Browsers take half of it.
+const AGENT_MAX: usize = 256;

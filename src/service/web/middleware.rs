@@ -1,5 +1,7 @@
 //! What stands around a handler.
 
+use std::net::IpAddr;
+
 use super::{Request, Response};
 use crate::codec::http::Status;
 
@@ -28,6 +30,14 @@ pub trait Middleware: Send {
     /// too, with its answer made.
     fn handle(&mut self, request: &Request<'_>, response: &mut Response, next: Next<'_>) {
         next.run(request, response);
+    }
+
+    /// A request was refused that no layer has handled or will: it is malformed, longer than a limit
+    /// once its head had been let in, or too slow. What it was for may not be known. `reason` is the
+    /// name of its [`HttpError`](crate::codec::http::HttpError), or `body_memory`, or
+    /// `request_timeout`.
+    fn on_refusal(&mut self, peer: Option<IpAddr>, status: Status, reason: &'static str) {
+        let _ = (peer, status, reason);
     }
 }
 

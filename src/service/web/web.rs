@@ -111,11 +111,12 @@ enum Phase {
 struct Refusal {
     status: Status,
     name: &'static str,
+    text: &'static str,
 }
 
 impl From<HttpError> for Refusal {
     fn from(error: HttpError) -> Self {
-        Refusal { status: error.status(), name: error.name() }
+        Refusal { status: error.status(), name: error.name(), text: error.text() }
     }
 }
 
@@ -432,7 +433,8 @@ impl Web {
         if self.collected + len <= self.config.body_memory {
             return Ok(());
         }
-        Err(Refusal { status: Status::SERVICE_UNAVAILABLE, name: "body_memory" })
+        let text = "there is no memory for the body";
+        Err(Refusal { status: Status::SERVICE_UNAVAILABLE, name: "body_memory", text })
     }
 
     fn answer_collected(
@@ -467,11 +469,14 @@ impl Web {
         refusal: &Refusal,
         is_answering: bool,
     ) -> ProtocolError {
-        let Refusal { status, name } = *refusal;
+        let Refusal { status, name, text } = *refusal;
         log::debug!(connection:% = token, event = "request_refused", status = status.code(); "{name}");
         if !is_answering {
+            for layer in &mut self.layers.0 {
+                layer.on_refusal(peer(cx, token), status, name);
+            }
             self.response.reset();
-            self.response.plain(status);
+            self.response.status(status).text(&format!("{}: {text}\n", status.reason()));
             let manner = Manner { is_head: false, version: Version::Http11, closes: true };
             self.send_response(cx, token, manner);
         }
@@ -593,7 +598,8 @@ impl Handler for Web {
         self.look_at_the_clock(cx.now());
         let is_answering =
             session.exchange.as_ref().is_some_and(|exchange| exchange.is_answering());
-        let refusal = Refusal { status: Status::REQUEST_TIMEOUT, name: "request_timeout" };
+        let (status, text) = (Status::REQUEST_TIMEOUT, "the request takes too long");
+        let refusal = Refusal { status, name: "request_timeout", text };
         self.refuse(cx, token, &refusal, is_answering);
         cx.close_for(token, CloseReason::RequestTimeout);
     }
