@@ -795,7 +795,8 @@ fn slow_body_ends_and_one_that_makes_progress_does_not() {
 
 #[test]
 fn connection_between_requests_is_kept_for_so_long_and_then_closed_without_a_word() {
-    let keep_alive = Duration::from_millis(200);
+    // Long enough for the client to be held up for a while.
+    let keep_alive = Duration::from_millis(600);
     let server = quick(WebConfig { keep_alive, ..WebConfig::default() });
     let mut answers = Answers::of(server.connect());
     let begin = Instant::now();
@@ -864,68 +865,98 @@ fn shutdown_lets_a_long_answer_end_and_a_late_reader_hear_of_it() {
 
 // ---- a great many ----
 
-/// What others notice of a crowd that sends heads slowly. Times are those of the machine, so the
-/// full crowd is for a quiet one: `cargo test --release --test web -- --ignored`.
-fn slow_heads(count: usize) {
-    let is_full = count > 1000;
-    let head_timeout = Duration::from_secs(if is_full { 10 } else { 1 });
-    let server = quick(WebConfig { head_timeout, ..WebConfig::default() });
-    let mut answers = Answers::of(server.connect());
-    let samples = if is_full { 20_000 } else { 1000 };
-    let p99 = |answers: &mut Answers| {
-        let mut times: Vec<Duration> = Vec::new();
-        for _ in 0..samples {
-            let begin = Instant::now();
-            answers.ask(&get("/hello/x"));
-            assert_eq!(answers.next().status, 200);
-            times.push(begin.elapsed());
+/// Everybody has begun a head, and sends a byte of it every ten seconds.
+struct Crowd {
+    clients: Vec<TcpStream>,
+    begun: Instant,
+    trickle: thread::JoinHandle<()>,
+}
+
+impl Crowd {
+    fn of(server: &Server, count: usize, until: Duration) -> Crowd {
+        let clients: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
+        for client in &clients {
+            send(client, b"GET / HTTP/1.1\r\nX: ");
         }
-        times.sort();
-        times[times.len() * 99 / 100]
-    };
-    // The best of some, for what else the machine does.
-    let best = |answers: &mut Answers| (0..5).map(|_| p99(answers)).min().unwrap();
-    let before = best(&mut answers);
-    let crowd: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
-    for client in &crowd {
-        send(client, b"GET / HTTP/1.1\r\nX: ");
-    }
-    let writers: Vec<TcpStream> = crowd.iter().map(|client| client.try_clone().unwrap()).collect();
-    let begin = Instant::now();
-    let trickle = thread::spawn(move || {
-        // Everybody sends a byte every ten seconds, a few of them at a time.
-        for few in writers.chunks(count.div_ceil(1000)).cycle() {
-            few.iter().for_each(|mut client| drop(client.write(b"x")));
-            thread::sleep(Duration::from_millis(10));
-            if begin.elapsed() > head_timeout {
-                break;
+        let writers: Vec<TcpStream> =
+            clients.iter().map(|client| client.try_clone().unwrap()).collect();
+        let begun = Instant::now();
+        let trickle = thread::spawn(move || {
+            for few in writers.chunks(count.div_ceil(1000)).cycle() {
+                few.iter().for_each(|mut client| drop(client.write(b"x")));
+                thread::sleep(Duration::from_millis(10));
+                if begun.elapsed() > until {
+                    break;
+                }
             }
-        }
-    });
-    let during = best(&mut answers);
-    assert!(begin.elapsed() < head_timeout || !is_full, "the crowd was gone before the end");
-    println!("p99 alone {before:?}, beside {count} slow heads {during:?}");
-    if is_full {
-        assert!(during <= 2 * before, "{before:?} became {during:?}");
+        });
+        Crowd { clients, begun, trickle }
     }
-    trickle.join().unwrap();
-    server.wait_until("all are gone", |stats| {
-        stats.closed(CloseReason::RequestTimeout) == count as u64
-    });
-    drop(crowd);
-    println!("all gone {:?} after the last began, with {head_timeout:?} allowed", begin.elapsed());
-    server.finish();
+
+    fn expect_gone(self, server: &Server) {
+        let count = self.clients.len() as u64;
+        self.trickle.join().unwrap();
+        server
+            .wait_until("all are gone", |stats| stats.closed(CloseReason::RequestTimeout) == count);
+        println!("all gone {:?} after the last began", self.begun.elapsed());
+    }
 }
 
 #[test]
 fn slow_heads_are_gone_at_their_deadline() {
-    slow_heads(200);
+    let head_timeout = Duration::from_secs(1);
+    let server = quick(WebConfig { head_timeout, ..WebConfig::default() });
+    let crowd = Crowd::of(&server, 200, head_timeout);
+    let mut other = Answers::of(server.connect());
+    assert_eq!(other.ask_and_take(&get("/hello/x")).text(), "Hello, x!");
+    crowd.expect_gone(&server);
+    assert_eq!(other.ask_and_take(&get("/hello/y")).text(), "Hello, y!");
+    server.finish();
 }
 
+/// Requests to a server with the crowd alternate with requests to one without, so that whatever else
+/// the machine does meets both; and of many rounds the best of each counts, which it met least.
 #[test]
-#[ignore = "takes some seconds and needs a quiet machine and 15,000 descriptors"]
+#[ignore = "takes some seconds and 15,000 descriptors"]
 fn five_thousand_slow_heads_do_not_slow_others_down() {
-    slow_heads(5000);
+    const COUNT: usize = 5000;
+    let head_timeout = Duration::from_secs(10);
+    let config = WebConfig { head_timeout, ..WebConfig::default() };
+    let servers = [quick(config.clone()), quick(config)];
+    let mut clients = servers.each_ref().map(|server| Answers::of(server.connect()));
+    let crowd = Crowd::of(&servers[0], COUNT, head_timeout);
+    let mut best = [Duration::MAX; 2];
+    loop {
+        let [beside, alone] = p99_of_both(&mut clients, 2000);
+        if crowd.begun.elapsed() > head_timeout {
+            break;
+        }
+        assert_eq!(servers[0].stats().open(), COUNT as u64 + 1);
+        println!("p99 beside {COUNT} slow heads {beside:?}, alone {alone:?}");
+        best = [best[0].min(beside), best[1].min(alone)];
+    }
+    let [beside, alone] = best;
+    // A machine on which not one round was over in time has nothing to say.
+    assert!(beside <= alone.saturating_mul(2), "{alone:?} became {beside:?}");
+    crowd.expect_gone(&servers[0]);
+    for server in servers {
+        server.finish();
+    }
+}
+
+fn p99_of_both(clients: &mut [Answers; 2], samples: usize) -> [Duration; 2] {
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..samples {
+        for (client, times) in clients.iter_mut().zip(&mut times) {
+            let begun = Instant::now();
+            assert_eq!(client.ask_and_take(&get("/hello/x")).status, 200);
+            times.push(begun.elapsed());
+        }
+    }
+    times.map(|mut times| {
+        times.sort();
+        times[times.len() * 99 / 100]
+    })
 }
 
 // ---- other people's clients ----
