@@ -1040,6 +1040,31 @@ mod program {
     }
 
     #[test]
+    fn limits_of_a_head_are_options() {
+        let program = Program::start("web --max-head 1KiB --max-request-line 100 --max-headers 3");
+        let ask = |target: &str, headers: &str| {
+            let request = format!("GET {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+            super::Answers::of(program.connect()).ask_and_take(&request).status
+        };
+        let long = "a".repeat(1000);
+        assert_eq!(ask("/json", "X: y\r\nX: y\r\n"), 200);
+        assert_eq!(ask("/json", "X: y\r\nX: y\r\nX: y\r\n"), 431);
+        assert_eq!(ask(&format!("/{}", &long[..100]), ""), 414);
+        assert_eq!(ask("/json", &format!("X: {long}\r\n")), 431);
+        for (arguments, named) in [
+            (["--max-headers", "129"], "max-headers is 129; it must be between 1 and 128"),
+            (["--max-headers", "0"], "max-headers is 0;"),
+            (["--max-request-line", "17KiB"], "between 64 and max-head, 16KiB"),
+            (["--max-head", "1MiB"], "between 256 and input-limit, 64KiB"),
+        ] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_edgeloop"));
+            let output = command.arg("web").args(arguments).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.code() == Some(2) && text.contains(named), "{text}");
+        }
+    }
+
+    #[test]
     fn load_generators_see_no_error() {
         let program = Program::start("web");
         let url = format!("http://{}/plaintext", program.address);

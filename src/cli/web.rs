@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
-use edgeloop::codec::http::{Framing, HeadLimits};
+use edgeloop::codec::http::{Framing, HEADERS_MAX, HeadLimits};
 use edgeloop::service::web::{
     AccessLog, BodyStream, Reply, Request, RequestLimit, Response, Router, WebConfig,
 };
@@ -35,6 +35,14 @@ struct WebOptions {
     /// Refuse a request with a longer head (431) [default: 16KiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_HEAD")]
     max_head: Option<Size>,
+
+    /// Refuse a request with a longer first line (414) [default: 8KiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_REQUEST_LINE")]
+    max_request_line: Option<Size>,
+
+    /// Refuse a request with more headers (431) [default: 100]
+    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_HEADERS")]
+    max_headers: Option<u32>,
 
     /// Refuse a request with a longer body (413) [default: 1MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_BODY")]
@@ -88,6 +96,8 @@ impl WebOptions {
     fn or(self, other: WebOptions) -> WebOptions {
         WebOptions {
             max_head: self.max_head.or(other.max_head),
+            max_request_line: self.max_request_line.or(other.max_request_line),
+            max_headers: self.max_headers.or(other.max_headers),
             max_body: self.max_body.or(other.max_body),
             body_memory: self.body_memory.or(other.body_memory),
             head_timeout: self.head_timeout.or(other.head_timeout),
@@ -101,16 +111,8 @@ impl WebOptions {
 
     fn config(&self, input_limit: usize) -> Result<WebConfig, Failure> {
         let default = WebConfig::default();
-        let head = self.max_head.map_or(default.head.head, Size::bytes);
-        if !(HEAD_LEAST..=input_limit).contains(&head) {
-            let (head, least) = (Size::new(head), Size::new(HEAD_LEAST));
-            let most = Size::new(input_limit);
-            return Err(Failure::Usage(format!(
-                "max-head is {head}; it must be between {least} and input-limit, {most}"
-            )));
-        }
         Ok(WebConfig {
-            head: HeadLimits { head, ..default.head },
+            head: self.head_limits(input_limit)?,
             body_max: self.max_body.map_or(default.body_max, |size| size.bytes() as u64),
             body_memory: self.body_memory.map_or(default.body_memory, Size::bytes),
             head_timeout: self.head_timeout.map_or(default.head_timeout, Span::duration),
@@ -118,6 +120,34 @@ impl WebOptions {
             keep_alive: self.keep_alive.map_or(default.keep_alive, Span::duration),
             ..default
         })
+    }
+
+    fn head_limits(&self, input_limit: usize) -> Result<HeadLimits, Failure> {
+        let default = HeadLimits::default();
+        let head = self.max_head.map_or(default.head, Size::bytes);
+        if !(HEAD_LEAST..=input_limit).contains(&head) {
+            let (head, least) = (Size::new(head), Size::new(HEAD_LEAST));
+            let most = Size::new(input_limit);
+            return Err(Failure::Usage(format!(
+                "max-head is {head}; it must be between {least} and input-limit, {most}"
+            )));
+        }
+        let request_line =
+            self.max_request_line.map_or(default.request_line.min(head), Size::bytes);
+        if !(LINE_LEAST..=head).contains(&request_line) {
+            let (line, least) = (Size::new(request_line), Size::new(LINE_LEAST));
+            let most = Size::new(head);
+            return Err(Failure::Usage(format!(
+                "max-request-line is {line}; it must be between {least} and max-head, {most}"
+            )));
+        }
+        let headers = self.max_headers.map_or(default.headers, |headers| headers as usize);
+        if !(1..=HEADERS_MAX).contains(&headers) {
+            return Err(Failure::Usage(format!(
+                "max-headers is {headers}; it must be between 1 and {HEADERS_MAX}"
+            )));
+        }
+        Ok(HeadLimits { head, request_line, headers })
     }
 
     fn router(&self) -> Router {
@@ -177,6 +207,8 @@ impl BodyStream for Echo {
 const NAME: &str = "web";
 /// Enough for the request line and the headers of a plain client.
 const HEAD_LEAST: usize = 256;
+/// Enough for the paths of this server.
+const LINE_LEAST: usize = 64;
 /// What a browser asks for when it opens a page with all that belongs to it.
 const REQUEST_BURST: u32 = 100;
 /// Addresses remembered for --request-rate: 1 MiB.
