@@ -57,9 +57,11 @@ impl Default for Response {
 }
 
 impl Response {
-    /// Sets the status.
+    /// Sets the status of the answer. One of the codes up to 199, which announce that an answer is
+    /// still to come, is no answer: it becomes 500, or client and server would be out of step.
     pub fn status(&mut self, status: Status) -> &mut Self {
-        self.status = status;
+        let is_final = status.code() >= 200;
+        self.status = if is_final { status } else { Status::INTERNAL_SERVER_ERROR };
         self
     }
 
@@ -182,5 +184,12 @@ mod tests {
         assert_eq!(response.body(), b"three");
         response.reset();
         assert_eq!((response.body(), response.code()), (&b""[..], Status::OK));
+    }
+
+    #[test]
+    fn status_that_is_no_answer_becomes_500() {
+        let mut response = Response::default();
+        assert_eq!(response.status(Status::new(199)).code(), Status::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.status(Status::NO_CONTENT).code(), Status::NO_CONTENT);
     }
 }
