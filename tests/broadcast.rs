@@ -15,7 +15,10 @@ use std::time::{Duration, Instant};
 
 use common::*;
 use edgeloop::service::{Broadcast, Framing};
-use edgeloop::{CloseReason, Config, Handler, ListenOptions, SlowConsumer, TopicConfig};
+use edgeloop::{
+    CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, PublishError, RingBuffer,
+    SlowConsumer, Start, Token, TopicConfig, TopicId,
+};
 
 const LINE_MAX: usize = 1000;
 
@@ -496,6 +499,58 @@ fn publishers_go_on_when_the_one_they_wait_for_leaves() {
         drop(streams);
         server.finish();
     }
+}
+
+/// A broadcast of pieces of up to 100 bytes that their authors get as well.
+#[derive(Default)]
+struct ToAll {
+    topic: Option<TopicId>,
+}
+
+impl Handler for ToAll {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        let config = small(SlowConsumer::Wait);
+        let topic = *self.topic.get_or_insert_with(|| cx.create_topic(config));
+        cx.subscribe(token, topic, Start::Next);
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        while !cx.is_held(token) && !input.is_empty() {
+            let topic = self.topic.unwrap();
+            let len = input.len().min(100);
+            match cx.publish_to_all(topic, Some(token), &input.contiguous()[..len]) {
+                Ok(_) => input.consume(len),
+                Err(error) => assert_eq!((error, cx.is_held(token)), (PublishError::Full, true)),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn author_gets_what_is_published_to_all_and_is_held_while_there_is_no_room() {
+    let server = start_narrow(Config::default(), ToAll::default());
+    let slow = connect_stopped(&server);
+    let author = server.connect();
+    server.wait_until("all are open", |stats| stats.accepted == 2);
+    let len = 1_000_000;
+    thread::scope(|scope| {
+        scope.spawn(|| send_pattern(&author, 1, 0, len));
+        scope.spawn(|| expect_pattern(&author, 1, 0, len));
+        let stats = server.wait_for_rest(Duration::from_millis(300), |it| it.messages_published);
+        assert!(stats.bytes_consumed < len as u64, "nobody waited");
+        expect_pattern(&slow, 1, 0, len);
+    });
+    drop((slow, author));
+    server.finish();
 }
 
 #[test]

@@ -91,7 +91,21 @@ impl<'a> Context<'a> {
         from: Option<Token>,
         message: &[u8],
     ) -> Result<u64, PublishError> {
-        self.state.publish(topic, from, message)
+        self.state.publish(topic, from, from, message)
+    }
+
+    /// As [`publish`](Self::publish), but `from` gets the message as well if it follows the topic:
+    /// then all see one order, their own words included.
+    ///
+    /// # Errors
+    /// As for `publish`; for `Full`, too, `from` is held.
+    pub fn publish_to_all(
+        &mut self,
+        topic: TopicId,
+        from: Option<Token>,
+        message: &[u8],
+    ) -> Result<u64, PublishError> {
+        self.state.publish(topic, from, None, message)
     }
 
     /// Lets an open connection follow a topic. Returns the number of the first message it will get,

@@ -6,16 +6,18 @@ use super::topic::{Subscription, Topic};
 use super::{CloseReason, PublishError, SlowConsumer, Start, Token, TopicId};
 
 impl LoopState {
+    /// Appends a message for every subscriber but `author`. Without room for it `from` is held.
     pub(super) fn publish(
         &mut self,
         id: TopicId,
         from: Option<Token>,
+        author: Option<Token>,
         bytes: &[u8],
     ) -> Result<u64, PublishError> {
         let key = self.topics.find(id).ok_or(PublishError::Gone)?;
-        let by = from.and_then(|token| self.subscription_of(token, key));
+        let by = author.and_then(|token| self.subscription_of(token, key));
         // A token that names no connection is nobody's own.
-        let origin = from.unwrap_or(Token::WAKER);
+        let origin = author.unwrap_or(Token::WAKER);
         let stamp = self.clock.stamp();
         let mut outcome = self.topics.publish(key, by, origin, bytes, stamp);
         // Much may have been delivered since the floor was looked for, but once a turn is enough.

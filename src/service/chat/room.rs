@@ -185,16 +185,12 @@ impl Room {
 /// Publishes bytes to all members, `by` included, and clears them; those that were published before
 /// are empty. Returns whether that is done; if not, `by` is held until there is room.
 fn publish(cx: &mut Context<'_>, topic: TopicId, by: Option<Token>, bytes: &mut Vec<u8>) -> bool {
-    let is_full = |outcome: Result<u64, PublishError>| outcome == Err(PublishError::Full);
     if bytes.is_empty() {
         return true;
     }
-    // A topic holds whoever publishes in its own name, and passes its messages over when it delivers.
-    // Everybody is to get this one, so it is offered in nobody's name; only what does not fit is
-    // offered again in the client's, which does not fit either, and holds it.
-    if is_full(cx.publish(topic, None, bytes)) && is_full(cx.publish(topic, by, bytes)) {
-        return false;
+    let is_full = cx.publish_to_all(topic, by, bytes) == Err(PublishError::Full);
+    if !is_full {
+        bytes.clear();
     }
-    bytes.clear();
-    true
+    !is_full
 }
