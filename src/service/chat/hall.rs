@@ -1,6 +1,7 @@
 //! All clients and all rooms, and what commands do to them.
 
 use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use slab::Slab;
@@ -40,9 +41,16 @@ struct Client {
     wire: Wire,
     name: Name,
     bucket: Bucket,
-    /// In the order in which they were joined: text without a room goes to the last. Most have one,
-    /// and there are many clients, so there is no room to spare.
-    places: Box<[Place]>,
+    places: Places,
+}
+
+/// A client's memberships, in the order in which it joined: text without a room goes to the last.
+/// Most clients have one, which needs no memory of its own.
+#[derive(Clone, Debug)]
+enum Places {
+    One(Place),
+    /// None, or several.
+    Many(Box<[Place]>),
 }
 
 /// A membership: the room, and the position among its members.
@@ -90,7 +98,7 @@ impl Hall {
                 break name;
             }
         };
-        let client = Client { token, wire, name, bucket, places: Box::default() };
+        let client = Client { token, wire, name, bucket, places: Places::Many(Box::default()) };
         let key = self.clients.insert(client) as u32;
         self.names.insert(name, key);
         let message_max = self.options.message_max;
@@ -301,8 +309,8 @@ impl Hall {
         if let Some(place) = place {
             // Text goes there from now on.
             let client = &mut self.clients[key as usize];
-            client.remove_place(place.room);
-            client.add_place(place);
+            client.places.remove(place.room);
+            client.places.add(place);
             return Err(refusal(
                 "joined_already",
                 format!("you are in {name}; it is now where you speak"),
@@ -331,7 +339,7 @@ impl Hall {
         let shown = room.name;
         let resumption = room.follow(cx, token, wire, seen, self.options.history);
         let position = room.add(key, role);
-        self.clients[key as usize].add_place(Place { room: room_key, position });
+        self.clients[key as usize].places.add(Place { room: room_key, position });
         if has_new_numbers {
             self.reply(cx, key, &Reply::NewNumbers { room: shown });
         } else if let Resumption::Gap { from, to } = resumption {
@@ -468,7 +476,7 @@ impl Hall {
         event: &Event<'_>,
     ) {
         let client = &mut self.clients[key as usize];
-        let Some(place) = client.remove_place(room_key) else { return };
+        let Some(place) = client.places.remove(room_key) else { return };
         let room = &mut self.rooms[room_key as usize];
         room.unfollow(cx, client.token, client.wire);
         if let Some(moved) = room.take_out(place.position) {
@@ -563,15 +571,47 @@ impl Hall {
     }
 }
 
-impl Client {
-    fn add_place(&mut self, place: Place) {
-        self.places = self.places.iter().copied().chain([place]).collect();
+impl Places {
+    fn add(&mut self, place: Place) {
+        *self = self.iter().copied().chain([place]).collect();
     }
 
-    fn remove_place(&mut self, room: u32) -> Option<Place> {
-        let place = self.places.iter().copied().find(|place| place.room == room)?;
-        self.places = self.places.iter().copied().filter(|other| other.room != room).collect();
+    fn remove(&mut self, room: u32) -> Option<Place> {
+        let place = self.iter().copied().find(|place| place.room == room)?;
+        *self = self.iter().copied().filter(|other| other.room != room).collect();
         Some(place)
+    }
+}
+
+impl Deref for Places {
+    type Target = [Place];
+
+    fn deref(&self) -> &[Place] {
+        match self {
+            Places::One(place) => std::slice::from_ref(place),
+            Places::Many(places) => places,
+        }
+    }
+}
+
+impl DerefMut for Places {
+    fn deref_mut(&mut self) -> &mut [Place] {
+        match self {
+            Places::One(place) => std::slice::from_mut(place),
+            Places::Many(places) => places,
+        }
+    }
+}
+
+impl FromIterator<Place> for Places {
+    fn from_iter<I: IntoIterator<Item = Place>>(places: I) -> Self {
+        let mut places = places.into_iter();
+        match (places.next(), places.next()) {
+            (Some(only), None) => Places::One(only),
+            (first, second) => {
+                Places::Many(first.into_iter().chain(second).chain(places).collect())
+            }
+        }
     }
 }
 
