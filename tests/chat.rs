@@ -584,6 +584,13 @@ fn browser_gets_the_page_and_nothing_else() {
     assert!(body.starts_with("<!doctype html>") && body.ends_with("</html>\n"));
     let of_head = ask("HEAD / HTTP/1.1");
     assert_eq!(of_head, format!("{head}\r\n\r\n"));
+    // To HEAD there is no body, and it opens no WebSocket.
+    let missing = ask("HEAD /favicon.ico HTTP/1.1");
+    assert!(missing.starts_with("HTTP/1.1 404 ") && missing.ends_with("\r\n\r\n"), "{missing}");
+    let mut stream = connect(&server.address);
+    send(&stream, request("/ws", "").replacen("GET", "HEAD", 1).as_bytes());
+    let refused = read_all(&mut stream);
+    assert!(refused.starts_with("HTTP/1.1 426 ") && refused.ends_with("\r\n\r\n"), "{refused}");
     for (request, status) in [
         ("GET /favicon.ico HTTP/1.1", "404"),
         ("GET /ws HTTP/1.1", "426"),

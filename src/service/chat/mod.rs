@@ -34,6 +34,7 @@ use self::event::Reply;
 use self::hall::Hall;
 use self::room::Wire;
 use super::websocket::{Answer, Endpoint, Flow, HEAD_TIMEOUT, Memory, Request, Response, send};
+use crate::codec::http::Head;
 use crate::codec::websocket::{Message, WebSocketError, close_code};
 use crate::codec::{Codec, Decoded, Delimited};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
@@ -144,14 +145,17 @@ impl Chat {
     ) -> Result<(), ProtocolError> {
         let State::Request(request) = state else { return Ok(()) };
         let origins = &self.hall.options.origins;
+        let respond = |head: &Head<'_>| match head.target.path {
+            "/" => page::response(),
+            "/ws" => Response::handshake(head, origins)
+                .map_or_else(Response::no_upgrade, |accept| Response::upgrade(&accept)),
+            _ => Response::not_found(),
+        };
         let answered = request.answer(input, |head| match head {
             Err(error) => Response::refusal(error),
-            Ok(head) => Response::check_method(&head).unwrap_or_else(|| match head.target.path {
-                "/" => page::response(head.method == "HEAD"),
-                "/ws" => Response::handshake(&head, origins)
-                    .map_or_else(Response::no_upgrade, |accept| Response::upgrade(&accept)),
-                _ => Response::not_found(),
-            }),
+            Ok(head) => {
+                Response::check_method(&head).unwrap_or_else(|| respond(&head)).to(head.method)
+            }
         });
         let Some(response) = answered else { return Ok(()) };
         cx.cancel_timer(token);

@@ -12,7 +12,7 @@ const POLICY: &str = "default-src 'none'; script-src 'sha256-+NFzuqaTky/RX3wO+GX
     style-src 'sha256-ngV82ZI9Tq1PH4tJBuiJ1FC5R5COQ5GSMZbtyNHZvj4='; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) fn response(is_head: bool) -> Response {
+pub(super) fn response() -> Response {
     let headers = [
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Security-Policy", POLICY),
@@ -20,7 +20,7 @@ pub(super) fn response(is_head: bool) -> Response {
         ("Referrer-Policy", "no-referrer"),
         ("Cache-Control", "no-cache"),
     ];
-    Response::content(Status::OK, &headers, PAGE.as_bytes(), is_head)
+    Response::content(Status::OK, &headers, PAGE.as_bytes())
 }
 
 #[cfg(test)]

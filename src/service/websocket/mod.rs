@@ -140,7 +140,7 @@ impl<S: WebSocketService> WebSocket<S> {
             Err(error) => return (Response::refusal(error), State::Over),
         };
         let accept = match Response::check_method(&head) {
-            Some(response) => return (response, State::Over),
+            Some(response) => return (response.to(head.method), State::Over),
             None => Response::handshake(&head, &self.origins),
         };
         match accept.map(|accept| (accept, self.service.on_open(cx, token, &head))) {
@@ -149,7 +149,7 @@ impl<S: WebSocketService> WebSocket<S> {
                 (Response::upgrade(&accept), State::Open(endpoint, session))
             }
             Ok((_, None)) => (Response::not_found(), State::Over),
-            Err(error) => (Response::no_upgrade(error), State::Over),
+            Err(error) => (Response::no_upgrade(error).to(head.method), State::Over),
         }
     }
 }

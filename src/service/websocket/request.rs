@@ -42,6 +42,8 @@ impl Request {
 #[derive(Debug)]
 pub(crate) struct Response {
     bytes: Vec<u8>,
+    /// The rest is the body.
+    head_len: usize,
     answer: Answer,
 }
 
@@ -62,31 +64,32 @@ impl Response {
             .header("Connection", b"Upgrade")
             .header("Sec-WebSocket-Accept", accept.as_bytes())
             .finish();
-        Response { bytes, answer: Answer::Upgrade }
+        Response { head_len: bytes.len(), bytes, answer: Answer::Upgrade }
     }
 
-    /// A page or a short text, after which the connection is closed. Of a `HEAD` request the body
-    /// is left out.
-    pub(crate) fn content(
-        status: Status,
-        headers: &[(&str, &str)],
-        body: &[u8],
-        is_head: bool,
-    ) -> Self {
+    /// A page or a short text, after which the connection is closed.
+    pub(crate) fn content(status: Status, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let mut bytes = Vec::new();
         let head = ResponseHead::new(&mut bytes, status).header("Connection", b"close");
         let head =
             headers.iter().fold(head, |head, (name, value)| head.header(name, value.as_bytes()));
         head.framing(Framing::Length(body.len() as u64)).finish();
-        if !is_head {
-            bytes.extend_from_slice(body);
+        let head_len = bytes.len();
+        bytes.extend_from_slice(body);
+        Response { bytes, head_len, answer: Answer::Final(None) }
+    }
+
+    /// As it answers this method: to `HEAD` there is no body.
+    pub(crate) fn to(mut self, method: &str) -> Self {
+        if method == "HEAD" {
+            self.bytes.truncate(self.head_len);
         }
-        Response { bytes, answer: Answer::Final(None) }
+        self
     }
 
     fn text(status: Status, text: &str, headers: &[(&str, &str)]) -> Self {
         let headers = [&[("Content-Type", "text/plain; charset=utf-8")], headers].concat();
-        Response::content(status, &headers, format!("{text}\n").as_bytes(), false)
+        Response::content(status, &headers, format!("{text}\n").as_bytes())
     }
 
     pub(crate) fn not_found() -> Self {
@@ -122,11 +125,11 @@ impl Response {
         (!is_served).then(refusal)
     }
 
-    /// The key of the answer to a handshake.
+    /// The key of the answer to a handshake, which is a `GET` of HTTP/1.1.
     pub(crate) fn handshake(head: &Head<'_>, origins: &[String]) -> Result<String, HandshakeError> {
-        match head.version {
-            Version::Http10 => Err(HandshakeError::NoUpgrade),
-            Version::Http11 => check_handshake(head.headers(), origins),
+        match (head.method, head.version) {
+            ("GET", Version::Http11) => check_handshake(head.headers(), origins),
+            _ => Err(HandshakeError::NoUpgrade),
         }
     }
 
