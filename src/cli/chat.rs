@@ -149,6 +149,7 @@ fn in_words_of_options(text: &str) -> String {
         "message_max" => "max-message".into(),
         "rooms_max" => "max-rooms".into(),
         "members_max" => "max-members".into(),
+        "origins" => "origin".into(),
         field => field.replace('_', "-"),
     };
     format!("{option} {rest}")

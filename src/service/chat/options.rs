@@ -81,6 +81,11 @@ impl ChatOptions {
             let text = format!("{name} is {value}; it must be between {least} and {most}");
             Err(io::Error::new(io::ErrorKind::InvalidInput, text))
         };
+        if let Some(origin) = self.origins.iter().find(|origin| !is_origin(origin)) {
+            let text =
+                format!("origins has {origin:?}; an origin is * or like https://example.org");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         range("message_max", self.message_max, 1, 1 << 20)?;
         let event_max = 2 * self.message_max + EVENT_OVERHEAD;
         range("room_memory", self.room_memory, 2 * (event_max + TopicConfig::OVERHEAD), 1 << 30)?;
@@ -104,6 +109,14 @@ impl ChatOptions {
     }
 }
 
+/// RFC 6454, section 6.2: a scheme, a host, perhaps a port, and nothing behind them. Anything else
+/// would match no page, without a word.
+fn is_origin(text: &str) -> bool {
+    let parts = text.split_once("://");
+    let is_whole = |(scheme, host): (&str, &str)| !scheme.is_empty() && !host.is_empty();
+    text == "*" || parts.is_some_and(|parts| is_whole(parts) && !parts.1.contains(['/', '?', '#']))
+}
+
 /// What an event has beside its text, which JSON may double.
 const EVENT_OVERHEAD: usize = 256;
 
@@ -111,3 +124,24 @@ const EVENT_OVERHEAD: usize = 256;
 const COMMAND_OVERHEAD: usize = Name::BYTES_MAX + 44;
 
 const OUTPUT_LEAST: usize = 128 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_match_no_page_is_no_origin() {
+        let check = |origin: &str| {
+            let origins = vec![origin.to_owned()];
+            ChatOptions { origins, ..ChatOptions::default() }.check(&Config::default())
+        };
+        for good in ["*", "https://example.org", "http://[::1]:7000", "chrome-extension://abc"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in ["", "example.org", "https://", "https://example.org/", "//example.org", "null"]
+        {
+            let error = check(bad).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("origins has {bad:?}; ")), "{error}");
+        }
+    }
+}
