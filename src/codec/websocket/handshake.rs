@@ -128,8 +128,13 @@ fn is_key(key: &[u8]) -> bool {
 
 fn is_welcome(origin: &[u8], host: &[u8], origins: &[String]) -> bool {
     if origins.is_empty() {
-        let authority = [&b"http://"[..], b"https://"].map(|scheme| origin.strip_prefix(scheme));
-        return authority.into_iter().flatten().any(|from| from.eq_ignore_ascii_case(host));
+        // An origin leaves the scheme's own port out; a proxy may hand it on with the host.
+        return [(&b"http://"[..], &b":80"[..]), (b"https://", b":443")].iter().any(
+            |(scheme, port)| {
+                let host = host.strip_suffix(*port).unwrap_or(host);
+                origin.strip_prefix(*scheme).is_some_and(|from| from.eq_ignore_ascii_case(host))
+            },
+        );
     }
     origins.iter().any(|welcome| welcome == "*" || welcome.as_bytes().eq_ignore_ascii_case(origin))
 }
@@ -217,6 +222,16 @@ mod tests {
         {
             assert_eq!(check(&from(other), &[]), Err(HandshakeError::Origin), "{other}");
         }
+        let at = |host, origin| {
+            let mut fields = [&GOOD[..], &[("Origin", origin)]].concat();
+            fields[0].1 = host;
+            check(&fields, &[]).is_ok()
+        };
+        assert!(at("chat.example:443", "https://chat.example"));
+        assert!(at("[::1]:80", "http://[::1]") && at("[::1]:7000", "http://[::1]:7000"));
+        assert!(!at("chat.example:443", "http://chat.example"));
+        assert!(!at("chat.example:7000", "http://chat.example"));
+        assert!(!at("chat.example", "http://chat.example:7000"));
         let allowed = ["https://a.example", "https://b.example"];
         assert!(check(&from("https://b.example"), &allowed).is_ok());
         assert_eq!(check(&from("http://chat.example"), &allowed), Err(HandshakeError::Origin));
