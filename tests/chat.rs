@@ -728,6 +728,47 @@ fn silent_peer_is_pinged_twice_then_closed_and_one_that_answers_stays() {
     assert_eq!(stats.closed(CloseReason::IdleTimeout), 1);
 }
 
+/// A room is full for the second that it waits for a member that has stopped; meanwhile its senders
+/// are not read, so that they seem to be silent.
+#[test]
+fn client_that_is_held_is_not_taken_for_a_silent_one() {
+    let options = ChatOptions {
+        rate: 1_000_000,
+        message_max: 1024,
+        room_memory: 8 << 10,
+        heartbeat: Some(Duration::from_millis(200)),
+        ..ChatOptions::default()
+    };
+    let config = Config { tick: Duration::from_millis(10), ..Config::default() };
+    let server = start_by(config, Chat::new(options), |reactor| {
+        let options = ListenOptions { notsent_lowat: Some(16 << 10), ..ListenOptions::default() };
+        reactor.listen(&"127.0.0.1:0".parse().unwrap(), &options).unwrap()
+    });
+    let mut slow = Lines::on(connect_narrow(&server.address, 4096));
+    slow.say("/join den");
+    slow.until("joins as");
+    let mut bob = WebSocket::open(&server.address);
+    let writer = bob.stream.try_clone().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            send(&writer, &[text("/join den"), text(&"x".repeat(200)).repeat(2000)].concat());
+            send(&writer, &text("the end"));
+        });
+        loop {
+            let (first, payload) = bob.next_frame().expect("bob is closed");
+            let payload = String::from_utf8_lossy(&payload);
+            assert_ne!(first, 0x88, "{payload}");
+            if payload.contains("the end") {
+                break;
+            }
+        }
+    });
+    let stats = server.stats();
+    assert_eq!(stats.closed(CloseReason::SlowConsumer), 1, "nobody was waited for");
+    drop((slow, bob));
+    server.stop();
+}
+
 #[test]
 fn shutdown_delivers_what_was_said_then_closes_with_1001() {
     let server = chat(ChatOptions::default());

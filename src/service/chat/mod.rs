@@ -314,6 +314,8 @@ impl Handler for Chat {
                 self.hall.dismiss(cx, *client, code, "shutting down", reason);
             }
             State::WebSocket { client, pulse, .. } => {
+                // What a client answers while it is held is not read.
+                pulse.was_heard |= cx.is_held(token);
                 if pulse.beat() {
                     let (code, reason) = (close_code::INTERNAL, CloseReason::IdleTimeout);
                     self.hall.dismiss(cx, *client, code, "no answer to two pings", reason);
