@@ -139,6 +139,40 @@ fn all_members_see_one_order_and_every_message_once() {
     server.stop();
 }
 
+/// As with `printf … | nc`: all commands at once, and no end of the input.
+#[test]
+fn line_client_that_quits_still_gets_what_was_said_before() {
+    let server = chat(ChatOptions::default());
+    let mut bob = Lines::enter(&server, "bob");
+    bob.join("den");
+    let mut anna = Lines::open(&server.address);
+    anna.say("/nick anna\n/join den\nhello\n/quit");
+    anna.until("[den 2] * anna joins as speaker");
+    assert_eq!(anna.next(), "[den 3] anna: hello");
+    expect_eof(&anna.stream);
+    bob.until("[den 4] * anna leaves");
+    server.stop();
+}
+
+#[test]
+fn name_is_free_once_its_owner_is_not_served_any_more() {
+    let server = chat(ChatOptions::default());
+    let mut bob = browser(&server, "bob");
+    send(&bob.stream, &frame(0x82, b"x"));
+    assert_eq!(bob.expect_close(), 1003);
+    // Its connection is still there.
+    let mut anna = Lines::enter(&server, "anna");
+    anna.say("/nick bob");
+    assert_eq!(anna.next(), "* you are now called bob");
+    drop(bob);
+    server.wait_until("it has gone", |stats| stats.open() == 1);
+    // The name belongs to its new owner from now on.
+    let mut carl = Lines::enter(&server, "carl");
+    carl.say("/nick bob");
+    assert_eq!(carl.next(), "! bob is somebody else's name");
+    server.stop();
+}
+
 #[test]
 fn nothing_leaks_between_rooms() {
     let server = chat(ChatOptions::default());

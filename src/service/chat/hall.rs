@@ -108,19 +108,28 @@ impl Hall {
 
     /// Its connection is over.
     pub(super) fn remove(&mut self, cx: &mut Context<'_>, key: u32) {
-        self.leave_all(cx, key);
-        if let Some(client) = self.clients.try_remove(key as usize)
-            && let Some(name) = client.name.key()
+        self.depart(cx, key);
+        self.clients.try_remove(key as usize);
+    }
+
+    /// Takes a client that is not served any more out of all its rooms, and frees its name: the end
+    /// of its connection may take long.
+    ///
+    /// To a WebSocket nothing of a room is sent from here on, so that a close frame can be the last.
+    /// Lines still get what was said before they were closed.
+    pub(super) fn depart(&mut self, cx: &mut Context<'_>, key: u32) {
+        let Some(client) = self.clients.get(key as usize) else { return };
+        let (name, wire) = (client.name, client.wire);
+        if let Some(name) = name.key()
+            && self.names.get(&name) == Some(&key)
         {
             self.names.remove(&name);
         }
-    }
-
-    /// Takes a client out of all its rooms. Behind this nothing of a room is sent to it.
-    pub(super) fn leave_all(&mut self, cx: &mut Context<'_>, key: u32) {
-        while let Some(place) = self.clients.get(key as usize).and_then(|it| it.places.last()) {
-            let (room, name) = (place.room, self.clients[key as usize].name);
-            self.take_out(cx, key, room, None, &Event::Left { name });
+        while let Some(place) = self.clients[key as usize].places.last().copied() {
+            if wire == Wire::WebSocket {
+                self.unfollow(cx, key, place.room);
+            }
+            self.take_out(cx, key, place.room, None, &Event::Left { name });
         }
     }
 
@@ -133,13 +142,19 @@ impl Hall {
         text: &str,
         reason: CloseReason,
     ) {
-        self.leave_all(cx, key);
-        let Some(Client { token, wire, .. }) = self.clients.get(key as usize) else { return };
+        let Some(&Client { token, wire, .. }) = self.clients.get(key as usize) else { return };
         match wire {
-            Wire::WebSocket => drop(send(cx, *token, Message::Close(Some((code, text))))),
-            Wire::Lines => drop(cx.send(*token, format!("* {text}\n").as_bytes())),
+            Wire::WebSocket => {
+                self.depart(cx, key);
+                send(cx, token, Message::Close(Some((code, text))));
+                cx.close_for(token, reason);
+            }
+            Wire::Lines => {
+                cx.send(token, format!("* {text}\n").as_bytes());
+                cx.close_for(token, reason);
+                self.depart(cx, key);
+            }
         }
-        cx.close_for(*token, reason);
     }
 
     // ---- time ----
@@ -358,6 +373,7 @@ impl Hall {
             return Ok(Flow::Held);
         }
         let shown = room.name;
+        self.unfollow(cx, key, place.room);
         self.take_out(cx, key, place.room, Some(token), &Event::Left { name });
         self.reply(cx, key, &Reply::Left { room: shown });
         Ok(Flow::Taken)
@@ -403,6 +419,7 @@ impl Hall {
         }
         let shown = room.name;
         let name = self.clients[subject as usize].name;
+        self.unfollow(cx, subject, place.room);
         self.take_out(cx, subject, place.room, Some(token), &Event::Kicked { name, by });
         self.reply(cx, subject, &Reply::PutOut { room: shown, by });
         Ok(Flow::Taken)
@@ -465,6 +482,12 @@ impl Hall {
         self.reply(cx, key, &reply);
     }
 
+    /// From here on nothing of a room is sent to a member.
+    fn unfollow(&self, cx: &mut Context<'_>, key: u32, room: u32) {
+        let Client { token, wire, .. } = self.clients[key as usize];
+        self.rooms[room as usize].unfollow(cx, token, wire);
+    }
+
     /// Takes a member out of a room and tells the others; if it was the last operator there is a new
     /// one.
     fn take_out(
@@ -478,7 +501,6 @@ impl Hall {
         let client = &mut self.clients[key as usize];
         let Some(place) = client.places.remove(room_key) else { return };
         let room = &mut self.rooms[room_key as usize];
-        room.unfollow(cx, client.token, client.wire);
         if let Some(moved) = room.take_out(place.position) {
             let places = self.clients[moved as usize].places.iter_mut();
             for moved in places.filter(|moved| moved.room == room_key) {

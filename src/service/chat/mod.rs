@@ -87,7 +87,7 @@ enum State {
 /// Whether a WebSocket peer is alive.
 #[derive(Debug, Default)]
 struct Pulse {
-    /// Something came since the timer last fired.
+    /// Something came since the timer last fired, or could not be read.
     was_heard: bool,
     /// Pings without any answer.
     missed: u8,
@@ -233,13 +233,12 @@ impl Chat {
                     hall.charge(cx, client).unwrap_or(Flow::Taken)
                 }
                 Message::Close(_) => {
-                    // Behind our close frame there must be nothing of a room.
-                    hall.leave_all(cx, client);
+                    hall.depart(cx, client);
                     Flow::Taken
                 }
             });
         outcome.map_err(|error: WebSocketError| {
-            self.hall.leave_all(cx, client);
+            self.hall.depart(cx, client);
             send(cx, token, Message::Close(Some((error.close_code(), error.name()))));
             error.into()
         })
