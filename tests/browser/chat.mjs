@@ -67,7 +67,7 @@ const say = async (page, text) => { await page.fill('#text', text); await page.p
 const hurry = page => page.evaluate(() => document.getElementById('again').click());
 const rename = async (page, name) => { await page.fill('#name', name); await page.press('#name', 'Enter'); };
 
-const server = spawn(program, ['chat', '-q', '-l', '127.0.0.1:0', '--port-file', portFile, '--rate', '1000'],
+const server = spawn(program, ['chat', '-q', '-l', '127.0.0.1:0', '--port-file', portFile, '--rate', '1000', '--rooms-per-client', '4'],
   {stdio: ['ignore', 'inherit', 'inherit']});
 const browser = await chromium.launch({executablePath, args: ['--no-sandbox', '--disable-gpu']});
 let wire, carl;
@@ -164,6 +164,23 @@ try {
   const unnamed = await anna.$$eval('input, button', fields => fields.filter(field =>
     !field.labels?.length && !field.getAttribute('aria-label') && !field.textContent.trim()).map(field => field.id));
   assert.deepEqual(unnamed, [], 'fields without a name');
+
+  // A room that cannot be had is not shown as one.
+  const enter = async (page, name) => { await page.fill('#room', name); await page.press('#room', 'Enter'); };
+  const titles = page => page.$$eval('#rooms .enter span:first-child', items => items.map(item => item.textContent));
+  await enter(anna, 'nook 99');
+  await enter(anna, 'cellar');
+  await until('both are joined', async () => (await people(anna)).length === 1);
+  await enter(anna, 'attic');
+  await until('it is refused', async () => (await anna.textContent('#log')).includes('at most 4 rooms'));
+  assert.deepEqual(await titles(anna), ['#lobby', '#den', '#nook', '#cellar']);
+  await say(anna, '/leave nook');
+  await say(anna, '/leave cellar');
+  await until('it has left', async () => String(await titles(anna)) === '#lobby,#den');
+  // An address that is none.
+  const lost = await open(`${address}#%`);
+  await until('it is in the lobby', async () => String(await titles(lost)) === '#lobby');
+  await lost.close();
 
   if (pictures) {
     // A room that looks as rooms do.

@@ -8,7 +8,7 @@ const PAGE: &str = include_str!("page.html");
 
 /// The page may run its own script and style, which are named by their hashes, and connect to the
 /// server that it came from; nothing else, and no other page may show it in a frame.
-const POLICY: &str = "default-src 'none'; script-src 'sha256-+NFzuqaTky/RX3wO+GXfsv8R2UiNtpQ3ci1g5dRRkPg='; \
+const POLICY: &str = "default-src 'none'; script-src 'sha256-M1n5VTFAbM4TWcHOYtnYT/Y9FkQM6Vpvz2GodwYehv4='; \
     style-src 'sha256-ngV82ZI9Tq1PH4tJBuiJ1FC5R5COQ5GSMZbtyNHZvj4='; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
