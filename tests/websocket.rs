@@ -196,6 +196,26 @@ fn fragments_of_all_clients_have_one_budget() {
     server.stop();
 }
 
+/// One that is refused may take its time to go; what it had is free before.
+#[test]
+fn fragments_of_a_refused_client_are_dropped_at_once() {
+    let config = Config { buffer_memory: MIB, ..config() };
+    let server = start(config, WebSocket::new(echo));
+    let fragment = |first| frame(first, &[7; 64 * KIB]);
+    for (more, code) in [(fragment(0x00).repeat(16), 1013), (frame(0x02, b"new"), 1002)] {
+        let mut refused = open(&server);
+        let begun = [fragment(0x02), fragment(0x00).repeat(8)].concat();
+        send(&refused.stream, &[begun, more].concat());
+        assert_eq!(refused.expect_close(), code);
+        let mut other = open(&server);
+        send(&other.stream, &[fragment(0x02), fragment(0x80)].concat());
+        let (first, payload) = other.next_frame().unwrap();
+        assert_eq!((first, payload.len()), (0x82, 128 * KIB), "behind {code}");
+        drop(refused);
+    }
+    server.stop();
+}
+
 #[test]
 fn client_that_does_not_read_its_answers_is_not_served_further() {
     let config = Config { output_limit: MIB, input_limit: 64 * KIB, ..Config::default() };

@@ -64,6 +64,22 @@ impl Endpoint {
         token: Token,
         input: &mut RingBuffer,
         memory: &mut Memory,
+        take: impl FnMut(&mut Context<'_>, Message<'_>) -> Flow,
+    ) -> Result<(), WebSocketError> {
+        let outcome = self.receive_all(cx, token, input, memory, take);
+        if outcome.is_err() {
+            // The end of the connection may take long.
+            self.release(memory);
+        }
+        outcome
+    }
+
+    fn receive_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        input: &mut RingBuffer,
+        memory: &mut Memory,
         mut take: impl FnMut(&mut Context<'_>, Message<'_>) -> Flow,
     ) -> Result<(), WebSocketError> {
         while !cx.is_held(token) {
@@ -92,7 +108,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The connection is over: what its fragments held is free.
+    /// No message becomes whole any more: what its fragments held is free.
     pub(crate) fn release(&mut self, memory: &mut Memory) {
         memory.used = memory.used.saturating_sub(self.assembler.memory());
         self.assembler = Assembler::default();
