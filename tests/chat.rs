@@ -510,14 +510,14 @@ fn slow_member_is_disconnected_and_nobody_else_misses_anything() {
 fn too_many_messages_are_warned_of_then_end_the_connection() {
     let server = chat(ChatOptions { rate: 5, ..ChatOptions::default() });
     let mut anna = Lines::open(&server.address);
-    anna.say(&"/ping\n".repeat(11));
+    anna.say(&"/ping\n".repeat(33));
     anna.until("* pong ");
     let warning = anna.until("!");
     assert_eq!(warning, "! too fast, at most 5 messages a second; this one is lost");
     assert_eq!(anna.next(), "* too many messages");
     expect_eof(&anna.stream);
     let mut bob = WebSocket::open(&server.address);
-    send(&bob.stream, &text("/ping").repeat(11));
+    send(&bob.stream, &text("/ping").repeat(33));
     bob.until(r#""code":"rate""#);
     assert_eq!(bob.expect_close(), 1008);
     // Pings of the protocol count as well.
@@ -526,6 +526,17 @@ fn too_many_messages_are_warned_of_then_end_the_connection() {
     assert_eq!(carl.expect_close(), 1008);
     let stats = server.finish();
     assert_eq!(stats.closed(CloseReason::ProtocolError), 3);
+}
+
+#[test]
+fn page_comes_back_to_all_its_rooms_at_the_lowest_rate() {
+    let server = chat(ChatOptions { rate: 1, ..ChatOptions::default() });
+    let mut bob = WebSocket::open(&server.address);
+    let joins = (0..8).map(|room| text(&format!("/join room{room}")));
+    let all = [text("/nick bob")].into_iter().chain(joins).chain([text("/rooms")]);
+    send(&bob.stream, &all.collect::<Vec<_>>().concat());
+    bob.until(r#"{"type":"rooms","count":8,"#);
+    server.stop();
 }
 
 #[test]

@@ -26,8 +26,9 @@ pub struct ChatOptions {
     pub room_memory: usize,
     /// The longest text of a message, in bytes. Default 4 KiB.
     pub message_max: usize,
-    /// Messages and commands a second that a client may send, and a second's worth at once. Default
-    /// 10. Beyond it there is a notice, and beyond a second's worth more the connection is closed.
+    /// Messages and commands a second that a client may send, and as many at once, or 16 if that is
+    /// more. Default 10. Beyond it there is a notice, and beyond as many more the connection is
+    /// closed.
     pub rate: u32,
     /// A WebSocket client from which nothing came for so long is sent a ping; after two without any
     /// answer it is closed. Default 30 s, below what address translation forgets idle connections

@@ -1,7 +1,8 @@
 //! How much one client may say in a time.
 
-/// A token bucket: one token for each message, so many a second come back, and a second's worth is
-/// saved. Those who go on without tokens run into debt, and at a second's worth of debt are closed.
+/// A token bucket: one token for each message, and so many a second come back. A second's worth is
+/// saved, but never less than a page needs that comes back to its rooms. Those who go on without
+/// tokens run into debt, and are closed once they owe as much as can be saved.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     /// Thousandths of a token.
@@ -49,10 +50,13 @@ impl Bucket {
 }
 
 fn most(rate: u32) -> i32 {
-    rate.min(RATE_MAX) as i32 * TOKEN
+    rate.clamp(BURST_LEAST, RATE_MAX) as i32 * TOKEN
 }
 
 const TOKEN: i32 = 1000;
+
+/// A name, eight rooms, the list of rooms, and a few more tries for the name.
+const BURST_LEAST: u32 = 16;
 
 /// The highest rate: a second's worth must fit a number, twice.
 pub(super) const RATE_MAX: u32 = 1_000_000;
@@ -63,28 +67,32 @@ mod tests {
 
     #[test]
     fn second_of_messages_passes_then_a_warning_then_the_end() {
-        let mut bucket = Bucket::new(3, 0);
-        let verdicts: Vec<Verdict> = (0..7).map(|_| bucket.take(3, 0)).collect();
         use Verdict::{Excessive, Passes, Refused, Warned};
-        assert_eq!(verdicts, [Passes, Passes, Passes, Warned, Refused, Refused, Excessive]);
+        for (rate, burst) in [(20, 20), (3, 16)] {
+            let mut bucket = Bucket::new(rate, 0);
+            let verdicts: Vec<Verdict> = (0..=2 * burst).map(|_| bucket.take(rate, 0)).collect();
+            let of = |verdict, count| vec![verdict; count];
+            let expected = [of(Passes, burst), of(Warned, 1), of(Refused, burst - 1)].concat();
+            assert_eq!(verdicts, [expected, of(Excessive, 1)].concat(), "{rate} a second");
+        }
     }
 
     #[test]
     fn steady_rate_passes_for_ever_and_tokens_are_not_saved_beyond_a_second() {
-        let mut bucket = Bucket::new(10, u32::MAX - 5000);
+        let mut bucket = Bucket::new(20, u32::MAX - 5000);
         for step in 0..1000_u32 {
-            let now_ms = (u32::MAX - 5000).wrapping_add(step * 100);
-            assert_eq!(bucket.take(10, now_ms), Verdict::Passes, "{step}");
+            let now_ms = (u32::MAX - 5000).wrapping_add(step * 50);
+            assert_eq!(bucket.take(20, now_ms), Verdict::Passes, "{step}");
         }
-        let mut bucket = Bucket::new(10, 0);
-        let passed = (0..30).filter(|_| bucket.take(10, 60_000) == Verdict::Passes).count();
-        assert_eq!(passed, 10);
+        let mut bucket = Bucket::new(20, 0);
+        let passed = (0..50).filter(|_| bucket.take(20, 60_000) == Verdict::Passes).count();
+        assert_eq!(passed, 20);
     }
 
     #[test]
     fn whoever_stops_may_speak_again() {
         let mut bucket = Bucket::new(2, 0);
-        (0..4).for_each(|_| {
+        (0..18).for_each(|_| {
             bucket.take(2, 0);
         });
         assert_eq!(bucket.take(2, 1000), Verdict::Refused);
