@@ -553,6 +553,53 @@ fn author_gets_what_is_published_to_all_and_is_held_while_there_is_no_room() {
     server.finish();
 }
 
+/// Follows two topics, publishes its input to both, and takes its leave.
+struct Farewell {
+    topics: Option<[TopicId; 2]>,
+}
+
+impl Handler for Farewell {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        let topics = *self
+            .topics
+            .get_or_insert_with(|| [(); 2].map(|()| cx.create_topic(TopicConfig::default())));
+        for topic in topics {
+            cx.subscribe(token, topic, Start::Next);
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        for topic in self.topics.unwrap() {
+            cx.publish_to_all(topic, Some(token), input.contiguous()).unwrap();
+        }
+        input.clear();
+        cx.unsubscribe_all(token);
+        cx.send(token, b"farewell");
+        cx.close(token);
+        Ok(())
+    }
+}
+
+#[test]
+fn whoever_follows_nothing_any_more_gets_nothing_behind_its_farewell() {
+    let server = start(Config::default(), Farewell { topics: None });
+    let streams = connect_many(&server, 2);
+    send(&streams[0], b"news");
+    expect_bytes(&streams[1], b"newsnews");
+    expect_bytes(&streams[0], b"farewell");
+    expect_eof(&streams[0]);
+    drop(streams);
+    server.finish();
+}
+
 #[test]
 fn held_publisher_that_ends_still_delivers_all_its_lines() {
     let server = start_lines(small(SlowConsumer::Wait));

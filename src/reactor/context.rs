@@ -120,6 +120,13 @@ impl<'a> Context<'a> {
         self.state.unsubscribe(token, topic)
     }
 
+    /// Ends all subscriptions of a connection: what it is sent after this is the last, but for the
+    /// rest of a message that was begun. A protocol whose farewell must be its last word needs this
+    /// before [`close`](Self::close), behind which what was published is still delivered.
+    pub fn unsubscribe_all(&mut self, token: Token) {
+        self.state.drop_subscriptions(token);
+    }
+
     /// Connections that follow a topic.
     pub fn subscribers(&self, topic: TopicId) -> usize {
         let key = self.state.topics.find(topic);
