@@ -12,10 +12,10 @@ use std::net::TcpStream;
 use common::websocket::{WebSocket as Client, frame, request, text};
 use common::{KIB, MIB, Random, Server, closed, connect, expect_eof, pattern, send, start};
 use edgeloop::codec::http::Head;
-use edgeloop::codec::websocket::{Assembler, Frames, Message, WebSocketError};
+use edgeloop::codec::websocket::{Assembler, Frames, Kind, Message, WebSocketError, frame_head};
 use edgeloop::codec::{Codec, Decoded};
-use edgeloop::service::websocket::{WebSocket, WebSocketService, send as answer};
-use edgeloop::{CloseReason, Config, Context, ProtocolError, Token};
+use edgeloop::service::websocket::{WebSocket, WebSocketService, close, send as answer};
+use edgeloop::{CloseReason, Config, Context, ProtocolError, Start, Token, TopicConfig, TopicId};
 
 // ---- generated frames ----
 
@@ -279,6 +279,55 @@ fn service_chooses_paths_and_refuses_messages() {
         server.wait_until("it is closed", |stats| stats.closed(CloseReason::ProtocolError) == 1);
     assert_eq!(stats.closed(CloseReason::Closed), 2);
     server.stop();
+}
+
+/// Everybody gets what everybody says.
+struct Forum {
+    topic: Option<TopicId>,
+}
+
+impl WebSocketService for Forum {
+    type Session = TopicId;
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token, _: &Head<'_>) -> Option<TopicId> {
+        let topic = *self.topic.get_or_insert_with(|| cx.create_topic(TopicConfig::default()));
+        cx.subscribe(token, topic, Start::Next)?;
+        Some(topic)
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        topic: &mut TopicId,
+        message: Message<'_>,
+    ) -> Result<(), ProtocolError> {
+        let Message::Text(text) = message else { return Err(ProtocolError::Malformed("bytes")) };
+        let published = [&frame_head(Kind::Text, text.len())[..], text.as_bytes()].concat();
+        assert!(cx.publish_to_all(*topic, Some(token), &published).is_ok());
+        if text == "bye" {
+            close(cx, token, 3000, "bye");
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_of_a_topic_follows_a_close_frame() {
+    let server = start(config(), WebSocket::new(Forum { topic: None }));
+    for (last, code) in [
+        (frame(0x88, b"\x03\xe8"), 1000),
+        (text("bye"), 3000),
+        (frame(0x82, b"bytes"), 1008),
+        (frame(0xc1, b"x"), 1002),
+    ] {
+        let mut socket = open(&server);
+        socket.say("hello");
+        assert_eq!(socket.next_text(), "hello");
+        send(&socket.stream, &[text("and again"), last].concat());
+        assert_eq!(socket.expect_close(), code);
+    }
+    server.finish();
 }
 
 #[test]

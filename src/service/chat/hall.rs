@@ -115,20 +115,17 @@ impl Hall {
     /// Takes a client that is not served any more out of all its rooms, and frees its name: the end
     /// of its connection may take long.
     ///
-    /// To a WebSocket nothing of a room is sent from here on, so that a close frame can be the last.
-    /// Lines still get what was said before they were closed.
+    /// It follows them as long as its connection does: a WebSocket to its close frame, lines get
+    /// what was said before they were closed.
     pub(super) fn depart(&mut self, cx: &mut Context<'_>, key: u32) {
         let Some(client) = self.clients.get(key as usize) else { return };
-        let (name, wire) = (client.name, client.wire);
+        let name = client.name;
         if let Some(name) = name.key()
             && self.names.get(&name) == Some(&key)
         {
             self.names.remove(&name);
         }
         while let Some(place) = self.clients[key as usize].places.last().copied() {
-            if wire == Wire::WebSocket {
-                self.unfollow(cx, key, place.room);
-            }
             self.take_out(cx, key, place.room, None, &Event::Left { name });
         }
     }
@@ -144,17 +141,11 @@ impl Hall {
     ) {
         let Some(&Client { token, wire, .. }) = self.clients.get(key as usize) else { return };
         match wire {
-            Wire::WebSocket => {
-                self.depart(cx, key);
-                send(cx, token, Message::Close(Some((code, text))));
-                cx.close_for(token, reason);
-            }
-            Wire::Lines => {
-                cx.send(token, format!("* {text}\n").as_bytes());
-                cx.close_for(token, reason);
-                self.depart(cx, key);
-            }
-        }
+            Wire::WebSocket => send(cx, token, Message::Close(Some((code, text)))),
+            Wire::Lines => cx.send(token, format!("* {text}\n").as_bytes()),
+        };
+        cx.close_for(token, reason);
+        self.depart(cx, key);
     }
 
     // ---- time ----

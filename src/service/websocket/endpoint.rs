@@ -150,6 +150,7 @@ fn answer(cx: &mut Context<'_>, token: Token, message: Message<'_>) {
         }
         Message::Close(told) => {
             // The same code comes back, or none.
+            cx.unsubscribe_all(token);
             match told {
                 Some((code, _)) => cx.send(token, &close_frame(code, "")),
                 None => cx.send(token, &frame_head(Kind::Close, 0)),
@@ -161,8 +162,8 @@ fn answer(cx: &mut Context<'_>, token: Token, message: Message<'_>) {
 }
 
 /// Queues a message in one frame. Returns whether it was taken, as
-/// [`Context::send`](crate::Context::send) does. A [`Message::Close`] only says so: [`close`] also
-/// ends the connection.
+/// [`Context::send`](crate::Context::send) does. A [`Message::Close`] ends its subscriptions, since
+/// nothing may follow it, but not the connection: [`close`] does both.
 pub fn send(cx: &mut Context<'_>, token: Token, message: Message<'_>) -> bool {
     let (kind, payload) = match message {
         Message::Text(text) => (Kind::Text, text.as_bytes()),
@@ -171,15 +172,18 @@ pub fn send(cx: &mut Context<'_>, token: Token, message: Message<'_>) -> bool {
         Message::Pong(payload) => (Kind::Pong, payload),
         Message::Close(told) => {
             let (code, reason) = told.unwrap_or((close_code::NORMAL, ""));
+            // Behind a close frame there must be nothing.
+            cx.unsubscribe_all(token);
             return cx.send(token, &close_frame(code, reason));
         }
     };
     cx.send(token, &frame_head(kind, payload.len())) && cx.send(token, payload)
 }
 
-/// Tells the client why, then ends the connection in good order: what is queued before is flushed.
+/// Tells the client why, then ends the connection in good order: what is queued before is flushed,
+/// what its topics have not given it yet is not.
 /// The codes are those of [`close_code`](crate::codec::websocket::close_code), or 3000 to 4999.
 pub fn close(cx: &mut Context<'_>, token: Token, code: u16, reason: &str) {
-    cx.send(token, &close_frame(code, reason));
+    send(cx, token, Message::Close(Some((code, reason))));
     cx.close(token);
 }
