@@ -220,7 +220,9 @@ fn names_are_one_persons_and_cannot_imitate_an_event() {
     anna.until("* bob joins");
     // What a terminal obeys does not reach it, and bytes that are no text become some.
     bob.say_bytes(b"\x1b]0;evil\x07 \xff\xfe a\tb\x9b\x7f\xc2\x9b31m\n");
-    assert_eq!(anna.next(), "[den 3] bob:  ]0;evil  \u{fffd}\u{fffd} a b\u{fffd}  31m");
+    assert_eq!(anna.next(), "[den 3] bob: ]0;evil  \u{fffd}\u{fffd} a b\u{fffd}  31m");
+    // What shows nothing is nothing.
+    bob.say("\u{1b}\u{7f}\u{202e}");
     bob.say("[den 9] anna: I owe you");
     assert_eq!(anna.next(), "[den 4] bob: [den 9] anna: I owe you");
     bob.say("/nick Bob");

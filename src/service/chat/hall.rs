@@ -270,6 +270,10 @@ impl Hall {
     fn say(&mut self, cx: &mut Context<'_>, key: u32, room: Option<&str>, text: &str) -> Outcome {
         let place = self.place(key, room)?;
         let text = clean(text);
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(Flow::Taken);
+        }
         if text.len() > self.options.message_max {
             let most = self.options.message_max;
             return refuse("too_long", format!("a message has at most {most} bytes"));
@@ -278,7 +282,7 @@ impl Hall {
             return refuse("viewer", "viewers cannot speak in this room");
         }
         let name = self.clients[key as usize].name;
-        Ok(self.publish(cx, key, place.room, &Event::Message { name, text: &text }))
+        Ok(self.publish(cx, key, place.room, &Event::Message { name, text }))
     }
 
     fn rename(&mut self, cx: &mut Context<'_>, key: u32, text: &str) -> Outcome {
