@@ -680,3 +680,25 @@ fn regression_timer_of_a_paused_connection_fires_although_its_socket_has_failed(
     assert_eq!(seen.recv_timeout(PATIENCE), Ok(Seen::Close(token, CloseReason::Reset)));
     server.finish();
 }
+
+// Two deadlines of one connection lie in the same tick: one entry of the wheel serves both, and the
+// second was left to the next tick.
+#[test]
+fn regression_deadlines_of_one_tick_are_all_met_in_it() {
+    let tick = Duration::from_millis(400);
+    let config = Config { tick, idle_timeout: Some(tick / 20), ..config() };
+    let (handler, seen) = Reporter::new(move |cx: &mut Context<'_>, seen: &Seen| {
+        if let Seen::Open(token) = seen {
+            cx.set_timer(*token, tick / 40);
+        }
+    });
+    let mut server = ByHand::new(config, handler);
+    let _client = server.connect();
+    server.turn_until("accepted", |reactor| reactor.stats().accepted == 1);
+    let token = expect_open(&seen);
+    thread::sleep(tick);
+    server.turn();
+    assert_eq!(seen.try_recv(), Ok(Seen::Timer(token)));
+    // The connection is idle as well.
+    assert_eq!(server.reactor.stats().timers, 2);
+}

@@ -53,11 +53,10 @@ impl Clock {
         self.stamp().wrapping_add(delay).wrapping_add(1)
     }
 
-    /// When a stamp that was made by [`stamp_in`](Self::stamp_in) is reached; now, if it has
-    /// passed.
+    /// When a stamp that was made by [`stamp_in`](Self::stamp_in) is reached, or was.
     pub(super) fn reached(&self, stamp: u32) -> u64 {
         let remaining = stamp.wrapping_sub(self.stamp()) as i32;
-        self.now_ms + u64::try_from(remaining).unwrap_or(0)
+        self.now_ms.saturating_add_signed(remaining.into())
     }
 }
 
@@ -79,6 +78,6 @@ mod tests {
         assert_eq!(clock.after(before, Duration::from_millis(100)), (1 << 32) - 5 + 101);
         assert_eq!(clock.reached(timer), (1 << 32) - 5 + 21);
         clock.now_ms += 1000;
-        assert_eq!(clock.reached(timer), clock.now_ms);
+        assert_eq!(clock.reached(timer), (1 << 32) - 5 + 21);
     }
 }

@@ -89,7 +89,11 @@ pub struct Config {
     /// as finished in a shutdown. Default 1 s.
     pub drain_quiet: Duration,
     /// The resolution of the timer wheel. Default 100 ms, so that an idle server wakes at most ten
-    /// times a second. A timer fires at its deadline or up to one tick later, never earlier.
+    /// times a second. A timer never fires before its deadline, and fires in the first turn that
+    /// begins a tick after it if not in an earlier one; a loop that sleeps wakes for it at most a
+    /// millisecond later than that, because the system counts waits in whole milliseconds. Where
+    /// more are due than [`visit_budget`](Self::visit_budget), the rest fires in the turns that
+    /// follow at once.
     pub tick: Duration,
 
     /// Reads on until the kernel says `WouldBlock`, always. Default off: a short read proves a TCP

@@ -26,12 +26,31 @@ pub(super) enum Deadline {
     Handler,
 }
 
+impl Deadline {
+    pub(super) const ALL: [Deadline; 6] = [
+        Deadline::Connect,
+        Deadline::Write,
+        Deadline::Linger,
+        Deadline::Idle,
+        Deadline::Quiet,
+        Deadline::Handler,
+    ];
+}
+
 impl LoopState {
+    /// The first of the connection's deadlines, if it is due.
+    pub(super) fn due(&self, token: Token) -> Option<Deadline> {
+        let (due_ms, deadline) = self.deadline(self.find(token)?)?;
+        (due_ms <= self.clock.now_ms()).then_some(deadline)
+    }
+
     /// The connection's next deadline, in milliseconds of the clock, and what it means.
     pub(super) fn deadline(&self, connection: &Connection) -> Option<(u64, Deadline)> {
         let (config, clock) = (&self.config, &self.clock);
-        // Bytes may wait here that arrived in time: as long as it is our turn the peer is not idle.
-        let ours = connection.on_ready_list || connection.hold.has(Hold::NOT_THE_PEERS);
+        // Bytes may wait here that arrived in time, or are about to be sent: as long as it is our
+        // turn the peer is not idle.
+        let is_listed = connection.on_ready_list || connection.on_dirty_list;
+        let ours = is_listed || connection.hold.has(Hold::NOT_THE_PEERS);
         let not_before = if ours { clock.now_ms() + 1 } else { 0 };
         let active = |span| clock.after(connection.active_ms, span).max(not_before);
         // Nor does it refuse bytes, or to be connected, while an event that says otherwise waits.

@@ -270,23 +270,28 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// The wheel came round to this connection. Its deadline may have moved since; then it goes
-    /// back.
+    /// The wheel came round to this connection. What is due now is acted upon; then it goes back,
+    /// to its next deadline.
     fn expire(&mut self, token: Token) {
-        let now_ms = self.state.clock.now_ms();
-        let Some(connection) = self.state.find(token) else { return };
-        let deadline = self.state.deadline(connection);
-        match deadline.filter(|(due, _)| *due <= now_ms).map(|(_, deadline)| deadline) {
-            None => return self.state.arm(token),
-            Some(Deadline::Connect) => self.connect_failed(token, &io::ErrorKind::TimedOut.into()),
-            Some(Deadline::Write) => self.state.expire_write(token),
-            Some(Deadline::Linger) => self.state.retire(token),
-            Some(Deadline::Idle) => self.state.close(token, CloseReason::IdleTimeout),
-            Some(Deadline::Quiet) => self.state.close_quiet(token),
-            Some(Deadline::Handler) => self.fire_handler_timer(token),
+        // Each deadline is gone once it was acted upon, or lies ahead: the clock stands still in a
+        // turn. One that were left for later would be a tick late.
+        for _ in Deadline::ALL {
+            let Some(deadline) = self.state.due(token) else { break };
+            self.state.stats.timers += 1;
+            self.act(token, deadline);
         }
-        self.state.stats.timers += 1;
         self.state.arm(token);
+    }
+
+    fn act(&mut self, token: Token, deadline: Deadline) {
+        match deadline {
+            Deadline::Connect => self.connect_failed(token, &io::ErrorKind::TimedOut.into()),
+            Deadline::Write => self.state.expire_write(token),
+            Deadline::Linger => self.state.retire(token),
+            Deadline::Idle => self.state.close(token, CloseReason::IdleTimeout),
+            Deadline::Quiet => self.state.close_quiet(token),
+            Deadline::Handler => self.fire_handler_timer(token),
+        }
     }
 
     fn fire_handler_timer(&mut self, token: Token) {
