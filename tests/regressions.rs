@@ -702,3 +702,24 @@ fn regression_deadlines_of_one_tick_are_all_met_in_it() {
     // The connection is idle as well.
     assert_eq!(server.reactor.stats().timers, 2);
 }
+
+// A handler works for a while. The wait for the next deadline was counted from the beginning of that
+// turn.
+#[test]
+fn regression_wait_for_a_deadline_does_not_begin_with_the_turn() {
+    let work = Duration::from_millis(400);
+    let (handler, _seen) = Reporter::new(move |cx: &mut Context<'_>, seen: &Seen| {
+        if let Seen::Data(..) = seen {
+            cx.set_alarm(cx.now() + 2 * work);
+            thread::sleep(work);
+        }
+    });
+    let mut server = ByHand::new(config(), handler);
+    let client = server.connect();
+    server.turn_until("accepted", |reactor| reactor.stats().accepted == 1);
+    send(&client, b"x");
+    server.turn_until("handled", |reactor| reactor.stats().bytes_consumed == 1);
+    let began = Instant::now();
+    server.reactor.turn().unwrap();
+    assert!(began.elapsed() < work + work / 2, "waited for {:?}", began.elapsed());
+}

@@ -35,6 +35,12 @@ impl Clock {
         self.now_ms as u32
     }
 
+    /// How long a wait until then may last. The turn took its time, so this is counted from now and
+    /// not from turn time, or every deadline would come late by what was done before the wait.
+    pub(super) fn wait_until(at: Instant) -> Duration {
+        at.saturating_duration_since(Instant::now())
+    }
+
     pub(super) fn instant(&self, at_ms: u64) -> Instant {
         self.started + Duration::from_millis(at_ms)
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::clock::Clock;
 use super::config::EVENTS_MAX;
 use super::connection::State;
 use super::deadline::Deadline;
@@ -210,7 +211,7 @@ impl<H: Handler> Reactor<H> {
             state.alarm,
         ];
         let next = deadlines.into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(state.clock.now()))
+        Some(Clock::wait_until(next))
     }
 
     fn note(&mut self) {
