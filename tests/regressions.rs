@@ -723,3 +723,27 @@ fn regression_wait_for_a_deadline_does_not_begin_with_the_turn() {
     server.reactor.turn().unwrap();
     assert!(began.elapsed() < work + work / 2, "waited for {:?}", began.elapsed());
 }
+
+// A paused connection is told of the peer's end and of its reset before it is read. The read says
+// that the stream has ended and nothing more, and the handler keeps its side open.
+#[test]
+fn regression_reset_that_came_before_the_end_was_read_is_not_forgotten() {
+    let (handler, seen) = Reporter::new(|cx: &mut Context<'_>, seen: &Seen| {
+        if let Seen::Open(token) = seen {
+            cx.pause(*token);
+        }
+    });
+    let mut server = ByHand::new(config(), handler);
+    let client = server.connect();
+    server.turn_until("accepted", |reactor| reactor.stats().accepted == 1);
+    let token = expect_open(&seen);
+    drop(client);
+    // Nobody is there any more: loopback answers with a reset at once.
+    server.reactor.with_context(|_, cx| assert!(cx.send(token, b"answer")));
+    server.turn_until("sent", |reactor| reactor.stats().bytes_sent == 6);
+    server.turn();
+    server.reactor.with_context(|_, cx| cx.resume(token));
+    server.turn_until("closed", |reactor| reactor.stats().open() == 0);
+    assert_eq!(seen.try_recv(), Ok(Seen::End(token)));
+    assert_eq!(seen.try_recv(), Ok(Seen::Close(token, CloseReason::Reset)));
+}

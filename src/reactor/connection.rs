@@ -55,9 +55,8 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     /// The kernel said that a write may succeed, and no write has proved the opposite.
     pub(super) writable: bool,
-    /// An event said that the stream ends, or that urgent data cuts it: until a read says 0 or
-    /// `WouldBlock`, a short read proves nothing.
-    pub(super) end_announced: bool,
+    /// What an event said about the end of the stream, until a read says `WouldBlock`.
+    pub(super) announced: Announced,
     /// A read returned 0.
     pub(super) input_ended: bool,
     /// `on_end` was called.
@@ -86,6 +85,16 @@ pub(super) enum Peer {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
     Unix,
+}
+
+/// What lies behind the bytes that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Announced {
+    Nothing,
+    /// The stream ends, or urgent data cuts it: a short read proves nothing.
+    End,
+    /// The connection is gone for writing too. Such a read says 0 as well, and not why.
+    HangUp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +174,7 @@ impl Connection {
             hold: Hold::default(),
             readable: false,
             writable: false,
-            end_announced: false,
+            announced: Announced::Nothing,
             input_ended: false,
             end_delivered: false,
             input_owed: false,
@@ -182,7 +191,12 @@ impl Connection {
         let urgent = event.is_priority();
         // ET: an error or a hang-up is told once as well; the calls below say what it was.
         let broken = event.is_error() || event.is_write_closed();
-        self.end_announced |= ends || urgent || broken;
+        let announced = match () {
+            () if event.is_write_closed() => Announced::HangUp,
+            () if ends || urgent || broken => Announced::End,
+            () => Announced::Nothing,
+        };
+        self.announced = self.announced.max(announced);
         self.readable |= event.is_readable() || ends || urgent || broken;
         self.writable |= event.is_writable() || broken;
     }
@@ -226,6 +240,14 @@ impl Connection {
             State::Closing => self.writable || !self.owes_anything(),
             State::Severed | State::Lingering | State::Closed => false,
         }
+    }
+
+    /// The peer ended, all of that was read, and we have not ended: only a reset hangs such a
+    /// connection up.
+    // ET: it may have been told in one event with the end, before that was read.
+    pub(super) fn is_hung_up(&self) -> bool {
+        let is_half_closed = self.state == State::Open && self.end_delivered;
+        is_half_closed && self.announced == Announced::HangUp
     }
 
     /// Whether bytes wait here for the peer.
@@ -292,7 +314,7 @@ impl Connection {
                     }
                 }
                 Ok(None) => {
-                    (self.readable, self.end_announced) = (false, false);
+                    (self.readable, self.announced) = (false, Announced::Nothing);
                     break;
                 }
                 Err(error) => {
@@ -308,7 +330,7 @@ impl Connection {
     // ET: with the end of the stream or an urgent byte behind it, a short read says only where the
     // data was cut; no further event comes for what is left.
     fn short_read_drains(&self, strict: bool) -> bool {
-        !strict && !self.end_announced && self.stream.short_count_proves()
+        !strict && self.announced == Announced::Nothing && self.stream.short_count_proves()
     }
 }
 

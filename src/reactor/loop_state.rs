@@ -134,10 +134,12 @@ impl LoopState {
         };
         connection.note(event);
         self.lists.update(token, connection);
-        // The peer ended, all of that was read, and we have not ended: only a reset hangs such a
-        // connection up.
-        let is_half_closed = connection.state == State::Open && connection.end_delivered;
-        if is_half_closed && event.is_write_closed() {
+        self.close_if_hung_up(token);
+    }
+
+    /// A half-closed connection has nothing to be read that would tell of a reset.
+    pub(super) fn close_if_hung_up(&mut self, token: Token) {
+        if self.find(token).is_some_and(Connection::is_hung_up) {
             self.close_on_error(token, &io::ErrorKind::ConnectionReset.into());
         }
     }

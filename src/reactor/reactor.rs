@@ -444,6 +444,7 @@ impl<H: Handler> Reactor<H> {
         // ET: the budget may have ended the read; the kernel will not speak again, so flushing
         // puts the connection back on the list.
         self.state.flush(token);
+        self.state.close_if_hung_up(token);
     }
 
     /// Lends the input to the handler, so that a message may borrow from it while the handler
