@@ -747,3 +747,25 @@ fn regression_reset_that_came_before_the_end_was_read_is_not_forgotten() {
     assert_eq!(seen.try_recv(), Ok(Seen::End(token)));
     assert_eq!(seen.try_recv(), Ok(Seen::Close(token, CloseReason::Reset)));
 }
+
+// Two timers lie in one tick, and the budget of a turn is spent between them. A shutdown gives the
+// second an earlier deadline; set again in the tick that was being swept it came a tick later.
+#[test]
+fn regression_timer_that_is_due_is_not_put_off_by_an_earlier_deadline() {
+    let tick = Duration::from_millis(400);
+    let drain_quiet = Duration::from_millis(1);
+    let config = Config { tick, visit_budget: 1, drain_quiet, ..config() };
+    let (handler, seen) = Reporter::new(move |cx: &mut Context<'_>, seen: &Seen| match seen {
+        Seen::Open(token) => cx.set_timer(*token, tick / 40),
+        Seen::Timer(_) => cx.drain(),
+        _ => {}
+    });
+    let mut server = ByHand::new(config, handler);
+    let _clients = [server.connect(), server.connect()];
+    server.turn_until("accepted", |reactor| reactor.stats().accepted == 2);
+    thread::sleep(tick);
+    server.turn();
+    server.turn();
+    assert_eq!(server.reactor.stats().timers, 2);
+    drop(seen);
+}

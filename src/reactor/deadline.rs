@@ -106,8 +106,6 @@ impl LoopState {
         else {
             return;
         };
-        if self.wheel.deadline(token.slot).is_none_or(|armed| due < armed) {
-            self.wheel.schedule(token.slot, due);
-        }
+        self.wheel.advance(token.slot, due);
     }
 }

@@ -81,9 +81,7 @@ impl TimerWheel {
         if index >= self.entries.len() {
             self.entries.resize(index + 1, Entry { deadline_ms: IDLE, previous: NONE, next: NONE });
         }
-        // A tick already swept would only come round again in the next round.
-        let next_tick = self.swept + u64::from(self.resume.is_some());
-        let deadline_ms = deadline_ms.max(next_tick * self.tick_ms).min(IDLE - self.tick_ms);
+        let deadline_ms = self.soonest(deadline_ms);
         let bucket = self.bucket(deadline_ms);
         let first = self.buckets[bucket];
         self.entries[index] = Entry { deadline_ms, previous: NONE, next: first };
@@ -93,6 +91,22 @@ impl TimerWheel {
         self.buckets[bucket] = key;
         self.occupied[bucket / 64] |= 1 << (bucket % 64);
         self.scheduled += 1;
+    }
+
+    /// Makes sure that the timer of `key` is due at a deadline or as soon as it can be. One that
+    /// comes earlier is left alone, and so is one whose tick is being swept: set again it would
+    /// come a tick later.
+    pub(super) fn advance(&mut self, key: u32, deadline_ms: u64) {
+        let soonest = self.soonest(deadline_ms);
+        if self.deadline(key).is_none_or(|armed| soonest < armed) {
+            self.schedule(key, deadline_ms);
+        }
+    }
+
+    /// A tick already swept would only come round again in the next round.
+    fn soonest(&self, deadline_ms: u64) -> u64 {
+        let next_tick = self.swept + u64::from(self.resume.is_some());
+        deadline_ms.max(next_tick * self.tick_ms).min(IDLE - self.tick_ms)
     }
 
     /// Takes the timer of `key` away, if it has one.
@@ -318,5 +332,14 @@ mod tests {
             Some(1_000_001),
             "a deadline in the past is due at the next tick"
         );
+    }
+    #[test]
+    fn timer_of_the_tick_that_is_swept_is_not_put_off_when_its_deadline_moves_back() {
+        let mut wheel = TimerWheel::new(100);
+        wheel.schedule(0, 180);
+        wheel.schedule(1, 180);
+        assert_eq!(wheel.pop_due(200), Some(1));
+        wheel.advance(0, 150);
+        assert_eq!(wheel.pop_due(200), Some(0));
     }
 }
