@@ -24,6 +24,12 @@ pub(crate) struct Rules {
     pub(crate) disconnects_slow: bool,
     pub(crate) counts_messages: bool,
     pub(crate) memory_is_short: bool,
+    /// Everybody follows the one topic from the beginning.
+    pub(crate) follows_all: bool,
+    /// What a subscriber is not given is counted as skipped.
+    pub(crate) skips: bool,
+    /// The handler ends connections itself.
+    pub(crate) closes: bool,
 }
 
 impl<H> Audit<H> {
@@ -93,15 +99,18 @@ impl<H> Audit<H> {
 
     /// At the end of its stream a subscriber has been published to so many times by others.
     fn note_expected(&self, token: Token) {
-        if !self.rules.counts_messages {
+        if !self.rules.counts_messages && !self.rules.skips {
             return;
         }
+        let is_exact = self.rules.counts_messages;
         with(|world| {
             let Some(account) = world.oracles.account(token) else { return };
             let (meeting, first) = (account.meeting as usize, account.published_before);
             let published = world.oracles.published;
             if let Some(it) = world.peers.meetings.get_mut(meeting) {
-                it.messages_expected = Some(published - first - it.messages_published);
+                let due = Some(published - first - it.messages_published);
+                it.messages_due = due;
+                it.messages_expected = due.filter(|_| is_exact);
             }
         });
     }
@@ -122,8 +131,8 @@ impl<H> Audit<H> {
             CloseReason::SlowConsumer => self.rules.disconnects_slow,
             CloseReason::Memory => self.rules.memory_is_short,
             CloseReason::Drained | CloseReason::DrainTimeout => world.oracles.is_draining,
-            // Handlers here close by themselves only then.
-            CloseReason::Closed => world.oracles.is_draining,
+            CloseReason::Aborted | CloseReason::ProtocolError => self.rules.closes,
+            CloseReason::Closed => self.rules.closes || world.oracles.is_draining,
             _ => false,
         };
         if !is_right {
@@ -137,7 +146,7 @@ impl World {
     fn note_published(&mut self, meeting: u32, bytes: &[u8]) {
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             let sequence = self.oracles.published;
-            self.oracles.published += 1;
+            self.oracles.published(meeting, line);
             if let Some(it) = self.peers.meetings.get_mut(meeting as usize) {
                 it.messages_published += 1;
             }
@@ -157,6 +166,9 @@ impl<H: Handler> Handler for Audit<H> {
             let published = (world.oracles.published, world.oracles.published_bytes);
             if let Some(account) = world.oracles.account(token) {
                 (account.published_before, account.bytes_before) = published;
+                if self.rules.follows_all {
+                    account.follows[0] = Some(published.0);
+                }
             }
         });
         let session = self.inner.on_open(cx, token);
@@ -229,8 +241,9 @@ impl<H: Handler> Handler for Audit<H> {
             if self.rules.dialect != Dialect::Echo || world.peers.completes_lines {
                 world.oracles.check_severed(&world.kernel, &account, reason);
             }
+            let is_finished = world.oracles.check_farewell(&world.kernel, &account, reason);
             let was_cut = world.kernel.sockets[account.socket as usize].was_cut;
-            world.peers.closed(account.meeting, was_cut, reason);
+            world.peers.closed(account.meeting, was_cut, reason, is_finished);
             world.peers.judge(account.meeting as usize, &mut world.oracles);
         });
         self.inner.on_close(cx, token, session, reason);

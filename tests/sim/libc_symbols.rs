@@ -21,7 +21,7 @@ use libc::{
 };
 
 use crate::kernel::{Answer, Kernel};
-use crate::simulation::wake_from_elsewhere;
+use crate::simulation::{task_from_elsewhere, wake_from_elsewhere};
 use crate::socket::Address;
 use crate::world::{World, with};
 
@@ -164,6 +164,8 @@ symbol!(connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int;
 symbol!(accept4(fd: c_int, address: *mut sockaddr, len: *mut socklen_t, flags: c_int) -> c_int;
     answer(fd, Call::Accept4, |world| {
         let (accepted, remote) = world.kernel.accept(fd, flags & libc::SOCK_NONBLOCK != 0)?;
+        let is_unix = world.kernel.sockets[world.kernel.socket_of(accepted)? as usize].is_unix();
+        let remote = if is_unix { Address::UNIX } else { remote };
         // SAFETY: the caller's room for an address, or null.
         unsafe { write_address(remote, address, len) };
         Ok(accepted)
@@ -282,13 +284,9 @@ symbol!(epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_e
     });
     SYS_epoll_ctl);
 symbol!(epoll_wait(epoll: c_int, events: *mut epoll_event, room: c_int, timeout: c_int) -> c_int;
-    answer(epoll, Call::EpollWait, |world| {
-        let mut at = 0;
-        world.wait(epoll, room.max(0) as usize, timeout, |bits, data| {
-            // SAFETY: no more events are reported than the caller has room for.
-            unsafe { *events.add(at) = epoll_event { events: bits, u64: data } };
-            at += 1;
-        })
+    wait(epoll, room.max(0) as usize, timeout, |at, bits, data| {
+        // SAFETY: no more events are reported than the caller has room for.
+        unsafe { *events.add(at) = epoll_event { events: bits, u64: data } };
     });
     // Without a signal mask this is epoll_wait, and every architecture has it.
     SYS_epoll_pwait, NOWHERE, 8 as c_long);
@@ -313,6 +311,29 @@ pub(crate) unsafe extern "C" fn clock_gettime(
         // SAFETY: the caller's arguments.
         None => unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) as c_int },
     }
+}
+
+/// `epoll_wait`, in which somebody elsewhere may wake the loop as often as he likes. He calls libc
+/// himself, so the simulation lets go for that long.
+fn wait(
+    epoll: c_int,
+    room: usize,
+    timeout_ms: c_int,
+    mut report: impl FnMut(usize, u32, u64),
+) -> Option<c_long> {
+    let mut at = 0;
+    let mut report = |bits, data| {
+        report(at, bits, data);
+        at += 1;
+    };
+    let mut told =
+        answer(epoll, Call::EpollWait, |world| world.wait(epoll, room, timeout_ms, &mut report))?;
+    while let Some(until) = with(|world| world.interlude.take()).flatten() {
+        task_from_elsewhere();
+        let answered = with(|world| world.sleep_on(epoll, room, until, &mut report))?;
+        told = answered.map_or_else(fail, Into::into);
+    }
+    Some(told)
 }
 
 fn write_pieces(world: &mut World, fd: c_int, list: &[iovec]) -> Answer<i64> {
@@ -341,8 +362,10 @@ fn read_pieces(world: &mut World, fd: c_int, list: &[iovec]) -> Answer<i64> {
 /// `address` points to an address.
 unsafe fn read_address(address: *const sockaddr) -> Answer<Address> {
     // SAFETY: every kind of address begins with its family.
-    if c_int::from(unsafe { (*address).sa_family }) != libc::AF_INET {
-        return Err(libc::EAFNOSUPPORT);
+    match c_int::from(unsafe { (*address).sa_family }) {
+        libc::AF_INET => {}
+        libc::AF_UNIX => return Ok(Address::UNIX),
+        _ => return Err(libc::EAFNOSUPPORT),
     }
     // SAFETY: an address of this family has this form.
     let address = unsafe { *address.cast::<sockaddr_in>() };
@@ -354,6 +377,15 @@ unsafe fn read_address(address: *const sockaddr) -> Answer<Address> {
 /// `into` is null, or has room for `len` bytes.
 unsafe fn write_address(address: Address, into: *mut sockaddr, len: *mut socklen_t) {
     if into.is_null() {
+        return;
+    }
+    if address == Address::UNIX {
+        // A peer without a name.
+        // SAFETY: callers give room for any kind of address; here only the family is written.
+        unsafe {
+            (*into).sa_family = libc::AF_UNIX as libc::sa_family_t;
+            *len = size_of::<libc::sa_family_t>() as socklen_t;
+        }
         return;
     }
     let sin_addr = libc::in_addr { s_addr: address.ip.to_be() };

@@ -11,8 +11,9 @@ use edgeloop::{CloseReason, Token};
 use crate::clock::MS;
 use crate::kernel::Kernel;
 use crate::libc_symbols::Call;
-use crate::peers::Peers;
+use crate::peers::{Peers, is_closed_by_handler};
 use crate::socket::{Socket, Stage};
+use crate::stream::{DIGITS, ROOMS, number_of};
 use crate::{NONE, epoll};
 
 /// What the oracles know of one connection of the program.
@@ -41,6 +42,11 @@ pub(crate) struct Account {
     /// Turn time of `on_open`, or of the last visit: as long as a connection waits for its turn, it is
     /// not the peer who is idle.
     visited_ns: u64,
+    /// For each room that it follows, the number of the first message after it joined.
+    pub(crate) follows: [Option<u64>; ROOMS],
+    /// The last message of each room that its socket took, and the last bytes.
+    last_sent: [Option<usize>; ROOMS],
+    tail: [u8; DIGITS + 1],
     /// Messages published before it came.
     pub(crate) published_before: u64,
     /// Their bytes, and those of the messages that it published itself.
@@ -61,12 +67,24 @@ pub(crate) struct Limits {
     pub(crate) linger_limit: u64,
     pub(crate) output_low: u64,
     pub(crate) visit_budget: usize,
+    /// Topics are as many as rooms.
+    pub(crate) has_rooms: bool,
+    /// Subscribers may be overtaken.
+    pub(crate) skips: bool,
     /// Output of topics leaves without passing through a handler.
     pub(crate) has_topics: bool,
     /// Every subscriber of the one topic is given everything.
     pub(crate) loses_nothing: bool,
     /// Connections may have to wait for memory.
     pub(crate) memory_is_short: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Published {
+    number: usize,
+    /// The meeting of whoever published it.
+    from: u32,
+    sequence: u64,
 }
 
 #[derive(Debug, Default)]
@@ -84,24 +102,57 @@ pub(crate) struct Oracles {
     exhausted_ns: Option<u64>,
     /// When `accept` said that something had run out; nothing was closed since.
     pub(crate) accept_refused_ns: Option<u64>,
-    /// The longest jump of time: while it lasted no turn could come.
-    jump_ns: u64,
     /// The connection that was closed last.
     stale: Option<Token>,
     turn: u64,
-    turn_ns: u64,
+    /// Turn time, once the turn has looked at the clock.
+    turn_ns: Option<u64>,
+    /// The last turns that looked at timers, by their time.
+    looked_ns: Looked,
+    looked_last_ns: u64,
+    longest_turn_ns: u64,
+    /// Events seen since the list was full, while it goes on being full: until everybody's may have
+    /// been seen nobody is idle.
+    events_behind: usize,
+    is_behind: bool,
     /// Progress of the turn: calls other than the wait, callbacks, events.
     calls: u64,
     callbacks: u64,
     events: usize,
     timeout_ms: i32,
-    list_was_full: bool,
     idle_turns: u64,
     /// The latest earlier turn in which somebody was read who was read again in this one.
     reread_since: u64,
     pub(crate) published: u64,
+    /// The last message of each room, and the last that somebody else published.
+    last_published: [[Option<Published>; 2]; ROOMS],
     pub(crate) published_bytes: u64,
     pub(crate) is_draining: bool,
+    /// When whoever has not finished is cut off.
+    pub(crate) drains_until: Option<u64>,
+}
+
+/// Ticks of the reactor's timer wheel, and a little less.
+const ROUND: u64 = 1_000;
+
+#[derive(Debug)]
+struct Looked([u64; TURNS_KEPT]);
+
+/// More than any budget here makes a timer wait.
+const TURNS_KEPT: usize = 64;
+
+impl Default for Looked {
+    fn default() -> Self {
+        Looked([0; TURNS_KEPT])
+    }
+}
+
+impl Limits {
+    /// Which topic a message is for.
+    fn room_of(&self) -> impl Fn(usize) -> usize + use<> {
+        let rooms = if self.has_rooms { ROOMS } else { 1 };
+        move |number| number % rooms
+    }
 }
 
 impl Oracles {
@@ -173,8 +224,15 @@ impl Oracles {
         }
     }
 
-    pub(crate) fn woke(&mut self, events: usize, room: usize) {
-        (self.events, self.list_was_full) = (events, events == room);
+    pub(crate) fn woke(&mut self, kernel: &Kernel, events: usize, room: usize) {
+        self.events = events;
+        self.events_behind = if events < room { 0 } else { self.events_behind + events };
+        self.is_behind = (1..=kernel.connections_open()).contains(&self.events_behind);
+    }
+
+    /// The program looks at the clock: the first time in a turn, that is the turn's.
+    pub(crate) fn told_time(&mut self, now_ns: u64) {
+        self.turn_ns.get_or_insert(now_ns);
     }
 
     pub(crate) fn read(&mut self, kernel: &Kernel, socket: u32) {
@@ -208,6 +266,54 @@ impl Oracles {
         let meeting = kernel.sockets.get(other as usize).map_or(NONE, |it| it.meeting);
         let visited_ns = kernel.clock.told();
         self.accounts[slot] = Some(Account { visited_ns, ..Account::new(data, socket, meeting) });
+    }
+
+    /// A message was published.
+    pub(crate) fn published(&mut self, from: u32, line: &[u8]) {
+        let sequence = self.published;
+        self.published += 1;
+        let Some(number) = number_of(line) else { return };
+        let [last, other] = &mut self.last_published[self.limits.room_of()(number)];
+        if last.is_some_and(|last| last.from != from) {
+            *other = *last;
+        }
+        *last = Some(Published { number, from, sequence });
+    }
+
+    /// A socket took these bytes of what topics had for it.
+    pub(crate) fn sent_messages(&mut self, kernel: &Kernel, socket: u32, bytes: &[u8]) {
+        let room_of = self.limits.room_of();
+        let Some(account) = kernel.data_of(socket).and_then(|data| self.account_of(data)) else {
+            return;
+        };
+        let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        for (end, _) in ends {
+            let line = &bytes[..=end];
+            let number = match line.len().checked_sub(account.tail.len()) {
+                Some(from) => number_of(&line[from..]),
+                None => number_of(&account.tail_with(line)),
+            };
+            if let Some(number) = number {
+                account.last_sent[room_of(number)] = Some(number);
+            }
+        }
+        account.tail = account.tail_with(bytes);
+    }
+
+    /// A message that the connection follows and was not given.
+    fn undelivered(&self, account: &Account) -> Option<usize> {
+        for (room, since) in account.follows.iter().enumerate() {
+            let Some(since) = since else { continue };
+            // Behind what it published itself the messages before may have been overwritten.
+            let kept = if self.limits.skips { 1 } else { 2 };
+            let published = self.last_published[room].iter().take(kept).flatten();
+            let others = published.filter(|it| it.from != account.meeting && it.sequence >= *since);
+            let last = others.max_by_key(|it| it.sequence);
+            if let Some(last) = last.filter(|it| account.last_sent[room] != Some(it.number)) {
+                return Some(last.number);
+            }
+        }
+        None
     }
 
     /// The account of an open connection; that there is none is a violation.
@@ -246,16 +352,6 @@ impl Oracles {
         }
     }
 
-    pub(crate) fn jumped(&mut self, ns: u64) {
-        self.jump_ns = self.jump_ns.max(ns);
-    }
-
-    /// By how much a deadline may be passed. One entry of the wheel serves all deadlines of a
-    /// connection: where two are due in one turn the second is looked at a tick later.
-    fn slack_ns(&self) -> u64 {
-        2 * self.limits.tick_ns + 2 * MS + self.jump_ns
-    }
-
     /// A token that names nothing any more, and a number that says what to do with it.
     pub(crate) fn stale_token(&self) -> Option<(Token, u64)> {
         self.stale.map(|token| (token, self.tasks_queued))
@@ -271,22 +367,34 @@ impl Oracles {
         }
     }
 
-    /// A timer fires in [T, T + tick] of a loop that turns: not before it is due, and not later than
-    /// [`slack_ns`](Self::slack_ns) allows. A stamp is cut to whole milliseconds, at both ends.
+    /// A timer fires in [T, T + tick]: not before it is due, and in the first turn that begins a tick
+    /// later, if not in an earlier one. That is exact: what stamps cut off at whole milliseconds is
+    /// what the wheel's ticks are shorter by. Nobody promises when that turn begins, because handlers
+    /// take their time; that the loop does not sleep any longer is asked when it goes to sleep.
     pub(crate) fn timer_fired(&mut self, kernel: &Kernel, token: Token) {
-        let (now, before, slack) = (kernel.clock.told(), self.turn_ns, self.slack_ns());
-        let is_exact = !self.list_was_full && self.limits.visit_budget >= 64;
+        let (now, tick) = (kernel.clock.told(), self.limits.tick_ns);
         let Some(account) = self.expect_open(token, "a timer") else { return };
         match account.timer_ns.take() {
             None => self.violate(format!("a timer of {token} that was not set")),
             Some(due) if now < due => {
                 self.violate(format!("the timer of {token} is {} us early", (due - now) / 1000));
             }
-            Some(due) if is_exact && before > due + slack => {
-                self.violate(format!("the timer of {token} is {} us late", (before - due) / 1000));
+            Some(due) if self.was_passed_over(due + tick) => {
+                self.violate(format!("the timer of {token} is {} us late", (now - due) / 1000));
             }
             Some(_) => {}
         }
+    }
+
+    /// Whether earlier turns could have dealt with a deadline of which the last moment is `latest`.
+    /// Each looks at as many timers as its budget allows, of one for each connection.
+    fn was_passed_over(&self, latest_ns: u64) -> bool {
+        // The turn that runs now began with the wait before; it is not among them.
+        let turns = self.looked_ns.0.iter().filter(|told_ns| **told_ns >= latest_ns).count();
+        let most = self.registrations.len().div_ceil(self.limits.visit_budget);
+        // After a jump over a round of the wheel those that are due are met in no order.
+        let is_in_order = self.longest_turn_ns < ROUND * self.limits.tick_ns;
+        turns >= most && turns > 0 && (is_in_order || most == 1)
     }
 
     pub(crate) fn closed(&mut self, token: Token) -> Option<Account> {
@@ -325,7 +433,9 @@ impl Oracles {
         let socket = &kernel.sockets[account.socket as usize];
         let has_ended = socket.end_was_told || socket.was_cut || socket.stage != Stage::Connected;
         let is_ours = reason == CloseReason::IdleTimeout && !self.is_draining;
-        if !is_ours || has_ended || socket.linger_zero {
+        // An abort cannot be told from a close there.
+        let may_be_aborted = socket.linger_zero || socket.is_unix();
+        if !is_ours || has_ended || may_be_aborted {
             return;
         }
         let Some((since, received)) = account.lingers_since else {
@@ -357,6 +467,42 @@ impl Oracles {
         }
     }
 
+    /// A connection that the program ends lasts until the peer has ended too (T2, T3): a socket that
+    /// is closed earlier may lose its last words. Says whether it did last; that it did not needs a
+    /// reason.
+    pub(crate) fn check_farewell(
+        &mut self,
+        kernel: &Kernel,
+        account: &Account,
+        reason: CloseReason,
+    ) -> bool {
+        let socket = &kernel.sockets[account.socket as usize];
+        let has_failed = socket.was_cut || socket.stage != Stage::Connected;
+        let is_orderly = is_closed_by_handler(reason) || reason == CloseReason::PeerClosed;
+        let has_ended = account.lingers_from().is_some() || socket.shut_write;
+        if socket.end_was_told && has_ended && !has_failed && !socket.linger_zero {
+            return true;
+        }
+        let now = kernel.clock.told();
+        let waits_since = socket.sent_at_ns;
+        let patience = self.limits.write_ns.unwrap_or(self.limits.linger_ns);
+        let is_justified = match account.lingers_since {
+            Some((since, received)) => {
+                now >= since + self.limits.linger_ns
+                    || socket.received - received > self.limits.linger_limit
+            }
+            // Nothing can follow the peer's end, so that nothing is waited for.
+            None => socket.end_was_told || now >= waits_since + patience,
+        };
+        let is_cut_short = self.is_draining || self.limits.memory_is_short;
+        if is_orderly && !has_failed && !is_cut_short && !is_justified {
+            let slot = account.data as u32;
+            self.violate(format!("slot {slot} ended ({reason}) before its peer did"));
+        }
+        // With the peer's end read before, the last words were sent and nothing can undo them.
+        socket.end_was_told && !has_failed && !socket.linger_zero && !socket.is_unix()
+    }
+
     // ---- turns ----
 
     pub(crate) fn turn_begins(&mut self, kernel: &Kernel, timeout_ms: i32) {
@@ -365,8 +511,18 @@ impl Oracles {
         }
         self.check_progress();
         self.check_fairness(kernel);
+        if self.drains_until.zip(self.turn_ns).is_some_and(|(until, turn_ns)| turn_ns >= until) {
+            self.violate("the shutdown goes on after its time".into());
+        }
         self.turn += 1;
-        self.turn_ns = kernel.clock.told();
+        if let Some(told_ns) = self.turn_ns.take().filter(|_| !self.is_behind) {
+            if self.looked_last_ns > 0 {
+                let took_ns = told_ns - self.looked_last_ns;
+                self.longest_turn_ns = self.longest_turn_ns.max(took_ns);
+            }
+            self.looked_last_ns = told_ns;
+            self.looked_ns.0[self.turn as usize % TURNS_KEPT] = told_ns;
+        }
         (self.calls, self.callbacks, self.events) = (0, 0, 0);
         self.timeout_ms = timeout_ms;
         self.reread_since = 0;
@@ -413,11 +569,21 @@ impl Oracles {
         if !self.is_on {
             return;
         }
+        let wakes_ns =
+            u64::try_from(timeout_ms).map_or(u64::MAX, |ms| kernel.clock.told() + ms * MS);
+        if self.drains_until.is_some_and(|until| wakes_ns > until + MS) {
+            self.violate("the shutdown ends before the wait".into());
+        }
         if self.tasks_run < self.tasks_queued {
             self.violate(format!("asleep with {} tasks", self.tasks_queued - self.tasks_run));
         }
         let found = self.accounts.iter().flatten().filter(|account| account.is_open);
-        let found = found.filter_map(|account| self.reason_to_be_awake(kernel, account)).next();
+        let found = found
+            .filter_map(|account| {
+                let awake = self.reason_to_be_awake(kernel, account);
+                awake.or_else(|| self.sleeps_too_long(kernel, account, wakes_ns))
+            })
+            .next();
         if let Some(what) = found {
             self.violate(format!("asleep while {what}"));
         }
@@ -441,6 +607,10 @@ impl Oracles {
                 "slot {slot} has {owed} bytes to send and a socket that takes them"
             ));
         }
+        let may_get_more = is_sendable(socket) && !account.is_closing;
+        if let Some(number) = self.undelivered(account).filter(|_| may_get_more) {
+            return Some(format!("slot {slot} was not given message {number}, the last one"));
+        }
         if self.limits.loses_nothing && is_sendable(socket) && !account.is_closing {
             let published = self.published_bytes - account.bytes_before - account.bytes_own;
             if socket.sent < published {
@@ -448,31 +618,46 @@ impl Oracles {
                 return Some(format!("slot {slot} is owed {missing} bytes of its topic"));
             }
         }
-        self.overdue(kernel, account, owed)
+        None
     }
 
-    fn overdue(&self, kernel: &Kernel, account: &Account, owed: u64) -> Option<String> {
+    /// Each deadline is dealt with at the latest a tick after it, in a turn whose time is that or
+    /// later; and the wait ends then, counted from the program's last look at the clock. mio rounds
+    /// it up to whole milliseconds, so it may take one more.
+    fn sleeps_too_long(&self, kernel: &Kernel, account: &Account, wakes_ns: u64) -> Option<String> {
+        let (now, slot) = (kernel.clock.told(), account.data as u32);
+        for (name, due_ns) in self.deadlines(kernel, account) {
+            let latest_ns = due_ns.map_or(u64::MAX, |due_ns| due_ns + self.limits.tick_ns);
+            if now >= latest_ns {
+                return Some(format!("the {name} of slot {slot} is over"));
+            }
+            if wakes_ns > latest_ns.saturating_add(MS) {
+                return Some(format!("the {name} of slot {slot} ends before the wait"));
+            }
+        }
+        None
+    }
+
+    fn deadlines(&self, kernel: &Kernel, account: &Account) -> [(&str, Option<u64>); 4] {
         let socket = &kernel.sockets[account.socket as usize];
-        let (now, slack) = (kernel.clock.told(), self.slack_ns());
-        let slot = account.data as u32;
+        let owed = account.owed(socket);
         // One that is flushed before it is closed is not idle any more, and the handler is not told.
         let may_be_closing = account.is_closing || owed > 0 || socket.owes_room();
         let has_failed = socket.stage == Stage::Dead || socket.was_cut;
         let is_idle = !may_be_closing && !account.waits_for_topic && !has_failed;
-        let idle = self.limits.idle_ns.filter(|_| is_idle);
-        let active = socket.active_ns.max(account.visited_ns);
-        if idle.is_some_and(|span| now > active + span + slack) {
-            return Some(format!("the idle timeout of slot {slot} is over"));
-        }
+        let active_ns = socket.active_ns.max(account.visited_ns);
+        let idle = self.limits.idle_ns.filter(|_| is_idle).map(|span| active_ns + span);
         let waits_since = socket.sent_at_ns.max(socket.refused_at_ns);
-        let write = self.limits.write_ns.filter(|_| owed > 0 && !self.limits.has_topics);
-        if write.is_some_and(|span| now > waits_since + span + slack) && socket.refused {
-            return Some(format!("the write timeout of slot {slot} is over"));
-        }
-        if account.timer_ns.is_some_and(|due| now > due + slack) && !may_be_closing {
-            return Some(format!("the timer of slot {slot} is due"));
-        }
-        None
+        let is_stalled = owed > 0 && !self.limits.has_topics && socket.refused && !has_failed;
+        let write = self.limits.write_ns.filter(|_| is_stalled).map(|span| waits_since + span);
+        let timer = account.timer_ns.filter(|_| !may_be_closing);
+        let linger = account.lingers_from().map(|since| since + self.limits.linger_ns);
+        [
+            ("idle timeout", idle),
+            ("write timeout", write),
+            ("timer", timer),
+            ("linger timeout", linger),
+        ]
     }
 
     /// Whether the connection's input may lie unread: its handler paused it, the peer does not take
@@ -517,6 +702,11 @@ impl Oracles {
         }
     }
 
+    /// Whether the last wait had no end: no deadline is left.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.timeout_ms < 0
+    }
+
     /// Nothing will ever happen again.
     pub(crate) fn sleeps_for_ever(&mut self, peers: &Peers) {
         if let Some(who) = peers.who_waits() {
@@ -546,10 +736,28 @@ impl Account {
             read_turn: 0,
             waits_since: u64::MAX,
             visited_ns: 0,
+            follows: [None; ROOMS],
+            last_sent: [None; ROOMS],
+            tail: [0; DIGITS + 1],
             published_before: 0,
             bytes_before: 0,
             bytes_own: 0,
         }
+    }
+
+    /// When it began to wait for the peer's end, if it could.
+    fn lingers_from(&self) -> Option<u64> {
+        self.lingers_since.map(|(since, _)| since).filter(|since| *since > 0)
+    }
+
+    /// The end of what was sent, once these bytes were sent too.
+    fn tail_with(&self, bytes: &[u8]) -> [u8; DIGITS + 1] {
+        let mut tail = self.tail;
+        let len = bytes.len().min(tail.len());
+        tail.rotate_left(len);
+        let keep = tail.len() - len;
+        tail[keep..].copy_from_slice(&bytes[bytes.len() - len..]);
+        tail
     }
 
     /// Bytes queued for the peer and not taken by the socket.

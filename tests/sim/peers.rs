@@ -58,7 +58,7 @@ pub(crate) enum Dialect {
     Silence,
     /// Messages of others.
     Messages,
-    /// Full stops, any number.
+    /// Full stops, as many as its handler says.
     Dots,
 }
 
@@ -100,8 +100,14 @@ pub(crate) struct Meeting {
     /// Filled in by the program's side.
     pub(crate) reason: Option<CloseReason>,
     pub(crate) was_cut: bool,
+    /// Everything that was queued was sent, and then the peer's end was awaited.
+    pub(crate) was_finished: bool,
+    /// Full stops queued for it.
+    pub(crate) dots: u64,
     pub(crate) consumed: u64,
     pub(crate) messages_expected: Option<u64>,
+    /// Messages of others that were published while it was there.
+    pub(crate) messages_due: Option<u64>,
     pub(crate) messages_published: u64,
 }
 
@@ -122,6 +128,8 @@ pub(crate) struct Peers {
     dialect: Dialect,
     /// Lines are completed by the program.
     pub(crate) completes_lines: bool,
+    /// The program listens on a path: what it aborts looks like any other end.
+    pub(crate) is_unix: bool,
     /// Listener of the program.
     listener: usize,
     /// Listener of the simulated servers, if there are any.
@@ -148,6 +156,7 @@ impl Peers {
             messages: Messages::default(),
             dialect,
             completes_lines: false,
+            is_unix: false,
             listener: usize::MAX,
             server: None,
             random: Random::new(seed),
@@ -169,6 +178,28 @@ impl Peers {
     /// Serves connections to `address`: the program dials there.
     pub(crate) fn serve(&mut self, kernel: &mut Kernel, address: Address) {
         self.server = Some(kernel.listen_for_peers(address));
+    }
+
+    /// Whether the counters of messages agree with what peers were sent: each message was delivered,
+    /// or counted as skipped. What a subscriber published itself may be among those, because nobody
+    /// knows whose message it was once it is overwritten.
+    pub(crate) fn check_messages(&self, delivered: u64, skipped: u64) -> Option<String> {
+        let is_whole = |it: &&Meeting| {
+            it.reason == Some(CloseReason::PeerClosed) && !it.was_cut && it.saw == Saw::End
+        };
+        let (mut received, mut missed, mut own) = (0, 0, 0);
+        for it in self.meetings.iter().filter(is_whole) {
+            received += it.messages_received;
+            own += it.messages_published;
+            missed += it.messages_due.map_or(0, |due| due - it.messages_received.min(due));
+        }
+        let is_all = self.meetings.iter().all(|it| is_whole(&it));
+        let is_delivered = received == delivered || (received < delivered && !is_all);
+        let has_counts = self.meetings.iter().any(|it| it.messages_due.is_some());
+        let is_skipped = missed <= skipped && (skipped <= missed + own || !is_all || !has_counts);
+        (!is_delivered || !is_skipped).then(|| {
+            format!("{received} messages of {delivered} came, {missed} of {skipped} were skipped")
+        })
     }
 
     pub(crate) fn are_done(&self) -> bool {
@@ -394,7 +425,8 @@ impl Peers {
         self.meetings[meeting].saw = saw;
         let other = kernel.sockets[self.peers[index].socket as usize].other;
         let was_cut = kernel.sockets[other as usize].was_cut;
-        if !self.peers[index].line.is_empty() && saw == Saw::End && !was_cut {
+        let is_whole = self.peers[index].line.is_empty() || self.is_unix;
+        if !is_whole && saw == Saw::End && !was_cut {
             oracles
                 .violate(format!("peer {index} was sent the beginning of a message, then the end"));
         }
@@ -431,46 +463,70 @@ impl Peers {
     // ---- judging ----
 
     /// The program's side of a connection is over.
-    pub(crate) fn closed(&mut self, meeting: u32, was_cut: bool, reason: CloseReason) {
+    pub(crate) fn closed(
+        &mut self,
+        meeting: u32,
+        was_cut: bool,
+        reason: CloseReason,
+        is_finished: bool,
+    ) {
         if let Some(it) = self.meetings.get_mut(meeting as usize) {
             (it.reason, it.was_cut) = (Some(reason), it.was_cut || was_cut);
+            it.was_finished = is_finished;
         }
     }
 
-    /// Once both sides have ended: a connection that ended in good order has lost nothing.
+    /// Once both sides have ended: a connection that ended in good order has lost nothing, whoever
+    /// ended it, and one that was aborted has not ended in good order.
     pub(crate) fn judge(&self, meeting: usize, oracles: &mut Oracles) {
         let Some(it) = self.meetings.get(meeting) else { return };
-        let in_order = it.reason == Some(CloseReason::PeerClosed) && !it.was_cut;
-        if !in_order || matches!(it.saw, Saw::Nothing | Saw::Left) {
+        let Some(reason) = it.reason.filter(|_| !it.was_cut) else { return };
+        if matches!(it.saw, Saw::Nothing | Saw::Left) {
             return;
         }
         let peer = it.peer;
+        if reason == CloseReason::Aborted && it.saw == Saw::End && !self.is_unix {
+            return oracles.violate(format!("peer {peer} was aborted and saw a proper end"));
+        }
+        let is_ours = is_closed_by_handler(reason) || reason == CloseReason::Drained;
+        if reason != CloseReason::PeerClosed && !(is_ours && it.was_finished) {
+            return;
+        }
         if it.saw == Saw::Failure {
             return oracles.violate(format!("peer {peer} ended in good order and was reset"));
         }
         let expected = match self.dialect {
+            // What came behind our end was not wanted any more.
+            Dialect::Echo if is_ours => it.received.max(it.consumed),
             Dialect::Echo => {
                 let completes = self.completes_lines && it.sent > 0 && it.last_byte != b'\n';
                 it.sent + u64::from(completes)
             }
             Dialect::Silence => 0,
-            Dialect::Dots | Dialect::Messages => it.received,
+            Dialect::Dots => it.dots,
+            Dialect::Messages => it.received,
         };
         if it.received != expected {
             let (got, sent) = (it.received, it.sent);
             oracles
                 .violate(format!("peer {peer} was sent {got} of {expected} bytes; it sent {sent}"));
         }
-        if self.dialect == Dialect::Silence && it.consumed != it.sent {
+        if self.dialect == Dialect::Silence && !is_ours && it.consumed != it.sent {
             let (got, sent) = (it.consumed, it.sent);
             oracles.violate(format!("the program was given {got} of {sent} bytes of peer {peer}"));
         }
-        if let Some(expected) = it.messages_expected.filter(|count| *count != it.messages_received)
+        if let Some(expected) =
+            it.messages_expected.filter(|_| !is_ours).filter(|count| *count != it.messages_received)
         {
             let got = it.messages_received;
             oracles.violate(format!("peer {peer} was sent {got} of {expected} messages"));
         }
     }
+}
+
+/// A handler said so, or refused what the peer sent: what it had queued is sent all the same.
+pub(crate) fn is_closed_by_handler(reason: CloseReason) -> bool {
+    matches!(reason, CloseReason::Closed | CloseReason::ProtocolError)
 }
 
 impl Plan {
@@ -527,8 +583,11 @@ impl Meeting {
             last_sequences: [None; stream::ROOMS],
             reason: None,
             was_cut: false,
+            was_finished: false,
+            dots: 0,
             consumed: 0,
             messages_expected: None,
+            messages_due: None,
             messages_published: 0,
         }
     }

@@ -15,6 +15,8 @@ use crate::random::Random;
 pub(crate) struct Schedule {
     pub(crate) seed: u64,
     pub(crate) service: Service,
+    /// The program listens on a path.
+    pub(crate) is_unix: bool,
     pub(crate) config: Config,
     pub(crate) weather: Weather,
     pub(crate) rates: Rates,
@@ -25,6 +27,8 @@ pub(crate) struct Schedule {
     pub(crate) call_ns: u64,
     /// After so many calls everybody behaves.
     pub(crate) calls: u64,
+    /// After so many calls the program is told to shut down.
+    pub(crate) drains_after: Option<u64>,
     /// Descriptors that the process may have.
     pub(crate) files_max: usize,
     pub(crate) backlog: u32,
@@ -40,6 +44,8 @@ pub(crate) enum Service {
     Pauser(u16),
     /// Timers of at most so many milliseconds.
     Ticker(usize),
+    /// Closes first, aborts, and talks to peers that have ended.
+    Leaver,
     /// Dials for so many of those who come, in a thousand.
     Dialler(u16),
     Broadcast {
@@ -65,16 +71,22 @@ impl Schedule {
         let step = config.read_budget.min(weather.capacity_most as usize).max(16);
         let bytes_max = (step * 50).min(30_000);
         let peers = random.magnitude(1, 24);
-        let plans = (0..peers).map(|_| Plan::draw(random, bytes_max)).collect();
+        let mut plans: Vec<_> = (0..peers).map(|_| Plan::draw(random, bytes_max)).collect();
+        let is_unix = random.chance(150);
+        if is_unix {
+            plans.iter_mut().for_each(|plan| plan.urgent = 0);
+        }
         Schedule {
             seed,
             service,
+            is_unix,
             weather,
             rates: draw_rates(random),
             plans,
             pace: random.pick(&[0, 20, 100, 300, 700]),
             call_ns: random.pick(&[0, 200, 200, 2_000, 100_000]),
             calls: random.magnitude(300, 5000) as u64,
+            drains_after: random.chance(100).then(|| random.magnitude(1, 3000) as u64),
             files_max: if random.chance(200) { random.between(6, 12) } else { usize::MAX },
             backlog: random.magnitude(1, 64) as u32,
             config,
@@ -122,6 +134,9 @@ impl Schedule {
         if self.calls > 100 {
             into.push(Schedule { calls: self.calls / 2, ..self.clone() });
         }
+        if self.drains_after.is_some() {
+            into.push(Schedule { drains_after: None, ..self.clone() });
+        }
         if self.files_max < usize::MAX {
             into.push(Schedule { files_max: usize::MAX, ..self.clone() });
         }
@@ -154,21 +169,29 @@ impl Schedule {
         let spread = u64::from(weather.capacity_least != weather.capacity_most);
         let weather = [weather.delay, weather.split, weather.reorder, self.pace];
         let weather: u64 = weather.iter().map(|rate| u64::from(*rate > 0) * 20).sum();
-        plans + rates + weather + spread + self.calls + u64::from(self.files_max < usize::MAX)
+        let drains = u64::from(self.drains_after.is_some()) * 50;
+        plans
+            + rates
+            + weather
+            + spread
+            + drains
+            + self.calls
+            + u64::from(self.files_max < usize::MAX)
     }
 }
 
 impl Service {
     fn draw(random: &mut Random) -> Service {
         let policies = [SlowConsumer::Disconnect, SlowConsumer::Skip, SlowConsumer::Wait];
-        match random.below(12) {
+        match random.below(14) {
             0 | 1 => Service::Echo,
             2 | 3 => Service::Silent,
             4 => Service::Lines,
             5 => Service::Pauser(random.pick(&[20, 200, 600])),
             6 => Service::Ticker(random.magnitude(1, 2000)),
             7 => Service::Dialler(random.pick(&[200, 1000])),
-            8 => Service::Rooms {
+            8 | 9 => Service::Leaver,
+            10 => Service::Rooms {
                 policy: random.pick(&policies),
                 memory: random.magnitude(1024, 16_384),
             },
@@ -289,11 +312,15 @@ impl Plan {
 
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}: {:?}", self.seed, self.service)?;
+        let unix = if self.is_unix { ", on a Unix socket" } else { "" };
+        writeln!(f, "seed {}: {:?}{unix}", self.seed, self.service)?;
         writeln!(f, "  {:?}", self.config)?;
         writeln!(f, "  {:?}", self.weather)?;
         let (pace, call_ns, calls) = (self.pace, self.call_ns, self.calls);
         writeln!(f, "  pace {pace}, a call takes {call_ns} ns, calm after {calls} calls")?;
+        if let Some(calls) = self.drains_after {
+            writeln!(f, "  shut down after {calls} calls")?;
+        }
         let (files, backlog) = (self.files_max, self.backlog);
         writeln!(f, "  {files} descriptors at most, backlog {backlog}")?;
         for class in Class::ALL.into_iter().filter(|class| self.rates[*class as usize] > 0) {

@@ -9,7 +9,9 @@ use edgeloop::{
     TopicId,
 };
 
+use crate::NONE;
 use crate::clock::MS;
+use crate::oracles::Account;
 use crate::random::Random;
 use crate::stream::{ROOMS, number_of};
 use crate::world::with;
@@ -156,9 +158,93 @@ impl Handler for Ticker {
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
         // A peer that does not read is not told the time for ever.
         if !cx.is_held(token) {
-            cx.send(token, b".");
+            send_dots(cx, token, 1);
         }
         self.arm(cx, token);
+    }
+}
+
+/// Ends connections in every way there is: at once, in the middle of what the peer sends, with an
+/// error or an abort; and where the peer ended first, it goes on talking for a while.
+#[derive(Debug)]
+pub(crate) struct Leaver {
+    random: Random,
+}
+
+impl Leaver {
+    pub(crate) fn new(seed: u64) -> Self {
+        Leaver { random: Random::new(seed) }
+    }
+
+    /// Says something, and nothing that would not be taken.
+    fn say(&mut self, cx: &mut Context<'_>, token: Token) {
+        let room = cx.config().output_limit.saturating_sub(cx.output_len(token));
+        send_dots(cx, token, self.random.magnitude(1, room.max(2) / 2));
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>, token: Token) {
+        self.say(cx, token);
+        note(token, |account| account.is_closing = true);
+        cx.close(token);
+    }
+}
+
+impl Handler for Leaver {
+    /// What it still has to say to a peer that has ended.
+    type Session = u8;
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> u8 {
+        if self.random.chance(200) {
+            self.close(cx, token);
+        }
+        self.random.between(0, 5) as u8
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut u8,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        input.clear();
+        match self.random.below(100) {
+            0..10 => self.close(cx, token),
+            10..13 => cx.abort(token),
+            13..16 => {
+                self.say(cx, token);
+                return Err(ProtocolError::Malformed("it was not to its taste"));
+            }
+            16..50 if !cx.is_held(token) => self.say(cx, token),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        left: &mut u8,
+        _: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        if *left == 0 {
+            self.close(cx, token);
+        } else {
+            set_timer(cx, token, self.random.between(0, 50) as u64);
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, left: &mut u8) {
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            return self.close(cx, token);
+        }
+        if !cx.is_held(token) {
+            self.say(cx, token);
+        }
+        set_timer(cx, token, self.random.between(0, 50) as u64);
     }
 }
 
@@ -215,19 +301,50 @@ pub(crate) struct Rooms {
     random: Random,
     config: TopicConfig,
     topics: Vec<TopicId>,
+    /// The topic that was removed last.
+    former: Option<TopicId>,
 }
 
 impl Rooms {
     pub(crate) fn new(seed: u64, config: TopicConfig) -> Self {
-        Rooms { random: Random::new(seed), config, topics: Vec::new() }
+        Rooms { random: Random::new(seed), config, topics: Vec::new(), former: None }
     }
 
     fn move_about(&mut self, cx: &mut Context<'_>, token: Token) {
-        for &topic in &self.topics {
-            match self.random.below(3) {
-                0 => drop(cx.unsubscribe(token, topic)),
-                _ => drop(cx.subscribe(token, topic, Start::Next)),
+        for (room, &topic) in self.topics.iter().enumerate() {
+            if self.random.chance(333) {
+                cx.unsubscribe(token, topic);
+                note(token, |account| account.follows[room] = None);
+            } else if cx.subscribe(token, topic, Start::Next).is_some() {
+                let published = with(|world| world.oracles.published);
+                note(token, |account| account.follows[room] = published);
             }
+        }
+    }
+
+    /// Ends a room for everybody, and begins it anew with nobody in it.
+    fn renew(&mut self, cx: &mut Context<'_>) {
+        let room = self.random.below(ROOMS);
+        let former =
+            std::mem::replace(&mut self.topics[room], cx.create_topic(self.config.clone()));
+        cx.remove_topic(former);
+        self.former = Some(former);
+        with(|world| {
+            for account in world.oracles.accounts.iter_mut().flatten() {
+                account.follows[room] = None;
+            }
+        });
+    }
+
+    /// A room that was ended does nothing to the one that has its place now.
+    fn try_former(&self, cx: &mut Context<'_>, token: Token) {
+        let Some(former) = self.former else { return };
+        let is_gone = cx.publish(former, Some(token), b"gone\n") == Err(PublishError::Gone)
+            && cx.subscribe(token, former, Start::Next).is_none()
+            && !cx.unsubscribe(token, former)
+            && cx.subscribers(former) == 0;
+        if !is_gone {
+            with(|world| world.oracles.violate("a removed topic answers".into()));
         }
     }
 }
@@ -259,17 +376,39 @@ impl Handler for Rooms {
             if self.random.chance(50) {
                 self.move_about(cx, token);
             }
+            if self.random.chance(5) {
+                self.renew(cx);
+            }
+            if self.random.chance(20) {
+                self.try_former(cx, token);
+            }
         }
         Ok(())
     }
 }
 
 fn set_paused(token: Token, is_paused: bool) {
-    with(|world| {
-        if let Some(account) = world.oracles.account(token) {
-            account.is_paused = is_paused;
-        }
-    });
+    note(token, |account| account.is_paused = is_paused);
+}
+
+fn note(token: Token, change: impl FnOnce(&mut Account)) {
+    with(|world| world.oracles.account(token).map(change));
+}
+
+/// Queues full stops, and counts those that were taken.
+fn send_dots(cx: &mut Context<'_>, token: Token, count: usize) {
+    const DOTS: [u8; 256] = [b'.'; 256];
+    let mut left = count;
+    while left > 0 && cx.send(token, &DOTS[..left.min(DOTS.len())]) {
+        let len = left.min(DOTS.len());
+        left -= len;
+        with(|world| {
+            let meeting = world.oracles.account(token).map_or(NONE, |account| account.meeting);
+            if let Some(it) = world.peers.meetings.get_mut(meeting as usize) {
+                it.dots += len as u64;
+            }
+        });
+    }
 }
 
 fn set_timer(cx: &mut Context<'_>, token: Token, delay_ms: u64) {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use edgeloop::codec::Delimited;
 use edgeloop::service::{Broadcast, Echo, EchoLines, Framed, Framing};
 use edgeloop::{
-    Address, Config, Context, Handler, ListenOptions, Reactor, Remote, SlowConsumer, Token,
-    TopicConfig, WhenFull,
+    Address, Context, Handler, ListenOptions, Reactor, Remote, SlowConsumer, Token, TopicConfig,
+    WhenFull,
 };
 
 use crate::audit::{Audit, Rules};
@@ -20,7 +20,7 @@ use crate::libc_symbols::Call;
 use crate::oracles::{Limits, Oracles};
 use crate::peers::{Dialect, Peers};
 use crate::schedule::{Schedule, Service};
-use crate::services::{Dialler, Pauser, Rooms, Silent, Ticker};
+use crate::services::{Dialler, Leaver, Pauser, Rooms, Silent, Ticker};
 use crate::socket;
 use crate::trace::Trace;
 use crate::world::{World, enter, with};
@@ -71,6 +71,10 @@ pub(crate) fn run_with(schedule: &Schedule, planned: Option<(u64, i32)>) -> Outc
             let rules = Rules { dialect: Dialect::Dots, ..Rules::default() };
             drive(schedule, planned, Ticker::new(seed, delay_ms), rules)
         }
+        Service::Leaver => {
+            let rules = Rules { dialect: Dialect::Dots, closes: true, ..Rules::default() };
+            drive(schedule, planned, Leaver::new(seed), rules)
+        }
         Service::Dialler(dials) => {
             let dialler = Dialler::new(seed, SERVERS.map(public), dials);
             drive(schedule, planned, dialler, Rules::default())
@@ -81,6 +85,8 @@ pub(crate) fn run_with(schedule: &Schedule, planned: Option<(u64, i32)>) -> Outc
             let rules = Rules {
                 dialect: Dialect::Messages,
                 disconnects_slow: policy == SlowConsumer::Disconnect,
+                follows_all: true,
+                skips: policy == SlowConsumer::Skip && history == 0,
                 counts_messages: policy != SlowConsumer::Skip && history == 0,
                 ..Rules::default()
             };
@@ -142,6 +148,7 @@ fn build(schedule: &Schedule, rules: Rules, planned: Option<(u64, i32)>) -> Worl
     faults.planned = planned;
     faults.is_off = planned.is_none();
     let mut peers = Peers::new(&schedule.plans, rules.dialect, seed ^ 0x7065);
+    peers.is_unix = schedule.is_unix;
     peers.completes_lines = schedule.service == Service::Lines;
     let oracles = Oracles::new(limits(schedule));
     World {
@@ -151,6 +158,7 @@ fn build(schedule: &Schedule, rules: Rules, planned: Option<(u64, i32)>) -> Worl
         oracles,
         trace: Trace::default(),
         pace: schedule.pace,
+        interlude: None,
         is_still: false,
     }
 }
@@ -170,6 +178,12 @@ fn limits(schedule: &Schedule) -> Limits {
         output_low: config.output_low() as u64,
         visit_budget: config.visit_budget,
         has_topics: matches!(schedule.service, Service::Broadcast { .. } | Service::Rooms { .. }),
+        has_rooms: matches!(schedule.service, Service::Rooms { .. }),
+        skips: matches!(
+            schedule.service,
+            Service::Broadcast { policy: SlowConsumer::Skip, .. }
+                | Service::Rooms { policy: SlowConsumer::Skip, .. }
+        ),
         loses_nothing: match schedule.service {
             Service::Broadcast { policy, .. } => policy != SlowConsumer::Skip,
             _ => false,
@@ -180,31 +194,36 @@ fn limits(schedule: &Schedule) -> Limits {
 
 /// The life of the program.
 fn live<H: Handler>(schedule: &Schedule, handler: Audit<H>) {
-    let Some(mut reactor) = set_up(&schedule.config, schedule.backlog, handler) else { return };
+    let Some(mut reactor) = set_up(schedule, handler) else { return };
     with(|world| world.faults.is_off = false);
     storm(&mut reactor, schedule);
-    with(World::calm_down);
-    let is_quiet = settle(&mut reactor, "everything must finish", |reactor| {
-        reactor.stats().open() == 0 && with(|world| world.peers.are_done()) == Some(true)
-    });
+    let mut is_quiet = true;
+    if schedule.drains_after.is_none() {
+        with(World::calm_down);
+        is_quiet = settle(&mut reactor, "everything must finish", |reactor| {
+            reactor.stats().open() == 0 && with(|world| world.peers.are_done()) == Some(true)
+        });
+        // Some may have left while they waited to be accepted.
+        is_quiet &= settle(&mut reactor, "with nobody left the loop must rest", |reactor| {
+            reactor.stats().open() == 0 && with(|world| world.oracles.is_at_rest()) == Some(true)
+        });
+    }
     if is_quiet {
+        shut_down(&mut reactor);
         check_books(&reactor);
     }
-    shut_down(&mut reactor);
     REMOTE.set(None);
     drop(reactor);
     check_nothing_is_left();
+    with(World::see_the_end);
 }
 
 /// A reactor that listens; or nothing, when that was made to fail.
-fn set_up<H: Handler>(
-    config: &Config,
-    backlog: u32,
-    handler: Audit<H>,
-) -> Option<Reactor<Audit<H>>> {
-    let any = "127.0.0.1:0".parse().expect("an address");
-    let options = ListenOptions { backlog, ..ListenOptions::default() };
-    let made = Reactor::new(config.clone(), handler)
+fn set_up<H: Handler>(schedule: &Schedule, handler: Audit<H>) -> Option<Reactor<Audit<H>>> {
+    let any = if schedule.is_unix { "unix:/nowhere/at/all" } else { "127.0.0.1:0" };
+    let any = any.parse().expect("an address");
+    let options = ListenOptions { backlog: schedule.backlog, ..ListenOptions::default() };
+    let made = Reactor::new(schedule.config.clone(), handler)
         .and_then(|mut reactor| reactor.listen(&any, &options).map(|_| reactor));
     match made {
         Ok(reactor) => {
@@ -228,7 +247,8 @@ fn set_up<H: Handler>(
 
 /// Everything at once, for as many calls as the schedule says.
 fn storm<H: Handler>(reactor: &mut Reactor<Audit<H>>, schedule: &Schedule) {
-    while with(|world| world.has_time(schedule.calls)) == Some(true) {
+    let calls = schedule.drains_after.map_or(schedule.calls, |after| after.min(schedule.calls));
+    while with(|world| world.has_time(calls)) == Some(true) {
         turn(reactor);
     }
 }
@@ -270,9 +290,13 @@ fn settle<H: Handler>(
 const TURNS_MAX: usize = 400_000;
 
 fn shut_down<H: Handler>(reactor: &mut Reactor<Audit<H>>) {
-    with(|world| world.oracles.is_draining = true);
-    reactor.with_context(|_, cx| cx.drain());
+    let until = reactor.with_context(|_, cx| {
+        cx.drain();
+        with(|world| world.kernel.clock.told() + cx.config().drain_timeout.as_nanos() as u64)
+    });
+    with(|world| (world.oracles.is_draining, world.oracles.drains_until) = (true, until));
     settle(reactor, "the shutdown must end", Reactor::is_done);
+    with(|world| world.oracles.drains_until = None);
 }
 
 fn check_books<H: Handler>(reactor: &Reactor<Audit<H>>) {
@@ -283,6 +307,12 @@ fn check_books<H: Handler>(reactor: &Reactor<Audit<H>>) {
         let text = stats.to_string();
         with(|world| world.oracles.violate(format!("the books do not balance: {text}")));
     }
+    let (delivered, skipped) = (stats.messages_delivered, stats.messages_skipped);
+    with(|world| {
+        let has_topics = world.oracles.limits.has_topics;
+        let wrong = world.peers.check_messages(delivered, skipped).filter(|_| has_topics);
+        wrong.into_iter().for_each(|what| world.oracles.violate(what));
+    });
 }
 
 fn check_nothing_is_left() {
@@ -303,6 +333,17 @@ impl World {
     fn has_time(&self, calls: u64) -> bool {
         let is_over = self.trace.calls >= calls || self.peers.are_done() || self.is_still;
         !is_over && self.oracles.violation.is_none()
+    }
+
+    /// What was sent before a shutdown arrives after it.
+    fn see_the_end(&mut self) {
+        self.calm_down();
+        for _ in 0..TURNS_MAX {
+            if !self.step() {
+                return;
+            }
+        }
+        self.oracles.violate("peers of a program that is gone go on for ever".into());
     }
 
     fn calm_down(&mut self) {
@@ -327,9 +368,13 @@ thread_local! {
 
 /// What another thread may do between any two calls of the loop: hand it a task.
 pub(crate) fn wake_from_elsewhere() {
-    if IS_WAKING.get() || with(World::is_woken) != Some(true) {
-        return;
+    if !IS_WAKING.get() && with(World::is_woken) == Some(true) {
+        task_from_elsewhere();
     }
+}
+
+/// Hands the loop a task, as another thread does.
+pub(crate) fn task_from_elsewhere() {
     IS_WAKING.set(true);
     let stale = with(|world| world.oracles.stale_token()).flatten();
     REMOTE.with_borrow(|remote| {

@@ -66,6 +66,8 @@ fn script() -> Schedule {
     schedule.pace = 300;
     schedule.call_ns = 200;
     schedule.calls = u64::MAX;
+    schedule.drains_after = None;
+    schedule.is_unix = false;
     schedule.files_max = usize::MAX;
     schedule.backlog = 8;
     schedule

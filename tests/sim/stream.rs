@@ -62,17 +62,15 @@ struct Message {
 /// A message's number says which room it is for, where there are several; within one there is one
 /// order.
 pub(crate) const ROOMS: usize = 4;
-/// A message begins with its number.
-const DIGITS: usize = 8;
+/// A message ends with its number, so that the last bytes sent say which was the last.
+pub(crate) const DIGITS: usize = 8;
 
 impl Messages {
-    /// Writes a new one: its number, something to fill it up, and a newline.
+    /// Writes a new one: something to fill it up, its number, and a newline.
     pub(crate) fn write(&mut self, from: u32, len: usize, into: &mut Vec<u8>) {
         let number = self.0.len();
-        let text = format!("{number:08x}");
-        into.extend_from_slice(text.as_bytes());
-        into.resize(DIGITS + len, filler(number));
-        into.push(b'\n');
+        into.resize(len, filler(number));
+        into.extend_from_slice(format!("{number:08x}\n").as_bytes());
         self.0.push(Message { from, len: into.len() as u32, sequence: None });
     }
 
@@ -115,7 +113,7 @@ impl Messages {
         let Some((number, message)) = message else {
             return Some(format!("no message: {:?}", String::from_utf8_lossy(line)));
         };
-        let fill = &line[DIGITS..line.len() - 1];
+        let fill = &line[..line.len() - DIGITS - 1];
         if line.len() != message.len as usize || fill.iter().any(|byte| *byte != filler(number)) {
             return Some(format!("message {number} in pieces"));
         }
@@ -136,7 +134,9 @@ fn filler(number: usize) -> u8 {
     b'a' + (number % 26) as u8
 }
 
+/// The number of a message, its newline included.
 pub(crate) fn number_of(line: &[u8]) -> Option<usize> {
-    let digits = std::str::from_utf8(line.get(..DIGITS)?).ok()?;
+    let from = line.len().checked_sub(DIGITS + 1)?;
+    let digits = std::str::from_utf8(&line[from..from + DIGITS]).ok()?;
     usize::from_str_radix(digits, 16).ok()
 }

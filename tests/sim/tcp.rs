@@ -159,7 +159,9 @@ impl Kernel {
         let room = self.sockets[other as usize].room();
         let taken = len.min(room).min(most);
         self.append(other, pieces, taken, is_urgent && taken == len);
-        if taken < len {
+        // M17: a Unix socket may take a part of what it has room for, and that is no refusal.
+        let is_cut = self.sockets[socket as usize].is_unix() && taken > 0 && taken < room;
+        if taken < len && !is_cut {
             let now = self.clock.told();
             let it = self.socket_mut(socket);
             (it.refused, it.refused_at_ns) = (true, now);

@@ -31,6 +31,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     /// How often the world moves before a call, in a thousand.
     pub(crate) pace: u16,
+    /// A sleep that is interrupted so that somebody elsewhere can do something, and its end.
+    pub(crate) interlude: Option<u64>,
     /// The loop sleeps without a deadline, and nobody will wake it.
     pub(crate) is_still: bool,
 }
@@ -102,6 +104,7 @@ impl World {
             oracles: Oracles::default(),
             trace: Trace::default(),
             pace: 0,
+            interlude: None,
             is_still: false,
         }
     }
@@ -140,11 +143,11 @@ impl World {
             (Call::Accept4, Err(errno)) if is_exhaustion(errno) => {
                 self.oracles.exhausted(self.kernel.clock.told());
             }
+            // A turn without events: none did not fit.
+            (Call::EpollWait, Err(_)) => self.oracles.woke(&self.kernel, 0, usize::MAX),
             (Call::Close, _) => self.oracles.accept_refused_ns = None,
             (Call::EpollCtl, Err(_)) => self.oracles.exhausted(self.kernel.clock.told()),
-            (Call::Shutdown, answer) => {
-                self.oracles.shut_down(&self.kernel, fd, answer.is_ok());
-            }
+            (Call::Shutdown, answer) => self.oracles.shut_down(&self.kernel, fd, answer.is_ok()),
             _ => {}
         }
     }
@@ -161,7 +164,6 @@ impl World {
         if self.faults.strikes(Class::Jump) {
             let ms = 1 << self.faults.below(14);
             self.kernel.clock.pass(ms * MS);
-            self.oracles.jumped(ms * MS);
         }
         if self.kernel.random.chance(500) {
             return self.kernel.carry() || self.peers.step(&mut self.kernel, &mut self.oracles);
@@ -261,7 +263,9 @@ impl World {
     // ---- calls with more to them than the kernel's part ----
 
     pub(crate) fn tell_time(&mut self) -> u64 {
-        self.kernel.clock.tell()
+        let now = self.kernel.clock.tell();
+        self.oracles.told_time(now);
+        now
     }
 
     pub(crate) fn send(&mut self, fd: c_int, pieces: &[&[u8]], is_urgent: bool) -> Answer<i64> {
@@ -270,26 +274,51 @@ impl World {
         if self.faults.strikes(Class::ShortWrite) {
             let len: usize = pieces.iter().map(|piece| piece.len()).sum();
             most = self.faults.below(len.max(1));
+            if self.kernel.sockets[socket as usize].is_unix() {
+                most = most.max(1);
+            }
         }
         let sent = self.kernel.send(socket, pieces, most, is_urgent)?;
+        if self.oracles.limits.has_topics {
+            let mut left = sent;
+            for piece in pieces {
+                let part = left.min(piece.len());
+                self.oracles.sent_messages(&self.kernel, socket, &piece[..part]);
+                left -= part;
+            }
+        }
         Ok(sent as i64)
     }
 
     pub(crate) fn receive(&mut self, fd: c_int, pieces: &mut [&mut [u8]]) -> Answer<i64> {
         let socket = self.kernel.socket_of(fd)?;
-        if self.faults.strikes(Class::ShortRead) {
+        let is_short = self.faults.strikes(Class::ShortRead);
+        if is_short && self.kernel.sockets[socket as usize].is_unix() {
+            // M17: it stops at the end of what was sent at once, and no event follows.
+            if let [piece] = pieces {
+                let len = self.faults.below(piece.len()) + 1;
+                let received = self.receive_plainly(socket, &mut [&mut piece[..len]]);
+                self.oracles.read(&self.kernel, socket);
+                return Ok(received? as i64);
+            }
+        } else if is_short {
             let arrived = self.kernel.sockets[socket as usize].arrived as usize;
             let keep = self.faults.below(arrived + 1);
             self.kernel.delay_input(socket, keep);
         }
+        let received = self.receive_plainly(socket, pieces);
+        self.oracles.read(&self.kernel, socket);
+        Ok(received? as i64)
+    }
+
+    fn receive_plainly(&mut self, socket: u32, pieces: &mut [&mut [u8]]) -> Answer<usize> {
         let received = self.kernel.receive(socket, pieces);
         let wanted = pieces.iter().any(|piece| !piece.is_empty());
         let is_end = received.is_ok_and(|n| n == 0 && wanted);
         if is_end || received.is_err_and(|errno| errno != libc::EAGAIN) {
             self.kernel.sockets[socket as usize].end_was_told = true;
         }
-        self.oracles.read(&self.kernel, socket);
-        Ok(received? as i64)
+        received
     }
 
     pub(crate) fn read(&mut self, fd: c_int, into: &mut [u8]) -> Answer<i64> {
@@ -395,30 +424,62 @@ impl World {
         self.oracles.turn_begins(&self.kernel, timeout_ms);
         if timeout_ms != 0 && !self.kernel.has_events(epoll) {
             self.oracles.falls_asleep(&self.kernel, timeout_ms);
-            self.sleep(epoll, timeout_ms);
+            let until = match u64::try_from(timeout_ms) {
+                Ok(ms) => self.kernel.clock.now() + ms * MS,
+                Err(_) => u64::MAX,
+            };
+            self.sleep(epoll, until);
+            if self.interlude.is_some() {
+                return Ok(0);
+            }
         }
-        let mut report = report;
+        self.hand_out(epoll, room, report)
+    }
+
+    /// Goes on with a sleep in which somebody elsewhere did something.
+    pub(crate) fn sleep_on(
+        &mut self,
+        epoll: c_int,
+        room: usize,
+        until: u64,
+        report: impl FnMut(u32, u64),
+    ) -> Answer<c_int> {
+        self.sleep(epoll, until);
+        let told = match self.interlude {
+            Some(_) => Ok(0),
+            None => self.hand_out(epoll, room, report),
+        };
+        self.trace.record(Call::EpollWait, epoll, told.map(Into::into), self.kernel.clock.now());
+        told
+    }
+
+    fn hand_out(
+        &mut self,
+        epoll: c_int,
+        room: usize,
+        mut report: impl FnMut(u32, u64),
+    ) -> Answer<c_int> {
         let oracles = &mut self.oracles;
         let told = self.kernel.collect(epoll, room, |bits, data| {
             oracles.told(bits, data);
             report(bits, data);
         })?;
-        self.oracles.woke(told, room);
+        self.oracles.woke(&self.kernel, told, room);
         Ok(told as c_int)
     }
 
     /// The world moves until somebody has something to say to the loop.
-    fn sleep(&mut self, epoll: c_int, timeout_ms: c_int) {
-        let until = match u64::try_from(timeout_ms) {
-            Ok(ms) => self.kernel.clock.now() + ms * MS,
-            Err(_) => u64::MAX,
-        };
+    fn sleep(&mut self, epoll: c_int, until: u64) {
         for _ in 0..STEPS_MAX {
             if self.kernel.has_events(epoll) {
                 return;
             }
             let now = self.kernel.clock.now();
             if now >= until {
+                return;
+            }
+            if self.faults.strikes(Class::Wake) {
+                self.interlude = Some(until);
                 return;
             }
             if self.step() {
