@@ -26,10 +26,11 @@ pub(super) struct HttpStream {
 enum Part {
     #[default]
     Head,
-    /// So many bytes of a body, or of a chunk with its line end, are missing; then what follows.
+    /// So many bytes are missing.
     Body(u64),
     ChunkSize,
     Chunk(u64),
+    ChunkEnd,
     /// Fields behind the last chunk, up to an empty line.
     Trailer,
     UntilClose,
@@ -68,13 +69,21 @@ impl HttpStream {
             }
             Part::ChunkSize => self.chunk_size(bytes),
             Part::Chunk(missing) if len >= missing => {
-                self.part = Part::ChunkSize;
+                self.part = Part::ChunkEnd;
                 Ok(Step::Took(missing as usize))
             }
             Part::Chunk(missing) => {
                 self.part = Part::Chunk(missing - len);
                 Ok(Step::Took(bytes.len()))
             }
+            Part::ChunkEnd => match line(bytes)? {
+                Some(b"") => {
+                    self.part = Part::ChunkSize;
+                    Ok(Step::Took(2))
+                }
+                Some(_) => Err(Fault::BadReply),
+                None => Ok(Step::Wait),
+            },
             Part::Trailer => match line(bytes)? {
                 Some(b"") => Ok(Step::Finished(2)),
                 Some(field) => Ok(Step::Took(field.len() + 2)),
@@ -127,8 +136,7 @@ impl HttpStream {
         let digits = text.split(|byte| *byte == b';').next().unwrap_or_default();
         self.part = match number(digits.trim_ascii(), 16)? {
             0 => Part::Trailer,
-            // With the line end behind it.
-            size => Part::Chunk(size.saturating_add(2)),
+            size => Part::Chunk(size),
         };
         Ok(Step::Took(text.len() + 2))
     }
@@ -279,6 +287,7 @@ mod tests {
             "SSH-2.0-x\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\nhello",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n",
         ] {
             assert_eq!(read(text, false), [Err(Fault::BadReply)], "{text}");
         }

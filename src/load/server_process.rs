@@ -62,27 +62,36 @@ fn holds(pid: u32, inodes: &HashSet<u64>) -> bool {
     })
 }
 
-/// Only an address of this machine can have a listener in its tables.
+/// Only an address of this machine can have a listener in its tables. As the kernel does, the one
+/// at this very address goes before one at every address of the family, and that before one at
+/// every IPv6 address, which may take IPv4 as well: these may be three different servers.
 fn listening(target: SocketAddr) -> HashSet<u64> {
-    let mut inodes = HashSet::new();
-    for file in ["/proc/net/tcp", "/proc/net/tcp6"] {
-        let table = fs::read_to_string(file).unwrap_or_default();
-        inodes.extend(tcp_inodes(&table, target));
-    }
-    inodes
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
+    let tables = tables.map(|file| fs::read_to_string(file).unwrap_or_default());
+    // A listener on every address serves ours too, if ours is one of this machine.
+    let (every, every_v6) = (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into());
+    let addresses = match target.ip().to_canonical() {
+        ip if !ip.is_loopback() => vec![ip],
+        ip if target.is_ipv4() => vec![ip, every, every_v6],
+        ip => vec![ip, every_v6],
+    };
+    let at = |ip: IpAddr| -> HashSet<u64> {
+        tables
+            .iter()
+            .flat_map(|table| tcp_inodes(table, SocketAddr::new(ip, target.port())))
+            .collect()
+    };
+    addresses.into_iter().map(at).find(|inodes| !inodes.is_empty()).unwrap_or_default()
 }
 
-/// The inodes of the sockets that listen for `target`: `sl local_address rem_address st … inode`.
-fn tcp_inodes(table: &str, target: SocketAddr) -> HashSet<u64> {
+/// The inodes of the sockets that listen at an address: `sl local_address rem_address st … inode`.
+fn tcp_inodes(table: &str, at: SocketAddr) -> HashSet<u64> {
     let of_line = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (address, port) = fields.get(1)?.split_once(':')?;
         let is_listening = fields.get(3) == Some(&LISTEN);
-        let is_port = u16::from_str_radix(port, 16).ok()? == target.port();
-        let address = ip_of_hex(address)?;
-        // A listener on every address serves ours too, if ours is one of this machine.
-        let is_address = address == target.ip().to_canonical()
-            || (address.is_unspecified() && target.ip().is_loopback());
+        let is_port = u16::from_str_radix(port, 16).ok()? == at.port();
+        let is_address = ip_of_hex(address)? == at.ip();
         (is_listening && is_port && is_address).then(|| fields.get(9)?.parse().ok())?
     };
     table.lines().skip(1).filter_map(of_line).collect()
@@ -147,6 +156,29 @@ mod tests {
     }
 
     #[test]
+    fn listener_at_the_very_address_goes_before_one_at_every_address() {
+        let exact = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = exact.local_addr().unwrap();
+        let before = listening(target);
+        assert_eq!(before.len(), 1);
+        // The port may be taken by others there; then there is nothing to tell apart.
+        let Ok(every) = only_v6(target.port()) else { return };
+        assert_eq!(listening(target), before);
+        let of_every = listening(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), target.port()));
+        assert_eq!(of_every.len(), 1);
+        assert!(of_every.is_disjoint(&before));
+        drop(every);
+    }
+
+    fn only_v6(port: u16) -> std::io::Result<socket2::Socket> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
+        socket.set_only_v6(true)?;
+        socket.bind(&SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port).into())?;
+        socket.listen(1)?;
+        Ok(socket)
+    }
+
+    #[test]
     fn table_of_the_kernel_is_understood() {
         // As a little-endian machine writes it.
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt uid timeout inode\n\
@@ -156,7 +188,7 @@ mod tests {
         if cfg!(target_endian = "little") {
             let inodes = |target: &str| tcp_inodes(table, target.parse().unwrap());
             assert_eq!(inodes("127.0.0.1:7000"), HashSet::from([4711]));
-            assert_eq!(inodes("127.0.0.1:7001"), HashSet::from([4713]));
+            assert_eq!(inodes("0.0.0.0:7001"), HashSet::from([4713]));
             assert_eq!(inodes("127.0.0.2:7000"), HashSet::new());
         }
     }
