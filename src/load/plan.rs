@@ -189,34 +189,63 @@ impl Plan {
         let publishers_max = if is_broadcast { first.saturating_sub(1) } else { 1 };
         within("publishers", publishers, 1, publishers_max)?;
         within("the ramp's first step", first, connections_min, self.connections)?;
-        let wrong = |text: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        if self.ramp.is_some_and(|ramp| ramp.add == 0) {
-            return wrong("the ramp adds no connections");
-        }
-        if self.rate.is_some_and(|rate| !(RATE_MIN..=RATE_MAX).contains(&rate)) {
-            return wrong("rate must be between 0.001 and 100,000,000 messages a second");
-        }
-        if self.messages == Some(0) {
-            return wrong("messages is 0; it must be at least 1");
-        }
-        if is_broadcast && self.threads > 1 {
-            return wrong("broadcast needs one thread: only that sees one order");
-        }
-        if self.spin && self.rate.is_none() {
-            return wrong("spin needs a rate: a closed loop has nothing to wait for");
-        }
-        if matches!(self.mode, Mode::Idle) && (self.rate.is_some() || self.messages.is_some()) {
-            return wrong("idle connections have neither a rate nor messages");
-        }
-        if self.duration.is_none() && self.messages.is_none() {
-            return wrong("duration is none; then messages must say when it ends");
-        }
         let duration = self.duration.unwrap_or(self.reply_timeout);
         let spans = [("duration", duration), ("reply_timeout", self.reply_timeout)];
         for (name, span) in spans.into_iter().chain([("connect_timeout", self.connect_timeout)]) {
             within(&format!("{name} in milliseconds"), span.as_millis() as usize, 1, SPAN_MAX_MS)?;
         }
-        Ok(())
+        self.check_sources()?;
+        match self.contradiction() {
+            Some(text) => Err(io::Error::new(io::ErrorKind::InvalidInput, text)),
+            None => Ok(()),
+        }
+    }
+
+    fn contradiction(&self) -> Option<&'static str> {
+        if self.ramp.is_some_and(|ramp| ramp.add == 0) {
+            return Some("the ramp adds no connections");
+        }
+        if self.rate.is_some_and(|rate| !(RATE_MIN..=RATE_MAX).contains(&rate)) {
+            return Some("rate must be between 0.001 and 100,000,000 messages a second");
+        }
+        if self.messages == Some(0) {
+            return Some("messages is 0; it must be at least 1");
+        }
+        if matches!(self.mode, Mode::Broadcast { .. }) && self.threads > 1 {
+            return Some("broadcast needs one thread: only that sees one order");
+        }
+        if self.spin && self.rate.is_none() {
+            return Some("spin needs a rate: a closed loop has nothing to wait for");
+        }
+        if matches!(self.mode, Mode::Idle) && (self.rate.is_some() || self.messages.is_some()) {
+            return Some("idle connections have neither a rate nor messages");
+        }
+        if self.duration.is_none() && self.messages.is_none() {
+            return Some("duration is none; then messages must say when it ends");
+        }
+        if let Mode::Http { host, path } = &self.mode
+            && host.chars().chain(path.chars()).any(|it| it.is_whitespace() || it.is_control())
+        {
+            return Some("path and host go into a request as they are: write %20 for a space");
+        }
+        None
+    }
+
+    /// A connect has both its ends in one family of addresses.
+    fn check_sources(&self) -> io::Result<()> {
+        let wrong = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        match (&self.target, self.sources.first()) {
+            (Address::Unix(_), Some(source)) => {
+                wrong(format!("source is {source}, but a Unix socket has no source address"))
+            }
+            (Address::Tcp(to), _) => {
+                let stray = self.sources.iter().find(|it| it.is_ipv4() != to.is_ipv4());
+                stray.map_or(Ok(()), |source| {
+                    wrong(format!("source is {source}, from where no way leads to {to}"))
+                })
+            }
+            (Address::Unix(_), None) => Ok(()),
+        }
     }
 
     /// Connections of each step, of which there is at least one.
@@ -285,6 +314,10 @@ mod tests {
         Plan::new("127.0.0.1:7000".parse().unwrap(), Mode::Echo)
     }
 
+    fn http(path: &str) -> Mode {
+        Mode::Http { host: "h".into(), path: path.into() }
+    }
+
     #[test]
     fn default_is_valid() {
         plan().check().unwrap();
@@ -326,6 +359,17 @@ mod tests {
             (Plan { ramp: Some(Ramp { first: 1, add: 0 }), ..plan() }, "ramp"),
             (Plan { duration: Some(Duration::ZERO), ..plan() }, "duration"),
             (Plan { duration: None, ..plan() }, "duration"),
+            (Plan { sources: vec!["::1".parse().unwrap()], ..plan() }, "source is ::1"),
+            (
+                Plan {
+                    target: Address::Unix("socket".into()),
+                    sources: vec!["127.0.0.2".parse().unwrap()],
+                    ..plan()
+                },
+                "Unix socket",
+            ),
+            (Plan { mode: http("/a b"), ..plan() }, "%20"),
+            (Plan { mode: http("/ HTTP/1.1\r\nX:"), ..plan() }, "%20"),
         ] {
             let error = plan.check().unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

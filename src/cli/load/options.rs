@@ -163,6 +163,10 @@ impl LoadOptions {
     /// An option that makes no sense, or a target that does not resolve.
     pub(super) fn plan(&self) -> Result<Plan, Failure> {
         let target = self.target.as_deref().unwrap_or_default();
+        if target.starts_with("https://") {
+            let text = "https is not spoken: name the server behind the one that ends TLS";
+            return Err(Failure::Usage(text.into()));
+        }
         let url = Url::of(target);
         let mode = self.mode(&url)?;
         let address = resolve(url.as_ref().map_or(target, |url| &url.authority))?;
