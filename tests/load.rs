@@ -52,6 +52,47 @@ fn any_size_pipeline_and_number_of_threads_comes_back_whole() {
 }
 
 #[test]
+fn threads_without_a_message_hold_nothing_up() {
+    let server = serve(echo);
+    for (mode, rate) in [(Mode::Echo, None), (Mode::Churn, None), (Mode::Echo, Some(100.0))] {
+        let mut plan = plan(&server, mode);
+        (plan.messages, plan.threads, plan.rate) = (Some(3), 4, rate);
+        // A run that hangs is given up, for want of answers, only after these.
+        plan.connect_timeout = PATIENCE;
+        plan.duration = None;
+        let begin = Instant::now();
+        let step = only_step(run(&plan, &Stop::default(), |_| ()).unwrap());
+        assert_eq!((step.messages, step.errors.total()), (3, 0), "{:?}", plan.mode);
+        assert!(begin.elapsed() < PATIENCE, "{:?}", plan.mode);
+    }
+}
+
+#[test]
+fn server_sees_a_reset_at_the_end_of_a_run_and_an_orderly_close_after_each_churn() {
+    let (tell, ends) = mpsc::channel();
+    let server = serve(move |mut stream| {
+        let mut buffer = [0; 64];
+        let end = loop {
+            match stream.read_exact(&mut buffer) {
+                Ok(()) => stream.write_all(&buffer)?,
+                Err(error) => break error.kind(),
+            }
+        };
+        let _ = tell.send(end);
+        Ok(())
+    });
+    for (mode, expected) in
+        [(Mode::Echo, io::ErrorKind::ConnectionReset), (Mode::Churn, io::ErrorKind::UnexpectedEof)]
+    {
+        let mut plan = plan(&server, mode);
+        (plan.connections, plan.messages) = (1, Some(5));
+        let step = only_step(run(&plan, &Stop::default(), |_| ()).unwrap());
+        assert!(step.errors.is_none(), "{}", step.errors);
+        assert_eq!(ends.recv_timeout(PATIENCE).unwrap(), expected, "{:?}", plan.mode);
+    }
+}
+
+#[test]
 fn lines_come_back_with_their_prefix() {
     let server = serve(|stream| {
         let mut writer = stream.try_clone().unwrap();
@@ -196,6 +237,32 @@ fn schedule_is_kept_and_its_lateness_reported() {
         // What is due in the time counts, whenever it is answered.
         assert_eq!((step.latency.count, step.unsent), (100, 0));
         assert!(step.lateness.unwrap().count > 0);
+    }
+}
+
+#[test]
+fn schedule_of_so_many_messages_ends_with_them() {
+    // The last answer is so late that many more would be due.
+    let slow = serve(|mut stream| {
+        let mut buffer = [0; 64];
+        while stream.read_exact(&mut buffer).is_ok() {
+            thread::sleep(Duration::from_millis(100));
+            stream.write_all(&buffer)?;
+        }
+        Ok(())
+    });
+    let broadcast = broadcast(|_, _| {
+        thread::sleep(Duration::from_millis(20));
+        Delivery::Once
+    });
+    for (server, mode, answers) in
+        [(slow, Mode::Echo, 1), (broadcast, Mode::Broadcast { publishers: 2 }, 3)]
+    {
+        let mut plan = plan(&server, mode);
+        (plan.rate, plan.messages) = (Some(500.0), Some(4));
+        let step = only_step(run(&plan, &Stop::default(), |_| ()).unwrap());
+        let counts = (step.messages, step.latency.count, step.unsent, step.errors.total());
+        assert_eq!(counts, (4 * answers, 4 * answers, 0, 0), "{:?}", plan.mode);
     }
 }
 
@@ -391,6 +458,25 @@ fn broadcast_that_delivers_twice_is_noticed() {
 }
 
 #[test]
+fn broadcast_whose_last_receiver_is_gone_is_over() {
+    // The publisher receives a few lines as well, before the clock starts, and no more.
+    let server = broadcast(|_, number| match number {
+        400.. => Delivery::HangUp,
+        _ => Delivery::Once,
+    });
+    let mut plan = plan(&server, Mode::Broadcast { publishers: 1 });
+    plan.connections = 2;
+    let stop = Stop::default();
+    let report = run(&plan, &stop, |progress| {
+        if progress.errors > 0 {
+            stop.stop();
+        }
+    });
+    let step = only_step(report.unwrap());
+    assert!(step.messages > 0 && step.errors.total() == 1, "{}", step.errors);
+}
+
+#[test]
 fn broadcast_in_another_order_for_one_receiver_is_noticed() {
     let server = broadcast(|to, number| match (to, number) {
         (4, 40) => Delivery::Later,
@@ -504,6 +590,7 @@ fn errors_are_exit_code_1_and_usage_is_2() {
         (vec![free.as_str(), "-c", "3"], 1, "3 refused"),
         (vec!["nowhere"], 2, "`nowhere` is no address"),
         (vec![&free, "--source", "192.0.2.1"], 1, "cannot connect from 192.0.2.1"),
+        (vec!["https://localhost/"], 2, "https"),
         (vec![&free, "-c", "0"], 2, "connections is 0"),
         (vec![&free, "--ramp", "5"], 2, "`5` is no ramp"),
         (vec![&free, "--spin"], 2, "--rate"),
@@ -712,6 +799,8 @@ enum Delivery {
     Twice,
     /// After the next one.
     Later,
+    /// Never again, and here is the end of the connection.
+    HangUp,
 }
 
 /// Passes each line to all others; `treat` is told the receiver, in the order in which they came,
@@ -737,6 +826,10 @@ fn broadcast(treat: impl Fn(usize, usize) -> Delivery + Send + Sync + 'static) -
                 let now = match treat(index, receiver.count) {
                     Delivery::Once => line,
                     Delivery::Never => String::new(),
+                    Delivery::HangUp => {
+                        let _ = receiver.stream.shutdown(std::net::Shutdown::Both);
+                        String::new()
+                    }
                     Delivery::Twice => format!("{line}{line}"),
                     Delivery::Later => {
                         receiver.kept = Some(line);

@@ -43,6 +43,7 @@ pub(super) struct Deliveries {
     notes: Sender<Note>,
     stage: Stage,
     pacer: Option<Pacer>,
+    /// Messages that are not sent yet; in an open loop, that are not due yet.
     messages_left: u64,
     /// Publishers of which a message has come to everybody.
     done: Vec<usize>,
@@ -226,13 +227,22 @@ impl Deliveries {
     /// Publishes what a publisher may send now.
     fn refill(&mut self, cx: &mut Context<'_>, publisher: usize, now: u64) {
         let Some(token) = self.members.get(publisher).and_then(|it| it.token) else { return };
-        while self.stage == Stage::Running && self.messages_left > 0 {
+        let receivers = self.members.iter().filter(|it| it.token.is_some()).count() as u64 - 1;
+        // With nobody left to receive it nothing would ever come back.
+        if receivers == 0 {
+            return;
+        }
+        while self.stage == Stage::Running {
             let it = &mut self.publishers[publisher];
             if it.flights.len() >= self.plan.pipeline {
                 return;
             }
             let since = match &self.pacer {
-                None => now,
+                None if self.messages_left == 0 => return,
+                None => {
+                    self.messages_left -= 1;
+                    now
+                }
                 Some(_) if it.owed == 0 => return,
                 Some(pacer) => {
                     (it.owed, it.taken) = (it.owed - 1, it.taken + 1);
@@ -241,12 +251,8 @@ impl Deliveries {
             };
             let entry = Entry { publisher: publisher as u32, number: it.number };
             it.number += 1;
-            let missing = self.members.iter().filter(|it| it.token.is_some()).count() as u64 - 1;
-            if missing > 0 {
-                it.flights.push_back(Flight { since, sent: now, missing, place: None });
-            }
-            self.in_flight += missing;
-            self.messages_left -= 1;
+            it.flights.push_back(Flight { since, sent: now, missing: receivers, place: None });
+            self.in_flight += receivers;
             self.write(entry);
             cx.send(token, &self.line);
         }
@@ -254,7 +260,10 @@ impl Deliveries {
 
     fn pace(&mut self, cx: &mut Context<'_>, now: u64) {
         let until = self.tally.window.until.min(now.saturating_add(1));
-        while let Some(publisher) = self.pacer.as_mut().and_then(|pacer| pacer.pop(until)) {
+        while self.messages_left > 0
+            && let Some(publisher) = self.pacer.as_mut().and_then(|pacer| pacer.pop(until))
+        {
+            self.messages_left -= 1;
             let it = &mut self.publishers[publisher];
             it.owed += 1;
             let (taken, was_free) = (it.taken, it.owed == 1);
@@ -543,6 +552,7 @@ impl Deliveries {
             Stage::Proving => self.look_again.min(self.stage_ends),
             Stage::Running => {
                 let due = match &self.pacer {
+                    Some(_) if self.messages_left == 0 => u64::MAX,
                     Some(_) if self.plan.spin => 0,
                     Some(pacer) => pacer.next_due(),
                     None => u64::MAX,
@@ -589,7 +599,9 @@ impl Crew for Deliveries {
             }
             Command::Leave => {
                 self.stage = Stage::Idle;
-                self.members.iter().filter_map(|it| it.token).for_each(|token| cx.close(token));
+                // As in `requests`: a reset leaves no port in TIME_WAIT.
+                let present: Vec<Token> = self.members.iter().filter_map(|it| it.token).collect();
+                present.into_iter().for_each(|token| cx.abort(token));
                 cx.drain();
             }
         }

@@ -47,6 +47,7 @@ pub(super) struct Requests<D: Dialect> {
     /// In an open loop. Its places are those of `scheduled`.
     pacer: Option<Pacer>,
     scheduled: Vec<usize>,
+    /// Messages that are not sent yet; in an open loop, that are not due yet.
     asks_left: u64,
     in_flight: u64,
     /// When the stage `Finishing` gives up, or is over.
@@ -201,6 +202,8 @@ impl<D: Dialect> Requests<D> {
             }
         }
         self.dial(cx);
+        // More threads than messages.
+        self.rest(cx);
     }
 
     /// Sends what a client may send now.
@@ -218,19 +221,20 @@ impl<D: Dialect> Requests<D> {
                 State::Resting => self.plan.mode == Mode::Churn,
                 _ => false,
             };
-            if !is_free || self.asks_left == 0 || self.plan.mode == Mode::Idle {
+            if !is_free || !self.has_more(client) || self.plan.mode == Mode::Idle {
                 return;
             }
+            let it = &mut self.clients[client];
             let since = match &self.pacer {
-                None if it.resumes_since > 0 => std::mem::take(&mut it.resumes_since),
-                None => now,
-                Some(_) if it.owed == 0 => return,
                 Some(pacer) => {
                     (it.owed, it.taken) = (it.owed - 1, it.taken + 1);
                     pacer.due_of(it.place, it.taken - 1)
                 }
+                None => {
+                    self.asks_left -= 1;
+                    if it.resumes_since > 0 { std::mem::take(&mut it.resumes_since) } else { now }
+                }
             };
-            self.asks_left -= 1;
             if self.plan.mode == Mode::Churn {
                 it.state = State::Dialling;
                 it.waiting_since = since;
@@ -300,7 +304,10 @@ impl<D: Dialect> Requests<D> {
     /// Hands out what is due to whom it belongs.
     fn pace(&mut self, cx: &mut Context<'_>, now: u64) {
         let until = self.tally.window.until.min(now.saturating_add(1));
-        while let Some(place) = self.pacer.as_mut().and_then(|pacer| pacer.pop(until)) {
+        while self.asks_left > 0
+            && let Some(place) = self.pacer.as_mut().and_then(|pacer| pacer.pop(until))
+        {
+            self.asks_left -= 1;
             let client = self.scheduled[place];
             let it = &mut self.clients[client];
             it.owed += 1;
@@ -358,8 +365,7 @@ impl<D: Dialect> Requests<D> {
     /// The connection ended as was expected, and the next one follows.
     fn come_back(&mut self, cx: &mut Context<'_>, client: usize) {
         match self.stage {
-            // Nothing is left to be asked.
-            Stage::Running if self.asks_left == 0 => {}
+            Stage::Running if self.asks_left == 0 && !self.has_more(client) => {}
             Stage::Running if self.is_churn() => {
                 let now = self.tally.now();
                 self.refill(cx, client, now);
@@ -399,6 +405,10 @@ impl<D: Dialect> Requests<D> {
         let now = self.tally.now();
         match self.stage {
             Stage::Running if self.asks_left == 0 && self.dialler.is_idle() => {
+                // Who comes back from a pause sends what was due meanwhile.
+                if self.redials.iter().any(|(_, client)| self.has_more(*client)) {
+                    return;
+                }
                 self.finish(cx, now);
             }
             Stage::Finishing => self.finish_by = self.finish_by.min(now + SURPLUS_PATIENCE),
@@ -440,10 +450,16 @@ impl<D: Dialect> Requests<D> {
         unsent
     }
 
+    /// All is said. A reset leaves no port behind in TIME_WAIT, which the next run would find taken
+    /// for a minute; where the end of a connection is part of what is measured, it is an orderly one.
     fn leave(&mut self, cx: &mut Context<'_>) {
         self.stage = Stage::Idle;
         for client in 0..self.clients.len() {
-            self.part(cx, client);
+            let it = &self.clients[client];
+            match it.token.filter(|_| it.state == State::Ready && it.asked == it.answered) {
+                Some(token) => cx.abort(token),
+                None => self.part(cx, client),
+            }
         }
         cx.drain();
     }
@@ -456,6 +472,7 @@ impl<D: Dialect> Requests<D> {
             Stage::Running => {
                 let due = match &self.pacer {
                     // The poll's own clock is too coarse, so it is not asked.
+                    Some(_) if self.asks_left == 0 => u64::MAX,
                     Some(_) if self.plan.spin => 0,
                     Some(pacer) => pacer.next_due(),
                     None => u64::MAX,
@@ -474,6 +491,14 @@ impl<D: Dialect> Requests<D> {
     fn note(&self, note: Note) {
         // The conductor goes first only when the whole run has failed.
         let _ = self.notes.send(note);
+    }
+
+    /// Whether a client has something to send, or in an open loop something that is due.
+    fn has_more(&self, client: usize) -> bool {
+        match self.pacer {
+            Some(_) => self.clients[client].owed > 0,
+            None => self.asks_left > 0,
+        }
     }
 
     fn is_churn(&self) -> bool {
