@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edgeloop::Address;
-use edgeloop::load::{Fault, Mode, Plan, Ramp, Report, Step, Stop, run};
+use edgeloop::load::{Fault, Mode, Phase, Plan, Ramp, Report, Step, Stop, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 // What is right is counted.
@@ -371,6 +371,7 @@ fn server_that_closes_in_the_middle_is_counted_and_dialled_again() {
         stream.write_all(&buffer[..32 * (life % 2)])
     });
     let step = fault_of(&server, |plan| plan.duration = Some(Duration::from_millis(600)));
+    assert!(step.little.is_none(), "who waits to come back has nothing in flight");
     assert!(step.errors.count(Fault::ClosedEarly) > 4, "{}", step.errors);
     assert_eq!(step.errors.total(), step.errors.count(Fault::ClosedEarly), "{}", step.errors);
     assert!(step.connects.attempted > 4 && step.messages > 0);
@@ -607,6 +608,27 @@ fn errors_are_exit_code_1_and_usage_is_2() {
 }
 
 #[test]
+fn run_without_an_answer_is_exit_code_1_and_has_no_percentiles() {
+    let server = serve(|mut stream| {
+        let mut buffer = [0; 64];
+        for count in 0.. {
+            stream.read_exact(&mut buffer)?;
+            // The one that proves the connection, and no other in time.
+            thread::sleep(Duration::from_secs(count));
+            stream.write_all(&buffer)?;
+        }
+        Ok(())
+    });
+    let output = load(&[&server.to_string(), "-c", "2", "-d", "100ms", "--warmup", "0s"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = text(&output.stdout);
+    assert!(
+        stdout.contains("latency    unknown") && stdout.contains("errors     none"),
+        "{stdout}"
+    );
+}
+
+#[test]
 fn too_few_descriptors_are_one_line_before_anything_is_opened() {
     let script = "ulimit -n 64; exec \"$0\" load 127.0.0.1:9 -c 100";
     let mut shell = Command::new("sh");
@@ -642,6 +664,38 @@ fn interrupt_shows_what_was_measured_up_to_then() {
     assert!(report.interrupted);
     let step = only_step(report);
     assert!(step.messages > 0 && step.seconds > 0.0 && step.errors.is_none(), "{}", step.errors);
+}
+
+#[test]
+fn answers_that_an_interrupt_does_not_wait_for_are_no_errors() {
+    let slow = serve(|mut stream| {
+        let mut buffer = [0; 64];
+        for count in 0.. {
+            stream.read_exact(&mut buffer)?;
+            thread::sleep(Duration::from_secs(5 * count));
+            stream.write_all(&buffer)?;
+        }
+        Ok(())
+    });
+    // Three connections have two lines each to receive at most before the clock starts.
+    let broadcast = broadcast(|_, number| match number {
+        1 | 2 => Delivery::Once,
+        _ => Delivery::Never,
+    });
+    for (server, mode) in [(slow, Mode::Echo), (broadcast, Mode::Broadcast { publishers: 1 })] {
+        let mut plan = plan(&server, mode);
+        plan.connections = 3;
+        let stop = Stop::default();
+        let report = run(&plan, &stop, |progress| {
+            if progress.phase == Phase::Measuring && !progress.elapsed.is_zero() {
+                stop.stop();
+            }
+        });
+        let report = report.unwrap();
+        assert!(report.interrupted);
+        let step = only_step(report);
+        assert!(step.errors.is_none(), "{:?}: {}", plan.mode, step.errors);
+    }
 }
 
 #[test]

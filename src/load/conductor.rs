@@ -488,7 +488,8 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         let is_apt = match self.plan.mode {
             // One message has many deliveries; and a churning client waits for the close as well.
             Mode::Broadcast { .. } | Mode::Churn | Mode::Idle => false,
-            _ => self.plan.rate.is_none() && latency.count > 0,
+            // A connection that is lost comes back after a pause, in which it has nothing in flight.
+            _ => self.plan.rate.is_none() && latency.count > 0 && self.page.faults.is_none(),
         };
         // At both ends of the time some messages count only partly.
         let is_long_enough = latency.mean_us * 1e-6 * LITTLE_ROUNDS <= seconds;

@@ -54,6 +54,8 @@ pub(super) struct Deliveries {
     /// When the stage gives up, or looks again.
     stage_ends: u64,
     look_again: u64,
+    /// Somebody ended the run: what is on its way is not late for that.
+    is_stopped: bool,
     line: Vec<u8>,
 }
 
@@ -140,6 +142,7 @@ impl Deliveries {
             probes: 0,
             stage_ends: u64::MAX,
             look_again: u64::MAX,
+            is_stopped: false,
             line: Vec::with_capacity(plan.size),
             plan: plan.clone(),
         })
@@ -203,6 +206,7 @@ impl Deliveries {
         let now = self.tally.now();
         self.tally.begin(window);
         self.stage = Stage::Running;
+        self.is_stopped = false;
         self.messages_left = messages.unwrap_or(u64::MAX);
         self.order.clear();
         self.base = 0;
@@ -528,9 +532,12 @@ impl Deliveries {
             }
         }
         let mut unsent = 0;
+        let patience = if self.is_stopped { self.patience() } else { 0 };
         for (place, publisher) in self.publishers.iter_mut().enumerate() {
             for flight in publisher.flights.drain(..) {
-                (0..flight.missing).for_each(|_| self.tally.fault(Fault::Missed, now));
+                if now.saturating_sub(flight.sent) >= patience {
+                    (0..flight.missing).for_each(|_| self.tally.fault(Fault::Missed, now));
+                }
                 self.tally.record_unanswered(flight.since, now);
             }
             for number in publisher.taken..publisher.taken + publisher.owed {
@@ -594,6 +601,7 @@ impl Crew for Deliveries {
             Command::Stop => {
                 let now = self.tally.now();
                 self.tally.window.until = self.tally.window.until.min(now);
+                self.is_stopped = true;
                 self.finish(cx, now);
                 self.stage_ends = self.stage_ends.min(now + INTERRUPT_PATIENCE);
             }

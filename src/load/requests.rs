@@ -52,6 +52,8 @@ pub(super) struct Requests<D: Dialect> {
     in_flight: u64,
     /// When the stage `Finishing` gives up, or is over.
     finish_by: u64,
+    /// Somebody ended the run: what is in flight is not late for that.
+    is_stopped: bool,
 }
 
 /// One client: what it has asked, and what it has seen of the answers.
@@ -123,6 +125,7 @@ impl<D: Dialect> Requests<D> {
             asks_left: u64::MAX,
             in_flight: 0,
             finish_by: u64::MAX,
+            is_stopped: false,
             share,
         })
     }
@@ -177,6 +180,7 @@ impl<D: Dialect> Requests<D> {
     fn start(&mut self, cx: &mut Context<'_>, window: Window, messages: Option<u64>) {
         self.tally.begin(window);
         self.stage = Stage::Running;
+        self.is_stopped = false;
         self.asks_left = messages.unwrap_or(u64::MAX);
         self.scheduled.clear();
         for (index, client) in self.clients.iter_mut().enumerate() {
@@ -424,8 +428,13 @@ impl<D: Dialect> Requests<D> {
         }
         for client in 0..self.clients.len() {
             let it = &self.clients[client];
-            if it.asked > it.answered && it.state != State::Leaving {
-                self.fail(cx, client, Fault::Timeout);
+            if it.asked == it.answered || it.state == State::Leaving {
+                continue;
+            }
+            let waited = Duration::from_nanos(now.saturating_sub(it.waiting_since));
+            match self.is_stopped && waited < self.plan.reply_timeout {
+                true => self.part(cx, client),
+                false => self.fail(cx, client, Fault::Timeout),
             }
         }
         self.stage = Stage::Idle;
@@ -533,6 +542,7 @@ impl<D: Dialect> Crew for Requests<D> {
             Command::Stop => {
                 let now = self.tally.now();
                 self.tally.window.until = self.tally.window.until.min(now);
+                self.is_stopped = true;
                 self.finish(cx, now);
                 // Whoever interrupts does not want to wait.
                 self.finish_by = self.finish_by.min(now + INTERRUPT_PATIENCE);

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use edgeloop::load::{Report, Step};
+use edgeloop::load::{Latency, Report, Step};
 
 use super::figures::{bytes, count, rate, share, time};
 
@@ -69,16 +69,7 @@ fn details(text: &mut String, report: &Report, step: &Step) {
     if report.plan.mode != "idle" {
         let seconds = step.seconds;
         line("rate", format!("{rate} {what}/s, {throughput}/s; {messages} in {seconds:.1} s"));
-        let percentiles = [
-            ("p50", latency.p50_us),
-            ("p90", latency.p90_us),
-            ("p99", latency.p99_us),
-            ("p99.9", latency.p99_9_us),
-            ("max", latency.max_us),
-            ("mean", latency.mean_us),
-        ];
-        let words = percentiles.map(|(name, us)| format!("{name} {}", time(us)));
-        line("latency", words.join(", "));
+        line("latency", percentiles(latency));
     }
     if let Some(lateness) = &step.lateness {
         let (p50, p99) = (time(lateness.p50_us), time(lateness.p99_us));
@@ -113,6 +104,21 @@ fn details(text: &mut String, report: &Report, step: &Step) {
         }
     }
     line("client", cpu(step.client.cpu_us_per_message, step.client.utilisation, step));
+}
+
+fn percentiles(latency: &Latency) -> String {
+    if latency.count == 0 {
+        return "unknown: nothing was answered in that time".into();
+    }
+    let named = [
+        ("p50", latency.p50_us),
+        ("p90", latency.p90_us),
+        ("p99", latency.p99_us),
+        ("p99.9", latency.p99_9_us),
+        ("max", latency.max_us),
+        ("mean", latency.mean_us),
+    ];
+    named.map(|(name, us)| format!("{name} {}", time(us))).join(", ")
 }
 
 fn cpu(us: f64, utilisation: f64, step: &Step) -> String {
