@@ -58,7 +58,8 @@ build_by() {
     local name=$1 log=$build/$1.log
     shift
     printf 'building %s\n' "$name"
-    timeout -k 10 600 "$@" >"$log" 2>&1 && return 0
+    # In the foreground, or Ctrl-C would not reach it, and the script would go on.
+    timeout --foreground -k 10 600 "$@" >"$log" 2>&1 && return 0
     local reason
     reason=$(grep -iE 'error|denied|not found|forbidden' "$log" | tail -n 1 | cut -c 1-160 | tr '\t' ' ')
     lack "$name" "cannot be built: ${reason:-see $log}"
