@@ -251,7 +251,8 @@ fn rows<'r>(workload: &Workload, records: &'r [Record]) -> Vec<Row<'r>> {
         let samples =
             records.iter().flat_map(Record::counted).map(|pair| &pair.reference).collect();
         let spread = Spread { median: 1.0, least: 1.0, most: 1.0 };
-        rows.push(Row { name: reference.to_owned(), spread, samples, pairs: "all".to_owned() });
+        let pairs = if records.iter().any(Record::has_counted) { "of the others" } else { "none" };
+        rows.push(Row { name: reference.to_owned(), spread, samples, pairs: pairs.to_owned() });
     }
     rows.sort_by(|a, b| a.spread.median.total_cmp(&b.spread.median));
     rows

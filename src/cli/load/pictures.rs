@@ -101,6 +101,10 @@ fn over_time(
                 let shade = curve.color.mix(0.15);
                 chart.draw_series(AreaSeries::new(points.clone(), 0.0, shade))?;
             }
+            if let [point] = curve.points[..] {
+                let dot = Circle::new(point, DOT, curve.color.filled());
+                chart.draw_series([dot])?;
+            }
             chart.draw_series(LineSeries::new(points, curve.color.stroke_width(2)))?;
         }
         Ok(())
@@ -190,6 +194,8 @@ pub(super) fn rows_of(reports: &[(String, Report)]) -> Vec<(String, &Step)> {
 }
 
 const SIZE: (u32, u32) = (860, 340);
+/// The radius of what would be a line, were it not a single second.
+const DOT: i32 = 4;
 /// Seven nines: a message in ten million.
 const NINES_MAX: f64 = 7.0;
 const INK: RGBColor = RGBColor(1, 1, 1);
