@@ -7,7 +7,8 @@
 //! What keeps the figures honest:
 //!
 //! - **Only verified answers count.** Every byte is compared with what it should be, by its
-//!   position in the stream; what is wrong, missing or too much is a [`Fault`].
+//!   position in the stream; what is wrong, missing or too much is a [`Fault`]. Of HTTP, whose
+//!   bodies nobody knows beforehand, status and framing are checked.
 //! - **In an open loop latency counts from the moment a message was due**, and the schedule goes on
 //!   whatever the server does: a server that stalls cannot make the clients forget to ask. A closed
 //!   loop measures service time, and hides stalls; it shows what a server costs.

@@ -163,5 +163,5 @@ Bounds for --fail-if are METRIC>LIMIT, or with >=, <, <=:
   numbers (k, M)      rate messages errors errors.KIND unsent bytes.rate server.rss retransmits
                       overflows
 
-Exit codes: 0 every answer was right, 1 there were errors or nothing could be measured, 2 usage,
+Exit codes: 0 every answer was right, 1 there were errors or there was no answer, 2 usage,
 3 a bound was missed. Ctrl-C ends the run and shows what was measured; a second one ends at once.";
