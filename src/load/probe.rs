@@ -19,6 +19,8 @@ pub(super) struct Task {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Usage {
     tasks: Vec<Task>,
+    /// CPU time of the children that have ended, as far as they were waited for.
+    ended_ns: u64,
 }
 
 /// What processes used in a stretch of time.
@@ -34,19 +36,22 @@ pub(super) struct Used {
 }
 
 impl Usage {
-    /// All threads of these processes; those that end meanwhile are left out.
+    /// All threads of these processes, and what their children had used that are no more: a server
+    /// that has a process for each connection is all children. Threads that end are left out.
     pub(super) fn of(pids: &[u32]) -> Usage {
-        let mut tasks = Vec::new();
+        let (mut tasks, mut ended_ns) = (Vec::new(), 0);
         for pid in pids {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            ended_ns += ticks_ns(&stat, CHILDREN_TIMES);
             let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
             tasks.extend(entries.flatten().filter_map(|entry| Task::at(&entry.path())));
         }
-        Usage { tasks }
+        Usage { tasks, ended_ns }
     }
 
     /// Single threads, by their directories below `/proc`.
     pub(super) fn of_tasks(paths: &[PathBuf]) -> Usage {
-        Usage { tasks: paths.iter().filter_map(|path| Task::at(path)).collect() }
+        Usage { tasks: paths.iter().filter_map(|path| Task::at(path)).collect(), ended_ns: 0 }
     }
 
     /// Whether there was anything to read.
@@ -67,6 +72,10 @@ impl Usage {
             used.voluntary += task.voluntary.saturating_sub(former.voluntary);
             used.involuntary += task.involuntary.saturating_sub(former.involuntary);
         }
+        // What a child had used before is in the time that it left behind as well.
+        let is_gone = |former: &&Task| self.tasks.iter().all(|task| task.path != former.path);
+        let counted: u64 = before.tasks.iter().filter(is_gone).map(|former| former.cpu_ns).sum();
+        used.cpu_ns += self.ended_ns.saturating_sub(before.ended_ns + counted);
         used
     }
 }
@@ -96,11 +105,14 @@ fn times(task: &Path) -> Option<(u64, u64)> {
         }
     }
     let text = fs::read_to_string(task.join("stat")).ok()?;
-    // The name before the last parenthesis may hold spaces; user and system time are the 12th
-    // and 13th field behind it.
-    let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: Vec<u64> = fields.skip(11).take(2).flat_map(str::parse).collect();
-    Some((ticks.iter().sum::<u64>() * TICK_NS, 0))
+    Some((ticks_ns(&text, OWN_TIMES), 0))
+}
+
+/// User and system time from a file `stat`, which are neighbours. The name before the last
+/// parenthesis may hold spaces; the fields are counted behind it.
+fn ticks_ns(stat: &str, place: usize) -> u64 {
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(place).take(2).flat_map(str::parse::<u64>).sum::<u64>() * TICK_NS
 }
 
 /// Resident memory of processes in bytes, counted page by page where the kernel does so: the
@@ -175,9 +187,15 @@ fn column(text: &str, table: &str, name: &str) -> Option<u64> {
 
 /// A hundredth of a second, on every Linux that has come with a default configuration.
 const TICK_NS: u64 = 10_000_000;
+/// `utime` and `stime`, `cutime` and `cstime` in proc_pid_stat(5), less the fields before.
+const OWN_TIMES: usize = 11;
+const CHILDREN_TIMES: usize = 13;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -192,6 +210,24 @@ mod tests {
         assert!(Usage::of(&[own]).since(&Usage::default()).cpu_ns >= 20_000_000);
         assert!(resident(&[own]).unwrap() > 1 << 20);
         assert!(Counters::now().is_some());
+    }
+
+    #[test]
+    fn children_that_have_ended_have_used_what_they_used() {
+        let script = "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done); echo; read line";
+        let mut shell = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let before = Usage::of(&[shell.id()]);
+        // The child has ended when the shell says so.
+        shell.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let used = Usage::of(&[shell.id()]).since(&before);
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(used.cpu_ns >= 40_000_000, "{used:?}");
     }
 
     #[test]
