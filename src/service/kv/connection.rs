@@ -176,7 +176,10 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
             kind = Some(ClientType::parse(call.argument())?);
         } else if option.eq_ignore_ascii_case(b"id") && call.arguments.len() > 0 {
             let listed: Option<Vec<i64>> = call.arguments.by_ref().map(parse_integer).collect();
-            ids = Some(listed.ok_or(Fault::text("ERR Invalid client ID"))?);
+            let mut listed = listed.ok_or(Fault::text("ERR Invalid client ID"))?;
+            // As many as a request holds, and looked for once for each connection.
+            listed.sort_unstable();
+            ids = Some(listed);
         } else {
             return Err(Fault::SYNTAX);
         }
@@ -186,7 +189,7 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
     let is_wanted = |client: &&Client| {
         !client.is_closed
             && kind.is_none_or(|kind| ClientType::of(client) == kind)
-            && ids.as_ref().is_none_or(|ids| ids.contains(&(client.id as i64)))
+            && ids.as_ref().is_none_or(|ids| ids.binary_search(&(client.id as i64)).is_ok())
     };
     for client in kv.clients.iter().map(|(_, client)| client).filter(is_wanted) {
         describe(&mut text, call.cx, client, kv.keyspace.now_ms());

@@ -197,7 +197,9 @@ impl Keyspace {
     /// Adds a key that is not there.
     pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) -> Found {
         let slot = self.table.insert(self.hash(key), key, value);
-        self.used += self.table.cost(slot) + ENTRY_OVERHEAD;
+        let cost = self.table.cost(slot) + ENTRY_OVERHEAD;
+        self.used += cost;
+        self.free_flushed(usize::MAX, cost);
         Found(slot)
     }
 
@@ -243,9 +245,13 @@ impl Keyspace {
         expired
     }
 
-    /// Removes every key. Their memory is freed by [`tidy`](Self::tidy): ten million keys are a
-    /// second's work.
+    /// Removes every key. Their memory is freed by [`tidy`](Self::tidy), as ten million keys are a
+    /// second's work, and by whatever is added meanwhile: as many bytes as that takes, so that both
+    /// together never take more than the keys that were removed.
     pub(super) fn clear(&mut self) {
+        if self.table.is_unused() {
+            return;
+        }
         let table = std::mem::replace(&mut self.table, Table::new());
         self.discarded.push(table);
         self.timers = Slab::new();
@@ -268,11 +274,7 @@ impl Keyspace {
                 self.remove(Found(slot));
             }
         }
-        if let Some(table) = self.discarded.last_mut()
-            && !table.dismantle(budget)
-        {
-            self.discarded.pop();
-        }
+        self.free_flushed(budget, usize::MAX);
         self.is_due_earlier = false;
         self.next_due()
     }
@@ -289,7 +291,24 @@ impl Keyspace {
     fn change(&mut self, found: Found, change: impl FnOnce(&mut Table, u32)) {
         let before = self.table.cost(found.0);
         change(&mut self.table, found.0);
-        self.used = self.used + self.table.cost(found.0) - before;
+        let after = self.table.cost(found.0);
+        self.used = self.used + after - before;
+        self.free_flushed(usize::MAX, after.saturating_sub(before));
+    }
+
+    /// Frees so many entries of what was flushed, or so many bytes.
+    fn free_flushed(&mut self, mut entries: usize, bytes: usize) {
+        let mut freed = 0;
+        while entries > 0
+            && freed < bytes
+            && let Some(table) = self.discarded.last_mut()
+        {
+            freed += table.dismantle();
+            if table.is_unused() {
+                self.discarded.pop();
+            }
+            entries -= 1;
+        }
     }
 
     fn has_ended(&self, slot: u32) -> bool {
@@ -375,6 +394,36 @@ mod tests {
         assert_eq!(keys.tidy(600), Some(0));
         assert_eq!(keys.tidy(600), None);
         assert_eq!(keys.read(b"new"), Some(&b"value"[..]));
+    }
+
+    #[test]
+    fn what_was_flushed_makes_room_for_what_is_added_before_it_is_tidied_away() {
+        let mut keys = Keyspace::new();
+        let flushed =
+            |keys: &Keyspace| keys.discarded.iter().map(|table| table.memory()).sum::<usize>();
+        let fill = |keys: &mut Keyspace, len: usize| {
+            let mut number = 0u32;
+            while keys.used() < 100_000 {
+                let found = keys.set(&number.to_be_bytes(), &vec![0; len]);
+                keys.append(found, &vec![1; len]);
+                number += 1;
+                assert!(flushed(keys) + keys.used() < 110_000, "{len} bytes, {number} keys");
+            }
+        };
+        for len in [1, 10, 100, 1_000, 10_000, 1, 1] {
+            fill(&mut keys, len);
+            keys.clear();
+        }
+        // Nothing to flush costs nothing, however often.
+        let before = keys.discarded.len();
+        (0..1_000).for_each(|_| keys.clear());
+        assert_eq!(keys.discarded.len(), before);
+        for _ in 0..1_000 {
+            let found = keys.set(b"", b"");
+            keys.remove(found);
+            keys.clear();
+        }
+        assert!(flushed(&keys) < 110_000 && keys.discarded.len() <= before + 2);
     }
 
     #[test]

@@ -187,11 +187,20 @@ impl Table {
         (interval << (32 - bits)) as u32
     }
 
-    /// Frees entries, at most so many; returns whether there are more. The table is of no other use
-    /// any more.
-    pub(super) fn dismantle(&mut self, count: usize) -> bool {
-        self.entries.truncate(self.entries.len().saturating_sub(count));
-        !self.entries.is_empty()
+    /// Whether it takes no memory that grows with what it has held.
+    pub(super) fn is_unused(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Frees one entry and returns what it took. The table is of no other use any more.
+    pub(super) fn dismantle(&mut self) -> usize {
+        self.entries.pop().map_or(0, |entry| entry.bytes.capacity() + ENTRY_OVERHEAD)
+    }
+
+    /// What all entries take, those included that are free.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.entries.iter().map(|entry| entry.bytes.capacity() + ENTRY_OVERHEAD).sum()
     }
 
     fn bucket(&self, hash: u32) -> usize {
