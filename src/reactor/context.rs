@@ -108,6 +108,21 @@ impl<'a> Context<'a> {
         self.state.publish(topic, from, None, message)
     }
 
+    /// Whether a topic takes a message of `len` bytes now; nothing is published. A handler that
+    /// publishes to several topics asks all of them before, and so publishes to each or to none: in
+    /// one callback, what was found to fit is taken.
+    ///
+    /// # Errors
+    /// Those of [`publish`](Self::publish), which hold `from` in the same way.
+    pub fn check_room(
+        &mut self,
+        topic: TopicId,
+        from: Option<Token>,
+        len: usize,
+    ) -> Result<(), PublishError> {
+        self.state.check_room(topic, from, len)
+    }
+
     /// Lets an open connection follow a topic. Returns the number of the first message it will get,
     /// or `None` when it follows the topic already, or either is gone.
     pub fn subscribe(&mut self, token: Token, topic: TopicId, start: Start) -> Option<u64> {

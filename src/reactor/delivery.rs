@@ -32,6 +32,24 @@ impl LoopState {
         outcome
     }
 
+    /// What `publish` would say of a message of `len` bytes, done in the same way.
+    pub(super) fn check_room(
+        &mut self,
+        id: TopicId,
+        from: Option<Token>,
+        len: usize,
+    ) -> Result<(), PublishError> {
+        let key = self.topics.find(id).ok_or(PublishError::Gone)?;
+        let mut outcome = self.topics.check_room(key, len);
+        if outcome == Err(PublishError::Full) && self.find_floor_once_a_turn(key) {
+            outcome = self.topics.check_room(key, len);
+        }
+        if outcome == Err(PublishError::Full) {
+            self.hold_publisher(key, from);
+        }
+        outcome
+    }
+
     fn hold_publisher(&mut self, key: u32, from: Option<Token>) {
         if let Some(token) = from
             && let Some(connection) = self.find_mut(token)

@@ -239,10 +239,25 @@ impl Topic {
     /// Whether a publisher that waits may go on: half of the memory is free or may be overwritten.
     /// Half, so that each wait is followed by a good stretch of work.
     fn has_room(&self) -> bool {
+        self.owed() <= self.config.memory / 2
+    }
+
+    /// What the messages cost that may not be overwritten.
+    fn owed(&self) -> usize {
         let evictable = self.floor.saturating_sub(self.first).min(self.messages.len() as u64);
         let end = self.start_of(self.first + evictable);
         let freed = (end - self.first_byte) as usize + evictable as usize * TopicConfig::OVERHEAD;
-        self.cost() - freed <= self.config.memory / 2
+        self.cost() - freed
+    }
+
+    /// What [`push`](Self::push) would say of a message of `len` bytes.
+    fn check_room(&self, len: usize) -> Result<(), PublishError> {
+        if len > self.config.message_max() {
+            return Err(PublishError::TooLong);
+        }
+        let needed = self.owed() + len + TopicConfig::OVERHEAD;
+        let fits = needed <= self.config.memory || self.subscribers.is_empty();
+        if fits { Ok(()) } else { Err(PublishError::Full) }
     }
 
     fn cost(&self) -> usize {
@@ -425,6 +440,11 @@ impl Topics {
             subscription.own_until = sequence + 1;
         }
         Ok(sequence)
+    }
+
+    /// Whether a message of `len` bytes would be taken.
+    pub(super) fn check_room(&self, key: u32, len: usize) -> Result<(), PublishError> {
+        self.topics.get(key as usize).ok_or(PublishError::Gone)?.check_room(len)
     }
 
     /// Remembers a publisher that waits for room.
@@ -846,6 +866,31 @@ mod tests {
                 prop_assert_eq!(&received[reader], &expected[reader]);
             }
             prop_assert_eq!(f.topics.pool.leased(), 0, "a topic whose subscribers have everything holds nothing");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn room_is_there_exactly_when_a_message_is_taken(
+            steps in proptest::collection::vec((0usize..600, 0u64..4, any::<bool>()), 1..200),
+        ) {
+            let mut f = Fixture::new(TopicConfig { memory: 1024, ..TopicConfig::default() });
+            let mut subscriber = None;
+            for (len, served, listens) in steps {
+                let topic = f.topics.topic_mut(f.key).unwrap();
+                // What was delivered may be overwritten, and be it more than is held.
+                topic.floor = (topic.floor + served).min(topic.head());
+                match (listens, subscriber) {
+                    (true, None) => subscriber = Some(f.subscribe(0)),
+                    (false, Some(key)) if len % 16 == 0 => {
+                        f.topics.unsubscribe(key);
+                        subscriber = None;
+                    }
+                    _ => {}
+                }
+                let room = f.topics.check_room(f.key, len);
+                prop_assert_eq!(room, f.publish(None, ORIGINS[1], &vec![7; len]).map(drop));
+            }
         }
     }
 
