@@ -1,5 +1,5 @@
-//! The Redis serialization protocol, version 2: requests as a server reads them, replies as it
-//! writes them.
+//! The Redis serialization protocol, versions 2 and 3: requests as a server reads them, replies as
+//! it writes them.
 //!
 //! A request is an array of bulk strings, `*2\r\n$3\r\nGET\r\n$1\r\nk\r\n`, or an *inline* command, which
 //! is a line of words that a person can type: `GET k`. Nothing nests: an argument is bytes and never
@@ -19,5 +19,5 @@ mod request;
 
 pub use error::RespError;
 pub use number::{Decimal, parse_integer};
-pub use replies::Replies;
+pub use replies::{Replies, Version};
 pub use request::{Arguments, Request, Resp};

@@ -2,6 +2,17 @@
 
 use super::Decimal;
 
+/// A version of the protocol. Requests are the same in both; replies have more types in the newer
+/// one, which a client asks for by `HELLO 3`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// RESP2, in which every connection begins.
+    #[default]
+    V2 = 2,
+    /// RESP3.
+    V3 = 3,
+}
+
 /// Collects replies until they are sent. The storage is kept, so in steady state nothing is
 /// allocated.
 ///
@@ -19,6 +30,23 @@ use super::Decimal;
 /// replies.error("ERR too long");
 /// assert_eq!(replies.as_bytes(), b"$5\r\nvalue\r\n-ERR too long\r\n");
 /// ```
+///
+/// What is written in a type that version 2 does not have, is written there in the one that it has
+/// instead:
+///
+/// ```
+/// use edgeloop::codec::resp::{Replies, Version};
+/// let mut replies = Replies::new(100);
+/// for version in [Version::V2, Version::V3] {
+///     replies.set_version(version);
+///     replies.begin();
+///     replies.map(1);
+///     replies.bulk(b"key");
+///     replies.null();
+///     assert!(replies.end());
+/// }
+/// assert_eq!(replies.as_bytes(), b"*2\r\n$3\r\nkey\r\n$-1\r\n%1\r\n$3\r\nkey\r\n_\r\n");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Replies {
     bytes: Vec<u8>,
@@ -26,6 +54,7 @@ pub struct Replies {
     begin: usize,
     limit: usize,
     is_over: bool,
+    version: Version,
 }
 
 /// Storage above that goes back to the allocator when it is empty again.
@@ -35,6 +64,11 @@ impl Replies {
     /// Replies of at most `limit` bytes each.
     pub fn new(limit: usize) -> Self {
         Replies { limit, ..Replies::default() }
+    }
+
+    /// What is written from now on is written in this version of the protocol.
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
     }
 
     /// Begins a reply.
@@ -94,14 +128,55 @@ impl Replies {
         }
     }
 
+    /// A text to be shown as it is; in version 2 it is bytes like others.
+    pub fn verbatim(&mut self, text: &str) {
+        if self.version == Version::V2 {
+            return self.bulk(text.as_bytes());
+        }
+        let len = Decimal::new((VERBATIM_FORMAT.len() + text.len()) as i64);
+        let overhead = VERBATIM_FORMAT.len() + BULK_OVERHEAD;
+        if self.takes(len.as_bytes().len() + text.len() + overhead) {
+            let parts = [b"=", len.as_bytes(), b"\r\n", VERBATIM_FORMAT, text.as_bytes(), b"\r\n"];
+            parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        }
+    }
+
     /// No value.
     pub fn null(&mut self) {
-        self.line(b'$', b"-1");
+        match self.version {
+            Version::V2 => self.line(b'$', b"-1"),
+            Version::V3 => self.line(b'_', b""),
+        }
     }
 
     /// The head of an array; as many replies follow as its elements.
     pub fn array(&mut self, len: usize) {
         self.line(b'*', Decimal::new(len as i64).as_bytes());
+    }
+
+    /// The head of a map; twice as many replies follow, keys and values in turn. In version 2 it is
+    /// an array of as many.
+    pub fn map(&mut self, len: usize) {
+        match self.version {
+            Version::V2 => self.array(2 * len),
+            Version::V3 => self.line(b'%', Decimal::new(len as i64).as_bytes()),
+        }
+    }
+
+    /// The head of a set; in version 2 of an array.
+    pub fn set(&mut self, len: usize) {
+        match self.version {
+            Version::V2 => self.array(len),
+            Version::V3 => self.line(b'~', Decimal::new(len as i64).as_bytes()),
+        }
+    }
+
+    /// The head of what nobody has asked for, such as a message; in version 2 of an array.
+    pub fn push(&mut self, len: usize) {
+        match self.version {
+            Version::V2 => self.array(len),
+            Version::V3 => self.line(b'>', Decimal::new(len as i64).as_bytes()),
+        }
     }
 
     /// The head of an array whose length is not known yet. Returns where it stands, for
@@ -172,6 +247,8 @@ impl Replies {
 const LINE_OVERHEAD: usize = 3;
 /// A type and twice `\r\n`; the length comes to it.
 const BULK_OVERHEAD: usize = 5;
+/// Stands before a verbatim text: it is plain.
+const VERBATIM_FORMAT: &[u8] = b"txt:";
 /// Room for the head of an array of any length.
 const OPEN_ARRAY: &[u8] = b"*0\r\n";
 
@@ -196,6 +273,35 @@ mod tests {
         assert_eq!(replies.as_bytes(), expected);
         replies.clear();
         assert!(replies.is_empty());
+    }
+
+    #[test]
+    fn types_of_version_3_are_written_in_version_2_as_what_that_has() {
+        let written = [
+            (Version::V2, "$-1\r\n*4\r\n*2\r\n*3\r\n$4\r\ntext\r\n*1\r\n:7\r\n"),
+            (Version::V3, "_\r\n%2\r\n~2\r\n>3\r\n=8\r\ntxt:text\r\n*1\r\n:7\r\n"),
+        ];
+        for (version, expected) in written {
+            for is_room in [true, false] {
+                let mut replies = Replies::new(expected.len() - usize::from(!is_room));
+                replies.set_version(version);
+                replies.begin();
+                replies.null();
+                replies.map(2);
+                replies.set(2);
+                replies.push(3);
+                replies.verbatim("text");
+                replies.array(1);
+                replies.integer(7);
+                assert_eq!(replies.end(), is_room);
+                assert_eq!(replies.as_bytes(), if is_room { expected.as_bytes() } else { b"" });
+            }
+        }
+        let mut replies = Replies::new(14);
+        replies.set_version(Version::V3);
+        replies.begin();
+        replies.verbatim("text");
+        assert!(replies.end(), "it is exactly as long as the limit");
     }
 
     #[test]
