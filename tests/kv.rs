@@ -309,6 +309,7 @@ fn channel_goes_with_its_last_subscriber_however_that_leaves() {
     let mut asker = Client::new(&server);
     for leave in ["UNSUBSCRIBE a\r\n", "RESET\r\n", "QUIT\r\n", ""] {
         let mut listeners: Vec<Client> = (0..3).map(|_| Client::new(&server)).collect();
+        listeners[0].list("HELLO 3");
         for listener in &mut listeners {
             send(&listener.stream, b"SUBSCRIBE a\r\nPSUBSCRIBE p*\r\n");
             (0..12).for_each(|_| drop(listener.line()));
@@ -325,7 +326,67 @@ fn channel_goes_with_its_last_subscriber_however_that_leaves() {
             assert!(begun.elapsed() < Duration::from_secs(10), "after {leave:?}");
         }
         assert_eq!(asker.ask("PUBLISH a x"), ":0");
+        assert!(asker.bulk("INFO memory").contains("used_memory:0\r\n"), "after {leave:?}");
     }
+    server.stop();
+}
+
+#[test]
+fn one_channel_has_subscribers_in_either_version_of_the_protocol() {
+    const HELLO: &[u8] = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n";
+    let server = kv();
+    let (old, new, mut publisher) = (server.connect(), server.connect(), Client::new(&server));
+    send(&old, b"SUBSCRIBE a\r\n");
+    expect_bytes(&old, b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    send(&new, b"HELLO 3\r\nSUBSCRIBE a\r\n");
+    expect_bytes(&new, HELLO);
+    expect_bytes(
+        &new,
+        b"$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n>3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n",
+    );
+    assert_eq!(publisher.list("PUBSUB NUMSUB a"), ["a", "2"]);
+    assert_eq!(publisher.list("PUBSUB CHANNELS"), ["a"]);
+    assert_eq!(publisher.ask("PUBLISH a x"), ":2");
+    expect_bytes(&old, b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n");
+    expect_bytes(&new, b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n");
+    // In version 3 a subscriber may do anything, and hears itself.
+    send(&new, b"GET none\r\nPUBLISH a y\r\n");
+    expect_bytes(&new, b"_\r\n:2\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\ny\r\n");
+    expect_bytes(&old, b"*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\ny\r\n");
+    // Whoever changes the version keeps its subscriptions; from then on messages come in that.
+    send(&new, b"PSUBSCRIBE b*\r\nHELLO 2\r\n");
+    expect_bytes(&new, b">3\r\n$10\r\npsubscribe\r\n$2\r\nb*\r\n:2\r\n*14\r\n$6\r\nserver\r\n");
+    assert_eq!(publisher.ask("PUBLISH b z"), ":1");
+    let mut rest = BufReader::new(new.try_clone().unwrap()).lines().map(Result::unwrap);
+    assert!(rest.any(|line| line == "modules") && rest.next().unwrap() == "*0");
+    let message: Vec<String> = rest.by_ref().take(9).collect();
+    assert_eq!(message, ["*4", "$8", "pmessage", "$2", "b*", "$1", "b", "$1", "z"]);
+    assert_eq!(publisher.list("PUBSUB NUMSUB a"), ["a", "2"]);
+    send(&new, b"GET none\r\n");
+    assert!(rest.next().unwrap().starts_with("-ERR Can't execute 'get'"));
+    drop((old, new, rest));
+    let begun = Instant::now();
+    while publisher.list("PUBSUB CHANNELS") != Vec::<String>::new() {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    assert_eq!(publisher.ask("PUBSUB NUMPAT"), ":0");
+    server.stop();
+}
+
+#[test]
+fn subscriptions_count_as_memory() {
+    let limits = KvConfig { max_memory: 20 * KIB, ..KvConfig::default() };
+    let server = kv_with(limits);
+    let names: String = (0..20).map(|number| format!(" channel:{number}")).collect();
+    let clients: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+    let refused = clients.iter().position(|client| {
+        send(client, format!("SUBSCRIBE{names}\r\n").as_bytes());
+        let mut first = [0; 1];
+        (&*client).read_exact(&mut first).unwrap();
+        first == *b"-"
+    });
+    // The channels themselves take 10 KiB and some.
+    assert!(refused.is_some_and(|refused| refused > 2), "{refused:?}");
     server.stop();
 }
 
@@ -337,10 +398,10 @@ fn publisher_that_outruns_its_subscribers_is_slowed_down_and_loses_and_doubles_n
     let server = kv_with(KvConfig { channel_memory: 16 * KIB, ..KvConfig::default() });
     let listeners: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
     for (index, listener) in listeners.iter().enumerate() {
-        // One of them listens to a pattern, so that a message goes to two topics; a long one, so
-        // that the second is full when the first has taken the message.
+        // One of them listens to a pattern, and one in another version of the protocol, so that a
+        // message goes to three topics; the pattern is long, so that the last is full first.
         let pattern = format!("PSUBSCRIBE a{}\r\n", "*".repeat(100));
-        let request = if index == 0 { &pattern } else { "SUBSCRIBE a\r\n" };
+        let request = [&pattern, "HELLO 3\r\nSUBSCRIBE a\r\n", "SUBSCRIBE a\r\n"][index];
         send(listener, request.as_bytes());
     }
     let mut asker = Client::new(&server);
@@ -458,13 +519,31 @@ fn client_kill_closes_whom_it_names() {
 }
 
 #[test]
-fn hello_speaks_version_2_and_no_other() {
+fn hello_chooses_the_version_and_reset_goes_back_to_2() {
     let server = kv();
     let mut client = Client::new(&server);
-    assert_eq!(client.ask("HELLO 3"), "-NOPROTO unsupported protocol version");
-    let reply = client.list("HELLO 2 SETNAME me");
-    assert_eq!(reply[..5], ["server", "redis", "version", "7.0.15", "proto"]);
-    assert_eq!(client.bulk("CLIENT GETNAME"), "me");
+    assert_eq!(client.ask("HELLO 4"), "-NOPROTO unsupported protocol version");
+    for version in ["2", "3"] {
+        let reply = client.list(&format!("HELLO {version} SETNAME me"));
+        assert_eq!(reply[..6], ["server", "redis", "version", "7.0.15", "proto", version]);
+        assert_eq!(client.bulk("CLIENT GETNAME"), "me");
+        let list = client.bulk("CLIENT LIST");
+        assert!(list.ends_with(&format!(" resp={version}\n")), "{list}");
+    }
+    assert_eq!(client.list("CONFIG GET databases"), ["databases", "1"]);
+    assert_eq!(client.list("COMMAND DOCS get")[..2], ["get", "summary"]);
+    // What is refused changes nothing, and the version of one connection is nobody else's.
+    assert_eq!(client.ask("HELLO 2 nope"), "-ERR Syntax error in HELLO option 'nope'");
+    let mut other = Client::new(&server);
+    assert_eq!((client.ask("GET none").as_str(), other.ask("GET none").as_str()), ("_", "$-1"));
+    assert_eq!(client.ask("RESET"), "+RESET");
+    assert_eq!(client.ask("GET none"), "$-1");
+    // The version counts from the reply on, in the middle of a batch.
+    send(&client.stream, b"GET none\r\nHELLO 3\r\nGET none\r\nRESET\r\nGET none\r\n");
+    assert_eq!(client.line(), "$-1");
+    assert_eq!(client.line(), "%7");
+    (0..25).for_each(|_| drop(client.line()));
+    assert_eq!([client.line(), client.line(), client.line()], ["_", "+RESET", "$-1"]);
     server.stop();
 }
 
@@ -592,9 +671,14 @@ impl Client {
     }
 
     fn collect(&mut self, head: &str, found: &mut Vec<String>) {
-        match head.strip_prefix('*') {
+        let count = match head.split_at(1) {
+            ("*" | "~" | ">", count) => Some(count.parse().unwrap()),
+            ("%", count) => Some(2 * count.parse::<usize>().unwrap()),
+            _ => None,
+        };
+        match count {
             Some(count) => {
-                for _ in 0..count.parse().unwrap() {
+                for _ in 0..count {
                     let head = self.line();
                     self.collect(&head, found);
                 }
@@ -605,10 +689,11 @@ impl Client {
     }
 
     fn text(&mut self, head: &str) -> String {
-        let len: usize = head.strip_prefix('$').expect(head).parse().unwrap();
+        let len: usize = head.strip_prefix(['$', '=']).expect(head).parse().unwrap();
         let mut bytes = vec![0; len + 2];
         self.reader.read_exact(&mut bytes).unwrap();
-        String::from_utf8(bytes[..len].to_vec()).unwrap()
+        let text = String::from_utf8(bytes[..len].to_vec()).unwrap();
+        if head.starts_with('=') { text["txt:".len()..].to_owned() } else { text }
     }
 
     fn line(&mut self) -> String {

@@ -1,5 +1,6 @@
 //! The same requests to this server and to Redis, and the same bytes back: errors, wrong numbers of
-//! arguments, numbers out of range, quoting of inline commands, the ends of streams.
+//! arguments, numbers out of range, quoting of inline commands, the ends of streams; in both versions
+//! of the protocol.
 //!
 //! How it is done: requests are generated from a seed and sent to both; `KV_SEEDS` says how many
 //! seeds. Needs `redis-server` 7.0 and says so where there is none. What differs on purpose is in
@@ -27,8 +28,8 @@ fn generated_commands_are_answered_as_redis_answers_them() {
     let Some(redis) = Redis::start() else { return };
     let ours = Ours::start();
     let seeds = std::env::var("KV_SEEDS").map_or(40, |seeds| seeds.parse().unwrap());
-    for seed in 0..seeds {
-        let (mut theirs, mut ours) = (redis.connect(), ours.connect());
+    for (seed, version) in (0..seeds).flat_map(|seed| [(seed, 2), (seed, 3)]) {
+        let (mut theirs, mut ours) = (redis.connect_in(version), ours.connect_in(version));
         for stream in [&mut theirs, &mut ours] {
             stream.ask(&request(&[b"FLUSHALL"]));
         }
@@ -42,7 +43,7 @@ fn generated_commands_are_answered_as_redis_answers_them() {
             let (expected, found) = (theirs.ask(&request), ours.ask(&request));
             assert!(
                 is_same(words[0], &expected, &found),
-                "seed {seed}, after\n{history}Redis says {}\nwe say     {}",
+                "seed {seed} in version {version}, after\n{history}Redis says {}\nwe say     {}",
                 expected.escape_ascii(),
                 found.escape_ascii()
             );
@@ -54,17 +55,27 @@ fn generated_commands_are_answered_as_redis_answers_them() {
 fn options_and_errors_of_commands_that_are_asked_for_once_are_those_of_redis() {
     let Some(redis) = Redis::start() else { return };
     let ours = Ours::start();
-    let (mut theirs, mut ours) = (redis.connect(), ours.connect());
-    for line in CASES.lines().filter(|line| !line.is_empty()) {
-        let request = format!("{line}\r\n");
-        let (expected, found) = (theirs.ask(request.as_bytes()), ours.ask(request.as_bytes()));
-        let name = line.split(' ').next().unwrap();
-        assert!(
-            is_same(name.as_bytes(), &expected, &found),
-            "`{line}`: Redis says {}, we say {}",
-            expected.escape_ascii(),
-            found.escape_ascii()
-        );
+    for version in [2, 3] {
+        let (mut theirs, mut ours) = (redis.connect_in(version), ours.connect_in(version));
+        let mut ask = |line: &str| {
+            let request = format!("{line}\r\n");
+            let (expected, found) = (theirs.ask(request.as_bytes()), ours.ask(request.as_bytes()));
+            let name = line.split(' ').next().unwrap();
+            assert!(
+                is_same(name.as_bytes(), &expected, &found),
+                "`{line}` in version {version}: Redis says {}, we say {}",
+                expected.escape_ascii(),
+                found.escape_ascii()
+            );
+        };
+        ask("FLUSHALL");
+        // Some of the cases change the version.
+        for line in CASES.lines().filter(|line| !line.is_empty()) {
+            ask(line);
+            ask(&format!("HELLO {version}"));
+        }
+        ask("RESET");
+        ask("GET nokey");
     }
 }
 
@@ -125,56 +136,63 @@ fn streams_end_as_they_end_in_redis() {
 fn subscriptions_are_answered_as_in_redis() {
     let Some(redis) = Redis::start() else { return };
     let ours = Ours::start();
-    let mut answers = [Vec::new(), Vec::new()];
-    for (answers, connect) in
-        answers.iter_mut().zip([&(|| redis.connect()) as &dyn Fn() -> Peer, &(|| ours.connect())])
-    {
-        let (mut listener, mut publisher) = (connect(), connect());
-        let mut ask = |line: &str, count: usize| {
-            listener.0.write_all(format!("{line}\r\n").as_bytes()).unwrap();
-            (0..count).for_each(|_| answers.push(listener.reply()));
-        };
-        ask("UNSUBSCRIBE", 1);
-        ask("PUNSUBSCRIBE x", 1);
-        ask("SUBSCRIBE a b a", 3);
-        ask("PSUBSCRIBE h?llo", 1);
-        ask("PING", 1);
-        ask("PING text", 1);
-        ask("GET a", 1);
-        ask("PUBLISH a b", 1);
-        ask("CLIENT ID", 1);
-        ask("SUBSCRIBE", 1);
-        ask("UNSUBSCRIBE b nobody", 2);
-        for line in [
-            "PUBSUB CHANNELS",
-            "PUBSUB NUMSUB a b",
-            "PUBSUB NUMPAT",
-            "PUBLISH a one",
-            "PUBLISH hello two",
-            "PUBLISH b three",
-            "PUBSUB CHANNELS z*",
-            "PUBLISH x",
-        ] {
-            answers.push(publisher.ask(format!("{line}\r\n").as_bytes()));
-        }
-        answers.push(listener.reply());
-        answers.push(listener.reply());
-        let mut ask = |line: &str, count: usize| {
-            listener.0.write_all(format!("{line}\r\n").as_bytes()).unwrap();
-            (0..count).for_each(|_| answers.push(listener.reply()));
-        };
-        ask("PUNSUBSCRIBE", 1);
-        ask("UNSUBSCRIBE", 1);
-        ask("GET a", 1);
-        ask("SUBSCRIBE a", 1);
-        ask("RESET", 1);
-        ask("GET a", 1);
-        answers.push(publisher.ask(b"PUBLISH a nobody\r\n"));
+    for version in [2, 3] {
+        let theirs = subscribe_and_publish(redis.connect_in(version), redis.connect(), version);
+        let ours = subscribe_and_publish(ours.connect_in(version), ours.connect(), version);
+        assert_eq!(ours, theirs, "version {version}");
     }
-    let [theirs, ours] = answers.map(|answers| {
-        answers.iter().map(|answer| answer.escape_ascii().to_string()).collect::<Vec<_>>()
-    });
-    assert_eq!(ours, theirs);
+}
+
+/// All that the listener and the publisher are told.
+fn subscribe_and_publish(mut listener: Peer, mut publisher: Peer, version: i32) -> Vec<String> {
+    let mut answers = Vec::new();
+    let mut ask = |line: &str, count: usize| {
+        listener.0.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        (0..count).for_each(|_| answers.push(listener.reply()));
+    };
+    ask("UNSUBSCRIBE", 1);
+    ask("PUNSUBSCRIBE x", 1);
+    ask("SUBSCRIBE a b a", 3);
+    ask("PSUBSCRIBE h?llo", 1);
+    ask("PING", 1);
+    ask("PING text", 1);
+    ask("GET a", 1);
+    ask("CLIENT GETNAME", 1);
+    ask("SUBSCRIBE", 1);
+    if version == 2 {
+        ask("PUBLISH a b", 1);
+        ask("HELLO 3", 1);
+    } else {
+        ask("PUBLISH nobody b", 1);
+        ask("HELLO 4", 1);
+    }
+    ask("UNSUBSCRIBE b nobody", 2);
+    for line in [
+        "PUBSUB CHANNELS",
+        "PUBSUB NUMSUB a b",
+        "PUBSUB NUMPAT",
+        "PUBLISH a one",
+        "PUBLISH hello two",
+        "PUBLISH b three",
+        "PUBSUB CHANNELS z*",
+        "PUBLISH x",
+    ] {
+        answers.push(publisher.ask(format!("{line}\r\n").as_bytes()));
+    }
+    answers.push(listener.reply());
+    answers.push(listener.reply());
+    let mut ask = |line: &str, count: usize| {
+        listener.0.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        (0..count).for_each(|_| answers.push(listener.reply()));
+    };
+    ask("PUNSUBSCRIBE", 1);
+    ask("UNSUBSCRIBE", 1);
+    ask("GET a", 1);
+    ask("SUBSCRIBE a", 1);
+    ask("RESET", 1);
+    ask("GET a", 1);
+    answers.push(publisher.ask(b"PUBLISH a nobody\r\n"));
+    answers.iter().map(|answer| answer.escape_ascii().to_string()).collect()
 }
 
 // ---- what is asked ----
@@ -223,7 +241,14 @@ COMMAND foo
 COMMAND COUNT x
 COMMAND INFO nope
 COMMAND DOCS nope
+COMMAND INFO nope nope
+CONFIG GET save appendonly
+PUBSUB CHANNELS
+PUBSUB NUMSUB a b
 HELLO 3x
+HELLO 3 x
+HELLO 3 SETNAME "x y"
+HELLO 3 AUTH u x
 HELLO 1
 HELLO 4
 HELLO 2 x
@@ -469,8 +494,23 @@ fn is_same(name: &[u8], expected: &[u8], found: &[u8]) -> bool {
                 _ => expected == found,
             }
         }
-        b"KEYS" | b"SCAN" => sorted(expected) == sorted(found),
+        b"KEYS" | b"SCAN" | b"CONFIG" => sorted(expected) == sorted(found),
+        // The numbers of connections differ.
+        b"HELLO" => without_id(expected) == without_id(found),
         _ => expected == found,
+    }
+}
+
+/// The reply of `HELLO` with no digit behind the `id`.
+fn without_id(reply: &[u8]) -> Vec<u8> {
+    let text = reply.escape_ascii().to_string();
+    match text.split_once("$2\\r\\nid\\r\\n:") {
+        None => text.into_bytes(),
+        Some((before, behind)) => {
+            [before, behind.trim_start_matches(|it: char| it.is_ascii_digit())]
+                .concat()
+                .into_bytes()
+        }
     }
 }
 
@@ -478,7 +518,7 @@ fn is_same(name: &[u8], expected: &[u8], found: &[u8]) -> bool {
 fn sorted(mut reply: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     while !reply.is_empty() {
-        let len = if reply[0] == b'*' {
+        let len = if matches!(reply[0], b'*' | b'%') {
             reply.iter().position(|byte| *byte == b'\n').map(|end| end + 1)
         } else {
             reply_len(reply)
@@ -494,13 +534,15 @@ fn sorted(mut reply: &[u8]) -> Vec<&[u8]> {
 /// The length of the first reply, once it is whole.
 fn reply_len(bytes: &[u8]) -> Option<usize> {
     let end = bytes.windows(2).position(|pair| pair == b"\r\n")? + 2;
+    let elements = |count| (0..count).try_fold(end, |len, _| Some(len + reply_len(&bytes[len..])?));
     let number = || std::str::from_utf8(&bytes[1..end - 2]).unwrap().parse::<i64>().unwrap();
     match bytes[0] {
-        b'$' if number() >= 0 => {
+        b'$' | b'=' if number() >= 0 => {
             let len = end + number() as usize + 2;
             (bytes.len() >= len).then_some(len)
         }
-        b'*' => (0..number()).try_fold(end, |len, _| Some(len + reply_len(&bytes[len..])?)),
+        b'*' | b'~' | b'>' => elements(number()),
+        b'%' => elements(2 * number()),
         _ => Some(end),
     }
 }
@@ -523,6 +565,15 @@ impl Peer {
         let stream = UnixStream::connect(path).ok()?;
         stream.set_read_timeout(Some(common::PATIENCE)).unwrap();
         Some(Peer(Box::new(stream), Vec::new()))
+    }
+
+    /// Speaks this version of the protocol from now on.
+    fn in_version(mut self, version: i32) -> Peer {
+        if version != 2 {
+            let reply = self.ask(format!("HELLO {version}\r\n").as_bytes());
+            assert!(reply.starts_with(b"%7\r\n"), "{}", reply.escape_ascii());
+        }
+        self
     }
 
     fn ask(&mut self, request: &[u8]) -> Vec<u8> {
@@ -573,6 +624,10 @@ impl Ours {
     fn connect(&self) -> Peer {
         Peer::connect(&self.path).unwrap()
     }
+
+    fn connect_in(&self, version: i32) -> Peer {
+        self.connect().in_version(version)
+    }
 }
 
 struct Redis {
@@ -602,6 +657,10 @@ impl Redis {
 
     fn connect(&self) -> Peer {
         Peer::connect(&self.path).unwrap()
+    }
+
+    fn connect_in(&self, version: i32) -> Peer {
+        self.connect().in_version(version)
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use slab::Slab;
 
+use crate::codec::resp::Version;
 use crate::reactor::{Context, TopicConfig, TopicId};
 
-/// Names that somebody listens to, with a topic each: it comes to be with the first subscriber, and
-/// goes with the last.
+/// Names that somebody listens to.
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     by_name: HashMap<Arc<[u8]>, u32>,
@@ -19,46 +19,69 @@ pub(super) struct Channels {
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) name: Arc<[u8]>,
-    pub(super) topic: TopicId,
-    pub(super) subscribers: usize,
+    /// By version of the protocol; one of them is there.
+    feeds: [Option<Feed>; 2],
 }
 
-/// What a channel costs beside its name: places in two tables, and a topic.
-const CHANNEL_OVERHEAD: usize = 512;
+/// Those who listen to a channel in one version of the protocol, to whom a message is the same
+/// bytes. Comes to be with the first of them, and goes with the last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Feed {
+    pub(super) version: Version,
+    pub(super) topic: TopicId,
+    subscribers: usize,
+}
+
+/// What a feed costs beside the channel's name: places in two tables, and a topic.
+const FEED_OVERHEAD: usize = 512;
+/// What a subscription costs: the reactor's, and its places in two lists that may be half empty.
+const SUBSCRIPTION_OVERHEAD: usize = 80;
 
 impl Channels {
-    /// The channel with this name, which has one subscriber more now.
+    /// One subscriber more, in one version of the protocol. Returns the channel's key and what is to
+    /// be subscribed to.
     pub(super) fn join(
         &mut self,
         cx: &mut Context<'_>,
         name: &[u8],
+        version: Version,
         config: &TopicConfig,
     ) -> (u32, TopicId) {
         let key = match self.by_name.get(name) {
             Some(key) => *key,
             None => {
-                let (name, topic) = (Arc::<[u8]>::from(name), cx.create_topic(config.clone()));
-                self.used += name.len() + CHANNEL_OVERHEAD;
-                let channel = Channel { name: name.clone(), topic, subscribers: 0 };
-                let key = self.channels.insert(channel) as u32;
-                self.by_name.insert(name, key);
-                key
+                let name = Arc::<[u8]>::from(name);
+                self.used += name.len();
+                let key = self.channels.insert(Channel { name: name.clone(), feeds: [None; 2] });
+                self.by_name.insert(name, key as u32);
+                key as u32
             }
         };
-        let channel = &mut self.channels[key as usize];
-        channel.subscribers += 1;
-        (key, channel.topic)
+        self.used += SUBSCRIPTION_OVERHEAD;
+        let feed = self.channels[key as usize].feed_mut(version).get_or_insert_with(|| {
+            self.used += FEED_OVERHEAD;
+            Feed { version, topic: cx.create_topic(config.clone()), subscribers: 0 }
+        });
+        feed.subscribers += 1;
+        (key, feed.topic)
     }
 
     /// One subscriber less.
-    pub(super) fn leave(&mut self, cx: &mut Context<'_>, key: u32) {
+    pub(super) fn leave(&mut self, cx: &mut Context<'_>, key: u32, version: Version) {
         let Some(channel) = self.channels.get_mut(key as usize) else { return };
-        channel.subscribers -= 1;
-        if channel.subscribers == 0 {
+        let feed = channel.feed_mut(version);
+        let Some(Feed { subscribers, topic, .. }) = feed else { return };
+        *subscribers -= 1;
+        self.used -= SUBSCRIPTION_OVERHEAD;
+        if *subscribers == 0 {
+            cx.remove_topic(*topic);
+            *feed = None;
+            self.used -= FEED_OVERHEAD;
+        }
+        if channel.feeds().next().is_none() {
             let channel = self.channels.remove(key as usize);
             self.by_name.remove(&channel.name);
-            self.used -= channel.name.len() + CHANNEL_OVERHEAD;
-            cx.remove_topic(channel.topic);
+            self.used -= channel.name.len();
         }
     }
 
@@ -71,8 +94,12 @@ impl Channels {
         self.channels.get(key as usize)
     }
 
+    pub(super) fn name(&self, key: u32) -> Option<Arc<[u8]>> {
+        self.channel(key).map(|channel| channel.name.clone())
+    }
+
     /// All of them, the order in which a message goes to patterns.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> + Clone {
         self.channels.iter().map(|(_, channel)| channel)
     }
 
@@ -83,5 +110,27 @@ impl Channels {
     /// Bytes of memory, messages not included.
     pub(super) fn used(&self) -> usize {
         self.used
+    }
+}
+
+impl Channel {
+    pub(super) fn feeds(&self) -> impl Iterator<Item = &Feed> + Clone {
+        self.feeds.iter().flatten()
+    }
+
+    pub(super) fn topic(&self, version: Version) -> Option<TopicId> {
+        self.feeds().find(|feed| feed.version == version).map(|feed| feed.topic)
+    }
+
+    pub(super) fn subscribers(&self) -> usize {
+        self.feeds().map(|feed| feed.subscribers).sum()
+    }
+
+    fn feed_mut(&mut self, version: Version) -> &mut Option<Feed> {
+        let [v2, v3] = &mut self.feeds;
+        match version {
+            Version::V2 => v2,
+            Version::V3 => v3,
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What is known about a connection beside its bytes.
 
-use crate::reactor::{Token, TopicId};
+use crate::codec::resp::Version;
+use crate::reactor::Token;
 
 use super::command::Command;
 
@@ -15,6 +16,8 @@ pub(super) struct Client {
     pub(super) last: Option<&'static Command>,
     /// It was closed, and only its own end is still awaited.
     pub(super) is_closed: bool,
+    /// In which its replies are written.
+    pub(super) version: Version,
     rare: Option<Box<Rare>>,
 }
 
@@ -25,14 +28,6 @@ pub(super) struct Rare {
     /// Keys of the channels and patterns that it listens to.
     pub(super) channels: Vec<u32>,
     pub(super) patterns: Vec<u32>,
-    pub(super) publishing: Option<Publishing>,
-}
-
-/// A message that some of its topics have taken, while one of them was full.
-#[derive(Debug, Default)]
-pub(super) struct Publishing {
-    pub(super) taken: Vec<TopicId>,
-    pub(super) receivers: usize,
 }
 
 impl Client {
@@ -44,6 +39,7 @@ impl Client {
             active_ms: now_ms,
             last: None,
             is_closed: false,
+            version: Version::V2,
             rare: None,
         }
     }
@@ -63,6 +59,12 @@ impl Client {
     /// Forgets what few connections have, and returns it.
     pub(super) fn take_rare(&mut self) -> Option<Box<Rare>> {
         self.rare.take()
+    }
+
+    /// Whether it may say nothing but what is about subscriptions: in version 2 nothing tells a
+    /// message from a reply.
+    pub(super) fn only_listens(&self) -> bool {
+        self.version == Version::V2 && self.subscriptions() > 0
     }
 
     pub(super) fn subscriptions(&self) -> usize {

@@ -249,7 +249,7 @@ pub(super) const COMMANDS: &[Command] = &[
         subcommand("client|setname", 3, NO_FLAGS, connection::client_setname, "connection", "Names this connection"),
     ]),
     command("echo", 2, IDLE_FAST, NO_KEY, connection::echo, "connection", "Returns its argument"),
-    command("hello", -1, IDLE_FAST, NO_KEY, connection::hello, "connection", "The protocol, which is 2: AUTH SETNAME"),
+    command("hello", -1, IDLE_FAST, NO_KEY, connection::hello, "connection", "The version of the protocol: AUTH SETNAME"),
     command("ping", -1, Flags::FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::ping, "connection", "Returns PONG, or its argument"),
     command("quit", -1, IDLE_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::quit, "connection", "Closes the connection"),
     command("reset", 1, IDLE_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::reset, "connection", "Ends subscriptions and forgets the name"),

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::call::{Call, Fault, Flow, Outcome};
 use super::client::Client;
-use crate::codec::resp::parse_integer;
+use super::pubsub;
+use crate::codec::resp::{Version, parse_integer};
 use crate::reactor::{Address, Context};
 
 /// What clients look at to know what they may ask for: the version whose commands these are.
@@ -15,11 +16,11 @@ pub(super) fn ping(call: &mut Call<'_, '_, '_>) -> Outcome {
         return Err(Fault::text("ERR wrong number of arguments for 'ping' command"));
     }
     let text = call.arguments.next();
-    let is_subscribed = call.client().is_some_and(|client| client.subscriptions() > 0);
+    let only_listens = call.client().is_some_and(|client| client.only_listens());
     let replies = call.replies();
     match text {
         // Told apart from messages by its form.
-        text if is_subscribed => {
+        text if only_listens => {
             replies.array(2);
             replies.bulk(b"pong");
             replies.bulk(text.unwrap_or_default());
@@ -42,9 +43,13 @@ pub(super) fn quit(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
-    if let Some(rare) = call.client().and_then(Client::take_rare) {
-        call.kv.end_subscriptions(call.cx, call.token, &rare);
+    if let Some(client) = call.client() {
+        let before = std::mem::take(&mut client.version);
+        if let Some(rare) = client.take_rare() {
+            call.kv.end_subscriptions(call.cx, call.token, before, &rare);
+        }
     }
+    call.replies().set_version(Version::V2);
     call.replies().simple("RESET");
     Ok(Flow::Next)
 }
@@ -76,12 +81,15 @@ pub(super) fn auth(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn hello(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let mut version = call.client().map_or(Version::V2, |client| client.version);
     if call.arguments.len() > 0 {
-        let version = parse_integer(call.argument())
+        let number = parse_integer(call.argument())
             .ok_or(Fault::text("ERR Protocol version is not an integer or out of range"))?;
-        if version != 2 {
-            return Err(Fault::text("NOPROTO unsupported protocol version"));
-        }
+        version = match number {
+            2 => Version::V2,
+            3 => Version::V3,
+            _ => return Err(Fault::text("NOPROTO unsupported protocol version")),
+        };
     }
     let mut name = None;
     while let Some(option) = call.arguments.next() {
@@ -98,15 +106,17 @@ pub(super) fn hello(call: &mut Call<'_, '_, '_>) -> Outcome {
     if let Some(name) = name {
         set_name(call, name);
     }
+    pubsub::change_version(call, version);
     let id = call.client().map_or(0, |client| client.id);
     let replies = call.replies();
-    replies.array(14);
+    replies.set_version(version);
+    replies.map(7);
     for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
         replies.bulk(key.as_bytes());
         replies.bulk(value.as_bytes());
     }
     replies.bulk(b"proto");
-    replies.integer(2);
+    replies.integer(version as i64);
     replies.bulk(b"id");
     replies.integer(id as i64);
     for (key, value) in [("mode", "standalone"), ("role", "master")] {
@@ -164,7 +174,7 @@ pub(super) fn client_info(call: &mut Call<'_, '_, '_>) -> Outcome {
     if let Some(client) = call.kv.clients.get(call.client as usize) {
         describe(&mut text, call.cx, client, call.kv.keyspace.now_ms());
     }
-    call.replies().bulk(text.as_bytes());
+    call.replies().verbatim(&text);
     Ok(Flow::Next)
 }
 
@@ -197,7 +207,7 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
             break;
         }
     }
-    kv.replies.bulk(text.as_bytes());
+    kv.replies.verbatim(&text);
     Ok(Flow::Next)
 }
 
@@ -364,7 +374,7 @@ fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
     let _ = writeln!(
         text,
         "id={} addr={address} name={name} age={age} idle={idle} flags={flags} db=0 sub={channels} \
-         psub={patterns} multi=-1 omem={output} cmd={command} user=default resp=2",
-        client.id,
+         psub={patterns} multi=-1 omem={output} cmd={command} user=default resp={}",
+        client.id, client.version as u8,
     );
 }

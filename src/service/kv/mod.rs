@@ -8,7 +8,7 @@
 //! | `strings`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
 //! | `glob` | patterns |
 //!
-//! What it answers, errors included, is what Redis 7.0 answers; `docs/reference/kv-commands.md` lists
+//! What it answers, errors included, is what Redis 7.0 answers, in either version of the protocol; `docs/reference/kv-commands.md` lists
 //! the commands and every difference. Nothing is written to disk.
 
 mod call;
@@ -53,8 +53,8 @@ pub struct KvConfig {
     /// The most channels and patterns that one client may listen to. Default 1024. A subscription
     /// beyond it is refused with an error.
     pub subscriptions_max: usize,
-    /// The most bytes of messages that one channel or pattern holds for its subscribers. Default 1
-    /// MiB. A subscriber that stops reading is disconnected when a channel is full of what it is
+    /// The most bytes of messages that one channel or pattern holds for its subscribers, and once
+    /// more if they speak both versions of the protocol. Default 1 MiB. A subscriber that stops reading is disconnected when a channel is full of what it is
     /// owed. A message may be as long as half of it.
     pub channel_memory: usize,
 }
@@ -250,7 +250,7 @@ impl Kv {
         }
         if let Some(client) = self.clients.get_mut(client as usize) {
             client.last = Some(command);
-            if client.subscriptions() > 0 && !command.flags.has(Flags::SUBSCRIBED) {
+            if client.only_listens() && !command.flags.has(Flags::SUBSCRIBED) {
                 let name = command.name;
                 return Err(Fault::of(format!(
                     "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
@@ -272,9 +272,9 @@ impl Kv {
     fn close(&mut self, cx: &mut Context<'_>, client: u32) {
         let Some(client) = self.clients.get_mut(client as usize) else { return };
         client.is_closed = true;
-        let (token, rare) = (client.token, client.take_rare());
+        let (token, version, rare) = (client.token, client.version, client.take_rare());
         if let Some(rare) = rare {
-            self.end_subscriptions(cx, token, &rare);
+            self.end_subscriptions(cx, token, version, &rare);
         }
         cx.close_for(token, CloseReason::Closed);
     }
@@ -310,6 +310,7 @@ impl Handler for Kv {
         self.keyspace.set_now(now_ms);
         if let Some(client) = self.clients.get_mut(session.client as usize) {
             client.active_ms = now_ms;
+            self.replies.set_version(client.version);
         }
         let (done, outcome) = self.serve(cx, token, session, input.contiguous());
         input.consume(done);
@@ -354,7 +355,7 @@ impl Handler for Kv {
         if let Some(mut client) = self.clients.try_remove(session.client as usize)
             && let Some(rare) = client.take_rare()
         {
-            self.end_subscriptions(cx, token, &rare);
+            self.end_subscriptions(cx, token, client.version, &rare);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! The commands of publish and subscribe. A channel is a topic of the reactor, and so is a pattern:
-//! a message is encoded once for each of them, however many listen.
+//! The commands of publish and subscribe. A channel is a topic of the reactor for each version of the
+//! protocol that its subscribers speak, and so is a pattern: a message is encoded once for each of
+//! them, however many listen.
 
 use super::call::{Call, Fault, Flow, Outcome};
-use super::channels::Channel;
-use super::client::{Publishing, Rare};
+use super::client::Rare;
 use super::glob::{self, PATTERN_MAX};
 use super::{Kv, channels::Channels};
-use crate::codec::resp::{Arguments, Replies};
+use crate::codec::resp::{Arguments, Decimal, Replies, Version};
 use crate::reactor::{Context, PublishError, Start, Token};
 
 pub(super) fn subscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -33,23 +33,15 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>) -> Outcome {
     let message = call.argument();
     let most = call.kv.topic.message_max();
     if channel.len() + message.len() + PATTERN_MAX + MESSAGE_OVERHEAD > most {
-        return Err(Fault::text("ERR message is longer than a channel holds"));
+        return Err(MESSAGE_TOO_LONG);
     }
-    let begun = call.client().filter(|client| client.rare().is_some());
-    let begun = begun.and_then(|client| client.rare_mut().publishing.take());
-    let used = call.kv.used() + call.cx.topic_memory();
-    if begun.is_none() && used > call.kv.config.max_memory {
+    if call.kv.used() + call.cx.topic_memory() > call.kv.config.max_memory {
         return Err(Fault::OUT_OF_MEMORY);
     }
-    let mut publishing = begun.unwrap_or_default();
-    match call.kv.publish(call.cx, call.token, channel, message, &mut publishing) {
-        Ok(()) => call.answer(publishing.receivers as i64),
-        Err(_) => {
-            if let Some(client) = call.client() {
-                client.rare_mut().publishing = Some(publishing);
-            }
-            Ok(Flow::Again)
-        }
+    match call.kv.publish(call.cx, call.token, channel, message) {
+        Ok(receivers) => call.answer(receivers as i64),
+        Err(PublishError::Full) => Ok(Flow::Again),
+        Err(PublishError::TooLong | PublishError::Gone) => Err(MESSAGE_TOO_LONG),
     }
 }
 
@@ -76,7 +68,7 @@ pub(super) fn numsub(call: &mut Call<'_, '_, '_>) -> Outcome {
     let kv = &mut *call.kv;
     kv.replies.array(2 * call.arguments.len());
     for name in &mut call.arguments {
-        let count = kv.channels.find(name).map_or(0, |(_, channel)| channel.subscribers);
+        let count = kv.channels.find(name).map_or(0, |(_, channel)| channel.subscribers());
         kv.replies.bulk(name);
         kv.replies.integer(count as i64);
     }
@@ -88,47 +80,68 @@ pub(super) fn numpat(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 impl Kv {
-    /// Hands a message to its channel and to the patterns that match, each at most once: those that
-    /// `publishing` lists have it already. `Full` when one of them has no room now.
+    /// Hands a message to its channel and to the patterns that match; returns how many listen. `Full`
+    /// when one of them has no room now: then none has been given it, and the publisher is held.
     fn publish(
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
         channel: &[u8],
         message: &[u8],
-        publishing: &mut Publishing,
-    ) -> Result<(), PublishError> {
-        let own = self.channels.find(channel).map(|(_, own)| own);
+    ) -> Result<usize, PublishError> {
+        let own = self.channels.find(channel).map(|(_, own)| (own, None));
         let patterns = self.patterns.iter().filter(|it| glob::matches(&it.name, channel, false));
-        let own = own.into_iter().map(|own| (own, None));
-        let patterns = patterns.map(|pattern| (pattern, Some(&*pattern.name)));
-        for (to, pattern) in own.chain(patterns) {
-            if !publishing.taken.is_empty() && publishing.taken.contains(&to.topic) {
-                continue;
-            }
-            encode(&mut self.message, pattern, channel, message);
-            match cx.publish(to.topic, Some(token), self.message.as_bytes()) {
-                Err(PublishError::Full) => {
-                    return Err(PublishError::Full);
-                }
-                // It cannot be too long, which was asked before, nor gone, as it has subscribers.
-                Err(PublishError::TooLong | PublishError::Gone) => continue,
-                Ok(_) => publishing.receivers += cx.subscribers(to.topic),
-            }
-            // Only what may have to be called again needs to know; most messages have one topic.
-            if self.patterns.len() > 0 {
-                publishing.taken.push(to.topic);
+        let targets = own.into_iter().chain(patterns.map(|it| (it, Some(&*it.name))));
+        for (target, pattern) in targets.clone() {
+            let len = encoded_len(pattern, channel, message);
+            for feed in target.feeds() {
+                cx.check_room(feed.topic, Some(token), len)?;
             }
         }
-        Ok(())
+        let mut receivers = 0;
+        for (target, pattern) in targets {
+            for feed in target.feeds() {
+                self.message.set_version(feed.version);
+                encode(&mut self.message, pattern, channel, message);
+                debug_assert_eq!(self.message.len(), encoded_len(pattern, channel, message));
+                // In nobody's name, as a publisher that listens gets its own messages, too.
+                cx.publish(feed.topic, None, self.message.as_bytes())?;
+                receivers += cx.subscribers(feed.topic);
+            }
+        }
+        Ok(receivers)
     }
 
     /// Ends everything that a client listens to.
-    pub(super) fn end_subscriptions(&mut self, cx: &mut Context<'_>, token: Token, rare: &Rare) {
+    pub(super) fn end_subscriptions(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        version: Version,
+        rare: &Rare,
+    ) {
         for (kind, keys) in [(&CHANNELS, &rare.channels), (&PATTERNS, &rare.patterns)] {
             for key in keys {
-                kind.leave(self, cx, token, *key);
+                kind.leave(self, cx, token, *key, version);
             }
+        }
+    }
+}
+
+/// Lets a client speak a version of the protocol from now on. Messages come in it as well.
+pub(super) fn change_version(call: &mut Call<'_, '_, '_>, version: Version) {
+    let Some(client) = call.client() else { return };
+    let before = std::mem::replace(&mut client.version, version);
+    if before == version || client.subscriptions() == 0 {
+        return;
+    }
+    for kind in [&CHANNELS, &PATTERNS] {
+        let keys = call.client().map(|client| (kind.keys)(client.rare_mut()).clone());
+        for key in keys.into_iter().flatten() {
+            let Some(name) = (kind.names)(call.kv).name(key) else { continue };
+            // It joins before it leaves, so the channel and its key stay.
+            kind.join(call, &name, version);
+            kind.leave(call.kv, call.cx, call.token, key, before);
         }
     }
 }
@@ -156,12 +169,20 @@ const PATTERNS: Kind = Kind {
 };
 
 impl Kind {
+    /// Subscribes the client whose call it is; returns the channel's key.
+    fn join(&self, call: &mut Call<'_, '_, '_>, name: &[u8], version: Version) -> u32 {
+        let config = call.kv.topic.clone();
+        let (key, topic) = (self.names)(call.kv).join(call.cx, name, version, &config);
+        call.cx.subscribe(call.token, topic, Start::Next);
+        key
+    }
+
     /// A subscription that the reactor may have ended already, with its connection.
-    fn leave(&self, kv: &mut Kv, cx: &mut Context<'_>, token: Token, key: u32) {
+    fn leave(&self, kv: &mut Kv, cx: &mut Context<'_>, token: Token, key: u32, version: Version) {
         let names = (self.names)(kv);
-        if let Some(topic) = names.channel(key).map(|channel: &Channel| channel.topic) {
+        if let Some(topic) = names.channel(key).and_then(|channel| channel.topic(version)) {
             cx.unsubscribe(token, topic);
-            names.leave(cx, key);
+            names.leave(cx, key, version);
         }
     }
 }
@@ -178,11 +199,10 @@ fn begin_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     while let Some(name) = call.arguments.next() {
         let known = (kind.names)(call.kv).find(name).map(|(key, _)| key);
         let Some(client) = call.client() else { break };
+        let version = client.version;
         let is_new = known.is_none_or(|key| !(kind.keys)(client.rare_mut()).contains(&key));
         if is_new {
-            let config = call.kv.topic.clone();
-            let (key, topic) = (kind.names)(call.kv).join(call.cx, name, &config);
-            call.cx.subscribe(call.token, topic, Start::Next);
+            let key = kind.join(call, name, version);
             if let Some(client) = call.client() {
                 (kind.keys)(client.rare_mut()).push(key);
             }
@@ -196,6 +216,7 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     if call.arguments.len() == 0 {
         return end_all(call, kind);
     }
+    let version = call.client().map_or(Version::V2, |client| client.version);
     let names: Arguments<'_> = call.arguments.clone();
     for name in names {
         let key = (kind.names)(call.kv).find(name).map(|(key, _)| key);
@@ -205,7 +226,7 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
             Some(keys.swap_remove(place))
         });
         if let Some(key) = place {
-            kind.leave(call.kv, call.cx, call.token, key);
+            kind.leave(call.kv, call.cx, call.token, key, version);
         }
         confirm(call, kind.ended, Some(name));
     }
@@ -213,11 +234,12 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 }
 
 fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
+    let version = call.client().map_or(Version::V2, |client| client.version);
     let mut was_listening = false;
     while let Some(key) = call.client().and_then(|client| (kind.keys)(client.rare_mut()).pop()) {
         was_listening = true;
-        let name = (kind.names)(call.kv).channel(key).map(|channel| channel.name.clone());
-        kind.leave(call.kv, call.cx, call.token, key);
+        let name = (kind.names)(call.kv).name(key);
+        kind.leave(call.kv, call.cx, call.token, key, version);
         confirm(call, kind.ended, name.as_deref());
     }
     if !was_listening {
@@ -230,7 +252,7 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 fn confirm(call: &mut Call<'_, '_, '_>, what: &str, name: Option<&[u8]>) {
     let count = call.client().map_or(0, |client| client.subscriptions());
     let replies = call.replies();
-    replies.array(3);
+    replies.push(3);
     replies.bulk(what.as_bytes());
     match name {
         Some(name) => replies.bulk(name),
@@ -244,18 +266,34 @@ fn encode(to: &mut Replies, pattern: Option<&[u8]>, channel: &[u8], message: &[u
     to.begin();
     match pattern {
         Some(pattern) => {
-            to.array(4);
-            to.bulk(b"pmessage");
+            to.push(4);
+            to.bulk(PMESSAGE);
             to.bulk(pattern);
         }
         None => {
-            to.array(3);
-            to.bulk(b"message");
+            to.push(3);
+            to.bulk(MESSAGE);
         }
     }
     to.bulk(channel);
     to.bulk(message);
 }
 
+/// How long that is, in either version of the protocol.
+fn encoded_len(pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) -> usize {
+    let bulk_len = |bytes: &[u8]| {
+        let digits = Decimal::new(bytes.len() as i64);
+        "$\r\n\r\n".len() + digits.as_bytes().len() + bytes.len()
+    };
+    let head = match pattern {
+        Some(pattern) => bulk_len(PMESSAGE) + bulk_len(pattern),
+        None => bulk_len(MESSAGE),
+    };
+    ">3\r\n".len() + head + bulk_len(channel) + bulk_len(message)
+}
+
+const MESSAGE_TOO_LONG: Fault = Fault::text("ERR message is longer than a channel holds");
+const MESSAGE: &[u8] = b"message";
+const PMESSAGE: &[u8] = b"pmessage";
 /// Heads of an array and of four bulk strings, and a word.
 const MESSAGE_OVERHEAD: usize = 128;

@@ -56,7 +56,7 @@ pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
             write(call, &mut text);
         }
     }
-    call.replies().bulk(text.as_bytes());
+    call.replies().verbatim(&text);
     Ok(Flow::Next)
 }
 
@@ -168,7 +168,7 @@ pub(super) fn config_get(call: &mut Call<'_, '_, '_>) -> Outcome {
         patterns.clone().any(|pattern| glob::matches(pattern, name.as_bytes(), true))
     });
     let replies = &mut call.kv.replies;
-    replies.array(2 * asked.clone().count());
+    replies.map(asked.clone().count());
     for (name, value) in asked {
         replies.bulk(name.as_bytes());
         replies.bulk(value.as_bytes());
@@ -210,7 +210,7 @@ pub(super) fn command_docs(call: &mut Call<'_, '_, '_>) -> Outcome {
     if call.arguments.len() > 0 {
         listed = call.arguments.by_ref().filter_map(|name| kv.commands.find_full(name)).collect();
     }
-    kv.replies.array(2 * listed.len());
+    kv.replies.map(listed.len());
     listed.iter().for_each(|command| document(&mut kv.replies, command));
     Ok(Flow::Next)
 }
@@ -229,26 +229,30 @@ fn describe(replies: &mut Replies, command: &Command) {
     replies.array(10);
     replies.bulk(command.name.as_bytes());
     replies.integer(command.arity().into());
-    replies.array(command.flags.names().count());
+    replies.set(command.flags.names().count());
     command.flags.names().for_each(|flag| replies.simple(flag));
     let (first, last, step) = command.keys;
     [first, last, step].into_iter().for_each(|number| replies.integer(number.into()));
-    (0..3).for_each(|_| replies.array(0));
-    replies.array(command.subcommands.len());
+    (0..3).for_each(|_| replies.set(0));
+    match command.subcommands.len() {
+        // As Redis has it.
+        0 => replies.set(0),
+        len => replies.array(len),
+    }
     command.subcommands.iter().for_each(|sub| describe(replies, sub));
 }
 
 fn document(replies: &mut Replies, command: &Command) {
     replies.bulk(command.name.as_bytes());
     let has_subcommands = !command.subcommands.is_empty();
-    replies.array(if has_subcommands { 6 } else { 4 });
+    replies.map(if has_subcommands { 3 } else { 2 });
     for (key, value) in [("summary", command.summary), ("group", command.group)] {
         replies.bulk(key.as_bytes());
         replies.bulk(value.as_bytes());
     }
     if has_subcommands {
         replies.bulk(b"subcommands");
-        replies.array(2 * command.subcommands.len());
+        replies.map(command.subcommands.len());
         command.subcommands.iter().for_each(|sub| document(replies, sub));
     }
 }
