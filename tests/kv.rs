@@ -239,6 +239,13 @@ fn scan_looks_at_a_bounded_number_of_keys_whatever_its_count() {
     let all = client.list("KEYS *");
     assert_eq!(all.len(), 30_000);
     client.ask("FLUSHALL");
+    for number in 0..100 {
+        client.ask(&format!("SET {}{number} x", "a".repeat(10_000)));
+    }
+    // Nor whatever their length, be it that none is returned.
+    let first = client.list("SCAN 0 COUNT 1000 MATCH *ab");
+    assert!(first[0] != "0" && first.len() == 1, "{first:?}");
+    client.ask("FLUSHALL");
     assert_eq!(client.ask("DBSIZE"), ":0");
     server.stop();
 }
@@ -480,6 +487,12 @@ fn subscriptions_and_messages_have_limits() {
     let mut publisher = Client::new(&server);
     let reply = publisher.ask(&format!("PUBLISH a {}", "x".repeat(4_000)));
     assert_eq!(reply, "-ERR message is longer than a channel holds");
+    let channel = "c".repeat(1_025);
+    for command in ["PUBLISH", "SUBSCRIBE x"] {
+        let reply = publisher.ask(&format!("{command} {channel} {channel}"));
+        assert_eq!(reply, "-ERR channel name is too long", "{command}");
+    }
+    assert_eq!(publisher.ask(&format!("PUBLISH {} x", &channel[1..])), ":0");
     let pattern = "*".repeat(2_000);
     for command in ["KEYS", "PSUBSCRIBE", "PUBSUB CHANNELS", "CONFIG GET", "SCAN 0 MATCH"] {
         let reply = publisher.ask(&format!("{command} {pattern}"));

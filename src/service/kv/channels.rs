@@ -98,9 +98,9 @@ impl Channels {
         self.channel(key).map(|channel| channel.name.clone())
     }
 
-    /// All of them, the order in which a message goes to patterns.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Channel> + Clone {
-        self.channels.iter().map(|(_, channel)| channel)
+    /// All of them with their keys, in the order in which a message goes to patterns.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Channel)> {
+        self.channels.iter().map(|(key, channel)| (key as u32, channel))
     }
 
     pub(super) fn len(&self) -> usize {

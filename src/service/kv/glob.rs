@@ -2,7 +2,7 @@
 //! Redis: `*`, `?`, `[abc]`, `[^abc]`, `[a-z]`, and `\` before what is meant literally.
 
 /// The longest pattern that is accepted. Comparing costs up to the length of the pattern times that
-/// of the text, so a client must not choose both.
+/// of the text, so a client must not choose both freely.
 pub(super) const PATTERN_MAX: usize = 1024;
 
 /// Whether a pattern describes a text. Upper and lower case are the same if `any_case`.

@@ -99,9 +99,10 @@ pub(super) fn scan(call: &mut Call<'_, '_, '_>) -> Outcome {
         let count = options.count.min(SCAN_COUNT_MAX);
         // In a table that has shrunk buckets are half empty; so many more of them are looked at.
         next = kv.keyspace.scan(cursor, count, count * 4 + 16, |key| {
+            // Those that do not match count as well: to compare them is the work.
+            size += key.len();
             let is_match = options.pattern.is_none_or(|it| glob::matches(it, key, false));
             if is_match && options.wants_strings {
-                size += key.len();
                 keys.push(key.to_vec());
             }
             size < SCAN_SIZE
@@ -116,7 +117,7 @@ pub(super) fn scan(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 /// The most keys and buckets that one `SCAN` looks at, whatever its `COUNT`: a millisecond's work.
 const SCAN_COUNT_MAX: usize = 10_000;
-/// Bytes of keys after which it ends early; one key more, however long, fits into any reply.
+/// Bytes of keys looked at after which it ends early; one key more, however long, fits into any reply.
 const SCAN_SIZE: usize = 64 << 10;
 
 struct ScanOptions<'a> {

@@ -89,8 +89,9 @@ pub struct Kv {
     patterns: Channels,
     /// Answers to the requests that are being handled.
     replies: Replies,
-    /// The message that is being published.
+    /// The message that is being published, and the patterns that it goes to.
     message: Replies,
+    matching: Vec<u32>,
     request_max: usize,
     value_max: usize,
     /// Bytes of answers after which they are sent, and it is asked whether there may be more.
@@ -139,6 +140,7 @@ impl Kv {
             patterns: Channels::default(),
             replies: Replies::new(reply_max),
             message: Replies::new(topic.message_max()),
+            matching: Vec::new(),
             request_max: input,
             value_max: input,
             batch_max,

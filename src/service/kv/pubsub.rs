@@ -10,6 +10,9 @@ use crate::codec::resp::{Arguments, Decimal, Replies, Version};
 use crate::reactor::{Context, PublishError, Start, Token};
 
 pub(super) fn subscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if call.arguments.clone().any(|channel| channel.len() > CHANNEL_MAX) {
+        return Err(CHANNEL_TOO_LONG);
+    }
     begin_listening(call, &CHANNELS)
 }
 
@@ -32,6 +35,9 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>) -> Outcome {
     let channel = call.argument();
     let message = call.argument();
     let most = call.kv.topic.message_max();
+    if channel.len() > CHANNEL_MAX {
+        return Err(CHANNEL_TOO_LONG);
+    }
     if channel.len() + message.len() + PATTERN_MAX + MESSAGE_OVERHEAD > most {
         return Err(MESSAGE_TOO_LONG);
     }
@@ -56,7 +62,8 @@ pub(super) fn channels(call: &mut Call<'_, '_, '_>) -> Outcome {
     let kv = &mut *call.kv;
     let array = kv.replies.open_array();
     let mut count = 0;
-    for channel in kv.channels.iter().filter(|it| glob::matches(pattern, &it.name, false)) {
+    let channels = kv.channels.iter().map(|(_, channel)| channel);
+    for channel in channels.filter(|it| glob::matches(pattern, &it.name, false)) {
         kv.replies.bulk(&channel.name);
         count += 1;
     }
@@ -89,8 +96,12 @@ impl Kv {
         channel: &[u8],
         message: &[u8],
     ) -> Result<usize, PublishError> {
+        let matching =
+            self.patterns.iter().filter(|(_, it)| glob::matches(&it.name, channel, false));
+        self.matching.clear();
+        self.matching.extend(matching.map(|(key, _)| key));
         let own = self.channels.find(channel).map(|(_, own)| (own, None));
-        let patterns = self.patterns.iter().filter(|it| glob::matches(&it.name, channel, false));
+        let patterns = self.matching.iter().filter_map(|key| self.patterns.channel(*key));
         let targets = own.into_iter().chain(patterns.map(|it| (it, Some(&*it.name))));
         for (target, pattern) in targets.clone() {
             let len = encoded_len(pattern, channel, message);
@@ -292,6 +303,10 @@ fn encoded_len(pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) -> usize 
     ">3\r\n".len() + head + bulk_len(channel) + bulk_len(message)
 }
 
+/// The longest name of a channel. It is compared with every pattern, which costs up to the length of
+/// the one times that of the other.
+const CHANNEL_MAX: usize = 1024;
+const CHANNEL_TOO_LONG: Fault = Fault::text("ERR channel name is too long");
 const MESSAGE_TOO_LONG: Fault = Fault::text("ERR message is longer than a channel holds");
 const MESSAGE: &[u8] = b"message";
 const PMESSAGE: &[u8] = b"pmessage";
