@@ -1,29 +1,47 @@
 //! Patterns of `KEYS`, `SCAN`, `PSUBSCRIBE` and `CONFIG GET`, with the meaning that they have in
 //! Redis: `*`, `?`, `[abc]`, `[^abc]`, `[a-z]`, and `\` before what is meant literally.
 
-/// The longest pattern that is accepted. Comparing costs up to the length of the pattern times that
-/// of the text, so a client must not choose both freely.
+/// The longest pattern that is accepted.
 pub(super) const PATTERN_MAX: usize = 1024;
 
 /// Whether a pattern describes a text. Upper and lower case are the same if `any_case`.
 ///
-/// Goes back to the last star only, and never to one before it, so the number of stars does not
-/// matter.
-pub(super) fn matches(mut pattern: &[u8], mut text: &[u8], any_case: bool) -> bool {
+/// What people ask for is decided within a few bytes. What costs more than some steps for each byte
+/// of the text, as a client may choose both, is decided by [`Automaton`] in a time that grows with
+/// the text alone.
+pub(super) fn matches(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
+    let steps = STEPS_PER_BYTE * text.len() + PATTERN_MAX;
+    matches_within(steps, pattern, text, any_case)
+        .unwrap_or_else(|| Automaton::new(pattern, any_case).accepts(text))
+}
+
+/// Enough for the patterns of people; the automaton costs about as much.
+const STEPS_PER_BYTE: usize = 8;
+
+/// Tries the pattern at each place where a star may end; none when that takes too many steps. Goes
+/// back to the last star only, and never to one before it, so the number of stars does not matter.
+fn matches_within(
+    mut steps: usize,
+    mut pattern: &[u8],
+    mut text: &[u8],
+    any_case: bool,
+) -> Option<bool> {
     let mut star: Option<(&[u8], &[u8])> = None;
     loop {
         if let [b'*', rest @ ..] = pattern {
             pattern = rest;
             star = Some((pattern, text));
             if pattern.is_empty() {
-                return true;
+                return Some(true);
             }
             continue;
         }
         match (pattern, text) {
-            ([], []) => return true,
+            ([], []) => return Some(true),
             ([_, ..], [byte, rest @ ..]) => {
                 let (is_match, behind) = one(pattern, *byte, any_case);
+                // A class has as many as it is long.
+                steps = steps.checked_sub(pattern.len() - behind.len())?;
                 if is_match {
                     (pattern, text) = (behind, rest);
                     continue;
@@ -32,7 +50,7 @@ pub(super) fn matches(mut pattern: &[u8], mut text: &[u8], any_case: bool) -> bo
             _ => {}
         }
         // The star takes one byte more.
-        let Some((behind, [_, rest @ ..])) = star else { return false };
+        let Some((behind, [_, rest @ ..])) = star else { return Some(false) };
         star = Some((behind, rest));
         (pattern, text) = (behind, rest);
     }
@@ -79,9 +97,107 @@ fn class(mut pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> (bool, &[u8])
     (is_match != negated, pattern)
 }
 
+/// All places of a pattern at once (Baeza-Yates and Gonnet, 1992): bit `n` of a set is for those
+/// texts that the first `n` elements describe. A star is no element, but keeps a bit where it is.
+struct Automaton<'a> {
+    elements: Vec<&'a [u8]>,
+    stars: Places,
+    any_case: bool,
+}
+
+/// A bit for each place, and one for the end.
+type Places = [u64; PATTERN_MAX / 64 + 1];
+
+impl<'a> Automaton<'a> {
+    /// The pattern has at most [`PATTERN_MAX`] bytes.
+    fn new(mut pattern: &'a [u8], any_case: bool) -> Self {
+        let (mut elements, mut stars) = (Vec::new(), Places::default());
+        while !pattern.is_empty() {
+            if let [b'*', rest @ ..] = pattern {
+                stars[elements.len() / 64] |= 1 << (elements.len() % 64);
+                pattern = rest;
+            } else {
+                elements.push(pattern);
+                pattern = one(pattern, 0, any_case).1;
+            }
+        }
+        Automaton { elements, stars, any_case }
+    }
+
+    fn accepts(&self, text: &[u8]) -> bool {
+        let end = self.elements.len();
+        let mut described: Vec<Option<Places>> = vec![None; 256];
+        let mut places = Places::default();
+        places[0] = 1;
+        for byte in text {
+            let by = described[usize::from(*byte)].get_or_insert_with(|| self.describe(*byte));
+            let mut carry = 0;
+            let words = places.iter_mut().zip(&*by).zip(&self.stars);
+            for ((place, by), stars) in words.take(end / 64 + 1) {
+                let moved = *place & by;
+                *place = moved << 1 | carry | *place & stars;
+                carry = moved >> 63;
+            }
+        }
+        places[end / 64] >> (end % 64) & 1 == 1
+    }
+
+    /// The elements that describe a byte.
+    fn describe(&self, byte: u8) -> Places {
+        let mut places = Places::default();
+        for (place, element) in self.elements.iter().enumerate() {
+            places[place / 64] |= u64::from(one(element, byte, self.any_case).0) << (place % 64);
+        }
+        places
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn automaton_decides_as_trying_each_place_does(
+            pattern in proptest::collection::vec(
+                proptest::sample::select(b"aaabB***??[]^-\\".as_slice()), 0..150),
+            text in proptest::collection::vec(
+                proptest::sample::select(b"aaaabB[]".as_slice()), 0..200),
+            any_case: bool,
+        ) {
+            let tried = matches_within(usize::MAX, &pattern, &text, any_case);
+            prop_assert_eq!(tried, Some(Automaton::new(&pattern, any_case).accepts(&text)));
+        }
+    }
+
+    #[test]
+    fn automaton_has_room_for_the_longest_pattern() {
+        for (pattern, text, expected) in [
+            (vec![b'a'; PATTERN_MAX], vec![b'a'; PATTERN_MAX], true),
+            (vec![b'a'; PATTERN_MAX], vec![b'a'; PATTERN_MAX - 1], false),
+            (vec![b'*'; PATTERN_MAX], vec![b'a'; 5], true),
+            ([b"*".as_slice(), &[b'a'; PATTERN_MAX - 1]].concat(), vec![b'a'; 5_000], true),
+        ] {
+            assert_eq!(Automaton::new(&pattern, false).accepts(&text), expected);
+        }
+    }
+
+    /// Counted and not measured: the first way gives up, and the other takes a fixed number of words
+    /// for each byte.
+    #[test]
+    fn pattern_that_is_tried_in_vain_at_every_place_is_given_up() {
+        let text = vec![b'a'; 100_000];
+        let steps = STEPS_PER_BYTE * text.len() + PATTERN_MAX;
+        let late = [b"*".as_slice(), &[b'a'; 1_000], b"b"].concat();
+        let class = [b"*[".as_slice(), &[b'x'; 1_000], b"]b"].concat();
+        for pattern in [late, class] {
+            assert_eq!(matches_within(steps, &pattern, &text, false), None);
+            assert!(!matches(&pattern, &text, false));
+        }
+        assert_eq!(matches_within(steps, b"*aaab", &text, false), Some(false));
+    }
 
     #[test]
     fn patterns_mean_what_they_mean_in_redis() {
