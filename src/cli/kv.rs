@@ -34,8 +34,8 @@ struct KvOptions {
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_SUBSCRIPTIONS")]
     max_subscriptions: Option<usize>,
 
-    /// Hold so many bytes of messages for one channel, once for all its subscribers; a message may
-    /// be half as long [default: 1MiB]
+    /// Hold so many bytes of messages for one channel, once for all its subscribers that speak one
+    /// version of the protocol; a message may be half as long [default: 1MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_CHANNEL_MEMORY")]
     channel_memory: Option<Size>,
 }

@@ -8,8 +8,9 @@
 //! | `strings`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
 //! | `glob` | patterns |
 //!
-//! What it answers, errors included, is what Redis 7.0 answers, in either version of the protocol; `docs/reference/kv-commands.md` lists
-//! the commands and every difference. Nothing is written to disk.
+//! What it answers, errors included, is what Redis 7.0 answers, in either version of the protocol;
+//! `docs/reference/kv-commands.md` lists the commands and every difference. Nothing is written to
+//! disk.
 
 mod call;
 mod channels;
@@ -46,16 +47,17 @@ use crate::reactor::{
 /// [`output_limit`](Config::output_limit) bounds a reply: to three quarters of it, less 16 KiB.
 #[derive(Clone, Debug)]
 pub struct KvConfig {
-    /// The most bytes of memory for keys, values and the names of channels, with what each of them
-    /// costs beside its bytes. Default 256 MiB, as much as the reactor's buffers may take. Above it,
+    /// The most bytes of memory for keys, values, the names of channels and the subscriptions to them,
+    /// with what each of them costs beside its bytes. Default 256 MiB, as much as the reactor's buffers may take. Above it,
     /// commands that add data are refused with Redis's error; nothing is evicted.
     pub max_memory: usize,
     /// The most channels and patterns that one client may listen to. Default 1024. A subscription
     /// beyond it is refused with an error.
     pub subscriptions_max: usize,
     /// The most bytes of messages that one channel or pattern holds for its subscribers, and once
-    /// more if they speak both versions of the protocol. Default 1 MiB. A subscriber that stops reading is disconnected when a channel is full of what it is
-    /// owed. A message may be as long as half of it.
+    /// more if they speak both versions of the protocol. Default 1 MiB. A subscriber that stops
+    /// reading is disconnected when a channel is full of what it is owed. A message may be as long as
+    /// half of it.
     pub channel_memory: usize,
 }
 
