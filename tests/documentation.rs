@@ -325,8 +325,8 @@ fn clock_is_read_and_slots_are_freed_at_one_place() {
             .map(|(name, count)| format!("{name} {count}"))
             .collect()
     };
-    // Once when the reactor is built, once for each reading.
-    assert_eq!(places("Instant::now()"), ["clock.rs 2"]);
+    // When the reactor is built, for each reading, and before each wait for a deadline.
+    assert_eq!(places("Instant::now()"), ["clock.rs 3"]);
     // Once a turn, and before work between turns.
     assert_eq!(places("clock.read()"), ["reactor.rs 2"]);
     assert_eq!(places("connections.try_remove("), ["loop_state.rs 1"]);

@@ -115,6 +115,26 @@ fn regression_wait_for_a_slow_subscriber_ends_although_there_is_an_idle_timeout(
     });
 }
 
+// A publisher waits for one who does not read, for much longer than the idle timeout.
+#[test]
+fn regression_held_publisher_does_not_wake_the_loop_with_each_tick() {
+    let idle = Duration::from_millis(50);
+    let tick = Duration::from_millis(1);
+    let config = Config { idle_timeout: Some(idle), write_timeout: None, tick, ..config() };
+    let slow_consumer = SlowConsumer::Wait;
+    let topic = TopicConfig { memory: 64 * KIB, slow_consumer, ..TopicConfig::default() };
+    let server = start(config, Broadcast::new(Framing::Lines, 64 * KIB, topic));
+    let (stream, silent) = (server.connect(), connect_narrow(&server.address, 8 * KIB));
+    send_until_blocked(&stream, &line(1000).repeat(16), Duration::from_millis(100));
+    let before = server.wait_for_rest(idle, |stats| stats.messages_published);
+    thread::sleep(10 * idle);
+    let turns = server.stats().turns - before.turns;
+    // It is held, so one idle timeout at the most passes; asking for the counters is a turn, too.
+    assert!(turns < 100, "{turns} turns in half a second in which nothing happens");
+    drop((stream, silent));
+    server.stop();
+}
+
 // A subscriber that does not read is aborted in the `on_close` of another connection, after the
 // flush phase has looked whether there is room for those who publish.
 #[test]

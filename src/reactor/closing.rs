@@ -82,16 +82,18 @@ impl LoopState {
     /// Nothing is owed any more: tell the peer, and wait for it to say the same.
     pub(super) fn begin_linger(&mut self, token: Token) {
         let stamp = self.clock.stamp();
-        self.drop_subscriptions(token);
         let Some(connection) = find(&mut self.connections, token) else { return };
         // Nothing can arrive after the peer's own end, so there is nothing that could turn our
         // close into a reset.
         if connection.input_ended || connection.stream.shutdown_write().is_err() {
-            return self.retire(token);
+            self.retire(token);
+        } else {
+            connection.state = State::Lingering;
+            connection.waiting_since_ms = stamp;
+            self.lists.update(token, connection);
         }
-        connection.state = State::Lingering;
-        connection.waiting_since_ms = stamp;
-        self.lists.update(token, connection);
+        // Once it is flushed no more, or it would be listed for another flush.
+        self.drop_subscriptions(token);
         self.arm(token);
     }
 

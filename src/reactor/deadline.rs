@@ -50,8 +50,7 @@ impl LoopState {
         // Bytes may wait here that arrived in time, or are about to be sent: as long as it is our
         // turn the peer is not idle.
         let is_listed = connection.on_ready_list || connection.on_dirty_list;
-        let ours = is_listed || connection.hold.has(Hold::NOT_THE_PEERS);
-        let not_before = if ours { clock.now_ms() + 1 } else { 0 };
+        let not_before = if is_listed { clock.now_ms() + 1 } else { 0 };
         let active = |span| clock.after(connection.active_ms, span).max(not_before);
         // Nor does it refuse bytes, or to be connected, while an event that says otherwise waits.
         let not_before = if connection.on_dirty_list { clock.now_ms() + 1 } else { 0 };
@@ -83,9 +82,13 @@ impl LoopState {
                 let write = config.write_timeout.filter(|_| connection.stalled);
                 let quiet = (self.is_draining && !connection.stalled).then_some(self.drain_quiet());
                 let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
+                // Nor is it idle while it waits for others: its time goes on when that is over.
+                let is_free = !connection.hold.has(Hold::NOT_THE_PEERS);
+                let idle = config.idle_timeout.filter(|_| is_free);
+                let quiet = quiet.filter(|_| is_free);
                 let all = [
                     write.map(|span| (waiting(span), Deadline::Write)),
-                    config.idle_timeout.map(|span| (active(span), Deadline::Idle)),
+                    idle.map(|span| (active(span), Deadline::Idle)),
                     quiet.map(|span| (active(span), Deadline::Quiet)),
                     timer.map(|at| (at, Deadline::Handler)),
                 ];

@@ -144,8 +144,11 @@ impl LoopState {
         }
     }
 
+    /// Lets a connection go on that was held, unless something else holds it.
     pub(super) fn release(&mut self, token: Token, hold: Hold) {
         self.change(token, |connection| connection.hold.remove(hold));
+        // Some deadlines stood still meanwhile.
+        self.arm(token);
     }
 
     /// The token of the connection in a slot.

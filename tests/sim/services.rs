@@ -210,9 +210,13 @@ impl Handler for Leaver {
         input.clear();
         match self.random.below(100) {
             0..10 => self.close(cx, token),
-            10..13 => cx.abort(token),
+            10..13 => {
+                note(token, |account| account.is_closing = true);
+                cx.abort(token);
+            }
             13..16 => {
                 self.say(cx, token);
+                note(token, |account| account.is_closing = true);
                 return Err(ProtocolError::Malformed("it was not to its taste"));
             }
             16..50 if !cx.is_held(token) => self.say(cx, token),
