@@ -865,40 +865,34 @@ fn shutdown_lets_a_long_answer_end_and_a_late_reader_hear_of_it() {
 
 // ---- a great many ----
 
-/// Everybody has begun a head, and sends a byte of it every ten seconds.
+/// Everybody has begun a head, and sends a byte of it now and then.
 struct Crowd {
     clients: Vec<TcpStream>,
     begun: Instant,
-    trickle: thread::JoinHandle<()>,
+    next: usize,
 }
 
 impl Crowd {
-    fn of(server: &Server, count: usize, until: Duration) -> Crowd {
+    fn of(server: &Server, count: usize) -> Crowd {
+        let begun = Instant::now();
         let clients: Vec<TcpStream> = (0..count).map(|_| server.connect()).collect();
         for client in &clients {
             send(client, b"GET / HTTP/1.1\r\nX: ");
         }
-        let writers: Vec<TcpStream> =
-            clients.iter().map(|client| client.try_clone().unwrap()).collect();
-        let begun = Instant::now();
-        let trickle = thread::spawn(move || {
-            for few in writers.chunks(count.div_ceil(1000)).cycle() {
-                few.iter().for_each(|mut client| drop(client.write(b"x")));
-                thread::sleep(Duration::from_millis(10));
-                if begun.elapsed() > until {
-                    break;
-                }
-            }
-        });
-        Crowd { clients, begun, trickle }
+        Crowd { clients, begun, next: 0 }
+    }
+
+    /// One of them sends a byte; who is gone already does not.
+    fn trickle(&mut self) {
+        let _ = self.clients[self.next].write(b"x");
+        self.next = (self.next + 1) % self.clients.len();
     }
 
     fn expect_gone(self, server: &Server) {
         let count = self.clients.len() as u64;
-        self.trickle.join().unwrap();
         server
             .wait_until("all are gone", |stats| stats.closed(CloseReason::RequestTimeout) == count);
-        println!("all gone {:?} after the last began", self.begun.elapsed());
+        println!("all gone {:?} after the first began", self.begun.elapsed());
     }
 }
 
@@ -906,16 +900,19 @@ impl Crowd {
 fn slow_heads_are_gone_at_their_deadline() {
     let head_timeout = Duration::from_secs(1);
     let server = quick(WebConfig { head_timeout, ..WebConfig::default() });
-    let crowd = Crowd::of(&server, 200, head_timeout);
+    let mut crowd = Crowd::of(&server, 200);
     let mut other = Answers::of(server.connect());
-    assert_eq!(other.ask_and_take(&get("/hello/x")).text(), "Hello, x!");
+    while crowd.begun.elapsed() < head_timeout {
+        assert_eq!(other.ask_and_take(&get("/hello/x")).text(), "Hello, x!");
+        crowd.trickle();
+    }
     crowd.expect_gone(&server);
     assert_eq!(other.ask_and_take(&get("/hello/y")).text(), "Hello, y!");
     server.finish();
 }
 
 /// Requests to a server with the crowd alternate with requests to one without, so that whatever else
-/// the machine does meets both; and of many rounds the best of each counts, which it met least.
+/// the machine does meets both.
 #[test]
 #[ignore = "takes some seconds and 15,000 descriptors"]
 fn five_thousand_slow_heads_do_not_slow_others_down() {
@@ -924,29 +921,40 @@ fn five_thousand_slow_heads_do_not_slow_others_down() {
     let config = WebConfig { head_timeout, ..WebConfig::default() };
     let servers = [quick(config.clone()), quick(config)];
     let mut clients = servers.each_ref().map(|server| Answers::of(server.connect()));
-    let crowd = Crowd::of(&servers[0], COUNT, head_timeout);
-    let mut best = [Duration::MAX; 2];
+    let mut crowd = Crowd::of(&servers[0], COUNT);
+    let mut rounds = [Vec::new(), Vec::new()];
     loop {
-        let [beside, alone] = p99_of_both(&mut clients, 2000);
+        let [beside, alone] = p99_of_both(&mut clients, &mut crowd, 2000);
         if crowd.begun.elapsed() > head_timeout {
             break;
         }
         assert_eq!(servers[0].stats().open(), COUNT as u64 + 1);
         println!("p99 beside {COUNT} slow heads {beside:?}, alone {alone:?}");
-        best = [best[0].min(beside), best[1].min(alone)];
+        rounds[0].push(beside);
+        rounds[1].push(alone);
     }
-    let [beside, alone] = best;
-    // A machine on which not one round was over in time has nothing to say.
-    assert!(beside <= alone.saturating_mul(2), "{alone:?} became {beside:?}");
+    // The least that a round met of everything else on the machine, and what it met as a rule: a
+    // server that minds the crowd is slower in both.
+    let [beside, alone] = rounds.map(|mut rounds| {
+        rounds.sort();
+        [rounds[0], rounds[rounds.len() / 2]]
+    });
+    let is_as_fast = |at: usize| beside[at] <= alone[at] * 2;
+    assert!(is_as_fast(0) || is_as_fast(1), "{alone:?} became {beside:?}");
     crowd.expect_gone(&servers[0]);
     for server in servers {
         server.finish();
     }
 }
 
-fn p99_of_both(clients: &mut [Answers; 2], samples: usize) -> [Duration; 2] {
+/// The crowd sends a byte for 60 requests: 5,000 who send one in ten seconds, beside 30,000 requests a
+/// second. It is sent from here, or the two would race for the processor.
+fn p99_of_both(clients: &mut [Answers; 2], crowd: &mut Crowd, samples: usize) -> [Duration; 2] {
     let mut times = [Vec::new(), Vec::new()];
-    for _ in 0..samples {
+    for sample in 0..samples {
+        if sample % 60 == 0 {
+            crowd.trickle();
+        }
         for (client, times) in clients.iter_mut().zip(&mut times) {
             let begun = Instant::now();
             assert_eq!(client.ask_and_take(&get("/hello/x")).status, 200);
