@@ -9,6 +9,8 @@ pub(crate) struct Clock {
     pub(crate) call_ns: u64,
     /// What the process was told last: the time of its turn.
     told_ns: u64,
+    /// Where it went on after its last jump.
+    jumped_ns: u64,
 }
 
 /// Not 0, so that a program which takes 0 for "never" is found out.
@@ -17,11 +19,20 @@ pub(crate) const MS: u64 = 1_000_000;
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        Clock { now_ns: STARTED_NS, call_ns: 200, told_ns: STARTED_NS }
+        Clock { now_ns: STARTED_NS, call_ns: 200, told_ns: STARTED_NS, jumped_ns: 0 }
     }
 
     pub(crate) fn pass(&mut self, ns: u64) {
         self.now_ns += ns;
+    }
+
+    pub(crate) fn jump(&mut self, ns: u64) {
+        self.now_ns += ns;
+        self.jumped_ns = self.now_ns;
+    }
+
+    pub(crate) fn jumped(&self) -> u64 {
+        self.jumped_ns
     }
 
     pub(crate) fn tell(&mut self) -> u64 {

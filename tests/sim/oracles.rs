@@ -623,11 +623,13 @@ impl Oracles {
 
     /// Each deadline is dealt with at the latest a tick after it, in a turn whose time is that or
     /// later; and the wait ends then, counted from the program's last look at the clock. mio rounds
-    /// it up to whole milliseconds, so it may take one more.
+    /// it up to whole milliseconds, so it may take one more. What the clock jumped over counts from
+    /// where it went on: who seemed to have bytes then is looked at again a tick later.
     fn sleeps_too_long(&self, kernel: &Kernel, account: &Account, wakes_ns: u64) -> Option<String> {
         let (now, slot) = (kernel.clock.told(), account.data as u32);
         for (name, due_ns) in self.deadlines(kernel, account) {
-            let latest_ns = due_ns.map_or(u64::MAX, |due_ns| due_ns + self.limits.tick_ns);
+            let seen_ns = due_ns.map(|due_ns| due_ns.max(kernel.clock.jumped()));
+            let latest_ns = seen_ns.map_or(u64::MAX, |seen_ns| seen_ns + self.limits.tick_ns);
             if now >= latest_ns {
                 return Some(format!("the {name} of slot {slot} is over"));
             }

@@ -163,7 +163,7 @@ impl World {
         }
         if self.faults.strikes(Class::Jump) {
             let ms = 1 << self.faults.below(14);
-            self.kernel.clock.pass(ms * MS);
+            self.kernel.clock.jump(ms * MS);
         }
         if self.kernel.random.chance(500) {
             return self.kernel.carry() || self.peers.step(&mut self.kernel, &mut self.oracles);
