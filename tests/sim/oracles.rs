@@ -387,11 +387,12 @@ impl Oracles {
     }
 
     /// Whether earlier turns could have dealt with a deadline of which the last moment is `latest`.
-    /// Each looks at as many timers as its budget allows, of one for each connection.
+    /// Each looks at as many timers as its budget allows: one for each connection, and one more where
+    /// what was due was put off to a tick that a clock which jumped has passed as well.
     fn was_passed_over(&self, latest_ns: u64) -> bool {
         // The turn that runs now began with the wait before; it is not among them.
         let turns = self.looked_ns.0.iter().filter(|told_ns| **told_ns >= latest_ns).count();
-        let most = self.registrations.len().div_ceil(self.limits.visit_budget);
+        let most = (2 * self.registrations.len()).div_ceil(self.limits.visit_budget);
         // After a jump over a round of the wheel those that are due are met in no order.
         let is_in_order = self.longest_turn_ns < ROUND * self.limits.tick_ns;
         turns >= most && turns > 0 && (is_in_order || most == 1)
