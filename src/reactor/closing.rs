@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::connection::{Hold, State};
+use super::connection::{Announced, Hold, State};
 use super::loop_state::{LoopState, find};
 use super::{CloseReason, Token};
 
@@ -58,6 +58,9 @@ impl LoopState {
         connection.state = State::Severed;
         // Whatever arrived before is there, whether or not an event has said so yet.
         connection.readable = !connection.input_ended;
+        // ET: its event may still be on the way, and that of an urgent byte, at which a read stops
+        // short, with it.
+        connection.announced = connection.announced.max(Announced::End);
         connection.stalled = false;
         connection.hold.remove(Hold::CONGESTED);
         self.stats.bytes_dropped += connection.output.len() as u64;
