@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::handlers::{Reporter, Seen};
+use common::handlers::{KeepsAll, Reporter, Seen};
 use common::*;
 use edgeloop::codec::Delimited;
 use edgeloop::service::{Echo, EchoLines, Framed};
@@ -134,21 +134,7 @@ fn protocol_error_lets_the_replies_before_it_through() {
 
 #[test]
 fn input_that_no_handler_takes_ends_at_its_limit() {
-    struct Hoarder;
-    impl Handler for Hoarder {
-        type Session = ();
-        fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-        fn on_data(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Token,
-            _: &mut (),
-            _: &mut RingBuffer,
-        ) -> Result<(), ProtocolError> {
-            Ok(())
-        }
-    }
-    let server = start(Config::default(), Hoarder);
+    let server = start(Config::default(), KeepsAll);
     let stream = server.connect();
     send_until_blocked(&stream, &[0; 64 * KIB], Duration::from_millis(100));
     let stats = server.wait_until("it is closed", |stats| stats.open() == 0);

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::handlers::{Reporter, Seen};
+use common::handlers::{KeepsAll, Reporter, Seen};
 use common::*;
 use edgeloop::service::{Broadcast, Echo, Framing};
 use edgeloop::{
@@ -527,24 +527,6 @@ fn regression_long_message_is_not_copied_with_each_byte_that_arrives() {
     let fastest = fastest.min().unwrap();
     // No machine copies 16 MiB in that time.
     assert!(fastest < Duration::from_millis(1), "{fastest:?}");
-}
-
-struct KeepsAll;
-
-impl Handler for KeepsAll {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        _: &mut (),
-        _: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        Ok(())
-    }
 }
 
 // ---- found with the tests above ----

@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, Hold, NONE, State};
 use super::loop_state::{LoopState, find};
-use super::topic::{Subscription, Topic};
+use super::topic::{Subscription, Topic, Topics};
 use super::{CloseReason, PublishError, SlowConsumer, Start, Token, TopicId};
 
 impl LoopState {
@@ -19,20 +19,13 @@ impl LoopState {
         // A token that names no connection is nobody's own.
         let origin = author.unwrap_or(Token::WAKER);
         let stamp = self.clock.stamp();
-        let mut outcome = self.topics.publish(key, by, origin, bytes, stamp);
-        // Much may have been delivered since the floor was looked for, but once a turn is enough.
-        if outcome == Err(PublishError::Full) && self.find_floor_once_a_turn(key) {
-            outcome = self.topics.publish(key, by, origin, bytes, stamp);
-        }
-        match outcome {
-            Ok(_) => self.stats.messages_published += 1,
-            Err(PublishError::Full) => self.hold_publisher(key, from),
-            Err(PublishError::TooLong | PublishError::Gone) => {}
-        }
-        outcome
+        let sequence =
+            self.with_room(key, from, |topics| topics.publish(key, by, origin, bytes, stamp))?;
+        self.stats.messages_published += 1;
+        Ok(sequence)
     }
 
-    /// What `publish` would say of a message of `len` bytes, done in the same way.
+    /// What `publish` would say of a message of `len` bytes.
     pub(super) fn check_room(
         &mut self,
         id: TopicId,
@@ -40,11 +33,23 @@ impl LoopState {
         len: usize,
     ) -> Result<(), PublishError> {
         let key = self.topics.find(id).ok_or(PublishError::Gone)?;
-        let mut outcome = self.topics.check_room(key, len);
-        if outcome == Err(PublishError::Full) && self.find_floor_once_a_turn(key) {
-            outcome = self.topics.check_room(key, len);
+        self.with_room(key, from, |topics| topics.check_room(key, len))
+    }
+
+    /// Does what needs room in a topic. Without it `from` is held.
+    fn with_room<T>(
+        &mut self,
+        key: u32,
+        from: Option<Token>,
+        mut attempt: impl FnMut(&mut Topics) -> Result<T, PublishError>,
+    ) -> Result<T, PublishError> {
+        let mut outcome = attempt(&mut self.topics);
+        let is_full = |outcome: &Result<T, _>| matches!(outcome, Err(PublishError::Full));
+        // Much may have been delivered since the floor was looked for, but once a turn is enough.
+        if is_full(&outcome) && self.find_floor_once_a_turn(key) {
+            outcome = attempt(&mut self.topics);
         }
-        if outcome == Err(PublishError::Full) {
+        if is_full(&outcome) {
             self.hold_publisher(key, from);
         }
         outcome

@@ -24,6 +24,25 @@ impl Handler for Silent {
     }
 }
 
+/// Takes nothing: all input stays where it is.
+pub(crate) struct KeepsAll;
+
+impl Handler for KeepsAll {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_data(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Token,
+        _: &mut (),
+        _: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        Ok(())
+    }
+}
+
 /// What a [`Reporter`] saw, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {

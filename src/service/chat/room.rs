@@ -76,11 +76,18 @@ impl Room {
 
     /// Whether `by` may publish now. If not it is held until the room has space.
     pub(super) fn is_ready(&mut self, cx: &mut Context<'_>, by: Option<Token>) -> bool {
-        while let Some(event) = self.backlog.front_mut() {
-            if !publish(cx, self.lines, by, &mut event.line)
-                || !publish(cx, self.frames, by, &mut event.frame)
-            {
+        while let Some(event) = self.backlog.front() {
+            let wires = [(self.lines, &event.line), (self.frames, &event.frame)];
+            // Both or none: an event that one topic had no room for is offered to both again.
+            let is_full = |(topic, bytes): (TopicId, &Vec<u8>)| {
+                cx.check_room(topic, by, bytes.len()) == Err(PublishError::Full)
+            };
+            if wires.into_iter().any(is_full) {
                 return false;
+            }
+            for (topic, bytes) in wires {
+                // There is room, and no event is longer than a topic takes.
+                let _ = cx.publish_to_all(topic, by, bytes);
             }
             self.backlog.pop_front();
         }
@@ -180,17 +187,4 @@ impl Room {
             Wire::WebSocket => self.frames,
         }
     }
-}
-
-/// Publishes bytes to all members, `by` included, and clears them; those that were published before
-/// are empty. Returns whether that is done; if not, `by` is held until there is room.
-fn publish(cx: &mut Context<'_>, topic: TopicId, by: Option<Token>, bytes: &mut Vec<u8>) -> bool {
-    if bytes.is_empty() {
-        return true;
-    }
-    let is_full = cx.publish_to_all(topic, by, bytes) == Err(PublishError::Full);
-    if !is_full {
-        bytes.clear();
-    }
-    !is_full
 }
