@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 pub(crate) mod handlers;
+pub(crate) mod processor;
 #[cfg(feature = "cli")]
 pub(crate) mod program;
 #[cfg(feature = "websocket")]

@@ -25,6 +25,8 @@ use scenarios::SCENARIOS;
 pub(crate) use script::Controls;
 use script::{Script, World};
 
+use crate::processor::stay_on_this_processor;
+
 /// Set in the child process; asks it for the traces of the real kernel.
 const CHILD: &str = "EDGELOOP_KERNEL_FACTS";
 /// Precedes the name of a scenario in what the child writes.
@@ -117,16 +119,6 @@ fn write_difference(report: &mut String, name: &str, real: &Trace, fake: &Trace)
         let (real, fake) = (line(real), line(fake));
         let mark = if real == fake { ' ' } else { '!' };
         let _ = writeln!(report, "  {mark} {real:50} {fake}");
-    }
-}
-
-fn stay_on_this_processor() {
-    // SAFETY: a zeroed set is an empty one; it lives through the calls, and its size is given.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(libc::sched_getcpu().max(0) as usize, &mut set);
-        // Where it is not permitted a scenario may have to be tried again.
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
     }
 }
 

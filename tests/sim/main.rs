@@ -27,6 +27,8 @@ mod libc_symbols;
 mod million;
 mod oracles;
 mod peers;
+#[path = "../common/processor.rs"]
+mod processor;
 mod random;
 mod schedule;
 mod services;
