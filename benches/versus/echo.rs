@@ -8,7 +8,7 @@ use crate::crowd::{Arrival, Crowd, Ramp};
 use crate::figures::{Plan, alternate};
 use crate::options::Options;
 use crate::probe::{Host, Memory, Usage};
-use crate::server::{Program, Server};
+use crate::server::{Program, SERVER_CPU, Server};
 use crate::setting::Setting;
 use crate::{Result, extra_arguments, seconds, system};
 
@@ -142,13 +142,13 @@ fn report_memory(when: &str, before: Memory, after: Memory, connections: usize) 
 fn report_idleness(server: &Server, time: Duration) -> Result<()> {
     // What the ramp left to be done is not idleness.
     thread::sleep(Duration::from_millis(200));
-    let before = Usage::of(server.pid())?;
+    let before = Usage::of(server.pid(), SERVER_CPU)?;
     let end = Instant::now() + time;
     while Instant::now() < end {
         system::fail_if_interrupted()?;
         thread::sleep(Duration::from_millis(50));
     }
-    let used = Usage::of(server.pid())? - before;
+    let used = Usage::of(server.pid(), SERVER_CPU)? - before;
     println!(
         "  {:.1} s idle: {:.3} ms CPU time, {} wake-ups",
         time.as_secs_f64(),

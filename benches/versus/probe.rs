@@ -3,34 +3,56 @@
 use std::fs;
 use std::hint::black_box;
 use std::ops::{Add, Sub};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use crate::server::{CLIENT_CPU, SERVER_CPU};
 use crate::{Result, system};
 
-/// What a process has used since it started, over all of its threads.
+/// What a process that is bound to one CPU has used since it started, over all of its threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {
     pub(crate) cpu_ns: u64,
-    /// Ready to run, while something else had the CPU.
-    pub(crate) waited_ns: u64,
+    /// CPU time that the kernel's `ksoftirqd` had there: network work that did not end soon enough
+    /// in the process that caused it. Nobody else is on that CPU to have caused it.
+    deferred_ns: u64,
+    /// CPU time of the thread that has used most.
+    busiest_ns: u64,
+    /// That thread was ready to run, and something else had the CPU.
+    waited_ns: u64,
     /// How often it slept of its own accord: a server that never does has no time left.
     pub(crate) voluntary_switches: u64,
 }
 
 impl Usage {
-    pub(crate) fn of(pid: u32) -> Result<Self> {
+    pub(crate) fn of(pid: u32, cpu: usize) -> Result<Self> {
         let mut usage = Self::default();
+        if let Some(task) = ksoftirqd(cpu) {
+            usage.deferred_ns = task_times(&task)?.0;
+        }
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = task?.path();
             let (cpu_ns, waited_ns) = task_times(&task)?;
             usage.cpu_ns += cpu_ns;
-            usage.waited_ns += waited_ns;
+            if cpu_ns >= usage.busiest_ns {
+                (usage.busiest_ns, usage.waited_ns) = (cpu_ns, waited_ns);
+            }
             let status = fs::read_to_string(task.join("status"))?;
             usage.voluntary_switches += field(&status, "voluntary_ctxt_switches:")?;
         }
         Ok(usage)
+    }
+
+    /// Its CPU time, and what the kernel used for it beside.
+    pub(crate) fn cpu_and_deferred_ns(self) -> u64 {
+        self.cpu_ns + self.deferred_ns
+    }
+
+    /// Its busiest thread was ready to run, while something that was none of its own work had the CPU.
+    pub(crate) fn waited_for_others_ns(self) -> u64 {
+        let own_ns = self.deferred_ns + self.cpu_ns.saturating_sub(self.busiest_ns);
+        self.waited_ns.saturating_sub(own_ns)
     }
 }
 
@@ -40,7 +62,10 @@ impl Sub for Usage {
     fn sub(self, before: Self) -> Self {
         Self {
             cpu_ns: self.cpu_ns - before.cpu_ns,
-            waited_ns: self.waited_ns - before.waited_ns,
+            deferred_ns: self.deferred_ns - before.deferred_ns,
+            // Another thread may have become the busiest.
+            busiest_ns: self.busiest_ns.saturating_sub(before.busiest_ns),
+            waited_ns: self.waited_ns.saturating_sub(before.waited_ns),
             voluntary_switches: self.voluntary_switches - before.voluntary_switches,
         }
     }
@@ -52,10 +77,26 @@ impl Add for Usage {
     fn add(self, more: Self) -> Self {
         Self {
             cpu_ns: self.cpu_ns + more.cpu_ns,
+            deferred_ns: self.deferred_ns + more.deferred_ns,
+            busiest_ns: self.busiest_ns + more.busiest_ns,
             waited_ns: self.waited_ns + more.waited_ns,
             voluntary_switches: self.voluntary_switches + more.voluntary_switches,
         }
     }
+}
+
+/// The kernel's thread for deferred network work on a CPU; none where it cannot be seen, as in a
+/// container.
+fn ksoftirqd(cpu: usize) -> Option<PathBuf> {
+    static ALL: LazyLock<Vec<(String, PathBuf)>> = LazyLock::new(|| {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let named = entries.filter_map(|entry| {
+            Some((fs::read_to_string(entry.path().join("comm")).ok()?, entry.path()))
+        });
+        named.filter(|(name, _)| name.starts_with("ksoftirqd/")).collect()
+    });
+    let name = format!("ksoftirqd/{cpu}\n");
+    ALL.iter().find(|(found, _)| *found == name).map(|(_, path)| path.clone())
 }
 
 /// On the CPU and waiting for it. The scheduler counts nanoseconds; a kernel without its statistics

@@ -71,16 +71,16 @@ impl Wrk {
         }
         command.args([url, "--", &self.depth.to_string()]);
         system::tie_child(&mut command, CLIENT_CPU);
-        let before = Usage::of(pid)?;
+        let before = Usage::of(pid, SERVER_CPU)?;
         let output = command.output().map_err(|error| format!("cannot start wrk: {error}"))?;
-        let used = Usage::of(pid)? - before;
+        let used = Usage::of(pid, SERVER_CPU)? - before;
         let text = String::from_utf8_lossy(&output.stdout);
         if !output.status.success() || text.contains("errors") || text.contains("Non-2xx") {
             return Err(format!("wrk met errors:\n{text}").into());
         }
         let line = text.lines().find(|line| line.contains(" requests in "));
         let count = line.and_then(|line| line.split_whitespace().next()).unwrap_or_default();
-        Ok(used.cpu_ns as f64 / count.parse::<f64>()?)
+        Ok(used.cpu_and_deferred_ns() as f64 / count.parse::<f64>()?)
     }
 }
 

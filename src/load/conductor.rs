@@ -136,6 +136,7 @@ struct Conductor<'a, O> {
     stop: &'a Stop,
     observe: O,
     pids: Vec<u32>,
+    ksoftirqd: Vec<PathBuf>,
     rss_before: u64,
     epoch: Instant,
     workers: Vec<Worker>,
@@ -172,6 +173,7 @@ struct Reading {
     client: Usage,
     workers: Usage,
     server: Usage,
+    ksoftirqd: Usage,
 }
 
 impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
@@ -205,6 +207,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             stop,
             observe,
             pids,
+            ksoftirqd: probe::ksoftirqd_tasks(),
             rss_before,
             epoch,
             workers,
@@ -295,6 +298,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             client: Usage::default(),
             workers: Usage::default(),
             server: Usage::default(),
+            ksoftirqd: Usage::default(),
         };
         (Window::NONE, [reading(), reading()])
     }
@@ -386,6 +390,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             client: Usage::of(&[std::process::id()]),
             workers: Usage::of_tasks(&tasks),
             server: Usage::of(&server_process::with_children(&self.pids)),
+            ksoftirqd: Usage::of_tasks(&self.ksoftirqd),
         }
     }
 
@@ -415,6 +420,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         let latency = Latency::of(&page.latency);
         let client = self.client(readings);
         let server = self.server(readings);
+        let ksoftirqd = readings[1].ksoftirqd.cpu_ns_each_since(&readings[0].ksoftirqd);
         let is_short = self.plan.rate.is_none_or(|asked| rate < asked * 0.99);
         let client_bound = server.as_ref().map(|server| {
             is_short && client.utilisation >= SATURATED && server.utilisation < SATURATED
@@ -439,6 +445,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             client,
             server,
             kernel: kernel.map(Kernel::from),
+            ksoftirqd_s: ksoftirqd.map(|ns| ns as f64 / 1e9).collect(),
             client_bound,
             little: self.little(seconds, rate, &latency),
             series: page.series(span_ns),
@@ -449,12 +456,12 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
     fn client(&self, [before, after]: &[Reading; 2]) -> Client {
         let used = after.client.since(&before.client);
         let workers = after.workers.since(&before.workers);
-        let time = (after.at - before.at).max(1) as f64 * self.plan.threads as f64;
+        let span = (after.at - before.at).max(1) as f64;
         Client {
             cpu_s: used.cpu_ns as f64 / 1e9,
             cpu_us_per_message: per(used.cpu_ns as f64 / 1e3, self.page.messages),
-            utilisation: workers.cpu_ns as f64 / time,
-            waited: workers.waited_ns as f64 / time,
+            utilisation: workers.cpu_ns as f64 / (span * self.plan.threads as f64),
+            waited: workers.waited_ns as f64 / span,
         }
     }
 

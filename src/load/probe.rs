@@ -29,7 +29,7 @@ pub(super) struct Used {
     pub(super) cpu_ns: u64,
     /// The same for the thread that used most.
     pub(super) busiest_ns: u64,
-    /// Ready to run, while something else had the CPU.
+    /// That thread was ready to run, while something else had the CPU.
     pub(super) waited_ns: u64,
     pub(super) voluntary: u64,
     pub(super) involuntary: u64,
@@ -54,6 +54,12 @@ impl Usage {
         Usage { tasks: paths.iter().filter_map(|path| Task::at(path)).collect(), ended_ns: 0 }
     }
 
+    /// CPU time since `before`, thread by thread.
+    pub(super) fn cpu_ns_each_since(&self, before: &Usage) -> impl Iterator<Item = u64> {
+        let pairs = self.tasks.iter().zip(&before.tasks);
+        pairs.map(|(now, former)| now.cpu_ns.saturating_sub(former.cpu_ns))
+    }
+
     /// Whether there was anything to read.
     pub(super) fn is_known(&self) -> bool {
         !self.tasks.is_empty()
@@ -67,8 +73,10 @@ impl Usage {
             let former = former.cloned().unwrap_or_default();
             let cpu_ns = task.cpu_ns.saturating_sub(former.cpu_ns);
             used.cpu_ns += cpu_ns;
-            used.busiest_ns = used.busiest_ns.max(cpu_ns);
-            used.waited_ns += task.waited_ns.saturating_sub(former.waited_ns);
+            if cpu_ns >= used.busiest_ns {
+                used.busiest_ns = cpu_ns;
+                used.waited_ns = task.waited_ns.saturating_sub(former.waited_ns);
+            }
             used.voluntary += task.voluntary.saturating_sub(former.voluntary);
             used.involuntary += task.involuntary.saturating_sub(former.involuntary);
         }
@@ -168,6 +176,20 @@ impl Sub for Counters {
 pub(super) fn this_task() -> Option<PathBuf> {
     let task = fs::read_link("/proc/thread-self").ok()?;
     Some(Path::new("/proc").join(task))
+}
+
+/// The kernel's threads for the network work that did not end soon enough where it arose, by CPU.
+/// None where they cannot be seen, as in a container.
+pub(super) fn ksoftirqd_tasks() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let of_entry = |entry: fs::DirEntry| {
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        let cpu: u32 = name.trim().strip_prefix("ksoftirqd/")?.parse().ok()?;
+        Some((cpu, entry.path().join("task").join(entry.file_name())))
+    };
+    let mut found: Vec<(u32, PathBuf)> = entries.filter_map(of_entry).collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, path)| path).collect()
 }
 
 /// The number behind a name at the start of a line.

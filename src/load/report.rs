@@ -111,6 +111,10 @@ pub struct Step {
     pub server: Option<Server>,
     /// What the kernel counted meanwhile, on the whole machine.
     pub kernel: Option<Kernel>,
+    /// Seconds of CPU time that the kernel's `ksoftirqd` had, by CPU: network work that is in nobody
+    /// else's figures. Empty where it cannot be seen.
+    #[serde(default)]
+    pub ksoftirqd_s: Vec<f64>,
     /// The rate is the client's and not the server's; unknown where the server's CPU time is.
     pub client_bound: Option<bool>,
     /// Little's law on these figures, in a closed loop.
@@ -168,7 +172,7 @@ pub struct Client {
     pub cpu_us_per_message: f64,
     /// CPU time of its threads as a share of the time they had.
     pub utilisation: f64,
-    /// The share of that time for which they were ready and had no CPU.
+    /// The share of the time for which the busiest of them was ready and had no CPU.
     pub waited: f64,
 }
 
@@ -185,7 +189,7 @@ pub struct Server {
     pub cpu_us_per_message: f64,
     /// CPU time of its busiest thread as a share of the time.
     pub utilisation: f64,
-    /// The share of the time for which its threads were ready and had no CPU.
+    /// The share of the time for which that thread was ready and had no CPU.
     pub waited: f64,
     /// Resident memory before the first connection, in bytes.
     pub rss_before_bytes: u64,

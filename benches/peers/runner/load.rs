@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::figures::WAITED_MAX;
 use crate::record::Sample;
-use crate::server::{CLIENT_CPU, Server};
+use crate::server::{CLIENT_CPU, SERVER_CPU, Server};
 use crate::workload::Pace;
 use crate::{Result, system};
 
@@ -57,7 +58,7 @@ pub fn run(
             interrupted?;
             return Err("edgeloop load has not ended in time".into());
         }
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(20));
     };
     let report = fs::read_to_string(&report).ok();
     let report = report.and_then(|text| serde_json::from_str::<Value>(&text).ok());
@@ -86,7 +87,8 @@ fn parse(report: &Value) -> Result<Sample> {
         value.ok_or_else(|| format!("the report of edgeloop load lacks `{path}`"))
     };
     Ok(Sample {
-        cpu_us: number("server/cpu_us_per_message")?,
+        cpu_us: number("server/cpu_us_per_message")?
+            + deferred_s(report, SERVER_CPU) * 1e6 / number("messages")?.max(1.0),
         rate: number("rate")?,
         p50_us: number("latency/p50_us")?,
         p99_us: number("latency/p99_us")?,
@@ -104,13 +106,21 @@ fn disturbance(report: &Value) -> Option<String> {
         let (found, meant) = (of("product"), of("in_flight"));
         return Some(format!("{found:.2} in flight where {meant:.0} were meant to be"));
     }
-    let waited = |side: &str| step.pointer(&format!("/{side}/waited")).and_then(Value::as_f64);
-    let waited = waited("server").unwrap_or(0.0).max(waited("client").unwrap_or(0.0));
+    let seconds = step["seconds"].as_f64().filter(|seconds| *seconds > 0.0).unwrap_or(1.0);
+    // A side also waits for its own work: what the kernel has deferred, and other threads.
+    let waited = |side: &str, cpu| {
+        let of = |name: &str| step[side][name].as_f64().unwrap_or(0.0);
+        let others = (of("cpu_s") / seconds - of("utilisation")).max(0.0);
+        of("waited") - deferred_s(report, cpu) / seconds - others
+    };
+    let waited = waited("server", SERVER_CPU).max(waited("client", CLIENT_CPU));
     (waited > WAITED_MAX).then(|| format!("other work had {:.1} % of a CPU", waited * 100.0))
 }
 
-/// The share of time in which one of both would have run, but something else did.
-const WAITED_MAX: f64 = 0.01;
+/// What `ksoftirqd` did on a CPU that only one of both sides is on, and so for it.
+fn deferred_s(report: &Value, cpu: usize) -> f64 {
+    report.pointer(&format!("/steps/0/ksoftirqd_s/{cpu}")).and_then(Value::as_f64).unwrap_or(0.0)
+}
 
 #[cfg(test)]
 mod tests {
@@ -121,8 +131,8 @@ mod tests {
             "messages": 1000, "errors": {}, "rate": 500.0, "client_bound": true,
             "latency": { "p50_us": 10.0, "p99_us": 20.0 },
             "little": { "in_flight": 50.0, "product": 40.0, "holds": little_holds },
-            "server": { "cpu_us_per_message": 1.5, "waited": waited },
-            "client": { "waited": 0.0 },
+            "server": { "cpu_us_per_message": 1.5, "cpu_s": 1.2, "utilisation": 0.6, "waited": waited },
+            "client": { "waited": 0.0 }, "seconds": 2.0, "ksoftirqd_s": [0.0, 0.0],
         }] })
     }
 
@@ -151,6 +161,19 @@ mod tests {
         let disturbance = |report: &Value| parse(report).unwrap().disturbance.unwrap();
         let text = disturbance(&report(false, 0.0));
         assert_eq!(text, "40.00 in flight where 50 were meant to be");
-        assert_eq!(disturbance(&report(true, 0.02)), "other work had 2.0 % of a CPU");
+        assert_eq!(disturbance(&report(true, 0.06)), "other work had 6.0 % of a CPU");
+    }
+
+    #[test]
+    fn work_of_its_own_that_a_server_waits_for_is_no_disturbance() {
+        let mut report = report(true, 0.1);
+        report["steps"][0]["ksoftirqd_s"][0] = 0.2.into();
+        let sample = parse(&report).unwrap();
+        assert!(sample.disturbance.is_none());
+        assert_eq!(sample.cpu_us, 1.5 + 200.0);
+        report["steps"][0]["ksoftirqd_s"][0] = 0.0.into();
+        assert!(parse(&report).unwrap().disturbance.is_some());
+        report["steps"][0]["server"]["cpu_s"] = 1.4.into();
+        assert!(parse(&report).unwrap().disturbance.is_none());
     }
 }

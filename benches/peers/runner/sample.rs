@@ -11,7 +11,7 @@ use crate::figures::{Totals, Traffic};
 use crate::hall::{self, Hall};
 use crate::probe::{Host, Memory, Usage, canary};
 use crate::record::Sample;
-use crate::server::Server;
+use crate::server::{SERVER_CPU, Server};
 use crate::workload::{Pace, Work, Workload};
 use crate::{Result, load, system};
 
@@ -109,13 +109,13 @@ impl Bench<'_> {
         }
         // What the ramp left to be done is not idleness.
         thread::sleep(Duration::from_millis(200));
-        let (after, used) = (Memory::of(server.pid())?, Usage::of(server.pid())?);
+        let (after, used) = (Memory::of(server.pid())?, Usage::of(server.pid(), SERVER_CPU)?);
         let end = Instant::now() + time;
         while Instant::now() < end {
             system::fail_if_interrupted()?;
             thread::sleep(Duration::from_millis(20));
         }
-        let used = Usage::of(server.pid())? - used;
+        let used = Usage::of(server.pid(), SERVER_CPU)? - used;
         let each = |before: u64, after: u64| (after as f64 - before as f64) / count as f64;
         Ok(vec![
             (BYTES_EACH, each(before.resident, after.resident)),
@@ -129,10 +129,10 @@ impl Bench<'_> {
     /// Everybody connects at once and has one message echoed.
     pub fn storm(&self, peer: &Peer, count: usize) -> Result<Vec<(&str, f64)>> {
         let server = self.start(peer)?;
-        let (host, used) = (Host::now()?, Usage::of(server.pid())?);
+        let (host, used) = (Host::now()?, Usage::of(server.pid(), SERVER_CPU)?);
         let mut crowd = Crowd::new(MESSAGE, 1)?;
         let arrival = arrive(&mut crowd, &server, count, count, STORM_DEADLINE)?;
-        let (host, used) = (Host::now()? - host, Usage::of(server.pid())? - used);
+        let (host, used) = (Host::now()? - host, Usage::of(server.pid(), SERVER_CPU)? - used);
         let slow = f64::from(u8::from(arrival.slowest_connect > CONNECT_MAX));
         Ok(vec![
             (FAILURES, arrival.failures as f64),
@@ -141,7 +141,7 @@ impl Bench<'_> {
             (SLOWEST, arrival.slowest_connect.as_secs_f64()),
             (RETRIED, slow),
             (OVERFLOWS, host.listen_overflows as f64),
-            (CPU_EACH, used.cpu_ns as f64 / 1000.0 / count as f64),
+            (CPU_EACH, used.cpu_and_deferred_ns() as f64 / 1000.0 / count as f64),
         ])
     }
 }

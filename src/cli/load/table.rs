@@ -167,6 +167,10 @@ fn notes(report: &Report, step: &Step) -> Vec<String> {
         let slow = count(step.connects.slow);
         notes.push(format!("{slow} connects took more than 900 ms: their first packet was lost"));
     }
+    let deferred: f64 = step.ksoftirqd_s.iter().sum();
+    if step.server.as_ref().is_some_and(|server| deferred > DEFERRED_SHARE * server.cpu_s) {
+        notes.push(format!("{deferred:.2} s of network work went to ksoftirqd, a thread of the kernel, and are in the CPU time of neither side"));
+    }
     if let Some(kernel) = step.kernel {
         let counted = [
             (kernel.listen_overflows, "connects found the backlog full"),
@@ -230,6 +234,9 @@ pub(super) fn cells(name: &str, step: &Step) -> Vec<String> {
         bound.to_owned(),
     ]
 }
+
+/// What is less is lost in the noise.
+const DEFERRED_SHARE: f64 = 0.02;
 
 /// CPU in microseconds for a message, memory for a connection.
 pub(super) const HEADINGS: [&str; 13] = [
