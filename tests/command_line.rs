@@ -326,6 +326,34 @@ fn second_signal_exits_at_once_with_its_number() {
 }
 
 #[test]
+fn second_signal_ends_a_loop_that_is_stuck() {
+    let (reader, mut writer) = io::pipe().unwrap();
+    let stderr = writer.try_clone().unwrap().into();
+    // Full, and nobody reads it: the first line of the log is written for ever.
+    let filler = thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
+    let mut server = Server::start_logging_to(stderr, program("echo"));
+    server.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(100));
+    assert!(server.child.try_wait().unwrap().is_none(), "it was not stuck");
+    assert_eq!(server.stop(Signal::TERM).code(), Some(143));
+    drop(reader);
+    filler.join().unwrap();
+}
+
+// What a process with more than one thread pays at each system call, this one does not.
+#[test]
+fn server_that_logs_nothing_while_it_serves_has_one_thread() {
+    let server = Server::start(program("echo"));
+    assert_eq!(exchange(server.connect(), "hello"), "hello");
+    let tasks = format!("/proc/{}/task", server.child.id());
+    let threads = || fs::read_dir(&tasks).unwrap().count();
+    assert_eq!(threads(), 1);
+    server.signal(Signal::USR1);
+    server.expect_line("counters ");
+    assert_eq!(threads(), 2, "the log has one");
+}
+
+#[test]
 fn drain_timeout_cuts_off_and_exits_with_1() {
     let mut server = Server::start(program("echo --drain-timeout 200ms"));
     let _stuck = stuck_client(&server);
@@ -448,7 +476,7 @@ impl Server {
     }
 
     fn start_as_it_is(command: Command) -> Server {
-        let mut server = Server::spawn(command);
+        let mut server = Server::spawn(Stdio::piped(), command);
         server.read_log();
         loop {
             let line = server.next_line();
@@ -464,11 +492,15 @@ impl Server {
     }
 
     /// Nobody reads the log of this one, until [`read_log`](Self::read_log).
-    fn start_unread(mut command: Command) -> Server {
+    fn start_unread(command: Command) -> Server {
+        Server::start_logging_to(Stdio::piped(), command)
+    }
+
+    fn start_logging_to(stderr: Stdio, mut command: Command) -> Server {
         if !command.get_args().any(|argument| argument == "-l") {
             command.args(["-l", "127.0.0.1:0"]);
         }
-        let mut server = Server::spawn(command);
+        let mut server = Server::spawn(stderr, command);
         let deadline = Instant::now() + PATIENCE;
         while server.addresses.is_empty() {
             assert!(Instant::now() < deadline, "no port file");
@@ -478,10 +510,10 @@ impl Server {
         server
     }
 
-    fn spawn(mut command: Command) -> Server {
+    fn spawn(stderr: Stdio, mut command: Command) -> Server {
         let dir = Dir::new();
         command.arg("--port-file").arg(dir.path("ports"));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         Server {
             child: command.spawn().unwrap(),
             dir,

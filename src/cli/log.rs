@@ -3,13 +3,18 @@
 //! env_logger alone writes and waits within the call that logs. Were stderr a pipe that nobody
 //! reads, the event loop would stop with it. Here it never waits: when the queue is full a record
 //! is dropped and counted, and the count is logged when there is room again.
+//!
+//! What is logged before the loop turns is written at once, and the thread starts with the first
+//! record after that: a server that has nothing to say stays a process with one thread, whose
+//! system calls are cheaper.
 
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
+use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,7 +27,7 @@ use super::json;
 use super::server_options::{LogFormat, ServerOptions};
 
 /// A handle on the log, to wait until it is written.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Log {
     queue: Queue,
 }
@@ -31,8 +36,8 @@ impl Log {
     /// Starts to log on behalf of `service`. `RUST_LOG` wins over the options.
     pub(crate) fn start(service: &'static str, options: &ServerOptions) -> Log {
         let (sender, receiver) = sync_channel(QUEUE_RECORDS);
-        let queue = Queue { sender, dropped: Arc::default() };
-        let dropped = Arc::clone(&queue.dropped);
+        let writer = Arc::new(Mutex::new(Writer::Here(receiver)));
+        let queue = Queue { sender, writer, dropped: Arc::default() };
         let level = level(options.verbose, options.quiet).as_str();
         let mut builder = Builder::new();
         builder.parse_filters(&env::var("RUST_LOG").unwrap_or_else(|_| level.into()));
@@ -45,16 +50,17 @@ impl Log {
             }
         };
         builder.target(Target::Pipe(Box::new(queue.clone())));
-        // Without a thread to spare, or with a logger that is there already, the server is silent
-        // but works.
-        if thread::Builder::new()
-            .name("log".into())
-            .spawn(move || drain(&receiver, &dropped))
-            .is_ok()
-        {
-            let _ = builder.try_init();
-        }
+        // With a logger that is there already the server is silent but works.
+        let _ = builder.try_init();
         Log { queue }
+    }
+
+    /// From now on a record is queued, and whoever logs it does not wait until it is written.
+    pub(crate) fn stop_waiting(&self) {
+        let mut writer = self.queue.writer();
+        if let Writer::Here(receiver) = mem::replace(&mut *writer, Writer::Thread) {
+            *writer = Writer::Due(receiver);
+        }
     }
 
     /// Waits until everything logged so far is written, but not longer than `patience`.
@@ -73,8 +79,20 @@ impl Log {
 #[derive(Clone, Debug)]
 struct Queue {
     sender: SyncSender<Item>,
+    writer: Arc<Mutex<Writer>>,
     /// Records that found no room, from the start on.
     dropped: Arc<AtomicU64>,
+}
+
+/// Who writes to stderr.
+#[derive(Debug)]
+enum Writer {
+    /// Whoever logs.
+    Here(Receiver<Item>),
+    /// A thread that the next record starts.
+    Due(Receiver<Item>),
+    /// The thread.
+    Thread,
 }
 
 #[derive(Debug)]
@@ -85,7 +103,29 @@ enum Item {
 }
 
 impl Queue {
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the thread if it is due. Returns whether records are queued, and not written here.
+    fn is_queueing(&self) -> bool {
+        let mut writer = self.writer();
+        if matches!(*writer, Writer::Here(_)) {
+            return false;
+        }
+        if let Writer::Due(receiver) = mem::replace(&mut *writer, Writer::Thread) {
+            let dropped = Arc::clone(&self.dropped);
+            // Without a thread to spare all records are dropped, and the server works.
+            let _ =
+                thread::Builder::new().name("log".into()).spawn(move || drain(&receiver, &dropped));
+        }
+        true
+    }
+
     fn wait(&self, deadline: Instant) {
+        if !matches!(*self.writer(), Writer::Thread) {
+            return;
+        }
         let (done, written) = sync_channel(1);
         let mut mark = Item::Flush(done);
         // The queue may be full, and a channel cannot wait for room with a deadline.
@@ -102,6 +142,11 @@ impl Queue {
 
 impl Write for Queue {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        if !self.is_queueing() {
+            // A stderr that is gone takes nothing more.
+            let _ = io::stderr().write_all(record);
+            return Ok(record.len());
+        }
         let fits = record.len() <= RECORD_MAX;
         if !fits || self.sender.try_send(Item::Record(record.into())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -186,8 +231,6 @@ impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
 
 /// How long the end of the process waits for the log.
 pub(crate) const FLUSH_AT_EXIT: Duration = Duration::from_secs(1);
-/// The same when the process is to end at once.
-pub(crate) const FLUSH_AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Some hundred kilobytes: what a burst of connections logs while stderr is slow.
 const QUEUE_RECORDS: usize = 4096;
@@ -201,7 +244,8 @@ mod tests {
     #[test]
     fn full_queue_drops_and_counts_and_never_waits() {
         let (sender, receiver) = sync_channel(1);
-        let mut queue = Queue { sender, dropped: Arc::default() };
+        let writer = Arc::new(Mutex::new(Writer::Thread));
+        let mut queue = Queue { sender, writer, dropped: Arc::default() };
         for _ in 0..3 {
             assert_eq!(queue.write(b"x\n").unwrap(), 2);
         }

@@ -11,8 +11,9 @@ use super::descriptors::{Ceiling, Descriptors};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::log::{FLUSH_AT_EXIT, Log};
+use super::port_file;
 use super::server_options::ServerOptions;
-use super::{port_file, signals};
+use super::signals::Signals;
 
 /// A server whose options are checked; nothing is started yet.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Server {
     pub(crate) fn run<H: Handler>(self, handler: H) -> Result<ExitCode, Failure> {
         let endpoints = self.options.endpoints();
         let groups: Vec<_> = endpoints.iter().map(Endpoint::resolve).collect::<Result<_, _>>()?;
-        // Before the log and the signals have threads of their own.
+        // Before the log has a thread of its own.
         self.ceiling.reserve_table();
         let log = Log::start(self.service, &self.options);
         let outcome = self.serve(handler, &groups, &log);
@@ -66,8 +67,8 @@ impl Server {
         let mut reactor = Reactor::new(self.config.clone(), handler)
             .map_err(|error| cannot("start the event loop", &error))?;
         // Before anything listens, so that whoever knows the port may already send a signal.
-        signals::watch(reactor.remote(), log.clone())
-            .map_err(|error| cannot("watch for signals", &error))?;
+        let mut signals =
+            Signals::catch(&mut reactor).map_err(|error| cannot("watch for signals", &error))?;
         let mut bound = Vec::new();
         for group in groups {
             bound.extend(self.listen(&mut reactor, group)?);
@@ -78,7 +79,8 @@ impl Server {
         }
         // Not earlier: what fails up to here is one line on stderr, not a line below others.
         self.announce(&bound);
-        let ended = reactor.run();
+        log.stop_waiting();
+        let ended = turn_until_done(&mut reactor, &mut signals);
         // The queue may be full, and the books are the one line that is not to be dropped.
         log.flush(FLUSH_AT_EXIT);
         info!("finished {}", reactor.stats());
@@ -132,6 +134,18 @@ impl Server {
         let addresses = bound.join(",");
         info!(addr = addresses, connections_max = *connections, limited_by = limited_by; "listening");
     }
+}
+
+fn turn_until_done<H: Handler>(
+    reactor: &mut Reactor<H>,
+    signals: &mut Signals,
+) -> io::Result<Ending> {
+    while !reactor.is_done() {
+        reactor.turn()?;
+        signals.obey(reactor);
+    }
+    // It turns no more, and says how it ended.
+    reactor.run()
 }
 
 /// The library speaks of its fields, the user of options.

@@ -1,46 +1,92 @@
 //! Signals: the first SIGTERM or SIGINT drains, the second ends the process at once, SIGUSR1 logs
 //! the counters.
-//!
-//! A thread waits for them, not the loop: a loop that is stuck could not be ended otherwise.
 
-use std::io;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::net::UnixStream;
 use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edgeloop::{Context, Remote, RemoteError, Task};
-use log::{info, warn};
+use edgeloop::{Handler, Reactor};
+use log::info;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::signal_name;
+use signal_hook::flag;
+use signal_hook::iterator;
+use signal_hook::low_level::{pipe, signal_name};
 
-use super::log::{FLUSH_AT_ONCE, Log};
+/// What signals have asked of a server. Their handlers leave a note and wake the loop, which looks
+/// here between its turns.
+///
+/// No thread waits for them. In a process with one thread the kernel need not count who uses a
+/// descriptor, at each call: that is 3 % of an echo.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    /// The number of a signal that asks for the end; 0 for none.
+    end: Arc<AtomicUsize>,
+    counters: Arc<AtomicBool>,
+    /// Has a byte for each signal.
+    doorbell: mio::net::UnixStream,
+}
 
-/// Starts to watch; from now on these signals no longer have their default effect.
-pub(crate) fn watch(remote: Remote, log: Log) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
-    let run = move || {
-        let mut ending = false;
-        for signal in signals.forever() {
-            match signal {
-                SIGUSR1 => ask(&remote, |cx| info!("counters {}", cx.stats())),
-                _ if ending => exit_at_once(signal, &log),
-                _ => {
-                    ending = true;
-                    let name = signal_name(signal).unwrap_or("signal");
-                    info!("{name}: finishing what is in flight; another one ends at once");
-                    ask(&remote, |cx| cx.drain());
-                }
+impl Signals {
+    /// From now on these signals no longer have their default effect.
+    pub(crate) fn catch<H: Handler>(reactor: &mut Reactor<H>) -> io::Result<Signals> {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut doorbell = mio::net::UnixStream::from_std(ours);
+        reactor.wake_on(&mut doorbell)?;
+        let (end, counters) = (Arc::default(), Arc::default());
+        let is_ending = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            // What is registered first runs first. The second signal ends the process in its
+            // handler, and with it a loop that is stuck.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_ending))?;
+            flag::register(signal, Arc::clone(&is_ending))?;
+            flag::register_usize(signal, Arc::clone(&end), signal.unsigned_abs() as usize)?;
+            pipe::register(signal, theirs.try_clone()?)?;
+        }
+        flag::register(SIGUSR1, Arc::clone(&counters))?;
+        pipe::register(SIGUSR1, theirs)?;
+        Ok(Signals { end, counters, doorbell })
+    }
+
+    /// Does what was asked since the last time.
+    pub(crate) fn obey<H: Handler>(&mut self, reactor: &mut Reactor<H>) {
+        let end = self.end.load(Ordering::Relaxed);
+        if end == 0 && !self.counters.load(Ordering::Relaxed) {
+            return;
+        }
+        // Before the notes are taken: who leaves one from now on rings again.
+        self.clear_doorbell();
+        if self.counters.swap(false, Ordering::Relaxed) {
+            info!("counters {}", reactor.stats());
+        }
+        if self.end.swap(0, Ordering::Relaxed) != 0 {
+            let name = i32::try_from(end).ok().and_then(signal_name).unwrap_or("signal");
+            info!("{name}: finishing what is in flight; another one ends at once");
+            reactor.with_context(|_, cx| cx.drain());
+        }
+    }
+
+    /// ET: it would ring again even if it were never read, until it is full.
+    fn clear_doorbell(&mut self) {
+        let mut bytes = [0; 64];
+        loop {
+            match self.doorbell.read(&mut bytes) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Empty, since its other end is never closed.
+                _ => return,
             }
         }
-    };
-    thread::Builder::new().name("signals".into()).spawn(run)?;
-    Ok(())
+    }
 }
 
 /// The first SIGTERM or SIGINT does what is asked, the second ends the process at once.
 pub(crate) fn on_first(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = iterator::Signals::new([SIGTERM, SIGINT])?;
     let run = move || {
         let mut received = signals.forever();
         if received.next().is_some() {
@@ -56,22 +102,6 @@ pub(crate) fn on_first(act: impl FnOnce() + Send + 'static) -> io::Result<()> {
     };
     thread::Builder::new().name("signals".into()).spawn(run)?;
     Ok(())
-}
-
-/// A signal is not dropped because the loop is busy: it waits for a place in the queue.
-fn ask(remote: &Remote, task: impl FnOnce(&mut Context<'_>) + Send + 'static) {
-    let mut task: Task = Box::new(task);
-    while let Err(RemoteError::Full(refused)) = remote.run(task) {
-        task = refused;
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// As a shell shows a process that a signal ended.
-fn exit_at_once(signal: i32, log: &Log) -> ! {
-    warn!("{}: ending at once", signal_name(signal).unwrap_or("signal"));
-    log.flush(FLUSH_AT_ONCE);
-    process::exit(128 + signal)
 }
 
 /// Nobody presses a key twice within it.

@@ -126,6 +126,31 @@ impl<H: Handler> Reactor<H> {
         self.tasks.remote()
     }
 
+    /// Makes `source`, once it is readable, end the wait of the poll, and does no more with it: for
+    /// those who own their own loop and look at it between [turns](Self::turn), such as the pipe that
+    /// a signal handler writes to.
+    ///
+    /// ```
+    /// # use edgeloop::{Config, Reactor, service::Echo};
+    /// use std::io::Write;
+    ///
+    /// let (mut bell, mut rope) = mio::net::UnixStream::pair()?;
+    /// let mut reactor = Reactor::new(Config::default(), Echo::new())?;
+    /// reactor.wake_on(&mut bell)?;
+    /// rope.write_all(b"!")?;
+    /// reactor.turn()?; // Without the byte it would wait here for ever.
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What the system says when it does not poll such a source.
+    // ET: what has been written is announced once; it may be read at any time, or never.
+    pub fn wake_on(&mut self, source: &mut impl mio::event::Source) -> io::Result<()> {
+        // As the doorbell of the tasks: to look for tasks when there are none costs nothing.
+        let registry = self.state.poll.registry();
+        registry.register(source, Token::WAKER.into(), mio::Interest::READABLE)
+    }
+
     /// What the reactor has done so far.
     pub fn stats(&self) -> &Stats {
         &self.state.stats
