@@ -11,8 +11,8 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::{
-    KIB, MIB, Server, end_sending, expect_bytes, expect_eof, expect_gone, expect_last_bytes,
-    expect_silence, send, send_until_blocked, start,
+    KIB, MIB, Server, connect_narrow, end_sending, expect_bytes, expect_eof, expect_gone,
+    expect_last_bytes, expect_silence, send, send_until_blocked, start,
 };
 use edgeloop::service::{Kv, KvConfig};
 use edgeloop::{CloseReason, Config};
@@ -447,6 +447,76 @@ fn publisher_that_outruns_its_subscribers_is_slowed_down_and_loses_and_doubles_n
         });
         expect_bytes(&publisher, &b":3\r\n".repeat(COUNT));
     });
+    server.stop();
+}
+
+// A page may let a browser post whatever it likes to whatever listens on this machine.
+#[test]
+fn browser_is_disconnected_before_it_comes_to_the_body() {
+    let server = kv();
+    for head in ["POST / HTTP/1.1", "GET / HTTP/1.1\r\nhost: localhost"] {
+        let browser = server.connect();
+        send(&browser, format!("{head}\r\n\r\nSET key page\r\n").as_bytes());
+        expect_gone(&mut &browser);
+    }
+    assert_eq!(Client::new(&server).ask("GET key"), "$-1");
+    server.stop();
+}
+
+#[test]
+fn what_was_published_before_an_unsubscribe_comes_before_its_reply() {
+    // More than the sockets hold, and less than the channel.
+    const COUNT: usize = 800;
+    let config = Config { input_limit: MIB, output_limit: 16 * MIB, ..Config::default() };
+    let kv = KvConfig { channel_memory: 16 * MIB, ..KvConfig::default() };
+    let server = start(config.clone(), Kv::new(kv, &config).unwrap());
+    let listener = connect_narrow(&server.address, 4096);
+    send(&listener, b"SUBSCRIBE a b\r\n");
+    expect_bytes(
+        &listener,
+        b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n",
+    );
+    // It reads nothing.
+    let mut publisher = Client::new(&server);
+    let message = "x".repeat(10_000);
+    for _ in 0..COUNT {
+        assert_eq!(publisher.ask(&format!("PUBLISH a {message}")), ":1");
+    }
+    send(&listener, b"PING\r\nUNSUBSCRIBE b a\r\n");
+    let begun = Instant::now();
+    while publisher.list("PUBSUB NUMSUB a") != ["a", "0"] {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is not heard");
+    }
+    let pong = "*2\r\n$4\r\npong\r\n$0\r\n\r\n";
+    let left_b = "*3\r\n$11\r\nunsubscribe\r\n$1\r\nb\r\n:1\r\n";
+    let left_a = "*3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n";
+    let frame = format!("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$10000\r\n{message}\r\n");
+    let mut received = vec![0; COUNT * frame.len() + pong.len() + left_b.len() + left_a.len()];
+    (&listener).read_exact(&mut received).unwrap();
+    let received = String::from_utf8(received).unwrap();
+    // Between channels, and between them and other replies, there is no order.
+    assert_eq!(received.matches(&frame).count(), COUNT);
+    assert!(received.contains(&format!("{pong}{left_b}")) && received.ends_with(left_a));
+    server.stop();
+}
+
+#[test]
+fn what_a_client_publishes_to_itself_before_it_unsubscribes_arrives() {
+    let server = kv();
+    let client = server.connect();
+    send(&client, b"HELLO 3\r\nSUBSCRIBE a\r\n");
+    let subscribed = b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n";
+    let mut reader = BufReader::new(&client);
+    while reader.fill_buf().unwrap() != subscribed {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+    }
+    send(&client, b"PUBLISH a x\r\nUNSUBSCRIBE a\r\nPING\r\n");
+    expect_bytes(
+        &client,
+        b":1\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n\
+          >3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n+PONG\r\n",
+    );
     server.stop();
 }
 

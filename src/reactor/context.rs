@@ -129,7 +129,19 @@ impl<'a> Context<'a> {
         self.state.subscribe(token, topic, start)
     }
 
-    /// Ends a subscription; a message that was begun is still finished. Returns whether there was
+    /// Copies what a topic has for an open connection that follows it, and has not sent yet, behind
+    /// what is queued for that connection: whatever is sent after this comes behind all that was
+    /// published before. Otherwise messages are copied for nobody, and come behind all that is queued.
+    ///
+    /// Returns false when nothing could be done: the connection does not follow the topic or is
+    /// closing, or it ends now because this is more than [`Config::output_limit`], or because the
+    /// topic's ring has overtaken it.
+    pub fn catch_up(&mut self, token: Token, topic: TopicId) -> bool {
+        self.state.catch_up(token, topic)
+    }
+
+    /// Ends a subscription; a message that was begun is still finished, and what else has not been
+    /// sent yet is not, unless the connection [caught up](Self::catch_up). Returns whether there was
     /// one.
     pub fn unsubscribe(&mut self, token: Token, topic: TopicId) -> bool {
         self.state.unsubscribe(token, topic)

@@ -84,6 +84,27 @@ impl LoopState {
         key.map(|key| self.drop_subscription(token, key)).is_some()
     }
 
+    pub(super) fn catch_up(&mut self, token: Token, id: TopicId) -> bool {
+        let subscription = self.topics.find(id).and_then(|key| self.subscription_of(token, key));
+        let is_open = self.find(token).is_some_and(|connection| connection.state == State::Open);
+        let Some(key) = subscription.filter(|_| is_open) else { return false };
+        let Some(missed) = self.topics.skip_lapped(key) else {
+            self.abort(token, CloseReason::SlowConsumer);
+            return false;
+        };
+        self.stats.messages_skipped += missed;
+        let (bytes, messages) = self.topics.copy_owed(key, token);
+        if !bytes.is_empty() && !self.send(token, &bytes) {
+            return false;
+        }
+        self.stats.messages_delivered += messages;
+        if let Some(connection) = find(&mut self.connections, token) {
+            self.topics.unlink_pending(&mut connection.pending, key);
+        }
+        self.topics.owe_nothing(key);
+        true
+    }
+
     pub(super) fn remove_topic(&mut self, id: TopicId) {
         let Some(key) = self.topics.find(id) else { return };
         while let Some(subscription) = self.topics.last_subscriber(key) {

@@ -722,6 +722,39 @@ impl Topics {
         (messages, cut)
     }
 
+    /// A copy of all that a subscriber is owed, without the messages that it published itself, and
+    /// how many messages that are.
+    pub(super) fn copy_owed(&self, key: u32, me: Token) -> (Vec<u8>, u64) {
+        let subscription = &self.subscriptions[key as usize];
+        let topic = &self.topics[subscription.topic as usize];
+        let cursor = subscription.cursor;
+        let end = topic.head().min(subscription.until).max(cursor);
+        let (mut bytes, mut messages) = (Vec::new(), 0);
+        let mut from = topic.start_of(cursor);
+        let owed = (cursor - topic.first) as usize..(end - topic.first) as usize;
+        for message in topic.messages.range(owed) {
+            if message.origin != me {
+                let (first, second) = topic.slices(from, message.end);
+                bytes.extend_from_slice(first);
+                bytes.extend_from_slice(second);
+                messages += 1;
+            }
+            from = message.end;
+        }
+        (bytes, messages)
+    }
+
+    /// A subscriber has been given all that was published. The caller has taken it out of the ring
+    /// of its connection's pending subscriptions.
+    pub(super) fn owe_nothing(&mut self, key: u32) {
+        let subscription = &mut self.subscriptions[key as usize];
+        let topic = &mut self.topics[subscription.topic as usize];
+        subscription.cursor = subscription.cursor.max(topic.head().min(subscription.until));
+        if std::mem::replace(&mut subscription.is_pending, false) {
+            topic.subscriber_is_served(&mut self.pool);
+        }
+    }
+
     pub(super) fn is_pending(&self, key: u32) -> bool {
         self.subscriptions.get(key as usize).is_some_and(|subscription| subscription.is_pending)
     }

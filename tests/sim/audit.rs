@@ -5,6 +5,7 @@ use std::io;
 
 use edgeloop::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
+use crate::oracles::Account;
 use crate::peers::Dialect;
 use crate::socket::{Flight, Stage};
 use crate::world::{World, with};
@@ -120,8 +121,14 @@ impl<H> Audit<H> {
         with(|world| world.oracles.output(&world.kernel, token, output));
     }
 
-    fn check_reason(&self, world: &mut World, socket: u32, token: Token, reason: CloseReason) {
-        let it = &world.kernel.sockets[socket as usize];
+    fn check_reason(
+        &self,
+        world: &mut World,
+        account: &Account,
+        token: Token,
+        reason: CloseReason,
+    ) {
+        let it = &world.kernel.sockets[account.socket as usize];
         let has_failed = it.was_cut || it.stage != Stage::Connected;
         let is_right = match reason {
             CloseReason::PeerClosed => it.fin == Flight::Arrived,
@@ -129,6 +136,7 @@ impl<H> Audit<H> {
             CloseReason::IdleTimeout => world.oracles.limits.idle_ns.is_some(),
             CloseReason::WriteTimeout => true,
             CloseReason::SlowConsumer => self.rules.disconnects_slow,
+            CloseReason::OutputLimit => account.is_overloaded,
             CloseReason::Memory => self.rules.memory_is_short,
             CloseReason::Drained | CloseReason::DrainTimeout => world.oracles.is_draining,
             CloseReason::Aborted | CloseReason::ProtocolError => self.rules.closes,
@@ -234,7 +242,7 @@ impl<H: Handler> Handler for Audit<H> {
     ) {
         with(|world| {
             let Some(account) = world.oracles.closed(token) else { return };
-            self.check_reason(world, account.socket, token, reason);
+            self.check_reason(world, &account, token, reason);
             world.oracles.check_time(&world.kernel, &account, reason);
             world.oracles.check_linger(&world.kernel, &account, reason);
             // An echo leaves its input behind when there is nobody to send it to.

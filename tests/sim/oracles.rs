@@ -29,6 +29,8 @@ pub(crate) struct Account {
     pub(crate) waits_for_topic: bool,
     /// Its handler has ended it.
     pub(crate) is_closing: bool,
+    /// It was to catch up with a topic, and could not: that may have been more than its limit.
+    pub(crate) is_overloaded: bool,
     /// When its side was shut down, and how much it had received by then.
     lingers_since: Option<(u64, u64)>,
     /// Bytes queued for it at the moment when its socket had been given `sent_then`.
@@ -732,6 +734,7 @@ impl Account {
             is_paused: false,
             waits_for_topic: false,
             is_closing: false,
+            is_overloaded: false,
             lingers_since: None,
             output_then: 0,
             sent_then: 0,

@@ -178,6 +178,7 @@ impl Room {
     }
 
     pub(super) fn unfollow(&self, cx: &mut Context<'_>, token: Token, wire: Wire) {
+        cx.catch_up(token, self.topic(wire));
         cx.unsubscribe(token, self.topic(wire));
     }
 

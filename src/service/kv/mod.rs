@@ -183,9 +183,10 @@ impl Kv {
         loop {
             if self.replies.len() > self.batch_max {
                 self.send_replies(cx, token);
-                if cx.is_held(token) {
-                    return (done, Ok(Flow::Again));
-                }
+            }
+            // A command may have sent something, too.
+            if cx.is_held(token) {
+                return (done, Ok(Flow::Again));
             }
             match session.resp.decode(&mut input[done..]) {
                 Ok(Some(Decoded { len, message })) => {
@@ -239,7 +240,9 @@ impl Kv {
     ) -> Outcome {
         let mut arguments = request.arguments();
         let name = arguments.next().unwrap_or_default();
-        let mut command = self.commands.find(name).ok_or_else(|| unknown(request))?;
+        let Some(mut command) = self.commands.find(name) else {
+            return if is_of_http(name) { Ok(Flow::Close) } else { Err(unknown(request)) };
+        };
         if !command.subcommands.is_empty()
             && let Some(name) = arguments.next()
         {
@@ -386,6 +389,12 @@ impl WallClock {
     fn at(&self, now: Instant) -> u64 {
         self.started_ms + now.saturating_duration_since(self.started).as_millis() as u64
     }
+}
+
+/// The first word of a request of HTTP, or of its second line: a browser sends such wherever a page
+/// asks it to, with commands in the body.
+fn is_of_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
 }
 
 fn unknown(request: &Request<'_>) -> Fault {

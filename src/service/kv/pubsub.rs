@@ -152,7 +152,7 @@ pub(super) fn change_version(call: &mut Call<'_, '_, '_>, version: Version) {
             let Some(name) = (kind.names)(call.kv).name(key) else { continue };
             // It joins before it leaves, so the channel and its key stay.
             kind.join(call, &name, version);
-            kind.leave(call.kv, call.cx, call.token, key, before);
+            kind.leave_in_order(call, key, before);
         }
     }
 }
@@ -186,6 +186,17 @@ impl Kind {
         let (key, topic) = (self.names)(call.kv).join(call.cx, name, version, &config);
         call.cx.subscribe(call.token, topic, Start::Next);
         key
+    }
+
+    /// As [`leave`](Self::leave), but what was published until now comes first, behind the replies to
+    /// the requests before and in front of the reply to this one.
+    fn leave_in_order(&self, call: &mut Call<'_, '_, '_>, key: u32, version: Version) {
+        call.kv.send_replies(call.cx, call.token);
+        let channel = (self.names)(call.kv).channel(key);
+        if let Some(topic) = channel.and_then(|channel| channel.topic(version)) {
+            call.cx.catch_up(call.token, topic);
+        }
+        self.leave(call.kv, call.cx, call.token, key, version);
     }
 
     /// A subscription that the reactor may have ended already, with its connection.
@@ -237,7 +248,7 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
             Some(keys.swap_remove(place))
         });
         if let Some(key) = place {
-            kind.leave(call.kv, call.cx, call.token, key, version);
+            kind.leave_in_order(call, key, version);
         }
         confirm(call, kind.ended, Some(name));
     }
@@ -250,7 +261,7 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     while let Some(key) = call.client().and_then(|client| (kind.keys)(client.rare_mut()).pop()) {
         was_listening = true;
         let name = (kind.names)(call.kv).name(key);
-        kind.leave(call.kv, call.cx, call.token, key, version);
+        kind.leave_in_order(call, key, version);
         confirm(call, kind.ended, name.as_deref());
     }
     if !was_listening {
