@@ -206,7 +206,8 @@ impl<'a> Page<'a> {
         for peer in peers_of(workload.service) {
             let record = records.iter().find(|record| record.peer == peer.name);
             let reason = record.and_then(|record| record.failure.as_ref());
-            let reason = reason.map(|reason| format!("failed: {reason}"));
+            // In one line, or the list ends there.
+            let reason = reason.map(|reason| format!("failed: {}", reason.replace('\n', "; ")));
             let skipped = || self.skipped.get(&(workload.name.clone(), peer.name)).cloned();
             if let Some(reason) = reason.or_else(skipped) {
                 let _ = writeln!(out, "- {}: {reason}", peer.name);
