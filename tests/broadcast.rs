@@ -8,8 +8,8 @@ mod common;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -597,6 +597,137 @@ fn whoever_follows_nothing_any_more_gets_nothing_behind_its_farewell() {
     expect_bytes(&streams[0], b"farewell");
     expect_eof(&streams[0]);
     drop(streams);
+    server.finish();
+}
+
+/// Everybody follows two topics. Whoever writes publishes to both, and leaves the second; then all
+/// catch up with the first and are told so.
+#[derive(Default)]
+struct CatchUp {
+    topics: Option<[TopicId; 2]>,
+    members: Vec<Token>,
+}
+
+impl Handler for CatchUp {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        let topics = *self
+            .topics
+            .get_or_insert_with(|| [(); 2].map(|()| cx.create_topic(TopicConfig::default())));
+        for topic in topics {
+            cx.subscribe(token, topic, Start::Next);
+        }
+        self.members.push(token);
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        input.clear();
+        let [first, second] = self.topics.unwrap();
+        cx.publish(second, None, b"[second]").unwrap();
+        for (from, message) in [(Some(token), b"[own]"), (None, b"[all]"), (Some(token), b"[end]")]
+        {
+            cx.publish(first, from, message).unwrap();
+        }
+        cx.unsubscribe(token, second);
+        assert!(!cx.catch_up(token, second), "it follows that no more");
+        for member in &self.members {
+            for _ in 0..2 {
+                assert!(cx.catch_up(*member, first));
+            }
+            cx.send(*member, b"[told]");
+        }
+        cx.publish(first, None, b"[later]").unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn what_was_published_comes_before_what_is_sent_to_those_who_caught_up() {
+    let server = start(Config::default(), CatchUp::default());
+    let streams = connect_many(&server, 2);
+    send(&streams[0], b"!");
+    expect_bytes(&streams[0], b"[all][told][later]");
+    let mut bytes = [0; b"[own][all][end][told][later][second]".len()];
+    (&streams[1]).read_exact(&mut bytes).unwrap();
+    let text = str::from_utf8(&bytes).unwrap();
+    assert!(text.starts_with("[own][all][end][told]"), "{text}");
+    assert!(text.contains("[later]") && text.contains("[second]"), "{text}");
+    expect_silence(&streams[0], Duration::from_millis(100));
+    let stats = server.finish();
+    assert_eq!(stats.messages_delivered, 1 + 3 + 2 + 1);
+}
+
+/// The first to come follows the topic and nobody else does; when somebody goes it catches up.
+#[derive(Default)]
+struct Relief {
+    topic: Option<TopicId>,
+    subscriber: Option<Token>,
+    published: Arc<AtomicUsize>,
+}
+
+impl Handler for Relief {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        if self.topic.is_none() {
+            let topic = cx.create_topic(small(SlowConsumer::Wait));
+            cx.subscribe(token, topic, Start::Next);
+            (self.topic, self.subscriber) = (Some(topic), Some(token));
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        while !cx.is_held(token) && !input.is_empty() {
+            let len = input.len().min(100);
+            let bytes = &input.contiguous()[..len];
+            if cx.publish(self.topic.unwrap(), Some(token), bytes).is_ok() {
+                input.consume(len);
+                self.published.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, _: Token, (): (), _: CloseReason) {
+        cx.catch_up(self.subscriber.unwrap(), self.topic.unwrap());
+    }
+}
+
+#[test]
+fn publisher_that_waited_goes_on_once_the_subscriber_has_caught_up() {
+    let handler = Relief::default();
+    let published = Arc::clone(&handler.published);
+    let server = start_narrow(Config::default(), handler);
+    let slow = connect_stopped(&server);
+    let [author, other] = [server.connect(), server.connect()];
+    server.wait_until("all are open", |stats| stats.accepted == 3);
+    thread::scope(|scope| {
+        scope.spawn(|| send_pattern(&author, 1, 0, MIB));
+        server.wait_for_rest(Duration::from_millis(300), |it| it.messages_published);
+        let before = published.load(Ordering::Relaxed);
+        drop(other);
+        // The server is not asked: that alone would wake it.
+        let deadline = Instant::now() + PATIENCE;
+        while published.load(Ordering::Relaxed) == before {
+            assert!(Instant::now() < deadline, "nobody goes on");
+            thread::sleep(Duration::from_millis(2));
+        }
+        expect_pattern(&slow, 1, 0, MIB);
+    });
+    drop((slow, author));
     server.finish();
 }
 

@@ -326,7 +326,7 @@ fn second_signal_exits_at_once_with_its_number() {
 }
 
 #[test]
-fn second_signal_ends_a_loop_that_is_stuck() {
+fn second_signal_ends_a_server_that_is_stuck() {
     let (reader, mut writer) = io::pipe().unwrap();
     let stderr = writer.try_clone().unwrap().into();
     // Full, and nobody reads it: the first line of the log is written for ever.

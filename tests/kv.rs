@@ -501,7 +501,17 @@ fn what_was_published_before_an_unsubscribe_comes_before_its_reply() {
 }
 
 #[test]
-fn what_a_client_publishes_to_itself_before_it_unsubscribes_arrives() {
+fn what_a_client_publishes_to_itself_before_it_leaves_arrives() {
+    for (leave, left) in [
+        ("UNSUBSCRIBE a\r\nPING", ">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n+PONG\r\n"),
+        ("RESET", "+RESET\r\n"),
+        ("QUIT", "+OK\r\n"),
+    ] {
+        leave_after_publishing(leave, left);
+    }
+}
+
+fn leave_after_publishing(leave: &str, left: &str) {
     let server = kv();
     let client = server.connect();
     send(&client, b"HELLO 3\r\nSUBSCRIBE a\r\n");
@@ -511,12 +521,9 @@ fn what_a_client_publishes_to_itself_before_it_unsubscribes_arrives() {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
     }
-    send(&client, b"PUBLISH a x\r\nUNSUBSCRIBE a\r\nPING\r\n");
-    expect_bytes(
-        &client,
-        b":1\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n\
-          >3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n+PONG\r\n",
-    );
+    send(&client, format!("PUBLISH a x\r\n{leave}\r\n").as_bytes());
+    let message = ">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n";
+    expect_bytes(&client, format!(":1\r\n{message}{left}").as_bytes());
     server.stop();
 }
 

@@ -11,7 +11,6 @@
 use std::env;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,8 +35,9 @@ impl Log {
     /// Starts to log on behalf of `service`. `RUST_LOG` wins over the options.
     pub(crate) fn start(service: &'static str, options: &ServerOptions) -> Log {
         let (sender, receiver) = sync_channel(QUEUE_RECORDS);
-        let writer = Arc::new(Mutex::new(Writer::Here(receiver)));
-        let queue = Queue { sender, writer, dropped: Arc::default() };
+        let receiver = Arc::new(Mutex::new(receiver));
+        let writer = Arc::new(Mutex::new(Writer::Here));
+        let queue = Queue { sender, receiver, writer, dropped: Arc::default() };
         let level = level(options.verbose, options.quiet).as_str();
         let mut builder = Builder::new();
         builder.parse_filters(&env::var("RUST_LOG").unwrap_or_else(|_| level.into()));
@@ -57,10 +57,7 @@ impl Log {
 
     /// From now on a record is queued, and whoever logs it does not wait until it is written.
     pub(crate) fn stop_waiting(&self) {
-        let mut writer = self.queue.writer();
-        if let Writer::Here(receiver) = mem::replace(&mut *writer, Writer::Thread) {
-            *writer = Writer::Due(receiver);
-        }
+        *lock(&self.queue.writer) = Writer::Due;
     }
 
     /// Waits until everything logged so far is written, but not longer than `patience`.
@@ -79,18 +76,20 @@ impl Log {
 #[derive(Clone, Debug)]
 struct Queue {
     sender: SyncSender<Item>,
+    /// The thread holds it from its start on.
+    receiver: Arc<Mutex<Receiver<Item>>>,
     writer: Arc<Mutex<Writer>>,
     /// Records that found no room, from the start on.
     dropped: Arc<AtomicU64>,
 }
 
 /// Who writes to stderr.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
     /// Whoever logs.
-    Here(Receiver<Item>),
+    Here,
     /// A thread that the next record starts.
-    Due(Receiver<Item>),
+    Due,
     /// The thread.
     Thread,
 }
@@ -103,27 +102,22 @@ enum Item {
 }
 
 impl Queue {
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Starts the thread if it is due. Returns whether records are queued, and not written here.
     fn is_queueing(&self) -> bool {
-        let mut writer = self.writer();
-        if matches!(*writer, Writer::Here(_)) {
-            return false;
+        let mut writer = lock(&self.writer);
+        if *writer == Writer::Due {
+            let (receiver, dropped) = (Arc::clone(&self.receiver), Arc::clone(&self.dropped));
+            let write = move || drain(&lock(&receiver), &dropped);
+            // Without a thread to spare the record waits in the queue, and the next one tries again.
+            if thread::Builder::new().name("log".into()).spawn(write).is_ok() {
+                *writer = Writer::Thread;
+            }
         }
-        if let Writer::Due(receiver) = mem::replace(&mut *writer, Writer::Thread) {
-            let dropped = Arc::clone(&self.dropped);
-            // Without a thread to spare all records are dropped, and the server works.
-            let _ =
-                thread::Builder::new().name("log".into()).spawn(move || drain(&receiver, &dropped));
-        }
-        true
+        *writer != Writer::Here
     }
 
     fn wait(&self, deadline: Instant) {
-        if !matches!(*self.writer(), Writer::Thread) {
+        if *lock(&self.writer) != Writer::Thread {
             return;
         }
         let (done, written) = sync_channel(1);
@@ -157,6 +151,11 @@ impl Write for Queue {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whoever panicked with it left it as good as it was.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes what is queued, for as long as the process lives.
@@ -244,13 +243,15 @@ mod tests {
     #[test]
     fn full_queue_drops_and_counts_and_never_waits() {
         let (sender, receiver) = sync_channel(1);
+        let receiver = Arc::new(Mutex::new(receiver));
+        // Nobody takes anything out of it but this test.
         let writer = Arc::new(Mutex::new(Writer::Thread));
-        let mut queue = Queue { sender, writer, dropped: Arc::default() };
+        let mut queue = Queue { sender, receiver, writer, dropped: Arc::default() };
         for _ in 0..3 {
             assert_eq!(queue.write(b"x\n").unwrap(), 2);
         }
         assert_eq!(queue.dropped.load(Ordering::Relaxed), 2);
-        receiver.recv().unwrap();
+        lock(&queue.receiver).recv().unwrap();
         assert_eq!(queue.write(&[b'x'; RECORD_MAX + 1]).unwrap(), RECORD_MAX + 1);
         assert_eq!(queue.dropped.load(Ordering::Relaxed), 3);
         let before = Instant::now();

@@ -141,8 +141,8 @@ fn turn_until_done<H: Handler>(
     signals: &mut Signals,
 ) -> io::Result<Ending> {
     while !reactor.is_done() {
-        reactor.turn()?;
         signals.obey(reactor);
+        reactor.turn()?;
     }
     // It turns no more, and says how it ended.
     reactor.run()

@@ -40,11 +40,12 @@ impl Signals {
         let (end, counters) = (Arc::default(), Arc::default());
         let is_ending = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
+            // From here on it leaves its note, which is found without a bell before the first turn.
+            flag::register_usize(signal, Arc::clone(&end), signal.unsigned_abs() as usize)?;
             // What is registered first runs first. The second signal ends the process in its
             // handler, and with it a loop that is stuck.
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&is_ending))?;
             flag::register(signal, Arc::clone(&is_ending))?;
-            flag::register_usize(signal, Arc::clone(&end), signal.unsigned_abs() as usize)?;
             pipe::register(signal, theirs.try_clone()?)?;
         }
         flag::register(SIGUSR1, Arc::clone(&counters))?;
@@ -54,8 +55,8 @@ impl Signals {
 
     /// Does what was asked since the last time.
     pub(crate) fn obey<H: Handler>(&mut self, reactor: &mut Reactor<H>) {
-        let end = self.end.load(Ordering::Relaxed);
-        if end == 0 && !self.counters.load(Ordering::Relaxed) {
+        let (end, counters) = (&self.end, &self.counters);
+        if end.load(Ordering::Relaxed) == 0 && !counters.load(Ordering::Relaxed) {
             return;
         }
         // Before the notes are taken: who leaves one from now on rings again.
@@ -63,7 +64,8 @@ impl Signals {
         if self.counters.swap(false, Ordering::Relaxed) {
             info!("counters {}", reactor.stats());
         }
-        if self.end.swap(0, Ordering::Relaxed) != 0 {
+        let end = self.end.swap(0, Ordering::Relaxed);
+        if end != 0 {
             let name = i32::try_from(end).ok().and_then(signal_name).unwrap_or("signal");
             info!("{name}: finishing what is in flight; another one ends at once");
             reactor.with_context(|_, cx| cx.drain());

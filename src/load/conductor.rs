@@ -136,7 +136,7 @@ struct Conductor<'a, O> {
     stop: &'a Stop,
     observe: O,
     pids: Vec<u32>,
-    ksoftirqd: Vec<PathBuf>,
+    ksoftirqd: Vec<Option<PathBuf>>,
     rss_before: u64,
     epoch: Instant,
     workers: Vec<Worker>,
@@ -173,7 +173,7 @@ struct Reading {
     client: Usage,
     workers: Usage,
     server: Usage,
-    ksoftirqd: Usage,
+    ksoftirqd_ns: Vec<u64>,
 }
 
 impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
@@ -298,7 +298,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             client: Usage::default(),
             workers: Usage::default(),
             server: Usage::default(),
-            ksoftirqd: Usage::default(),
+            ksoftirqd_ns: Vec::new(),
         };
         (Window::NONE, [reading(), reading()])
     }
@@ -390,7 +390,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             client: Usage::of(&[std::process::id()]),
             workers: Usage::of_tasks(&tasks),
             server: Usage::of(&server_process::with_children(&self.pids)),
-            ksoftirqd: Usage::of_tasks(&self.ksoftirqd),
+            ksoftirqd_ns: probe::cpu_ns_each(&self.ksoftirqd),
         }
     }
 
@@ -420,7 +420,9 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         let latency = Latency::of(&page.latency);
         let client = self.client(readings);
         let server = self.server(readings);
-        let ksoftirqd = readings[1].ksoftirqd.cpu_ns_each_since(&readings[0].ksoftirqd);
+        let ksoftirqd_ns = readings[1].ksoftirqd_ns.iter().zip(&readings[0].ksoftirqd_ns);
+        let ksoftirqd_s =
+            ksoftirqd_ns.map(|(after, before)| after.saturating_sub(*before) as f64 / 1e9);
         let is_short = self.plan.rate.is_none_or(|asked| rate < asked * 0.99);
         let client_bound = server.as_ref().map(|server| {
             is_short && client.utilisation >= SATURATED && server.utilisation < SATURATED
@@ -445,7 +447,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             client,
             server,
             kernel: kernel.map(Kernel::from),
-            ksoftirqd_s: ksoftirqd.map(|ns| ns as f64 / 1e9).collect(),
+            ksoftirqd_s: ksoftirqd_s.collect(),
             client_bound,
             little: self.little(seconds, rate, &latency),
             series: page.series(span_ns),

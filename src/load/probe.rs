@@ -54,12 +54,6 @@ impl Usage {
         Usage { tasks: paths.iter().filter_map(|path| Task::at(path)).collect(), ended_ns: 0 }
     }
 
-    /// CPU time since `before`, thread by thread.
-    pub(super) fn cpu_ns_each_since(&self, before: &Usage) -> impl Iterator<Item = u64> {
-        let pairs = self.tasks.iter().zip(&before.tasks);
-        pairs.map(|(now, former)| now.cpu_ns.saturating_sub(former.cpu_ns))
-    }
-
     /// Whether there was anything to read.
     pub(super) fn is_known(&self) -> bool {
         !self.tasks.is_empty()
@@ -178,18 +172,27 @@ pub(super) fn this_task() -> Option<PathBuf> {
     Some(Path::new("/proc").join(task))
 }
 
-/// The kernel's threads for the network work that did not end soon enough where it arose, by CPU.
-/// None where they cannot be seen, as in a container.
-pub(super) fn ksoftirqd_tasks() -> Vec<PathBuf> {
+/// The kernel's threads for the network work that did not end soon enough where it arose, by CPU;
+/// nothing for a CPU that is off. None where they cannot be seen, as in a container.
+pub(super) fn ksoftirqd_tasks() -> Vec<Option<PathBuf>> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let of_entry = |entry: fs::DirEntry| {
         let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-        let cpu: u32 = name.trim().strip_prefix("ksoftirqd/")?.parse().ok()?;
+        let cpu: usize = name.trim().strip_prefix("ksoftirqd/")?.parse().ok()?;
         Some((cpu, entry.path().join("task").join(entry.file_name())))
     };
-    let mut found: Vec<(u32, PathBuf)> = entries.filter_map(of_entry).collect();
-    found.sort_unstable();
-    found.into_iter().map(|(_, path)| path).collect()
+    let mut tasks = Vec::new();
+    for (cpu, path) in entries.filter_map(of_entry) {
+        tasks.resize(tasks.len().max(cpu + 1), None);
+        tasks[cpu] = Some(path);
+    }
+    tasks
+}
+
+/// CPU time of each of these threads since it started, and 0 for none.
+pub(super) fn cpu_ns_each(tasks: &[Option<PathBuf>]) -> Vec<u64> {
+    let cpu_ns = |task: &Option<PathBuf>| times(task.as_ref()?).map(|(on_cpu, _)| on_cpu);
+    tasks.iter().map(|task| cpu_ns(task).unwrap_or(0)).collect()
 }
 
 /// The number behind a name at the start of a line.

@@ -98,10 +98,9 @@ impl LoopState {
             return false;
         }
         self.stats.messages_delivered += messages;
-        if let Some(connection) = find(&mut self.connections, token) {
-            self.topics.unlink_pending(&mut connection.pending, key);
-        }
+        self.end_pending(token, key);
         self.topics.owe_nothing(key);
+        self.look_for_room();
         true
     }
 
@@ -129,6 +128,13 @@ impl LoopState {
         if let Some(details) = self.details.get_mut(token.key()) {
             self.topics.unlink(&mut details.subscriptions, key);
         }
+        self.end_pending(token, key);
+        self.topics.unsubscribe(key);
+        self.look_for_room();
+    }
+
+    /// A connection is not to be given a subscription's messages from its topic any more.
+    fn end_pending(&mut self, token: Token, key: u32) {
         if let Some(connection) = find(&mut self.connections, token) {
             self.topics.unlink_pending(&mut connection.pending, key);
             if connection.stalled && !connection.owes_anything() {
@@ -139,9 +145,11 @@ impl LoopState {
             self.lists.update(token, connection);
             self.arm(token);
         }
-        self.topics.unsubscribe(key);
+    }
+
+    /// A subscriber holds the floor no more: it may have been the one that publishers wait for.
+    fn look_for_room(&mut self) {
         if !self.topics.waited_for().is_empty() {
-            // It may have been the one that publishers wait for.
             self.topics_due_ms = Some(self.clock.now_ms());
         }
     }

@@ -722,17 +722,14 @@ impl Topics {
         (messages, cut)
     }
 
-    /// A copy of all that a subscriber is owed, without the messages that it published itself, and
+    /// A copy of all that an open subscriber is owed, without the messages that it published itself, and
     /// how many messages that are.
     pub(super) fn copy_owed(&self, key: u32, me: Token) -> (Vec<u8>, u64) {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
-        let cursor = subscription.cursor;
-        let end = topic.head().min(subscription.until).max(cursor);
         let (mut bytes, mut messages) = (Vec::new(), 0);
-        let mut from = topic.start_of(cursor);
-        let owed = (cursor - topic.first) as usize..(end - topic.first) as usize;
-        for message in topic.messages.range(owed) {
+        let mut from = topic.start_of(subscription.cursor);
+        for message in topic.messages.range((subscription.cursor - topic.first) as usize..) {
             if message.origin != me {
                 let (first, second) = topic.slices(from, message.end);
                 bytes.extend_from_slice(first);
@@ -749,7 +746,7 @@ impl Topics {
     pub(super) fn owe_nothing(&mut self, key: u32) {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &mut self.topics[subscription.topic as usize];
-        subscription.cursor = subscription.cursor.max(topic.head().min(subscription.until));
+        subscription.cursor = topic.head();
         if std::mem::replace(&mut subscription.is_pending, false) {
             topic.subscriber_is_served(&mut self.pool);
         }

@@ -316,8 +316,11 @@ impl Rooms {
 
     fn move_about(&mut self, cx: &mut Context<'_>, token: Token) {
         for (room, &topic) in self.topics.iter().enumerate() {
-            if self.random.chance(200) && !cx.catch_up(token, topic) {
-                note(token, |account| account.is_overloaded = true);
+            if self.random.chance(200) {
+                let is_done = cx.catch_up(token, topic);
+                note(token, |account| {
+                    account.is_overloaded |= account.follows[room].is_some() && !is_done;
+                });
             }
             if self.random.chance(333) {
                 cx.unsubscribe(token, topic);

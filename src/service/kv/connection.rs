@@ -38,16 +38,16 @@ pub(super) fn echo(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn quit(call: &mut Call<'_, '_, '_>) -> Outcome {
+    pubsub::leave_all(call);
     call.replies().simple("OK");
     Ok(Flow::Close)
 }
 
 pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
+    pubsub::leave_all(call);
     if let Some(client) = call.client() {
-        let before = std::mem::take(&mut client.version);
-        if let Some(rare) = client.take_rare() {
-            call.kv.end_subscriptions(call.cx, call.token, before, &rare);
-        }
+        client.version = Version::V2;
+        client.take_rare();
     }
     call.replies().set_version(Version::V2);
     call.replies().simple("RESET");

@@ -270,6 +270,20 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     Ok(Flow::Next)
 }
 
+/// Ends all that a client listens to, without a word of it.
+pub(super) fn leave_all(call: &mut Call<'_, '_, '_>) {
+    let version = call.client().map_or(Version::V2, |client| client.version);
+    for kind in [&CHANNELS, &PATTERNS] {
+        let next = |call: &mut Call<'_, '_, '_>| {
+            let client = call.client().filter(|client| client.subscriptions() > 0)?;
+            (kind.keys)(client.rare_mut()).pop()
+        };
+        while let Some(key) = next(call) {
+            kind.leave_in_order(call, key, version);
+        }
+    }
+}
+
 /// The reply for one channel: how many the client listens to now.
 fn confirm(call: &mut Call<'_, '_, '_>, what: &str, name: Option<&[u8]>) {
     let count = call.client().map_or(0, |client| client.subscriptions());
