@@ -350,17 +350,23 @@ impl Deliveries {
 
     /// Moves a member on in the order; a fault if this message should not come to it now.
     fn follow(&mut self, member: usize, entry: Entry) -> Option<Fault> {
+        let is_known = self.publishers[entry.publisher as usize].has_place(entry.number);
         let it = &mut self.members[member];
         let own = member as u32;
         while let Some(expected) = self.order.get((it.next - self.base) as usize) {
-            it.next += 1;
             if *expected == entry {
+                it.next += 1;
                 return None;
             }
-            if expected.publisher != own {
-                it.next -= 1;
+            let is_own = expected.publisher == own;
+            if is_known && !is_own {
                 return self.stray(member, entry);
             }
+            // Nobody else has this one yet: what they do have was left out.
+            if !is_own && it.missed.len() < MISSED_MAX {
+                it.missed.push(*expected);
+            }
+            it.next += 1;
         }
         // The first to have it says where it stands.
         let publisher = &mut self.publishers[entry.publisher as usize];
@@ -748,3 +754,40 @@ const PROBE_PAUSE: u64 = 50_000_000;
 /// As in `requests`.
 const SURPLUS_PATIENCE: u64 = 10_000_000;
 const INTERRUPT_PATIENCE: u64 = 200_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Two publishers and two that only listen, 2 and 3.
+    fn deliveries() -> Deliveries {
+        let plan = Plan::new("127.0.0.1:7000".parse().unwrap(), Mode::Broadcast { publishers: 2 });
+        let (notes, _) = channel();
+        let share = Share { thread: 0, threads: 1, epoch: Instant::now(), notes };
+        let mut deliveries = Deliveries::new(&plan, share).unwrap();
+        deliveries.members.resize_with(4, Member::default);
+        deliveries.publishers.iter_mut().for_each(|it| it.number = 10);
+        deliveries
+    }
+
+    const fn entry(publisher: u32, number: u64) -> Entry {
+        Entry { publisher, number }
+    }
+
+    #[test]
+    fn message_that_overtook_another_is_out_of_order_whoever_is_looked_at_first() {
+        for second in [entry(0, 1), entry(1, 0)] {
+            let first = entry(0, 0);
+            let mut deliveries = deliveries();
+            // The one that is wrong comes to the second before anybody else has it.
+            let came = [(2, first), (3, second), (3, first), (2, second), (2, entry(1, 1))];
+            let faults = came.map(|(member, entry)| deliveries.follow(member, entry));
+            assert_eq!(faults, [None, None, Some(Fault::OutOfOrder), None, None], "{second:?}");
+            assert_eq!(deliveries.follow(3, entry(1, 1)), None);
+            assert_eq!(deliveries.follow(3, first), Some(Fault::Duplicate));
+        }
+    }
+}
