@@ -553,6 +553,15 @@ fn author_gets_what_is_published_to_all_and_is_held_while_there_is_no_room() {
     server.finish();
 }
 
+/// Lets a connection follow two topics, which are created with the first one.
+fn follow_both(cx: &mut Context<'_>, token: Token, topics: &mut Option<[TopicId; 2]>) {
+    let both =
+        topics.get_or_insert_with(|| [(); 2].map(|()| cx.create_topic(TopicConfig::default())));
+    for topic in both {
+        cx.subscribe(token, *topic, Start::Next);
+    }
+}
+
 /// Follows two topics, publishes its input to both, and takes its leave.
 struct Farewell {
     topics: Option<[TopicId; 2]>,
@@ -562,12 +571,7 @@ impl Handler for Farewell {
     type Session = ();
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        let topics = *self
-            .topics
-            .get_or_insert_with(|| [(); 2].map(|()| cx.create_topic(TopicConfig::default())));
-        for topic in topics {
-            cx.subscribe(token, topic, Start::Next);
-        }
+        follow_both(cx, token, &mut self.topics);
     }
 
     fn on_data(
@@ -612,12 +616,7 @@ impl Handler for CatchUp {
     type Session = ();
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        let topics = *self
-            .topics
-            .get_or_insert_with(|| [(); 2].map(|()| cx.create_topic(TopicConfig::default())));
-        for topic in topics {
-            cx.subscribe(token, topic, Start::Next);
-        }
+        follow_both(cx, token, &mut self.topics);
         self.members.push(token);
     }
 

@@ -133,7 +133,8 @@ impl LoopState {
         self.look_for_room();
     }
 
-    /// A connection is not to be given a subscription's messages from its topic any more.
+    /// Takes a subscription out of those with which its connection has messages pending. That may
+    /// have been all that the connection owed.
     fn end_pending(&mut self, token: Token, key: u32) {
         if let Some(connection) = find(&mut self.connections, token) {
             self.topics.unlink_pending(&mut connection.pending, key);
