@@ -8,6 +8,7 @@ fn main() -> std::io::Result<()> {
     let topic = TopicConfig { history: 10, slow_consumer, ..TopicConfig::default() };
     let handler = Broadcast::new(Framing::Lines, config.input_limit, topic);
     let mut reactor = Reactor::new(config, handler)?;
-    reactor.listen(&address.parse()?, &Default::default())?;
+    let address = reactor.listen(&address.parse()?, &Default::default())?;
+    eprintln!("listening on {address}");
     reactor.run().map(drop)
 }

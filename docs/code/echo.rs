@@ -17,6 +17,7 @@ impl Handler for Echo {
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
     let mut reactor = Reactor::new(Config::default(), Echo)?;
-    reactor.listen(&address.parse()?, &Default::default())?;
+    let address = reactor.listen(&address.parse()?, &Default::default())?;
+    eprintln!("listening on {address}");
     reactor.run().map(drop)
 }

@@ -14,6 +14,7 @@ fn main() -> std::io::Result<()> {
         cx.send(token, &message.iter().rev().copied().collect::<Vec<_>>());
     };
     let mut reactor = Reactor::new(Config::default(), Framed::new(CODEC, reverse))?;
-    reactor.listen(&address.parse()?, &Default::default())?;
+    let address = reactor.listen(&address.parse()?, &Default::default())?;
+    eprintln!("listening on {address}");
     reactor.run().map(drop)
 }

@@ -23,7 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .wrap(counted);
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
     let mut reactor = Reactor::new(Config::default(), router.serve(WebConfig::default())?)?;
-    reactor.listen(&address.parse()?, &Default::default())?;
+    let address = reactor.listen(&address.parse()?, &Default::default())?;
+    eprintln!("listening on {address}");
     reactor.run()?;
     Ok(())
 }

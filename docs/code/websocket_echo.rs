@@ -11,6 +11,7 @@ fn main() -> std::io::Result<()> {
     // The longest message, and what may wait for a client that is slow to read its own.
     let config = Config { input_limit: 16 << 20, output_limit: 64 << 20, ..Config::default() };
     let mut reactor = Reactor::new(config, WebSocket::new(echo))?;
-    reactor.listen(&address.parse()?, &Default::default())?;
+    let address = reactor.listen(&address.parse()?, &Default::default())?;
+    eprintln!("listening on {address}");
     reactor.run().map(drop)
 }

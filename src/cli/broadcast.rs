@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use edgeloop::{TopicConfig, service};
-use serde::Deserialize;
 
-use super::config_file::ConfigFile;
+use super::count;
 use super::failure::Failure;
 use super::server::Server;
 use super::server_options::ServerOptions;
 use super::size::Size;
+use super::sources::Sources;
 use super::span::Span;
 
 /// Deliver each line from one client to every other client
@@ -24,8 +24,7 @@ pub(crate) struct Broadcast {
     server: ServerOptions,
 }
 
-#[derive(Debug, Default, Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Default, Args)]
 struct BroadcastOptions {
     /// What a message is: a line, or the bytes behind a 4-byte big-endian length [default: lines]
     #[arg(long, value_name = "FRAMING", env = "EDGELOOP_FRAMING")]
@@ -33,6 +32,7 @@ struct BroadcastOptions {
 
     /// Give a newcomer the last N messages [default: 0]
     #[arg(long, value_name = "N", env = "EDGELOOP_HISTORY")]
+    #[arg(value_parser = count::parse::<usize>)]
     history: Option<usize>,
 
     /// Hold so many bytes of messages, once for all clients; more than twice --input-limit
@@ -51,15 +51,13 @@ struct BroadcastOptions {
     patience: Option<Span>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Framing {
     Lines,
     Length,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum SlowConsumer {
     Disconnect,
     Skip,
@@ -68,12 +66,11 @@ enum SlowConsumer {
 
 impl Broadcast {
     /// Serves until a signal ends it.
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let file = ConfigFile::open(self.server.config.as_deref())?;
-        let mut server = Server::new(NAME, self.server.or(file.shared()?))?;
-        let own = self.own.or(file.section(NAME)?);
+    pub(crate) fn run(self, sources: Sources) -> Result<ExitCode, Failure> {
+        let mut server = Server::new(NAME, self.server, sources)?;
+        let own = self.own;
         let limit = server.config().input_limit;
-        let topic = own.topic(limit)?;
+        let topic = own.topic(limit).map_err(|text| server.blame(&text))?;
         let framing = own.framing.map_or(service::Framing::Lines, Framing::into);
         server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
         server.run(service::Broadcast::new(framing, limit, topic))
@@ -81,17 +78,7 @@ impl Broadcast {
 }
 
 impl BroadcastOptions {
-    fn or(self, other: BroadcastOptions) -> BroadcastOptions {
-        BroadcastOptions {
-            framing: self.framing.or(other.framing),
-            history: self.history.or(other.history),
-            topic_memory: self.topic_memory.or(other.topic_memory),
-            slow_consumer: self.slow_consumer.or(other.slow_consumer),
-            patience: self.patience.or(other.patience),
-        }
-    }
-
-    fn topic(&self, input_limit: usize) -> Result<TopicConfig, Failure> {
+    fn topic(&self, input_limit: usize) -> Result<TopicConfig, String> {
         let default = TopicConfig::default();
         let topic = TopicConfig {
             memory: self.topic_memory.map_or(default.memory, Size::bytes),
@@ -101,9 +88,9 @@ impl BroadcastOptions {
         };
         if topic.message_max() < input_limit + FRAME {
             let (memory, limit) = (Size::new(topic.memory), Size::new(input_limit));
-            return Err(Failure::Usage(format!(
+            return Err(format!(
                 "topic-memory is {memory}; with input-limit {limit} it must be more than twice that"
-            )));
+            ));
         }
         Ok(topic)
     }

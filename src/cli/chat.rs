@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use edgeloop::service::chat::{Chat as Service, ChatOptions as Limits};
-use serde::Deserialize;
 
-use super::config_file::ConfigFile;
+use super::count;
 use super::failure::Failure;
-use super::server::Server;
+use super::server::{Server, Welcome};
 use super::server_options::ServerOptions;
 use super::size::Size;
+use super::sources::Sources;
 use super::span::{Span, SpanOrOff};
 
 /// Chat rooms, for terminals and browsers on one port
@@ -24,12 +24,12 @@ pub(crate) struct Chat {
     server: ServerOptions,
 }
 
-#[derive(Debug, Default, Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Default, Args)]
 struct ChatOptions {
     /// Keep the last N events of each room, for newcomers and for those who come back
     /// [default: 100]
     #[arg(long, value_name = "N", env = "EDGELOOP_HISTORY")]
+    #[arg(value_parser = count::parse::<usize>)]
     history: Option<usize>,
 
     /// Hold so many bytes of events for each room, and as many again for WebSocket; more than four
@@ -44,6 +44,7 @@ struct ChatOptions {
     /// Messages and commands a second that a client may send; over it a notice, then a close
     /// [default: 10]
     #[arg(long, value_name = "N", env = "EDGELOOP_RATE")]
+    #[arg(value_parser = count::parse::<u32>)]
     rate: Option<u32>,
 
     /// Send a ping to a WebSocket client that was silent for so long, and close it when it misses
@@ -62,14 +63,17 @@ struct ChatOptions {
 
     /// The most rooms [default: 256]
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_ROOMS")]
+    #[arg(value_parser = count::parse::<usize>)]
     max_rooms: Option<usize>,
 
     /// The most members of a room [default: 10000]
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_MEMBERS")]
+    #[arg(value_parser = count::parse::<usize>)]
     max_members: Option<usize>,
 
     /// The most rooms that one client may be in [default: 8]
     #[arg(long, value_name = "N", env = "EDGELOOP_ROOMS_PER_CLIENT")]
+    #[arg(value_parser = count::parse::<usize>)]
     rooms_per_client: Option<usize>,
 
     /// How long an empty room keeps its history [default: 10m]
@@ -77,8 +81,7 @@ struct ChatOptions {
     room_linger: Option<Span>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Role {
     Viewer,
     Speaker,
@@ -86,35 +89,17 @@ enum Role {
 
 impl Chat {
     /// Serves until a signal ends it.
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let file = ConfigFile::open(self.server.config.as_deref())?;
-        let mut server = Server::new(NAME, self.server.or(file.shared()?))?;
-        let limits = self.own.or(file.section(NAME)?).limits();
-        limits
-            .check(server.config())
-            .map_err(|error| Failure::Usage(in_words_of_options(&error.to_string())))?;
+    pub(crate) fn run(self, sources: Sources) -> Result<ExitCode, Failure> {
+        let mut server = Server::new(NAME, self.server, sources)?;
+        let limits = self.own.limits();
+        limits.check(server.config()).map_err(|error| server.blame(&error.to_string()))?;
+        server.welcome(Welcome { has_page: true, first_line: Some("/help") });
         server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
         server.run(Service::new(limits))
     }
 }
 
 impl ChatOptions {
-    fn or(self, other: ChatOptions) -> ChatOptions {
-        ChatOptions {
-            history: self.history.or(other.history),
-            room_memory: self.room_memory.or(other.room_memory),
-            max_message: self.max_message.or(other.max_message),
-            rate: self.rate.or(other.rate),
-            heartbeat: self.heartbeat.or(other.heartbeat),
-            origin: self.origin.or(other.origin),
-            newcomers: self.newcomers.or(other.newcomers),
-            max_rooms: self.max_rooms.or(other.max_rooms),
-            max_members: self.max_members.or(other.max_members),
-            rooms_per_client: self.rooms_per_client.or(other.rooms_per_client),
-            room_linger: self.room_linger.or(other.room_linger),
-        }
-    }
-
     fn limits(self) -> Limits {
         let default = Limits::default();
         Limits {
@@ -140,19 +125,6 @@ impl From<Role> for edgeloop::service::chat::Role {
             Role::Speaker => edgeloop::service::chat::Role::Speaker,
         }
     }
-}
-
-/// The library speaks of its fields, the user of options.
-fn in_words_of_options(text: &str) -> String {
-    let (field, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let option = match field {
-        "message_max" => "max-message".into(),
-        "rooms_max" => "max-rooms".into(),
-        "members_max" => "max-members".into(),
-        "origins" => "origin".into(),
-        field => field.replace('_', "-"),
-    };
-    format!("{option} {rest}")
 }
 
 const NAME: &str = "chat";

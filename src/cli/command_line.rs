@@ -1,36 +1,145 @@
-//! Reads flags and `EDGELOOP_*` variables, and says in one line what is wrong with them.
+//! Reads flags, `EDGELOOP_*` variables and the configuration file, and says in one line what is
+//! wrong with them.
 
-use std::ffi::OsString;
+use std::error::Error as _;
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 use clap::builder::Resettable;
-use clap::error::{ContextKind, ContextValue};
-use clap::{Command, CommandFactory, FromArgMatches};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
+use super::endpoint::Endpoint;
 use super::failure::Failure;
-use super::{Cli, kv};
+use super::sources::Sources;
+use super::{Cli, kv, variables};
 
-/// Reads the command line; a variable stands in for a flag that is not given.
-///
-/// # Errors
-/// What is wrong, for [`explain`]; or the help or version that was asked for.
-pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&command().try_get_matches_from(arguments)?)
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The help or the version was asked for.
+    Asked(clap::Error),
+    /// Something is wrong.
+    Wrong(Failure),
 }
 
-/// Folds clap's paragraph into one line that keeps its tip, and names the variable where one is to
-/// blame.
-pub(crate) fn explain(error: &clap::Error, arguments: &[OsString]) -> Failure {
-    let text = fold(&error.render().to_string());
-    let option = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(option)) => option,
-        _ => return Failure::Usage(text),
+/// Reads the command line; a variable stands in for a flag that is not given, and a key of the file
+/// for a variable.
+///
+/// # Errors
+/// What is wrong; or the help or version that was asked for.
+pub(crate) fn read(arguments: &[OsString]) -> Result<(Cli, Sources), Stop> {
+    let arguments = &with_negative_numbers(arguments);
+    let parse = |arguments: &[OsString], sources: &Sources| {
+        let matches = without_variables().try_get_matches_from(arguments);
+        matches.map_err(|error| explain(error, arguments, sources))
     };
-    // If the line is right without the variables, then a variable is wrong.
-    let without_variables = each_option(command(), |option| option.env(Resettable::Reset));
-    match without_variables.try_get_matches_from(arguments) {
-        Ok(_) => Failure::Usage(text.replace(&format!("'{option}'"), &variable(option))),
-        Err(_) => Failure::Usage(text),
+    let flags = parse(arguments, &Sources::default())?;
+    let sources = gather(&flags).map_err(Stop::Wrong)?;
+    // The command comes first, since nothing before it takes a value.
+    let (start, end) = arguments.split_at(arguments.len().min(2));
+    let all = [start, sources.arguments(), end].concat();
+    let matches = parse(&all, &sources)?;
+    let cli = Cli::from_arg_matches(&matches);
+    cli.map(|cli| (cli, sources)).map_err(Stop::Asked)
+}
+
+/// The port file of a command line that is wrong in something else, as far as flags and variables
+/// name one.
+pub(crate) fn port_file(arguments: &[OsString]) -> Option<PathBuf> {
+    let command = without_variables().ignore_errors(true);
+    let matches = command.try_get_matches_from(arguments).ok()?;
+    let (_, flags) = matches.subcommand()?;
+    let flag = flags.try_get_one::<PathBuf>("port_file").ok()?;
+    flag.cloned().or_else(|| variables::read(&variables::name_of("port-file")).map(PathBuf::from))
+}
+
+fn gather(flags: &ArgMatches) -> Result<Sources, Failure> {
+    let command = command();
+    let chosen = flags.subcommand();
+    let chosen = chosen.and_then(|(name, flags)| Some((command.find_subcommand(name)?, flags)));
+    match chosen {
+        Some((command, flags)) if is_configurable(command) => Sources::gather(command, flags),
+        Some((command, flags)) => Ok(Sources::of_flags(command, flags)),
+        None => Ok(Sources::default()),
     }
+}
+
+/// clap takes `-1s` for a flag. No flag is a digit, so it is the value of the flag before it.
+fn with_negative_numbers(arguments: &[OsString]) -> Vec<OsString> {
+    let is_number = |text: &OsStr| {
+        let bytes = text.as_encoded_bytes();
+        bytes.first() == Some(&b'-') && bytes.get(1).is_some_and(u8::is_ascii_digit)
+    };
+    let is_flag = |text: &OsString| {
+        let bytes = text.as_encoded_bytes();
+        bytes.len() > 1 && bytes[0] == b'-' && bytes != b"--" && !bytes.contains(&b'=')
+    };
+    let mut joined: Vec<OsString> = Vec::new();
+    for argument in arguments {
+        match joined.last_mut() {
+            Some(flag) if is_number(argument) && is_flag(flag) => {
+                flag.push("=");
+                flag.push(argument);
+            }
+            _ => joined.push(argument.clone()),
+        }
+    }
+    joined
+}
+
+/// Folds clap's paragraph into one line that keeps its tip, and names the place of the value that
+/// is to blame.
+fn explain(error: clap::Error, arguments: &[OsString], sources: &Sources) -> Stop {
+    if !error.use_stderr() {
+        return Stop::Asked(error);
+    }
+    let text = fold(&error.render().to_string());
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let (option, value) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue));
+    Stop::Wrong(match error.kind() {
+        ErrorKind::ValueValidation => {
+            sources.blame_value(long_name(option), &why(&error, option, value))
+        }
+        ErrorKind::InvalidValue if !value.is_empty() => {
+            // What clap says after the name: the values that are possible, and a tip.
+            let rest = text.split_once(&format!("'{option}' ")).map_or("", |(_, rest)| rest);
+            sources
+                .blame_value(long_name(option), &format!("`{value}` is none of its values {rest}"))
+        }
+        ErrorKind::InvalidUtf8 => {
+            let stray = arguments.iter().find(|argument| argument.to_str().is_none());
+            let stray = stray.map(|stray| stray.to_string_lossy()).unwrap_or_default();
+            Failure::Usage(format!("`{stray}` is no text in UTF-8"))
+        }
+        ErrorKind::UnknownArgument if option.parse::<Endpoint>().is_ok() => {
+            Failure::Usage(format!("{text}; to listen there write --listen {option}"))
+        }
+        ErrorKind::MissingRequiredArgument => {
+            Failure::Usage(format!("{text}; as in edgeloop load 127.0.0.1:7000"))
+        }
+        ErrorKind::InvalidSubcommand => {
+            Failure::Usage(format!("{text}; edgeloop alone lists them all"))
+        }
+        _ => Failure::Usage(text),
+    })
+}
+
+/// What the option's parser says, which quotes the value.
+fn why(error: &clap::Error, option: &str, value: &str) -> String {
+    if option.ends_with("<BOOL>]") {
+        return format!("`{value}` is neither true nor false; write one of them");
+    }
+    error.source().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The long name of an option that clap shows as `--idle-timeout <DURATION>`.
+fn long_name(option: &str) -> &str {
+    let name = option.trim_start_matches('-');
+    name.split(|c: char| c != '-' && !c.is_alphanumeric()).next().unwrap_or_default()
 }
 
 /// The command as it is shown: each help ends with where else its options can be set.
@@ -49,15 +158,21 @@ pub(crate) fn is_configurable(command: &Command) -> bool {
     command.get_arguments().any(|option| option.get_long() == Some("config"))
 }
 
-fn each_option(command: Command, change: fn(clap::Arg) -> clap::Arg) -> Command {
-    command.mut_subcommands(|command| command.mut_args(change))
+/// The names of the variables that some command reads.
+pub(crate) fn known_variables() -> Vec<String> {
+    let command = command();
+    let options = command.get_subcommands().flat_map(Command::get_arguments);
+    let names = options.filter_map(|option| option.get_env()?.to_str().map(str::to_owned));
+    names.collect()
 }
 
-/// The variable of an option that clap shows as `--idle-timeout <DURATION>`.
-fn variable(option: &str) -> String {
-    let end = option[2..].find(|c: char| c != '-' && !c.is_alphanumeric());
-    let name = &option[2..end.map_or(option.len(), |end| end + 2)];
-    format!("EDGELOOP_{}", name.replace('-', "_").to_uppercase())
+/// Only flags are read from what clap is given; see [`Sources`].
+fn without_variables() -> Command {
+    each_option(command(), |option| option.env(Resettable::Reset))
+}
+
+fn each_option(command: Command, change: fn(clap::Arg) -> clap::Arg) -> Command {
+    command.mut_subcommands(|command| command.mut_args(change))
 }
 
 fn fold(paragraphs: &str) -> String {
@@ -87,7 +202,8 @@ Where values come from:
       [broadcast]
       history = 10
 
-  SIZE is bytes, or KiB, MiB, GiB: 512, 64KiB, 1MiB. DURATION is ms, s, m or h: 500ms, 30s, 5m.
+  SIZE is bytes, or KiB, MiB, GiB: 512, 64KiB, 1MiB. DURATION is ms, s, m or h: 500ms, 30s, 5m; a
+  number alone is seconds. N may end in k, M or G: 10k is 10000. An empty variable is unset.
   RUST_LOG sets log levels by module, and wins over -v and -q. NO_COLOR is honoured.
 
 Signals:
@@ -104,8 +220,10 @@ mod tests {
     }
 
     fn explained(line: &str) -> String {
-        let arguments = arguments(line);
-        explain(&parse(&arguments).unwrap_err(), &arguments).to_string()
+        match read(&arguments(line)).unwrap_err() {
+            Stop::Wrong(failure) => failure.to_string(),
+            Stop::Asked(shown) => panic!("{shown}"),
+        }
     }
 
     #[test]
@@ -120,13 +238,30 @@ mod tests {
         for command in commands.filter(|command| is_configurable(command)) {
             for option in command.get_arguments() {
                 let name = option.get_long().unwrap();
-                let env = option.get_env().unwrap().to_str().unwrap();
-                assert_eq!(
-                    env,
-                    variable(&format!("--{name} <X>")),
-                    "{} --{name}",
-                    command.get_name()
-                );
+                let env = option.get_env().map(|env| env.to_str().unwrap());
+                // Kubernetes has that of --port for itself.
+                let expected = variables::name_of(name);
+                let expected = (name != "port").then_some(expected.as_str());
+                assert_eq!(env, expected, "{} --{name}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_may_be_written_short() {
+        for command in command().get_subcommands() {
+            for option in command.get_arguments().filter(|option| option.get_long().is_some()) {
+                let unit = option.get_value_names().and_then(|names| names.first());
+                let value = match unit.map(|unit| unit.as_str()) {
+                    Some("N") => "1k",
+                    Some("SIZE") => "64k",
+                    Some("DURATION") => "10",
+                    _ => continue,
+                };
+                let (command, name) = (command.get_name(), option.get_long().unwrap());
+                let target = if command == "load" { " 127.0.0.1:1" } else { "" };
+                let line = format!("edgeloop {command} --{name} {value}{target}");
+                without_variables().try_get_matches_from(arguments(&line)).expect(&line);
             }
         }
     }
@@ -138,6 +273,22 @@ mod tests {
         assert!(line.ends_with("'--listen'"), "{line}");
         let line = explained("edgeloop echo --when-full no");
         assert!(line.ends_with("[possible values: wait, refuse]"), "{line}");
-        assert!(explained("edgeloop").contains("requires a subcommand"));
+        let line = explained("edgeloop echo 7000");
+        assert!(line.ends_with("write --listen 7000"), "{line}");
+    }
+
+    #[test]
+    fn negative_numbers_are_values() {
+        for (line, joined) in [
+            ("edgeloop load -d -1s", "edgeloop load -d=-1s"),
+            ("edgeloop echo --backlog -5 -v", "edgeloop echo --backlog=-5 -v"),
+            ("edgeloop echo --backlog=-5", "edgeloop echo --backlog=-5"),
+            ("edgeloop load h:1 -5", "edgeloop load h:1 -5"),
+            ("edgeloop load -- -5", "edgeloop load -- -5"),
+        ] {
+            assert_eq!(with_negative_numbers(&arguments(line)), arguments(joined));
+        }
+        let line = explained("edgeloop echo --idle-timeout -1s");
+        assert!(line.starts_with("--idle-timeout: `-1s` is no duration: it is negative"), "{line}");
     }
 }

@@ -8,21 +8,45 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, CommandFactory};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer, Error, ValueDeserializer};
+use toml::de::{DeTable, DeValue, Error};
 
 use super::Cli;
 use super::command_line::is_configurable;
 use super::failure::Failure;
 use super::server_options::ServerOptions;
 
-/// The text of a configuration file, of which every key is known; an empty one if there is none.
+/// A configuration file, of which every key is known; an empty one if there is none.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigFile {
     path: PathBuf,
     text: String,
+    entries: Vec<Entry>,
+}
+
+/// A key with its value.
+#[derive(Debug)]
+struct Entry {
+    section: String,
+    name: String,
+    /// File and line.
+    place: String,
+    value: Value,
+}
+
+#[derive(Debug)]
+enum Value {
+    One(String),
+    List(Vec<String>),
+    /// What no option takes, in a word.
+    Other(&'static str),
+}
+
+/// What the file says of an option, as its parser takes it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) place: String,
+    pub(crate) texts: Vec<String>,
 }
 
 impl ConfigFile {
@@ -34,54 +58,64 @@ impl ConfigFile {
         let Some(path) = path else { return Ok(ConfigFile::default()) };
         let text = fs::read_to_string(path)
             .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
-        let file = ConfigFile { path: path.into(), text };
-        file.check_keys(&known_keys())?;
+        let mut file = ConfigFile { path: path.into(), text, entries: Vec::new() };
+        file.entries = file.read(&known_keys())?;
         Ok(file)
     }
 
-    /// What all servers share: the keys above the first section.
+    /// What stands in the file for the option `name` of a service.
     ///
     /// # Errors
-    /// A value that its option does not take.
-    pub(crate) fn shared(&self) -> Result<ServerOptions, Failure> {
-        let mut table = self.table()?;
-        for command in Cli::command().get_subcommands() {
-            table.get_mut().remove(command.get_name());
-        }
-        let options = ServerOptions::deserialize(Deserializer::from(table));
-        options.map_err(|error| self.explain(&error))
+    /// A value that is no text, number or truth value, or a list for an option that is none.
+    pub(crate) fn value(
+        &self,
+        service: &str,
+        name: &str,
+        is_list: bool,
+    ) -> Result<Option<Found>, Failure> {
+        let is_meant = |entry: &&Entry| entry.section.is_empty() || entry.section == service;
+        let mut entries = self.entries.iter().filter(is_meant);
+        let Some(entry) = entries.find(|entry| entry.name == name) else { return Ok(None) };
+        let place = entry.place.clone();
+        let wrong = |what: &str| Err(Failure::Usage(format!("{place}: {name} is {what}")));
+        let texts = match &entry.value {
+            Value::One(text) => vec![text.clone()],
+            Value::List(texts) if is_list => texts.clone(),
+            Value::List(_) => return wrong("a list; it takes one value"),
+            Value::Other(what) => return wrong(what),
+        };
+        Ok(Some(Found { place, texts }))
     }
 
-    /// What the service of that name adds.
-    ///
-    /// # Errors
-    /// As for [`shared`](Self::shared).
-    pub(crate) fn section<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, Failure> {
-        match self.table()?.get_mut().remove(name) {
-            Some(value) => {
-                T::deserialize(ValueDeserializer::from(value)).map_err(|error| self.explain(&error))
-            }
-            None => Ok(T::default()),
-        }
-    }
-
-    fn table(&self) -> Result<Spanned<DeTable<'_>>, Failure> {
-        DeTable::parse(&self.text).map_err(|error| self.explain(&error))
-    }
-
-    fn check_keys(&self, known: &[Key]) -> Result<(), Failure> {
-        for (name, value) in self.table()?.get_ref() {
+    /// Every key above the first section and in the sections of services.
+    fn read(&self, known: &[Key]) -> Result<Vec<Entry>, Failure> {
+        let table = DeTable::parse(&self.text).map_err(|error| self.explain(&error))?;
+        let mut entries = Vec::new();
+        for (name, value) in table.get_ref() {
             let section = known.iter().any(|key| key.section == **name.get_ref());
             match value.get_ref() {
                 DeValue::Table(table) if section => {
-                    for name_inside in table.keys() {
-                        self.check_key(known, name.get_ref(), name_inside)?;
+                    for (name_inside, value) in table {
+                        entries.push(self.entry(known, name.get_ref(), name_inside, value)?);
                     }
                 }
-                _ => self.check_key(known, "", name)?,
+                _ => entries.push(self.entry(known, "", name, value)?),
             }
         }
-        Ok(())
+        Ok(entries)
+    }
+
+    fn entry(
+        &self,
+        known: &[Key],
+        section: &str,
+        name: &Spanned<impl AsRef<str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Entry, Failure> {
+        self.check_key(known, section, name)?;
+        let (section, name) = (section.to_owned(), name.get_ref().as_ref().to_owned());
+        let place = self.place(value.span().start);
+        Ok(Entry { section, name, place, value: Value::of(value.get_ref()) })
     }
 
     fn check_key(
@@ -113,7 +147,13 @@ impl ConfigFile {
         let start = error.span().map_or(0, |span| span.start);
         let quoted = self.text.lines().nth(self.line(start) - 1);
         let (place, quoted) = (self.place(start), quoted.unwrap_or_default().trim());
-        Failure::Usage(format!("{place}: {} in `{quoted}`", error.message()))
+        let hint = match quoted.split_once('=') {
+            Some((key, value)) if is_bare(value.trim()) => {
+                format!("; text needs quotes: {}= \"{}\"", key, value.trim())
+            }
+            _ => String::new(),
+        };
+        Failure::Usage(format!("{place}: {} in `{quoted}`{hint}", error.message()))
     }
 
     fn place(&self, start: usize) -> String {
@@ -124,6 +164,41 @@ impl ConfigFile {
     fn line(&self, start: usize) -> usize {
         self.text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1
     }
+}
+
+impl Value {
+    fn of(value: &DeValue<'_>) -> Value {
+        let DeValue::Array(values) = value else {
+            return scalar(value).map_or_else(Value::Other, Value::One);
+        };
+        let texts = values.iter().map(|value| scalar(value.get_ref()));
+        match texts.collect::<Result<_, _>>() {
+            Ok(texts) => Value::List(texts),
+            Err(_) => Value::Other("a list with more in it than texts and numbers"),
+        }
+    }
+}
+
+/// A value as the parser of its option takes it.
+fn scalar(value: &DeValue<'_>) -> Result<String, &'static str> {
+    match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().into()),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map(|number| number.to_string())
+            .map_err(|_| "too large a number"),
+        DeValue::Float(number) => Ok(number.as_str().into()),
+        DeValue::Boolean(truth) => Ok(truth.to_string()),
+        DeValue::Datetime(_) => Err("a date; no option takes one"),
+        DeValue::Array(_) => Err("a list in a list"),
+        DeValue::Table(_) => Err("a table; it takes a value"),
+    }
+}
+
+/// Whether somebody has left out the quotes.
+fn is_bare(value: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || ".:/-_*[]".contains(c);
+    !value.is_empty() && value.chars().all(is_part)
 }
 
 /// A key that may stand in the file.
@@ -169,17 +244,33 @@ const ALIKE: f64 = 0.75;
 mod tests {
     use super::*;
 
-    fn checked(text: &str) -> Result<(), String> {
-        let file = ConfigFile { path: "edgeloop.toml".into(), text: text.into() };
-        let checked = file.check_keys(&known_keys()).and_then(|()| file.shared());
-        checked.map(|_| ()).map_err(|failure| failure.to_string())
+    fn file(text: &str) -> Result<ConfigFile, String> {
+        let text = text.into();
+        let mut file = ConfigFile { path: "edgeloop.toml".into(), text, entries: Vec::new() };
+        file.entries = file.read(&known_keys()).map_err(|failure| failure.to_string())?;
+        Ok(file)
+    }
+
+    fn value(text: &str, name: &str) -> Result<Vec<String>, String> {
+        let found = file(text)?.value("echo", name, name == "listen");
+        let found = found.map_err(|failure| failure.to_string())?;
+        Ok(found.map_or_else(Vec::new, |found| found.texts))
     }
 
     #[test]
     fn every_option_is_a_key() {
-        let text = "listen = ['a:1', 'unix:/b']\nidle-timeout = 'off'\ninput-limit = 4096\nverbose = 1\n\
-            [echo]\nlines = true\n[broadcast]\nhistory = 3\n";
-        assert_eq!(checked(text), Ok(()));
+        let text = "listen = ['a:1', 'unix:/b']\nidle-timeout = 'off'\ninput-limit = 4_096\nverbose = 1\n\
+            [echo]\nlines = true\n[broadcast]\nhistory = 3\nframing = 'length'\n";
+        for (name, texts) in [
+            ("listen", vec!["a:1", "unix:/b"]),
+            ("idle-timeout", vec!["off"]),
+            ("input-limit", vec!["4096"]),
+            ("verbose", vec!["1"]),
+            ("lines", vec!["true"]),
+            ("history", vec![]),
+        ] {
+            assert_eq!(value(text, name).unwrap(), texts, "{name}");
+        }
     }
 
     #[test]
@@ -197,15 +288,25 @@ mod tests {
             ("[echo]\n\n\nzzz = 1", "4: unknown key `zzz`"),
             ("config = 'x'", "1: unknown key `config`"),
         ] {
-            assert_eq!(checked(text), Err(format!("edgeloop.toml:{error}")));
+            assert_eq!(file(text).map(drop), Err(format!("edgeloop.toml:{error}")));
         }
     }
 
     #[test]
-    fn bad_value_is_named_with_its_line() {
-        let error = checked("backlog = 1\ninput-limit = '12x'").unwrap_err();
-        assert!(error.starts_with("edgeloop.toml:2: `12x` is no size"), "{error}");
-        assert!(error.ends_with("in `input-limit = '12x'`"), "{error}");
-        assert!(checked("a = ").unwrap_err().starts_with("edgeloop.toml:1: "));
+    fn value_of_a_wrong_kind_is_named_with_its_line() {
+        for (text, error) in [
+            ("\nbacklog = [1, 2]", "2: backlog is a list; it takes one value"),
+            ("backlog = 2026-01-01", "1: backlog is a date; no option takes one"),
+            ("backlog = { a = 1 }", "1: backlog is a table; it takes a value"),
+            ("[backlog]\na = 1", "1: backlog is a table; it takes a value"),
+        ] {
+            assert_eq!(value(text, "backlog"), Err(format!("edgeloop.toml:{error}")));
+        }
+        let error = value("listen = [['a:1']]", "listen").unwrap_err();
+        assert!(error.starts_with("edgeloop.toml:1: listen is a list with"), "{error}");
+        let error = file("# a comment\nidle-timeout = 5m").unwrap_err();
+        assert!(error.starts_with("edgeloop.toml:2: "), "{error}");
+        assert!(error.ends_with("text needs quotes: idle-timeout = \"5m\""), "{error}");
+        assert!(file("a = ").unwrap_err().starts_with("edgeloop.toml:1: "));
     }
 }

@@ -6,13 +6,12 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use edgeloop::codec::Delimited;
 use edgeloop::{Config, service};
-use serde::Deserialize;
 
-use super::config_file::ConfigFile;
 use super::failure::Failure;
 use super::server::Server;
 use super::server_options::ServerOptions;
 use super::size::Size;
+use super::sources::Sources;
 
 /// Return every byte to whoever sent it
 ///
@@ -26,8 +25,7 @@ pub(crate) struct Echo {
     server: ServerOptions,
 }
 
-#[derive(Debug, Default, Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Default, Args)]
 struct EchoOptions {
     /// Answer line by line instead of byte by byte [default: false]
     #[arg(long, value_name = "BOOL", env = "EDGELOOP_LINES")]
@@ -42,20 +40,17 @@ struct EchoOptions {
 
 impl Echo {
     /// Serves until a signal ends it.
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let file = ConfigFile::open(self.server.config.as_deref())?;
-        let server = Server::new(NAME, self.server.or(file.shared()?))?;
-        let in_file: EchoOptions = file.section(NAME)?;
-        let prefix = self.own.prefix.or(in_file.prefix);
-        match (self.own.lines.or(in_file.lines), prefix) {
+    pub(crate) fn run(self, sources: Sources) -> Result<ExitCode, Failure> {
+        let server = Server::new(NAME, self.server, sources)?;
+        match (self.own.lines, self.own.prefix) {
             (Some(true), prefix) => {
                 let prefix = prefix.unwrap_or_default().into_bytes();
                 let limit = server.config().input_limit;
-                check_answer(server.config(), prefix.len())?;
+                check_answer(server.config(), prefix.len()).map_err(|text| server.blame(&text))?;
                 let answer = service::EchoLines::new(prefix);
                 server.run(service::Framed::new(Delimited::lines(limit), answer))
             }
-            (None, Some(_)) => Err(Failure::Usage("--prefix needs --lines".into())),
+            (None, Some(_)) => Err(server.blame("prefix needs --lines")),
             // Lines may be switched off for once although the file has a prefix for them.
             _ => server.run(service::Echo::new()),
         }
@@ -63,16 +58,16 @@ impl Echo {
 }
 
 /// The longest answer must fit behind as much output as does not hold its connection yet.
-fn check_answer(config: &Config, prefix_len: usize) -> Result<(), Failure> {
+fn check_answer(config: &Config, prefix_len: usize) -> Result<(), String> {
     let room = config.output_limit - config.output_high();
     if config.input_limit + prefix_len < room {
         return Ok(());
     }
     let (limit, room) = (Size::new(config.input_limit), Size::new(room));
-    Err(Failure::Usage(format!(
+    Err(format!(
         "input-limit is {limit}; with the prefix it must be less than {room}, which is three \
          quarters of output-limit"
-    )))
+    ))
 }
 
 const NAME: &str = "echo";

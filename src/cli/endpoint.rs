@@ -1,34 +1,48 @@
-//! Where to listen, as written: a host and a port, or the path of a Unix socket.
+//! Where to listen or what to connect to, as people write it: a host and a port, a port alone, or
+//! the path of a Unix socket.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use edgeloop::Address;
-use serde::Deserialize;
 
 use super::failure::Failure;
 
 /// What `--listen` names. A host name becomes addresses only at start, see
 /// [`resolve`](Self::resolve).
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// `host:port`, as written; what stands before the last colon is a name or an address.
     Host(String),
+    /// `:port` or `*:port`: every address of this machine, of both families.
+    Everywhere(u16),
     /// `unix:PATH`.
     Unix(PathBuf),
 }
 
 impl Endpoint {
+    /// A port of this machine alone.
+    pub(crate) fn loopback(port: u16) -> Endpoint {
+        Endpoint::Host(format!("127.0.0.1:{port}"))
+    }
+
     /// Every address that it stands for, at least one: `localhost` is often both `127.0.0.1` and
     /// `::1`.
     pub(crate) fn resolve(&self) -> Result<Vec<Address>, Failure> {
         let text = match self {
             Endpoint::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
+            Endpoint::Everywhere(port) => {
+                let hosts = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+                return Ok(hosts.map(|host| SocketAddr::new(host, *port).into()).into());
+            }
             Endpoint::Host(text) => text,
         };
-        let fail = |why: String| Failure::System(format!("cannot resolve {text}: {why}"));
+        let fail = |why: String| {
+            Failure::System(format!(
+                "cannot resolve {text}: {why}; write an address, or check the name"
+            ))
+        };
         let found = text.to_socket_addrs().map_err(|error| fail(error.to_string()))?;
         let mut addresses: Vec<SocketAddr> = found.collect();
         // A name may stand twice in the hosts file, but an address is listened on once.
@@ -45,39 +59,116 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Endpoint, String> {
+        // After a comma people put a space.
+        let text = text.trim();
         if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                "" => Err("`unix:` lacks the path of the socket".into()),
-                _ => Ok(Endpoint::Unix(path.into())),
-            };
+            return unix(path);
         }
-        let Some((host, port)) = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()) else {
-            return Err(format!(
-                "`{text}` is no address; write host:port, [::1]:port or unix:PATH"
-            ));
-        };
-        if host.contains(':') && !(host.starts_with('[') && host.ends_with(']')) {
-            return Err(format!(
-                "`{text}` needs brackets around its IPv6 address, as in [::1]:7000"
-            ));
+        let place = without_scheme(text)?;
+        if is_number(place) {
+            return port(place, text).map(Endpoint::loopback);
         }
-        match port.parse::<u16>() {
-            Ok(_) => Ok(Endpoint::Host(text.into())),
-            Err(_) => Err(format!("`{port}` in `{text}` is no port; ports are 0 to 65535")),
+        let (host, digits) = split(place).ok_or_else(|| lacks_port(place))?;
+        let number = port(digits, text)?;
+        match host {
+            "" | "*" => Ok(Endpoint::Everywhere(number)),
+            _ => check_host(host, number).map(|()| Endpoint::Host(place.into())),
         }
     }
 }
 
-impl TryFrom<String> for Endpoint {
-    type Error = String;
+fn unix(path: &str) -> Result<Endpoint, String> {
+    match path {
+        "" => Err("`unix:` lacks the path of the socket".into()),
+        // As in a URL: two slashes before a path that begins with the third.
+        _ if path.starts_with("///") => Ok(Endpoint::Unix(path[2..].into())),
+        _ => Ok(Endpoint::Unix(path.into())),
+    }
+}
 
-    fn try_from(text: String) -> Result<Endpoint, String> {
-        text.parse()
+/// `tcp://` says no more than the address does; any other scheme is somebody else's business.
+fn without_scheme(text: &str) -> Result<&str, String> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Ok(text) };
+    let place = rest.strip_suffix('/').unwrap_or(rest);
+    if scheme.eq_ignore_ascii_case("tcp") {
+        return Ok(place);
+    }
+    let place = place.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = place.rsplit('@').next().unwrap_or_default();
+    match place.parse::<Endpoint>() {
+        Ok(_) => Err(format!("`{text}` is a URL and no address; write {place}")),
+        Err(_) => {
+            Err(format!("`{text}` is a URL and no address; write host:port, as 127.0.0.1:7000"))
+        }
+    }
+}
+
+/// Host and port. The colons of an IPv6 address without brackets part nothing.
+fn split(place: &str) -> Option<(&str, &str)> {
+    let lacks_port = place.ends_with(']') || with_brackets(place).is_some();
+    place.rsplit_once(':').filter(|_| !lacks_port)
+}
+
+/// How an IPv6 address is to be written that lacks a bracket or two: what may be a port is one.
+fn with_brackets(place: &str) -> Option<String> {
+    let bare = place.trim_start_matches('[').trim_end_matches(']');
+    let is_address = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    let is_whole = place.starts_with('[') && place.contains(']');
+    match bare.rsplit_once(':').map(|(host, port)| (host.trim_end_matches(']'), port)) {
+        _ if is_whole && !place.ends_with(']') => None,
+        Some((host, port)) if is_address(host) && port.len() > 1 && is_number(port) => {
+            Some(format!("[{host}]:{port}"))
+        }
+        _ => is_address(bare).then(|| format!("[{bare}]:7000")),
+    }
+}
+
+fn port(digits: &str, text: &str) -> Result<u16, String> {
+    let port = digits.parse().ok().filter(|_| is_number(digits));
+    port.ok_or_else(|| format!("`{digits}` in `{text}` is no port; ports are 0 to 65535"))
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn check_host(host: &str, port: u16) -> Result<(), String> {
+    if let Some(bare) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        // What follows a percent sign is an interface, of which the system knows.
+        let address = bare.split('%').next().unwrap_or_default();
+        return match address.parse::<Ipv6Addr>() {
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("`{bare}` is no IPv6 address; write it like [::1]:{port}")),
+        };
+    }
+    match host.contains(|c: char| "/:@[]".contains(c) || c.is_whitespace()) {
+        true => Err(format!("`{host}` is neither a name nor an address; write host:{port}")),
+        false => Ok(()),
+    }
+}
+
+fn lacks_port(place: &str) -> String {
+    if let Some(whole) = with_brackets(place) {
+        let lacks = match place.ends_with(']') {
+            true => "has no port",
+            false => "needs brackets around its IPv6 address",
+        };
+        return format!("`{place}` {lacks}; write {whole}");
+    }
+    if place.contains('/') {
+        return format!("`{place}` is no address; for a Unix socket write unix:{place}");
+    }
+    let is_host = |c: char| c.is_alphanumeric() || ".-_".contains(c);
+    match !place.is_empty() && place.chars().all(is_host) {
+        true => format!("`{place}` has no port and is no address; write {place}:7000"),
+        false => format!("`{place}` is no address; write host:port, [::1]:port or unix:PATH"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn resolved(text: &str) -> Vec<String> {
@@ -93,11 +184,56 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_address_and_says_so() {
-        for text in ["", "7000", ":7000", "localhost", "a:", "a:b", "a:65536", "::1:7000", "unix:"]
-        {
+    fn short_forms_stand_for_addresses() {
+        assert_eq!(resolved("7000"), ["127.0.0.1:7000"]);
+        for text in [":7000", "*:7000", "tcp://*:7000"] {
+            assert_eq!(resolved(text), ["0.0.0.0:7000", "[::]:7000"], "{text}");
+        }
+        for text in ["tcp://127.0.0.1:7000", "TCP://127.0.0.1:7000/", " 127.0.0.1:7000"] {
+            assert_eq!(resolved(text), ["127.0.0.1:7000"], "{text}");
+        }
+        assert_eq!(resolved("unix:///run/s"), ["unix:/run/s"]);
+    }
+
+    #[test]
+    fn refuses_what_is_no_address_and_says_what_to_write() {
+        for (text, remedy) in [
+            ("", "write host:port"),
+            ("localhost", "write localhost:7000"),
+            ("127.0.0.1", "write 127.0.0.1:7000"),
+            ("a:", "ports are 0 to 65535"),
+            ("a:b", "ports are 0 to 65535"),
+            ("a:65536", "ports are 0 to 65535"),
+            ("99999", "ports are 0 to 65535"),
+            ("a:+1", "ports are 0 to 65535"),
+            ("::1:7000:", "ports are 0 to 65535"),
+            ("::1:7000", "write [::1]:7000"),
+            ("2001:db8::5:80", "write [2001:db8::5]:80"),
+            ("::ffff:1.2.3.4:7000", "write [::ffff:1.2.3.4]:7000"),
+            ("::1", "write [::1]:7000"),
+            ("[::1]", "write [::1]:7000"),
+            ("[::1", "write [::1]:7000"),
+            ("[::1:7000", "write [::1]:7000"),
+            ("::1]:7000", "write [::1]:7000"),
+            ("[name]:7000", "`name` is no IPv6 address"),
+            ("unix:", "path"),
+            ("/run/s", "write unix:/run/s"),
+            ("a b:7000", "neither a name nor an address"),
+            ("http://h:80/x", "write h:80"),
+            ("ws://u:p@h:80/x", "write h:80"),
+            ("https://h/", "write host:port"),
+        ] {
             let error = text.parse::<Endpoint>().unwrap_err();
-            assert!(error.contains(&format!("`{text}`")), "{error}");
+            assert!(error.contains(remedy), "{error}");
+            assert!(error.contains('`') && !error.contains('\n'), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC*", near in "[]\\[:*/@%a1.]{0,12}") {
+            let _ = text.parse::<Endpoint>();
+            let _ = near.parse::<Endpoint>();
         }
     }
 }

@@ -7,7 +7,10 @@ use env_logger::fmt::Formatter;
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
 
-/// Writes timestamp, level, service, target, message and every key and value of the record.
+use super::log::EVENT;
+
+/// Writes timestamp, level, service, target, event, message and every other key and value of the
+/// record.
 pub(crate) fn write(line: &mut Formatter, service: &str, record: &Record<'_>) -> io::Result<()> {
     let timestamp = line.timestamp_millis().to_string();
     let text = object(&timestamp, service, record).map_err(io::Error::other)?;
@@ -21,6 +24,9 @@ fn object(timestamp: &str, service: &str, record: &Record<'_>) -> Result<String,
     write!(text, ",\"level\":{}", Quoted(&level))?;
     write!(text, ",\"service\":{}", Quoted(service))?;
     write!(text, ",\"target\":{}", Quoted(record.target()))?;
+    // Records of other crates have none; `other` is what they are told by.
+    let event = record.key_values().get(Key::from(EVENT)).map(|event| event.to_string());
+    write!(text, ",\"event\":{}", Quoted(event.as_deref().unwrap_or("other")))?;
     write!(text, ",\"message\":{}", Quoted(&record.args().to_string()))?;
     record.key_values().visit(&mut Members(&mut text))?;
     text.push('}');
@@ -31,6 +37,9 @@ struct Members<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Members<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        if key.as_str() == EVENT {
+            return Ok(());
+        }
         write!(self.0, ",{}:", Quoted(key.as_str()))?;
         if value.to_i128().is_some() || value.to_bool().is_some() {
             write!(self.0, "{value}")?;
@@ -71,7 +80,12 @@ mod tests {
 
     #[test]
     fn object_has_every_member_and_numbers_stay_numbers() {
-        let pairs = [("n", Value::from(7_u64)), ("ok", Value::from(true)), ("peer", "a:1".into())];
+        let pairs = [
+            ("event", Value::from("greeted")),
+            ("n", Value::from(7_u64)),
+            ("ok", Value::from(true)),
+            ("peer", "a:1".into()),
+        ];
         let record = Record::builder()
             .level(Level::Warn)
             .target("edgeloop::reactor")
@@ -79,7 +93,7 @@ mod tests {
             .key_values(&pairs)
             .build();
         let expected = r#"{"timestamp":"T","level":"warn","service":"echo","#.to_owned()
-            + r#""target":"edgeloop::reactor","message":"say \"hi\"","#
+            + r#""target":"edgeloop::reactor","event":"greeted","message":"say \"hi\"","#
             + r#""n":7,"ok":true,"peer":"a:1"}"#;
         assert_eq!(object("T", "echo", &record).unwrap(), expected);
     }

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Command};
 use edgeloop::service::{self, KvConfig};
-use serde::Deserialize;
 
-use super::config_file::ConfigFile;
+use super::count;
 use super::failure::Failure;
-use super::server::{Server, in_words_of_options};
+use super::server::Server;
 use super::server_options::ServerOptions;
 use super::size::Size;
+use super::sources::Sources;
 
 /// Keep keys and values, and speak the Redis protocol
 ///
@@ -23,8 +23,7 @@ pub(crate) struct Kv {
     server: ServerOptions,
 }
 
-#[derive(Debug, Default, Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Default, Args)]
 struct KvOptions {
     /// Refuse commands that add data while keys and values take more than SIZE [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_MEMORY")]
@@ -32,6 +31,7 @@ struct KvOptions {
 
     /// Let one client listen to at most N channels and patterns [default: 1024]
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_SUBSCRIPTIONS")]
+    #[arg(value_parser = count::parse::<usize>)]
     max_subscriptions: Option<usize>,
 
     /// Hold so many bytes of messages for one channel, once for all its subscribers that speak one
@@ -42,28 +42,19 @@ struct KvOptions {
 
 impl Kv {
     /// Serves until a signal ends it.
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let file = ConfigFile::open(self.server.config.as_deref())?;
-        let mut options = self.server.or(file.shared()?);
+    pub(crate) fn run(self, sources: Sources) -> Result<ExitCode, Failure> {
+        let mut options = self.server;
         options.input_limit.get_or_insert(INPUT_LIMIT);
         options.output_limit.get_or_insert(OUTPUT_LIMIT);
-        let server = Server::new(NAME, options)?;
-        let config = self.own.or(file.section(NAME)?).config();
+        let server = Server::new(NAME, options, sources)?;
+        let config = self.own.config();
         let kv = service::Kv::new(config, server.config())
-            .map_err(|error| Failure::Usage(in_words_of_options(&error.to_string())))?;
+            .map_err(|error| server.blame(&error.to_string()))?;
         server.run(kv)
     }
 }
 
 impl KvOptions {
-    fn or(self, other: KvOptions) -> KvOptions {
-        KvOptions {
-            max_memory: self.max_memory.or(other.max_memory),
-            max_subscriptions: self.max_subscriptions.or(other.max_subscriptions),
-            channel_memory: self.channel_memory.or(other.channel_memory),
-        }
-    }
-
     fn config(&self) -> KvConfig {
         let default = KvConfig::default();
         KvConfig {

@@ -9,18 +9,20 @@
 //! system calls are cheaper.
 
 use std::env;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::iter;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use edgeloop::Stats;
 use env_logger::fmt::Formatter;
 use env_logger::{Builder, Target, WriteStyle};
 use log::kv::{Error, Key, Source, Value, VisitSource};
-use log::{LevelFilter, warn};
+use log::{Level, LevelFilter, Record, warn};
 
 use super::json;
 use super::server_options::{LogFormat, ServerOptions};
@@ -179,9 +181,26 @@ fn drain(receiver: &Receiver<Item>, dropped: &AtomicU64) {
     }
 }
 
+/// Logs the counters of a reactor, each as a field of its own.
+pub(crate) fn log_books(event: &str, stats: &Stats) {
+    let counters = stats.entries().into_iter().map(|(name, count)| (name, Value::from(count)));
+    let line: Vec<_> = iter::once(("event", Value::from(event))).chain(counters).collect();
+    write_line(&line, format_args!("{event}"));
+}
+
+/// Logs what has more fields than are known when the program is compiled.
+pub(crate) fn write_line(fields: &[(&str, Value<'_>)], message: fmt::Arguments<'_>) {
+    let (level, target) = (Level::Info, "edgeloop::cli::server");
+    let record =
+        Record::builder().level(level).target(target).args(message).key_values(&fields).build();
+    if log::logger().enabled(record.metadata()) {
+        log::logger().log(&record);
+    }
+}
+
 /// The total since the start, so that reports need not be added up.
 fn report(lost: u64) {
-    warn!(log_dropped = lost; "the log was too slow: records were dropped");
+    warn!(event = "log_dropped", log_dropped = lost; "the log was too slow: records were dropped");
 }
 
 fn level(verbose: u8, quiet: u8) -> LevelFilter {
@@ -218,6 +237,10 @@ struct Pairs<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        // For programs; people read the message.
+        if key.as_str() == EVENT {
+            return Ok(());
+        }
         let value = value.to_string();
         let plain = !value.is_empty() && !value.contains(|c: char| c == '"' || c <= ' ');
         let written = match plain {
@@ -227,6 +250,9 @@ impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
         written.map_err(Error::from)
     }
 }
+
+/// The field with the name of what happened, which never changes.
+pub(super) const EVENT: &str = "event";
 
 /// How long the end of the process waits for the log.
 pub(crate) const FLUSH_AT_EXIT: Duration = Duration::from_secs(1);
@@ -263,7 +289,7 @@ mod tests {
     #[test]
     fn values_with_spaces_are_quoted() {
         let mut text = String::new();
-        let pairs = [("a", "1"), ("b", "x y"), ("c", ""), ("d", "q\"\n")];
+        let pairs = [("event", "e"), ("a", "1"), ("b", "x y"), ("c", ""), ("d", "q\"\n")];
         pairs.visit(&mut Pairs(&mut text)).unwrap();
         assert_eq!(text, r#" a=1 b="x y" c="" d="q\"\n""#);
     }

@@ -2,14 +2,15 @@
 //!
 //! Each subcommand is one file ([`echo`], [`broadcast`], [`chat`], [`kv`], [`web`]): its own options,
 //! and which handler they make. All that servers have in common is [`server_options`] (what can be set)
-//! and [`server`] (what is then done). Values come from flags, variables and a file with the same
-//! parsers ([`size`], [`span`], [`endpoint`]); everything is checked before anything listens, and
-//! what is wrong is one line ([`failure`]).
+//! and [`server`] (what is then done). Values come from flags, variables and a file ([`sources`])
+//! with the same parsers ([`size`], [`span`], [`count`], [`endpoint`]); everything is checked before
+//! anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
 
 mod broadcast;
 mod chat;
 mod command_line;
 mod config_file;
+mod count;
 mod descriptors;
 mod echo;
 mod endpoint;
@@ -23,32 +24,47 @@ mod server;
 mod server_options;
 mod signals;
 mod size;
+mod sources;
 mod span;
+mod variables;
 mod web;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+use self::command_line::Stop;
 use self::failure::Failure;
 
 /// Runs the program. What it returns is 0 when done, 1 when something failed, 2 for usage and
 /// configuration, 3 for a bound that `load` missed.
 pub(crate) fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let outcome = match command_line::parse(&arguments) {
-        Ok(Cli { command: Command::Echo(echo) }) => echo.run(),
-        Ok(Cli { command: Command::Broadcast(broadcast) }) => broadcast.run(),
-        Ok(Cli { command: Command::Web(web) }) => web.run(),
-        Ok(Cli { command: Command::Kv(kv) }) => kv.run(),
-        Ok(Cli { command: Command::Load(load) }) => load.run(),
-        Ok(Cli { command: Command::Chat(chat) }) => chat.run(),
-        Err(answer) if !answer.use_stderr() => {
-            // The help was asked for. Whoever closed the pipe early has read enough of it.
-            let _ = answer.print();
+    if arguments.len() < 2 {
+        // Whoever closed the pipe early has read enough of it.
+        let _ = Cli::command().print_help();
+        return ExitCode::SUCCESS;
+    }
+    let outcome = match command_line::read(&arguments) {
+        Ok((cli, sources)) => match cli.command {
+            Command::Echo(echo) => echo.run(sources),
+            Command::Broadcast(broadcast) => broadcast.run(sources),
+            Command::Chat(chat) => chat.run(sources),
+            Command::Kv(kv) => kv.run(sources),
+            Command::Web(web) => web.run(sources),
+            Command::Load(load) => load.run(&sources),
+        },
+        Err(Stop::Asked(shown)) => {
+            let _ = shown.print();
             Ok(ExitCode::SUCCESS)
         }
-        Err(error) => Err(command_line::explain(&error, &arguments)),
+        Err(Stop::Wrong(failure)) => {
+            // Nobody is to read there where an earlier server was.
+            command_line::port_file(&arguments)
+                .iter()
+                .for_each(|path| port_file::remove_stale(path));
+            Err(failure)
+        }
     };
     outcome.unwrap_or_else(|failure: Failure| failure.report())
 }
@@ -56,7 +72,7 @@ pub(crate) fn run() -> ExitCode {
 /// An edge-triggered TCP event loop, ready to run
 #[derive(Debug, Parser)]
 #[command(subcommand_required = true, arg_required_else_help = false)]
-#[command(name = "edgeloop", version, after_help = "Try: edgeloop echo, then: nc 127.0.0.1 7000")]
+#[command(name = "edgeloop", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -66,8 +82,16 @@ struct Cli {
 enum Command {
     Echo(echo::Echo),
     Broadcast(broadcast::Broadcast),
-    Web(web::Web),
-    Kv(kv::Kv),
-    Load(Box<load::Load>),
     Chat(chat::Chat),
+    Kv(kv::Kv),
+    Web(web::Web),
+    Load(Box<load::Load>),
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  edgeloop echo                  then, in a second terminal: nc 127.0.0.1 7000
+  edgeloop chat -p 8080          then open http://127.0.0.1:8080/ in a browser
+  edgeloop load 7000 -c 10k      measures what listens on port 7000, with 10,000 connections
+
+The options of a command, and what they mean: edgeloop echo --help";

@@ -1,30 +1,171 @@
 //! The file that tells scripts and tests which addresses were bound.
+//!
+//! It is there as long as its server, as a pid file is: it appears whole, and is removed at the end. A server that was killed leaves it behind; the next one that is told of the same path
+//! removes it before it does anything else, so that nobody reads addresses of a server that is not
+//! there. The file of a running server is locked, and left alone.
+//!
+//! Only a regular file, or nothing, is replaced. A device, a pipe, or what a link leads to is
+//! written into.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use edgeloop::Address;
+use log::warn;
+use rustix::fs::{FlockOperation, OFlags, flock};
 
-/// Writes the addresses, one a line.
-///
+/// A written file, removed when this is dropped if it is still the same one.
+#[derive(Debug)]
+pub(crate) struct PortFile {
+    path: PathBuf,
+    /// Open, because that keeps it locked; nothing where something was written into.
+    file: Option<File>,
+}
+
+impl PortFile {
+    /// Writes the addresses, one a line.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn write(path: &Path, addresses: &[Address]) -> io::Result<PortFile> {
+        let text: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        let file = match fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() => Some(replace(path, &text)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => Some(replace(path, &text)?),
+            Ok(_) => write_into(path, text)?,
+            Err(error) => return Err(error),
+        };
+        Ok(PortFile { path: path.into(), file })
+    }
+}
+
+impl Drop for PortFile {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            erase(file, &self.path);
+        }
+    }
+}
+
+/// Removes what an earlier server has left at the path. What belongs to a running one, or is no list
+/// of addresses, stays.
+pub(crate) fn remove_stale(path: &Path) {
+    let Ok(found) = fs::metadata(path) else { return };
+    if !found.is_file() {
+        return;
+    }
+    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return };
+    if lock(&file) && lists_addresses(&file) {
+        erase(&file, path);
+    }
+}
+
+/// Removes a file from its path, unless another one is there by now. Behind a link it is not ours to
+/// remove, but what it says is no longer true.
+fn erase(file: &File, path: &Path) {
+    let identity = |found: fs::Metadata| (found.dev(), found.ino());
+    let Ok(ours) = file.metadata().map(identity) else { return };
+    if fs::symlink_metadata(path).is_ok_and(|there| identity(there) == ours) {
+        let _ = fs::remove_file(path);
+    } else if fs::metadata(path).is_ok_and(|there| identity(there) == ours) {
+        let _ = file.set_len(0);
+    }
+}
+
 /// The file appears whole or not at all: it is written beside its place and then moved there, so
 /// that whoever waits for it never reads half of it.
-pub(crate) fn write(path: &Path, addresses: &[Address]) -> io::Result<()> {
-    let text: String = addresses.iter().map(|address| format!("{address}\n")).collect();
-    let beside = beside(path);
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
-    if written.is_err() {
+fn replace(path: &Path, text: &str) -> io::Result<File> {
+    let (beside, mut file) = create_beside(path)?;
+    lock(&file);
+    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&beside, path));
+    if let Err(error) = written {
         // The first error is the one to report; a leftover is only untidy.
         let _ = fs::remove_file(&beside);
+        return Err(error);
     }
-    written
+    Ok(file)
 }
 
-/// In the same directory, since a rename does not cross file systems; with the number of the
-/// process, since two may start at once.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    name.into()
+/// A new file in the same directory, since a rename does not cross file systems. Whatever has the
+/// name already is left alone: in a directory that others write to it may be a link to anywhere.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).custom_flags(OFlags::NOFOLLOW.bits() as i32);
+    let mut attempt = 0;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}-{attempt}.tmp", std::process::id()));
+        match options.open(&name) {
+            Ok(file) => return Ok((name.into(), file)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < ATTEMPTS_MAX => {
+                attempt += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
+
+/// Writes into what is there. Returns the file if it is a regular one, behind a link.
+fn write_into(path: &Path, text: String) -> io::Result<Option<File>> {
+    match own_stream(path) {
+        Some(1) => return io::stdout().write_all(text.as_bytes()).map(|()| None),
+        Some(2) => return io::stderr().write_all(text.as_bytes()).map(|()| None),
+        _ => {}
+    }
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_fifo() {
+        return write_when_read(path.to_owned(), text).map(|()| None);
+    }
+    let mut file = OpenOptions::new().write(true).truncate(kind.is_file()).open(path)?;
+    file.write_all(text.as_bytes())?;
+    let is_locked = kind.is_file() && lock(&file);
+    Ok(is_locked.then_some(file))
+}
+
+/// Whether a path leads to a descriptor that this process was given, as `/dev/stdout` does. That is
+/// written to as it is: opened anew it would be cut or refused.
+fn own_stream(path: &Path) -> Option<u32> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let directory = path.parent().and_then(Path::to_str).unwrap_or_default();
+        if matches!(directory, "/proc/self/fd" | "/dev/fd") {
+            return path.file_name()?.to_str()?.parse().ok();
+        }
+        let target = fs::read_link(&path).ok()?;
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    None
+}
+
+/// A pipe cannot be opened before somebody reads it, and the server does not wait for that.
+fn write_when_read(path: PathBuf, text: String) -> io::Result<()> {
+    let write = move || {
+        let written = OpenOptions::new().write(true).open(&path);
+        if let Err(error) = written.and_then(|mut pipe| pipe.write_all(text.as_bytes())) {
+            let event = "port_file_failed";
+            warn!(event; "cannot write the addresses to {}: {error}", path.display());
+        }
+    };
+    thread::Builder::new().name("port-file".into()).spawn(write).map(drop)
+}
+
+fn lists_addresses(mut file: &File) -> bool {
+    let mut text = String::new();
+    let read = io::Read::read_to_string(&mut io::Read::take(&mut file, SIZE_MAX), &mut text);
+    read.is_ok() && !text.is_empty() && text.lines().all(|line| line.parse::<Address>().is_ok())
+}
+
+/// The lock ends with the process, however it ends.
+fn lock(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// Names tried for the temporary file; another process of this number may have left some.
+const ATTEMPTS_MAX: u32 = 16;
+/// As many as the kernel follows is more than anybody has.
+const LINKS_MAX: u32 = 8;
+/// More than the addresses of any server take.
+const SIZE_MAX: u64 = 64 << 10;

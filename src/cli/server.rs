@@ -1,38 +1,74 @@
 //! A server from its options to its end: check, listen, announce, serve, add up.
 
 use std::fs;
-use std::io::{self, ErrorKind::AddrInUse, ErrorKind::PermissionDenied};
-use std::process::ExitCode;
+use std::io::{
+    self, ErrorKind::AddrInUse, ErrorKind::AddrNotAvailable, ErrorKind::PermissionDenied,
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::{self, ExitCode};
 
 use edgeloop::{Address, Config, Ending, Handler, ListenOptions, Reactor};
-use log::{error, info, warn};
+use log::kv::Value;
+use log::{error, warn};
 
 use super::descriptors::{Ceiling, Descriptors};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
-use super::log::{FLUSH_AT_EXIT, Log};
-use super::port_file;
+use super::log::{FLUSH_AT_EXIT, Log, log_books, write_line};
+use super::port_file::{self, PortFile};
 use super::server_options::ServerOptions;
 use super::signals::Signals;
+use super::sources::Sources;
+use super::{command_line, variables};
 
 /// A server whose options are checked; nothing is started yet.
 #[derive(Debug)]
 pub(crate) struct Server {
     service: &'static str,
     options: ServerOptions,
+    sources: Sources,
+    welcome: Welcome,
     config: Config,
     listen_options: ListenOptions,
     ceiling: Ceiling,
 }
 
+/// What the first line of the log has for people who come to use the server.
+#[derive(Debug, Default)]
+pub(crate) struct Welcome {
+    /// There is a page at `/`.
+    pub(crate) has_page: bool,
+    /// What is typed first where lines are typed.
+    pub(crate) first_line: Option<&'static str>,
+}
+
 impl Server {
     /// Checks that the options make sense together.
-    pub(crate) fn new(service: &'static str, options: ServerOptions) -> Result<Server, Failure> {
+    pub(crate) fn new(
+        service: &'static str,
+        options: ServerOptions,
+        sources: Sources,
+    ) -> Result<Server, Failure> {
+        if let Some(path) = &options.port_file {
+            port_file::remove_stale(path);
+        }
         let ceiling = Descriptors::raise().ceiling(options.max_connections);
         let config = options.config(ceiling.connections);
-        config.check().map_err(|error| Failure::Usage(in_words_of_options(&error.to_string())))?;
-        let listen_options = options.listen_options();
-        Ok(Server { service, options, config, listen_options, ceiling })
+        config.check().map_err(|error| sources.blame(&error.to_string()))?;
+        let (listen_options, welcome) = (options.listen_options(), Welcome::default());
+        Ok(Server { service, options, sources, welcome, config, listen_options, ceiling })
+    }
+
+    /// The failure that a check of this server's options ends with: each name in the sentence
+    /// becomes the place of its value.
+    pub(crate) fn blame(&self, sentence: &str) -> Failure {
+        self.sources.blame(sentence)
+    }
+
+    /// What it says to people at start.
+    pub(crate) fn welcome(&mut self, welcome: Welcome) {
+        self.welcome = welcome;
     }
 
     /// The limits that the server will have.
@@ -73,24 +109,24 @@ impl Server {
         for group in groups {
             bound.extend(self.listen(&mut reactor, group)?);
         }
-        if let Some(path) = &self.options.port_file {
-            port_file::write(path, &bound)
-                .map_err(|error| cannot(&format!("write {}", path.display()), &error))?;
-        }
+        // Until this function ends it says where the server listens.
+        let path = self.options.port_file.as_deref();
+        let _port_file = path.map(|path| write_ports(path, &bound)).transpose()?;
         // Not earlier: what fails up to here is one line on stderr, not a line below others.
         self.announce(&bound);
         log.stop_waiting();
         let ended = turn_until_done(&mut reactor, &mut signals);
         // The queue may be full, and the books are the one line that is not to be dropped.
         log.flush(FLUSH_AT_EXIT);
-        info!("finished {}", reactor.stats());
+        log_books("finished", reactor.stats());
         // Through the log, as all from here on: a stderr that nobody reads would hold up the end.
         match ended {
             Ok(Ending { cut_off: 0 }) => return Ok(ExitCode::SUCCESS),
             Ok(Ending { cut_off }) => {
-                error!(connections = cut_off; "the drain timeout cut connections off")
+                let event = "drain_timeout";
+                error!(event, connections = cut_off; "the drain timeout cut connections off");
             }
-            Err(error) => error!("the event loop failed: {error}"),
+            Err(error) => error!(event = "loop_failed"; "the event loop failed: {error}"),
         }
         Ok(ExitCode::FAILURE)
     }
@@ -105,7 +141,15 @@ impl Server {
         let mut bound = Vec::new();
         let mut lacking = None;
         for address in group {
-            match reactor.listen(address, &self.listen_options).map_err(refused) {
+            // A name with port 0 is one port on all its addresses, unless somebody has that one.
+            let together = with_port_of(bound.first(), address);
+            let listened = match reactor.listen(&together, &self.listen_options) {
+                Err(error) if error.kind() == AddrInUse && together != *address => {
+                    reactor.listen(address, &self.listen_options)
+                }
+                listened => listened,
+            };
+            match listened.map_err(|error| refused(error, address)) {
                 Ok(address) => bound.push(address),
                 Err((AddrInUse | PermissionDenied, failure)) => return Err(failure),
                 Err((_, failure)) => lacking = Some(failure),
@@ -120,20 +164,72 @@ impl Server {
     fn announce(&self, bound: &[Address]) {
         let Ceiling { connections, limited_by, lowered_from } = &self.ceiling;
         let backlog = self.listen_options.backlog;
+        for stray in variables::strays(&command_line::known_variables()) {
+            warn!(event = "unknown_variable"; "{stray}");
+        }
         if let Some(asked) = lowered_from {
             warn!(
-                "--max-connections {asked} is more than the {limited_by}; lowered to {connections}"
+                event = "max_connections_lowered", asked = *asked, connections_max = *connections;
+                "{} {asked} is more than the {limited_by}; lowered to {connections}",
+                self.sources.name("max-connections")
             );
         }
         if let Some(most) = backlog_max().filter(|most| *most < backlog) {
             warn!(
-                "--backlog {backlog} is more than net.core.somaxconn; the kernel lowers it to {most}"
+                event = "backlog_lowered", asked = backlog, backlog = most;
+                "{} {backlog} is more than net.core.somaxconn; the kernel lowers it to {most}",
+                self.sources.name("backlog")
             );
         }
-        let bound: Vec<String> = bound.iter().map(Address::to_string).collect();
-        let addresses = bound.join(",");
-        info!(addr = addresses, connections_max = *connections, limited_by = limited_by; "listening");
+        let addresses: Vec<String> = bound.iter().map(Address::to_string).collect();
+        let mut line = vec![
+            ("event", Value::from("listening")),
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("pid", process::id().into()),
+        ];
+        let (addresses, hints) = (addresses.join(","), self.welcome.hints(bound));
+        line.push(("addr", addresses.as_str().into()));
+        line.extend(hints.iter().map(|(key, hint)| (*key, Value::from(hint.as_str()))));
+        line.push(("connections_max", (*connections).into()));
+        line.push(("limited_by", limited_by.as_str().into()));
+        write_line(&line, format_args!("{} listening", self.service));
     }
+}
+
+impl Welcome {
+    /// The address for a browser and the command for a terminal, on this machine.
+    fn hints(&self, bound: &[Address]) -> Vec<(&'static str, String)> {
+        let first = bound.iter().find_map(|address| match address {
+            Address::Tcp(address) => Some(within_reach(*address)),
+            Address::Unix(_) => None,
+        });
+        let mut hints = Vec::new();
+        if let Some(address) = first.filter(|_| self.has_page) {
+            hints.push(("url", format!("http://{address}/")));
+        }
+        if let Some((address, line)) = first.zip(self.first_line) {
+            let (host, port) = (address.ip(), address.port());
+            hints.push(("terminal", format!("nc {host} {port}, then {line}")));
+        }
+        hints
+    }
+}
+
+/// Where a client on this machine finds a listener.
+fn within_reach(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback = match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        address.set_ip(loopback);
+    }
+    address
+}
+
+fn write_ports(path: &Path, bound: &[Address]) -> Result<PortFile, Failure> {
+    PortFile::write(path, bound)
+        .map_err(|error| cannot(&format!("write {}", path.display()), &error))
 }
 
 fn turn_until_done<H: Handler>(
@@ -148,24 +244,39 @@ fn turn_until_done<H: Handler>(
     reactor.run()
 }
 
-/// The library speaks of its fields, the user of options.
-pub(super) fn in_words_of_options(text: &str) -> String {
-    let (field, rest) = text.split_once(' ').unwrap_or((text, ""));
-    let option = if field == "connections_max" { "max-connections" } else { field };
-    let option = option.replace('_', "-");
-    // Another field that plays a part.
-    format!("{option} {}", rest.replace("input_limit", "input-limit"))
-}
-
 fn cannot(what: &str, error: &io::Error) -> Failure {
     Failure::System(format!("cannot {what}: {error}"))
 }
 
+/// The same address, with the port of another one in place of any port.
+fn with_port_of(other: Option<&Address>, address: &Address) -> Address {
+    match (other, address) {
+        (Some(Address::Tcp(other)), Address::Tcp(address)) if address.port() == 0 => {
+            SocketAddr::new(address.ip(), other.port()).into()
+        }
+        _ => address.clone(),
+    }
+}
+
 /// The library's error names the address.
-fn refused(error: io::Error) -> (io::ErrorKind, Failure) {
-    let hint = if error.kind() == AddrInUse { "; is another instance running?" } else { "" };
+fn refused(error: io::Error, address: &Address) -> (io::ErrorKind, Failure) {
+    let hint = match (error.kind(), address) {
+        (AddrInUse, _) => "; is another instance running?",
+        (AddrNotAvailable, _) => "; this machine has no such address",
+        (PermissionDenied, Address::Tcp(address)) if address.port() < PRIVILEGED => {
+            "; ports below 1024 are root's: choose a higher one, or allow it with setcap \
+             cap_net_bind_service=+ep on the program or sysctl net.ipv4.ip_unprivileged_port_start"
+        }
+        (PermissionDenied, Address::Unix(_)) => {
+            "; whoever runs this needs the right to write to its directory"
+        }
+        _ => "",
+    };
     (error.kind(), Failure::System(format!("{error}{hint}")))
 }
+
+/// The ports below it need a privilege, unless the system says otherwise.
+const PRIVILEGED: u16 = 1024;
 
 /// What the kernel silently caps every backlog to; unknown where there is no such file.
 fn backlog_max() -> Option<u32> {

@@ -6,21 +6,24 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
 use edgeloop::{Config, ListenOptions};
-use serde::Deserialize;
 
+use super::count;
 use super::endpoint::Endpoint;
 use super::size::Size;
 use super::span::{Span, SpanOrOff};
 
 /// What can be set for every server; `None` is "not said here".
-#[derive(Debug, Default, Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ServerOptions {
-    /// Listen here: host:port with IPv6 in brackets, port 0 for any, or unix:PATH; several with
-    /// commas, or one by one [default: 127.0.0.1:7000]
+    /// Listen here: host:port with IPv6 in brackets, :port for all addresses, port 0 for any, or
+    /// unix:PATH; several with commas, or one by one [default: 127.0.0.1:7000]
     #[arg(short, long, value_name = "ADDR", env = "EDGELOOP_LISTEN", value_delimiter = ',')]
     #[arg(help_heading = LISTENING)]
     pub(crate) listen: Option<Vec<Endpoint>>,
+
+    /// Listen on this port of 127.0.0.1: short for --listen PORT, and not beside it [default: 7000]
+    #[arg(short, long, value_name = "PORT", help_heading = LISTENING, value_parser = port)]
+    pub(crate) port: Option<u16>,
 
     /// Write the bound addresses to PATH, one a line, once all of them listen [default: none]
     #[arg(long, value_name = "PATH", env = "EDGELOOP_PORT_FILE", help_heading = LISTENING)]
@@ -28,7 +31,7 @@ pub(crate) struct ServerOptions {
 
     /// Let so many connections wait in the kernel to be accepted [default: 4096]
     #[arg(long, value_name = "N", env = "EDGELOOP_BACKLOG", help_heading = LISTENING)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(value_parser = count::at_least_one::<u32>)]
     pub(crate) backlog: Option<u32>,
 
     /// Share the port with other processes that say the same, SO_REUSEPORT [default: false]
@@ -39,6 +42,7 @@ pub(crate) struct ServerOptions {
 
     /// Serve at most so many connections at once [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", help_heading = LIMITS)]
+    #[arg(value_parser = count::parse::<usize>)]
     pub(crate) max_connections: Option<usize>,
 
     /// What meets a connection beyond that: it waits in the backlog, or is closed at once
@@ -73,7 +77,6 @@ pub(crate) struct ServerOptions {
 
     /// Read options from FILE, in TOML [default: none]
     #[arg(long, value_name = "FILE", env = "EDGELOOP_CONFIG", help_heading = RUNNING)]
-    #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
 
     /// How a line of the log is written to stderr [default: text]
@@ -90,16 +93,14 @@ pub(crate) struct ServerOptions {
 }
 
 /// What `--when-full` names; the library's type as it is spelled here.
-#[derive(Clone, Copy, Debug, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum WhenFull {
     Wait,
     Refuse,
 }
 
 /// How a line of the log is written.
-#[derive(Clone, Copy, Debug, Default, ValueEnum, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum LogFormat {
     #[default]
     Text,
@@ -107,37 +108,10 @@ pub(crate) enum LogFormat {
 }
 
 impl ServerOptions {
-    /// These options, and what `other` says where these say nothing.
-    pub(crate) fn or(self, other: ServerOptions) -> ServerOptions {
-        // -v and -q are one setting: either of them overrules both of the other source.
-        let levels = match (self.verbose, self.quiet) {
-            (0, 0) => (other.verbose, other.quiet),
-            said => said,
-        };
-        ServerOptions {
-            listen: self.listen.or(other.listen),
-            port_file: self.port_file.or(other.port_file),
-            backlog: self.backlog.or(other.backlog),
-            reuse_port: self.reuse_port.or(other.reuse_port),
-            max_connections: self.max_connections.or(other.max_connections),
-            when_full: self.when_full.or(other.when_full),
-            input_limit: self.input_limit.or(other.input_limit),
-            output_limit: self.output_limit.or(other.output_limit),
-            buffer_memory: self.buffer_memory.or(other.buffer_memory),
-            idle_timeout: self.idle_timeout.or(other.idle_timeout),
-            write_timeout: self.write_timeout.or(other.write_timeout),
-            drain_timeout: self.drain_timeout.or(other.drain_timeout),
-            config: self.config.or(other.config),
-            log_format: self.log_format.or(other.log_format),
-            verbose: levels.0,
-            quiet: levels.1,
-        }
-    }
-
     /// Where to listen.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        let default = || vec![Endpoint::Host("127.0.0.1:7000".into())];
-        self.listen.clone().unwrap_or_else(default)
+        let port = || vec![Endpoint::loopback(self.port.unwrap_or(7000))];
+        self.listen.clone().unwrap_or_else(port)
     }
 
     /// The limits of the reactor; the number of connections is decided elsewhere, with the
@@ -168,6 +142,14 @@ impl ServerOptions {
             ..default
         }
     }
+}
+
+/// A port, which is no place to listen on other addresses.
+fn port(text: &str) -> Result<u16, String> {
+    text.parse().map_err(|_| match text.parse::<Endpoint>() {
+        Ok(_) => format!("`{text}` is an address and no port; write --listen {text}"),
+        Err(_) => format!("`{text}` is no port; ports are 0 to 65535"),
+    })
 }
 
 impl From<WhenFull> for edgeloop::WhenFull {
@@ -204,7 +186,8 @@ mod tests {
     #[test]
     fn help_names_the_real_defaults() {
         let mut arguments = Vec::new();
-        for option in command().get_arguments() {
+        // A port and an address are not given together.
+        for option in command().get_arguments().filter(|option| option.get_long() != Some("port")) {
             let help = option.get_help().unwrap().to_string();
             let default = help.split("[default: ").nth(1).unwrap().trim_end_matches(']');
             if !["none", "what the descriptor limit allows", "0"].contains(&default) {
@@ -217,15 +200,5 @@ mod tests {
         assert_eq!(format!("{:?}", said.config(9)), format!("{:?}", unsaid.config(9)));
         assert_eq!(said.listen_options().backlog, unsaid.listen_options().backlog);
         assert_eq!(said.listen_options().reuse_port, unsaid.listen_options().reuse_port);
-    }
-
-    #[test]
-    fn what_is_said_first_wins() {
-        let flags = options(&["--backlog=5".into(), "-q".into()]);
-        let file = options(&["--backlog=6".into(), "--input-limit=1k".into(), "-vv".into()]);
-        let both = flags.or(file);
-        assert_eq!(both.listen_options().backlog, 5);
-        assert_eq!(both.config(9).input_limit, 1024);
-        assert_eq!((both.verbose, both.quiet), (0, 1));
     }
 }

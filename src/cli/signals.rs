@@ -16,6 +16,8 @@ use signal_hook::flag;
 use signal_hook::iterator;
 use signal_hook::low_level::{pipe, signal_name};
 
+use super::log::log_books;
+
 /// What signals have asked of a server. Their handlers leave a note and wake the loop, which looks
 /// here between its turns.
 ///
@@ -62,12 +64,13 @@ impl Signals {
         // Before the notes are taken: who leaves one from now on rings again.
         self.clear_doorbell();
         if self.counters.swap(false, Ordering::Relaxed) {
-            info!("counters {}", reactor.stats());
+            log_books("counters", reactor.stats());
         }
         let end = self.end.swap(0, Ordering::Relaxed);
         if end != 0 {
             let name = i32::try_from(end).ok().and_then(signal_name).unwrap_or("signal");
-            info!("{name}: finishing what is in flight; another one ends at once");
+            let event = "draining";
+            info!(event, signal = name; "{name}: finishing what is in flight; another one ends at once");
             reactor.with_context(|_, cx| cx.drain());
         }
     }

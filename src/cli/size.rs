@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer, Visitor};
-
 /// A number of bytes. One parser serves flags, variables and the configuration file.
 ///
 /// Units are powers of 1024, in any case, and may be shortened as in nginx: `64k` is `64KiB`.
@@ -30,7 +28,8 @@ impl FromStr for Size {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let Some(scale) = scale(unit).filter(|_| digits > 0) else {
-            return Err(format!("`{text}` is no size; write it like 512, 64KiB or 1MiB"));
+            let why = if is_negative(text) { ": it is negative" } else { "" };
+            return Err(format!("`{text}` is no size{why}; write it like 512, 64KiB or 1MiB"));
         };
         let bytes = number.parse().ok().and_then(|number: usize| number.checked_mul(scale));
         bytes.map(Size).ok_or_else(|| format!("`{text}` is too large a size"))
@@ -48,31 +47,6 @@ impl fmt::Display for Size {
     }
 }
 
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Size, D::Error> {
-        deserializer.deserialize_any(SizeVisitor)
-    }
-}
-
-struct SizeVisitor;
-
-impl Visitor<'_> for SizeVisitor {
-    type Value = Size;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a size like 512 or \"64KiB\"")
-    }
-
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<Size, E> {
-        let bytes = usize::try_from(number);
-        bytes.map(Size).map_err(|_| E::custom(format!("{number} is no size: it is negative")))
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
-        text.parse().map_err(E::custom)
-    }
-}
-
 fn scale(unit: &str) -> Option<usize> {
     let unit = unit.to_ascii_lowercase();
     let short = |name: &str| unit.len() == 1 && name.to_ascii_lowercase().starts_with(&unit);
@@ -83,6 +57,11 @@ fn scale(unit: &str) -> Option<usize> {
             units.find(|(name, _)| unit.eq_ignore_ascii_case(name) || short(name)).map(|&(_, n)| n)
         }
     }
+}
+
+/// Whether a text is meant as a number below zero, which no option takes.
+pub(super) fn is_negative(text: &str) -> bool {
+    text.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 const UNITS: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];

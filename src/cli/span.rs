@@ -1,25 +1,29 @@
-//! A span of time as people write it: `500ms`, `30s`, `5m`, `1h`; or `off`, where there may be
-//! none.
+//! A span of time as people write it: `500ms`, `30s`, `5m`, `1h`; a bare `30` is seconds; or `off`,
+//! where there may be none.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use super::size::is_negative;
 
 /// A span of time in whole milliseconds. One parser serves flags, variables and the configuration
 /// file.
 ///
-/// A unit is always needed: whether a bare `30` means seconds or milliseconds differs from program
-/// to program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
+/// A number without a unit is seconds, as for wrk, nginx and Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span(Duration);
 
 impl Span {
     /// The span as the library takes it.
     pub(crate) const fn duration(self) -> Duration {
         self.0
+    }
+
+    /// A limit in milliseconds, in whole hours where that says as much.
+    pub(crate) fn of_millis(millis: u64) -> Span {
+        let millis = if millis > DAY { millis / HOUR * HOUR } else { millis };
+        Span(Duration::from_millis(millis))
     }
 }
 
@@ -29,27 +33,17 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Span, String> {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
+        let unit = if unit.is_empty() { "s" } else { unit };
         let known = UNITS.iter().find(|(name, _)| *name == unit);
         let Some((_, scale)) = known.filter(|_| digits > 0) else {
-            return Err(format!("`{text}` is no duration; write it like 500ms, 30s, 5m or 1h"));
+            let why = if is_negative(text) { ": it is negative" } else { "" };
+            return Err(format!(
+                "`{text}` is no duration{why}; write it like 500ms, 30s, 5m or 1h"
+            ));
         };
         let millis = number.parse().ok().and_then(|number: u64| number.checked_mul(*scale));
         let span = millis.map(|millis| Span(Duration::from_millis(millis)));
         span.ok_or_else(|| format!("`{text}` is too long a duration"))
-    }
-}
-
-impl TryFrom<String> for Span {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Span, String> {
-        text.parse()
-    }
-}
-
-impl From<Duration> for Span {
-    fn from(duration: Duration) -> Span {
-        Span(duration)
     }
 }
 
@@ -64,8 +58,7 @@ impl fmt::Display for Span {
 }
 
 /// A span of time, or `off`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpanOrOff(Option<Span>);
 
 impl SpanOrOff {
@@ -82,21 +75,19 @@ impl FromStr for SpanOrOff {
         if text == "off" {
             return Ok(SpanOrOff(None));
         }
-        let span = text.parse().map_err(|error| format!("{error}, or off"))?;
-        Ok(SpanOrOff(Some(span)))
-    }
-}
-
-impl TryFrom<String> for SpanOrOff {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<SpanOrOff, String> {
-        text.parse()
+        let span: Span = text.parse().map_err(|error| format!("{error}, or off"))?;
+        match span.duration() {
+            // Elsewhere 0 often means off, and as often at once.
+            Duration::ZERO => Err(format!("`{text}` is no span of time; write off for none")),
+            _ => Ok(SpanOrOff(Some(span))),
+        }
     }
 }
 
 /// Each unit in milliseconds.
-const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", HOUR)];
+const HOUR: u64 = 3_600_000;
+const DAY: u64 = 24 * HOUR;
 
 #[cfg(test)]
 mod tests {
@@ -107,7 +98,7 @@ mod tests {
     #[test]
     fn reads_what_people_write() {
         for (text, millis) in
-            [("500ms", 500), ("0s", 0), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000)]
+            [("500ms", 500), ("0s", 0), ("30", 30_000), ("5m", 300_000), ("1h", 3_600_000)]
         {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(millis))), "{text}");
         }
@@ -117,11 +108,13 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_duration_and_says_so() {
-        for text in ["", "30", "s", "-1s", "1.5s", "30 s", "1d", "1sec", "off", "1M"] {
+        for text in ["", "s", "-1s", "1.5s", "30 s", "1d", "1sec", "off", "1M"] {
             let error = text.parse::<Span>().unwrap_err();
             assert!(error.contains(&format!("`{text}`")), "{error}");
         }
+        assert!("-1s".parse::<Span>().unwrap_err().contains("negative"));
         assert!("never".parse::<SpanOrOff>().unwrap_err().ends_with("or off"));
+        assert!("0".parse::<SpanOrOff>().unwrap_err().ends_with("write off for none"));
     }
 
     #[test]

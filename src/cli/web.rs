@@ -8,13 +8,13 @@ use edgeloop::codec::http::{Framing, HEADERS_MAX, HeadLimits};
 use edgeloop::service::web::{
     AccessLog, BodyStream, Reply, Request, RequestLimit, Response, Router, WebConfig,
 };
-use serde::Deserialize;
 
-use super::config_file::ConfigFile;
+use super::count;
 use super::failure::Failure;
-use super::server::Server;
+use super::server::{Server, Welcome};
 use super::server_options::ServerOptions;
 use super::size::Size;
+use super::sources::Sources;
 use super::span::Span;
 
 /// Serve HTTP/1.1: /plaintext, /json, /healthz, and /echo for what is posted
@@ -29,8 +29,7 @@ pub(crate) struct Web {
     server: ServerOptions,
 }
 
-#[derive(Debug, Default, Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Debug, Default, Args)]
 struct WebOptions {
     /// Refuse a request with a longer head (431) [default: 16KiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_HEAD")]
@@ -42,6 +41,7 @@ struct WebOptions {
 
     /// Refuse a request with more headers (431) [default: 100]
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_HEADERS")]
+    #[arg(value_parser = count::parse::<u32>)]
     max_headers: Option<u32>,
 
     /// Refuse a request with a longer body (413) [default: 1MiB]
@@ -67,10 +67,12 @@ struct WebOptions {
 
     /// Let an address make N requests a second, 0 for any number (429) [default: 0]
     #[arg(long, value_name = "N", env = "EDGELOOP_REQUEST_RATE")]
+    #[arg(value_parser = count::parse::<u32>)]
     request_rate: Option<u32>,
 
     /// So many requests at once before --request-rate counts [default: 100]
     #[arg(long, value_name = "N", env = "EDGELOOP_REQUEST_BURST")]
+    #[arg(value_parser = count::parse::<u32>)]
     request_burst: Option<u32>,
 
     /// Log a line for each request [default: false]
@@ -82,34 +84,19 @@ struct WebOptions {
 
 impl Web {
     /// Serves until a signal ends it.
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let file = ConfigFile::open(self.server.config.as_deref())?;
-        let server = Server::new(NAME, self.server.or(file.shared()?))?;
-        let own = self.own.or(file.section(NAME)?);
-        let config = own.config(server.config().input_limit)?;
+    pub(crate) fn run(self, sources: Sources) -> Result<ExitCode, Failure> {
+        let mut server = Server::new(NAME, self.server, sources)?;
+        let own = self.own;
+        let config = own.config(server.config().input_limit);
+        let config = config.map_err(|text| server.blame(&text))?;
+        server.welcome(Welcome { has_page: true, first_line: None });
         let handler = own.router().serve(config);
         server.run(handler.map_err(|error| Failure::Usage(error.to_string()))?)
     }
 }
 
 impl WebOptions {
-    fn or(self, other: WebOptions) -> WebOptions {
-        WebOptions {
-            max_head: self.max_head.or(other.max_head),
-            max_request_line: self.max_request_line.or(other.max_request_line),
-            max_headers: self.max_headers.or(other.max_headers),
-            max_body: self.max_body.or(other.max_body),
-            body_memory: self.body_memory.or(other.body_memory),
-            head_timeout: self.head_timeout.or(other.head_timeout),
-            body_timeout: self.body_timeout.or(other.body_timeout),
-            keep_alive: self.keep_alive.or(other.keep_alive),
-            request_rate: self.request_rate.or(other.request_rate),
-            request_burst: self.request_burst.or(other.request_burst),
-            access_log: self.access_log.or(other.access_log),
-        }
-    }
-
-    fn config(&self, input_limit: usize) -> Result<WebConfig, Failure> {
+    fn config(&self, input_limit: usize) -> Result<WebConfig, String> {
         let default = WebConfig::default();
         Ok(WebConfig {
             head: self.head_limits(input_limit)?,
@@ -122,36 +109,39 @@ impl WebOptions {
         })
     }
 
-    fn head_limits(&self, input_limit: usize) -> Result<HeadLimits, Failure> {
+    fn head_limits(&self, input_limit: usize) -> Result<HeadLimits, String> {
         let default = HeadLimits::default();
         let head = self.max_head.map_or(default.head, Size::bytes);
         if !(HEAD_LEAST..=input_limit).contains(&head) {
             let (head, least) = (Size::new(head), Size::new(HEAD_LEAST));
             let most = Size::new(input_limit);
-            return Err(Failure::Usage(format!(
+            return Err(format!(
                 "max-head is {head}; it must be between {least} and input-limit, {most}"
-            )));
+            ));
         }
         let request_line =
             self.max_request_line.map_or(default.request_line.min(head), Size::bytes);
         if !(LINE_LEAST..=head).contains(&request_line) {
             let (line, least) = (Size::new(request_line), Size::new(LINE_LEAST));
             let most = Size::new(head);
-            return Err(Failure::Usage(format!(
+            return Err(format!(
                 "max-request-line is {line}; it must be between {least} and max-head, {most}"
-            )));
+            ));
         }
         let headers = self.max_headers.map_or(default.headers, |headers| headers as usize);
         if !(1..=HEADERS_MAX).contains(&headers) {
-            return Err(Failure::Usage(format!(
+            return Err(format!(
                 "max-headers is {headers}; it must be between 1 and {HEADERS_MAX}"
-            )));
+            ));
         }
         Ok(HeadLimits { head, request_line, headers })
     }
 
     fn router(&self) -> Router {
         let mut router = Router::new()
+            .get("/", |_, response| {
+                response.header("Content-Type", "text/html; charset=utf-8").fixed(PAGE);
+            })
             .get("/plaintext", |_, response| {
                 response.header("Content-Type", "text/plain").fixed(b"Hello, World!");
             })
@@ -205,6 +195,17 @@ impl BodyStream for Echo {
 }
 
 const NAME: &str = "web";
+/// What there is to ask for, for whoever opens the server in a browser.
+const PAGE: &[u8] = b"<!doctype html>
+<html lang=en><meta charset=utf-8><title>edgeloop web</title>
+<h1>edgeloop web</h1>
+<ul>
+<li><a href=/plaintext>/plaintext</a> &mdash; a line of text
+<li><a href=/json>/json</a> &mdash; an object
+<li><a href=/healthz>/healthz</a> &mdash; <code>ok</code>, for whoever asks whether it is up
+<li>/echo &mdash; returns what is posted: <code>curl -d hello http://.../echo</code>
+</ul>
+";
 /// Enough for the request line and the headers of a plain client.
 const HEAD_LEAST: usize = 256;
 /// Enough for the paths of this server.

@@ -10,6 +10,7 @@ mod page;
 mod pictures;
 mod progress;
 mod table;
+mod target;
 
 use std::fs;
 use std::io::{self, Write};
@@ -24,6 +25,7 @@ use self::progress::Bar;
 use super::descriptors::Descriptors;
 use super::failure::Failure;
 use super::signals;
+use super::sources::Sources;
 
 /// Measure a server: how fast it answers, and whether rightly
 ///
@@ -37,12 +39,12 @@ pub(crate) struct Load {
 
 impl Load {
     /// Measures, or compares what was measured.
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(self, sources: &Sources) -> Result<ExitCode, Failure> {
         let bounds = self.bounds()?;
         if !self.options.compare.is_empty() {
             return self.compare(&bounds);
         }
-        let plan = self.options.plan()?;
+        let plan = self.options.plan(sources)?;
         require_descriptors(&plan)?;
         let report = measure(&plan, self.options.quiet)?;
         let to_stdout = self.options.json.as_deref() == Some(Path::new("-"));

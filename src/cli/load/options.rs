@@ -8,15 +8,19 @@ use clap::{Args, ValueEnum};
 use edgeloop::Address;
 use edgeloop::load::{Mode, Plan, Ramp, RedisCommand};
 
+use crate::cli::count;
 use crate::cli::endpoint::Endpoint;
 use crate::cli::failure::Failure;
 use crate::cli::size::Size;
+use crate::cli::sources::Sources;
 use crate::cli::span::Span;
+
+use super::target::Target;
 
 /// The options of `edgeloop load`.
 #[derive(Debug, Args)]
 pub(super) struct LoadOptions {
-    /// The server: host:port, unix:PATH, or http://host:port/path
+    /// The server: host:port, a port of this machine, unix:PATH, or http://host:port/path
     #[arg(value_name = "TARGET", required_unless_present = "compare")]
     pub(super) target: Option<String>,
 
@@ -26,6 +30,7 @@ pub(super) struct LoadOptions {
 
     /// Connections at once; with --ramp, in its last step [default: 50]
     #[arg(short, long, value_name = "N", help_heading = TRAFFIC)]
+    #[arg(value_parser = count::parse::<usize>)]
     pub(super) connections: Option<usize>,
 
     /// Measure for so long, after the warm-up [default: 10s]
@@ -34,6 +39,7 @@ pub(super) struct LoadOptions {
 
     /// End once N messages were answered; without --duration nothing else ends it [default: none]
     #[arg(short = 'n', long, value_name = "N", help_heading = TRAFFIC)]
+    #[arg(value_parser = count::at_least_one::<u64>)]
     pub(super) messages: Option<u64>,
 
     /// Bytes of a message [default: 64, in stream 64KiB, in idle 0]
@@ -42,11 +48,13 @@ pub(super) struct LoadOptions {
 
     /// Messages in flight on each connection [default: 1, in stream 16]
     #[arg(short, long, value_name = "N", help_heading = TRAFFIC)]
+    #[arg(value_parser = count::parse::<usize>)]
     pub(super) pipeline: Option<usize>,
 
     /// Send N messages a second, whatever the server does: an open loop. Latency then counts from
     /// the moment a message was due [default: none, a closed loop]
     #[arg(short, long, value_name = "N", help_heading = TRAFFIC)]
+    #[arg(value_parser = count::rate)]
     pub(super) rate: Option<f64>,
 
     /// Add connections in steps, START:+STEP:DURATION, as in 50:+50:180s: up to --connections,
@@ -64,6 +72,7 @@ pub(super) struct LoadOptions {
 
     /// Connections that send, in mode broadcast; all receive [default: 1]
     #[arg(long, value_name = "N", help_heading = MODES)]
+    #[arg(value_parser = count::parse::<usize>)]
     pub(super) publishers: Option<usize>,
 
     /// The command, in mode redis [default: ping]
@@ -76,6 +85,7 @@ pub(super) struct LoadOptions {
 
     /// Threads, each with an event loop and its share of the connections [default: 1]
     #[arg(short, long, value_name = "N", help_heading = CLIENTS)]
+    #[arg(value_parser = count::parse::<usize>)]
     pub(super) threads: Option<usize>,
 
     /// Connect from these addresses in turns, with commas [default: chosen by itself on loopback
@@ -98,6 +108,7 @@ pub(super) struct LoadOptions {
 
     /// Chooses the bytes that are sent [default: 1]
     #[arg(long, value_name = "N", help_heading = CLIENTS)]
+    #[arg(value_parser = count::parse::<u64>)]
     pub(super) seed: Option<u64>,
 
     /// The server's process, of which CPU time and memory are reported; several with commas
@@ -161,15 +172,11 @@ impl LoadOptions {
     ///
     /// # Errors
     /// An option that makes no sense, or a target that does not resolve.
-    pub(super) fn plan(&self) -> Result<Plan, Failure> {
+    pub(super) fn plan(&self, sources: &Sources) -> Result<Plan, Failure> {
         let target = self.target.as_deref().unwrap_or_default();
-        if target.starts_with("https://") {
-            let text = "https is not spoken: name the server behind the one that ends TLS";
-            return Err(Failure::Usage(text.into()));
-        }
-        let url = Url::of(target);
-        let mode = self.mode(&url)?;
-        let address = resolve(url.as_ref().map_or(target, |url| &url.authority))?;
+        let target: Target = target.parse().map_err(Failure::Usage)?;
+        let mode = self.mode(&target)?;
+        let address = resolve(&target.endpoint)?;
         let mut plan = Plan::new(address, mode);
         set(&mut plan.connections, self.connections);
         set(&mut plan.size, self.size.map(Size::bytes));
@@ -191,12 +198,12 @@ impl LoadOptions {
         plan.spin = self.spin;
         plan.sources.clone_from(&self.source);
         plan.server_pids.clone_from(&self.server_pid);
-        plan.check().map_err(|error| Failure::Usage(in_words_of_options(&error.to_string())))?;
+        plan.check().map_err(|error| sources.blame(&error.to_string()))?;
         Ok(plan)
     }
 
-    fn mode(&self, url: &Option<Url>) -> Result<Mode, Failure> {
-        let default = if url.is_some() { ModeName::Http } else { ModeName::Echo };
+    fn mode(&self, target: &Target) -> Result<Mode, Failure> {
+        let default = if target.path.is_some() { ModeName::Http } else { ModeName::Echo };
         let name = self.mode.unwrap_or(default);
         let only = |given: bool, option: &str, mode: ModeName| match given && name != mode {
             true => Err(Failure::Usage(format!("--{option} is for another --mode"))),
@@ -205,7 +212,7 @@ impl LoadOptions {
         only(self.prefix.is_some(), "prefix", ModeName::Lines)?;
         only(self.publishers.is_some(), "publishers", ModeName::Broadcast)?;
         only(self.command.is_some(), "command", ModeName::Redis)?;
-        only(self.path.is_some() || url.is_some(), "path", ModeName::Http)?;
+        only(self.path.is_some() || target.path.is_some(), "path", ModeName::Http)?;
         Ok(match name {
             ModeName::Echo => Mode::Echo,
             ModeName::Lines => Mode::Lines { prefix: self.prefix.clone().unwrap_or_default() },
@@ -213,35 +220,12 @@ impl LoadOptions {
             ModeName::Broadcast => Mode::Broadcast { publishers: self.publishers.unwrap_or(1) },
             ModeName::Redis => Mode::Redis(self.command.map_or(RedisCommand::Ping, Into::into)),
             ModeName::Http => {
-                let host = url.as_ref().map(|url| url.host.clone());
-                let host = host.or_else(|| self.target.clone()).unwrap_or_default();
-                let path = self.path.clone().or(url.as_ref().map(|url| url.path.clone()));
-                Mode::Http { host, path: path.unwrap_or_else(|| "/".into()) }
+                let path = self.path.clone().or_else(|| target.path.clone());
+                Mode::Http { host: target.host.clone(), path: path.unwrap_or_else(|| "/".into()) }
             }
             ModeName::Idle => Mode::Idle,
             ModeName::Churn => Mode::Churn,
         })
-    }
-}
-
-/// An `http://` target, cut up.
-struct Url {
-    /// As the `Host` field has it.
-    host: String,
-    /// With the port.
-    authority: String,
-    path: String,
-}
-
-impl Url {
-    fn of(target: &str) -> Option<Url> {
-        let rest = target.strip_prefix("http://")?;
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (host, path) = rest.split_at(end);
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = if has_port { host.to_owned() } else { format!("{host}:80") };
-        let slash = if path.starts_with('/') { "" } else { "/" };
-        Some(Url { host: host.into(), authority, path: format!("{slash}{path}") })
     }
 }
 
@@ -256,8 +240,9 @@ impl FromStr for RampOption {
         else {
             return Err(wrong());
         };
-        let first = first.parse().map_err(|_| wrong())?;
-        let add = add.strip_prefix('+').ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
+        let first = count::parse(first).map_err(|_| wrong())?;
+        let add = add.strip_prefix('+').ok_or_else(wrong)?;
+        let add = count::parse(add).map_err(|_| wrong())?;
         Ok(RampOption { ramp: Ramp { first, add }, each: each.parse()? })
     }
 }
@@ -280,15 +265,9 @@ fn set<T>(place: &mut T, value: Option<T>) {
 }
 
 /// One address: of a name that has several, the first.
-fn resolve(target: &str) -> Result<Address, Failure> {
-    let endpoint: Endpoint = target.parse().map_err(Failure::Usage)?;
+fn resolve(endpoint: &Endpoint) -> Result<Address, Failure> {
     let mut addresses = endpoint.resolve()?;
     Ok(addresses.swap_remove(0))
-}
-
-/// The library speaks of its fields, the user of options.
-fn in_words_of_options(text: &str) -> String {
-    text.replace("reply_timeout", "timeout").replace("connect_timeout", "connect-timeout")
 }
 
 const TRAFFIC: &str = "Traffic";

@@ -18,7 +18,7 @@ impl Middleware for AccessLog {
         let has_body = request.method() != "HEAD" && !response.code().is_bodiless();
         log::info!(
             target: "access",
-            peer = name(request.peer), method = request.method(), status = response.code().code(),
+            event = "request", peer = name(request.peer), method = request.method(), status = response.code().code(),
             bytes = if has_body { response.body().len() } else { 0 },
             agent = agent(request);
             "{}", request.head.target.raw
@@ -26,7 +26,7 @@ impl Middleware for AccessLog {
     }
 
     fn on_refusal(&mut self, peer: Option<IpAddr>, status: Status, reason: &'static str) {
-        log::info!(target: "access", peer = name(peer), status = status.code(), reason; "refused");
+        log::info!(target: "access", event = "request_refused", peer = name(peer), status = status.code(), reason; "refused");
     }
 }
 

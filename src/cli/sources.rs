@@ -1,0 +1,306 @@
+//! Where the value of each option stands: in a flag, a variable, or a line of the file.
+//!
+//! Variables and the file are read as if they had been flags, so that one parser serves all three.
+//! The place of each value is kept beside it, because what is wrong with a value often shows only
+//! beside another one, long after it was read.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::config_file::ConfigFile;
+use super::failure::Failure;
+use super::size::Size;
+use super::span::Span;
+use super::variables;
+
+/// What was said for one command besides its flags, and where everything was said.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// By the long name of the option. One that is not here has its default.
+    places: BTreeMap<String, Place>,
+    /// What variables and the file say, as flags would say it.
+    arguments: Vec<OsString>,
+    /// What the options of the command take, such as SIZE, by long name.
+    units: BTreeMap<String, String>,
+}
+
+/// Where a value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the command line.
+    Flag,
+    /// In the variable of its option.
+    Variable,
+    /// In the file: its name and the line.
+    Line(String),
+}
+
+impl Sources {
+    /// The flags alone.
+    pub(crate) fn of_flags(command: &Command, flags: &ArgMatches) -> Sources {
+        let mut sources = Sources::default();
+        for option in command.get_arguments().filter(|option| option.get_long().is_some()) {
+            sources.units.insert(long(option), unit(option));
+            if flags.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine) {
+                sources.places.insert(long(option), Place::Flag);
+            }
+        }
+        sources
+    }
+
+    /// Adds to the flags of `command` what variables and the file say of its other options.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or with a value as far as that can be told without its parser.
+    pub(crate) fn gather(command: &Command, flags: &ArgMatches) -> Result<Sources, Failure> {
+        let options = || command.get_arguments();
+        let mut sources = Sources::of_flags(command, flags);
+        sources.check_partners()?;
+        let of_variables = options().filter_map(|option| Said::in_variable(option).transpose());
+        sources.add(of_variables.collect::<Result<_, _>>()?);
+        sources.check_partners()?;
+        let path = flags.get_one::<PathBuf>("config").cloned();
+        let path =
+            path.or_else(|| variables::read(&variables::name_of("config")).map(PathBuf::from));
+        let file = ConfigFile::open(path.as_deref())?;
+        let of_file = options()
+            .filter_map(|option| Said::in_file(option, command.get_name(), &file).transpose());
+        sources.add(of_file.collect::<Result<_, _>>()?);
+        sources.check_partners()?;
+        Ok(sources)
+    }
+
+    /// What is to stand beside the flags.
+    pub(crate) fn arguments(&self) -> &[OsString] {
+        &self.arguments
+    }
+
+    /// What is wrong with the value of one option, with its place in front.
+    pub(crate) fn blame_value(&self, option: &str, why: &str) -> Failure {
+        Failure::Usage(match self.places.get(option) {
+            Some(Place::Line(place)) => format!("{place}: {option}: {why}"),
+            Some(Place::Variable) => format!("{}: {why}", variables::name_of(option)),
+            Some(Place::Flag) | None => format!("--{option}: {why}"),
+        })
+    }
+
+    /// What a check found after all values were read: a sentence that begins with the name of an
+    /// option, or of the library's field for it, and may name others. Each name becomes the place
+    /// where its value stands, and numbers get the unit of the first one.
+    pub(crate) fn blame(&self, sentence: &str) -> Failure {
+        let (name, rest) = sentence.split_once(' ').unwrap_or((sentence, ""));
+        let Some(option) = self.option_of(name) else { return Failure::Usage(sentence.into()) };
+        let unit = self.units.get(&option).map_or("", String::as_str);
+        let rest = in_unit(rest, unit);
+        let rest: Vec<String> = rest.split(' ').map(|word| self.word(word)).collect();
+        let rest = rest.join(" ");
+        Failure::Usage(match self.places.get(&option) {
+            Some(Place::Line(place)) => format!("{place}: {option} {rest}"),
+            Some(Place::Variable) => format!("{} {rest}", variables::name_of(&option)),
+            Some(Place::Flag) => format!("--{option} {rest}"),
+            None => format!("--{option}, which was not given, {rest}"),
+        })
+    }
+
+    /// An option by the place of its value: the flag, the variable, or its key with file and line.
+    pub(crate) fn name(&self, option: &str) -> String {
+        match self.places.get(option) {
+            Some(Place::Line(place)) => format!("{option} ({place})"),
+            Some(Place::Variable) => variables::name_of(option),
+            Some(Place::Flag) | None => format!("--{option}"),
+        }
+    }
+
+    /// A word of a sentence: if it names an option, then the place of its value.
+    fn word(&self, word: &str) -> String {
+        let name = word.trim_end_matches([',', ';', ':']);
+        let is_name = name.contains(['_', '-']) && !name.starts_with('-');
+        match self.option_of(name).filter(|_| is_name) {
+            Some(option) => format!("{}{}", self.name(&option), &word[name.len()..]),
+            None => word.into(),
+        }
+    }
+
+    /// The option that a field of the library belongs to: the field's last word is its unit or its
+    /// qualifier, as in `connections_max`.
+    fn option_of(&self, name: &str) -> Option<String> {
+        let option = name.replace('_', "-");
+        let turned = option.strip_suffix("-max").map(|what| format!("max-{what}"));
+        let singular = option.strip_suffix('s').map(str::to_owned);
+        // What the load generator calls the time for a reply.
+        let plain = option.strip_prefix("reply-").map(str::to_owned);
+        let names = [Some(option.clone()), turned, singular, plain];
+        names.into_iter().flatten().find(|name| self.units.contains_key(name))
+    }
+
+    /// Takes what one source says, unless a stronger one has said it, or said the same thing with
+    /// another option.
+    fn add(&mut self, said: Vec<Said>) {
+        let is_settled = |name: &str| {
+            let partners = PARTNERS.iter().filter(|pair| pair.contains(&name));
+            self.places.contains_key(name)
+                || partners.flatten().any(|partner| self.places.contains_key(*partner))
+        };
+        let news: Vec<Said> = said.into_iter().filter(|said| !is_settled(&said.option)).collect();
+        for said in news {
+            self.places.insert(said.option, said.place);
+            self.arguments.extend(said.arguments);
+        }
+    }
+
+    /// Two ways to say where to listen would be two answers.
+    fn check_partners(&self) -> Result<(), Failure> {
+        match self.places.contains_key("port") && self.places.contains_key("listen") {
+            true => Err(self.blame(
+                "port is short for an address of --listen, which is given as well; write all of them \
+                 there, as in --listen 7000,unix:/run/edgeloop.sock",
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What one source says of one option.
+struct Said {
+    option: String,
+    place: Place,
+    arguments: Vec<OsString>,
+}
+
+impl Said {
+    fn in_variable(option: &Arg) -> Result<Option<Said>, Failure> {
+        let Some(name) = option.get_env().and_then(|name| name.to_str()) else { return Ok(None) };
+        let Some(value) = variables::read(name) else { return Ok(None) };
+        let is_path = ["PATH", "FILE"].contains(&unit(option).as_str());
+        if value.to_str().is_none() && !is_path {
+            let text = format!("{name}: `{}` is no text in UTF-8", value.to_string_lossy());
+            return Err(Failure::Usage(text));
+        }
+        let arguments = as_flags(option, vec![value]);
+        let arguments = arguments.map_err(|why| Failure::Usage(format!("{name}: {why}")))?;
+        Ok(Some(Said { option: long(option), place: Place::Variable, arguments }))
+    }
+
+    fn in_file(option: &Arg, service: &str, file: &ConfigFile) -> Result<Option<Said>, Failure> {
+        let name = long(option);
+        let is_list = matches!(option.get_action(), ArgAction::Append);
+        let Some(value) = file.value(service, &name, is_list)? else { return Ok(None) };
+        let texts = value.texts.into_iter().map(OsString::from).collect();
+        let arguments = as_flags(option, texts);
+        let arguments =
+            arguments.map_err(|why| Failure::Usage(format!("{}: {name}: {why}", value.place)))?;
+        Ok(Some(Said { option: name, place: Place::Line(value.place), arguments }))
+    }
+}
+
+/// The flags that say the same as these values.
+fn as_flags(option: &Arg, values: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    let flag = format!("--{}", long(option));
+    if matches!(option.get_action(), ArgAction::Count) {
+        let text = values.into_iter().next().unwrap_or_default();
+        let text = text.to_string_lossy();
+        return match text.parse() {
+            Ok(count @ 0..=9_usize) => Ok(vec![flag.into(); count]),
+            _ => Err(format!("`{text}` is not how often the flag would stand; write 0, 1 or 2")),
+        };
+    }
+    let joined = values.into_iter().map(|value| {
+        let mut argument = OsString::from(format!("{flag}="));
+        argument.push(value);
+        argument
+    });
+    Ok(joined.collect())
+}
+
+fn long(option: &Arg) -> String {
+    option.get_long().unwrap_or_default().to_owned()
+}
+
+/// What the option takes, such as SIZE; nothing for a switch.
+fn unit(option: &Arg) -> String {
+    let names = option.get_value_names().unwrap_or_default();
+    names.first().map(|name| name.to_string()).unwrap_or_default()
+}
+
+/// The library counts bytes and milliseconds; people do not.
+fn in_unit(text: &str, unit: &str) -> String {
+    let text = text.replace("in milliseconds is", "is");
+    let text = match text.split_once(" between ") {
+        Some((before, range)) if range.ends_with(&format!(" and {}", usize::MAX)) => {
+            format!("{before} at least {}", range.split(' ').next().unwrap_or_default())
+        }
+        _ => text,
+    };
+    let shown = |number: usize| match unit {
+        "SIZE" => Size::new(number).to_string(),
+        "DURATION" => Span::of_millis(number as u64).to_string(),
+        _ => number.to_string(),
+    };
+    let words = text.split(' ').map(|word| {
+        let digits = word.trim_end_matches([',', ';']);
+        match digits.parse() {
+            Ok(number) => format!("{}{}", shown(number), &word[digits.len()..]),
+            Err(_) => word.to_owned(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Options that are one setting: what a source says with one of them overrules both in the next.
+const PARTNERS: [[&str; 2]; 2] = [["verbose", "quiet"], ["listen", "port"]];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources() -> Sources {
+        let mut sources = Sources::default();
+        for (option, unit, place) in [
+            ("max-connections", "N", Some(Place::Flag)),
+            ("input-limit", "SIZE", Some(Place::Variable)),
+            ("output-limit", "SIZE", Some(Place::Line("a.toml:3".into()))),
+            ("idle-timeout", "DURATION", Some(Place::Flag)),
+            ("topic-memory", "SIZE", None),
+            ("origin", "ORIGIN", Some(Place::Flag)),
+        ] {
+            sources.units.insert(option.into(), unit.into());
+            sources.places.extend(place.map(|place| (option.to_owned(), place)));
+        }
+        sources
+    }
+
+    #[test]
+    fn names_become_places_and_numbers_get_their_unit() {
+        for (sentence, shown) in [
+            (
+                "connections_max is 0; it must be between 1 and 9",
+                "--max-connections is 0; it must be between 1 and 9",
+            ),
+            (
+                "output_limit is 5; it must be between 1024 and 1073741824",
+                "a.toml:3: output-limit is 5; it must be between 1KiB and 1GiB",
+            ),
+            (
+                "idle_timeout in milliseconds is 0; it must be between 1 and 1073741823",
+                "--idle-timeout is 0ms; it must be between 1ms and 298h",
+            ),
+            (
+                "input_limit is 5; it must be between 4142 and 18446744073709551615",
+                "EDGELOOP_INPUT_LIMIT is 5; it must be at least 4142",
+            ),
+            (
+                "topic-memory is 1MiB; with input-limit 2MiB it must be more, as output_limit, too",
+                "--topic-memory, which was not given, is 1MiB; with EDGELOOP_INPUT_LIMIT 2MiB it must \
+                 be more, as output-limit (a.toml:3), too",
+            ),
+            ("origins has \"x\"; write *", "--origin has \"x\"; write *"),
+            ("something is wrong", "something is wrong"),
+        ] {
+            assert_eq!(sources().blame(sentence), Failure::Usage(shown.into()));
+        }
+    }
+}
