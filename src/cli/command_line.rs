@@ -44,14 +44,14 @@ pub(crate) fn read(arguments: &[OsString]) -> Result<(Cli, Sources), Stop> {
     cli.map(|cli| (cli, sources)).map_err(Stop::Asked)
 }
 
-/// The port file of a command line that is wrong in something else, as far as flags and variables
-/// name one.
+/// The port file that a command line names which is wrong in something else.
 pub(crate) fn port_file(arguments: &[OsString]) -> Option<PathBuf> {
-    let command = without_variables().ignore_errors(true);
-    let matches = command.try_get_matches_from(arguments).ok()?;
-    let (_, flags) = matches.subcommand()?;
-    let flag = flags.try_get_one::<PathBuf>("port_file").ok()?;
-    flag.cloned().or_else(|| variables::read(&variables::name_of("port-file")).map(PathBuf::from))
+    let value = |(place, argument): (usize, &OsString)| match argument.to_str()? {
+        "--port-file" => arguments.get(place + 1).map(PathBuf::from),
+        text => text.strip_prefix("--port-file=").map(PathBuf::from),
+    };
+    let flag = arguments.iter().enumerate().find_map(value);
+    flag.or_else(|| variables::read(&variables::name_of("port-file")).map(PathBuf::from))
 }
 
 fn gather(flags: &ArgMatches) -> Result<Sources, Failure> {

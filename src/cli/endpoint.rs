@@ -105,7 +105,8 @@ fn without_scheme(text: &str) -> Result<&str, String> {
 
 /// Host and port. The colons of an IPv6 address without brackets part nothing.
 fn split(place: &str) -> Option<(&str, &str)> {
-    let lacks_port = place.ends_with(']') || with_brackets(place).is_some();
+    let ends_with_host = place.contains(']') && !place.contains("]:");
+    let lacks_port = ends_with_host || with_brackets(place).is_some();
     place.rsplit_once(':').filter(|_| !lacks_port)
 }
 
@@ -214,6 +215,7 @@ mod tests {
             ("[::1]", "write [::1]:7000"),
             ("[::1", "write [::1]:7000"),
             ("[::1:7000", "write [::1]:7000"),
+            ("[::1]7000", "write host:port, [::1]:port"),
             ("::1]:7000", "write [::1]:7000"),
             ("[name]:7000", "`name` is no IPv6 address"),
             ("unix:", "path"),

@@ -1,0 +1,241 @@
+//! The file of `--port-file`: what it replaces and what it does not, and that it never tells of a
+//! server that is not there.
+
+#![cfg(feature = "cli")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use common::program::{PROGRAM, Program};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Signal;
+
+#[test]
+fn file_is_there_as_long_as_its_server() {
+    let dir = Dir::new();
+    let ports = dir.path("ports");
+    let mut server = start(&ports);
+    assert_eq!(fs::read_to_string(&ports).unwrap(), format!("{}\n", server.address));
+    assert_eq!(dir.names(), ["ports"], "a temporary file was left");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(dir.names(), [""; 0], "the file outlived its server");
+}
+
+#[test]
+fn killed_servers_file_does_not_survive_a_start_that_fails() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = format!("--listen {}", busy.local_addr().unwrap());
+    for mistake in
+        [&busy, "--lisen x", "--listen nowhere", "--output-limit 5", "--config absent", "extra"]
+    {
+        let dir = Dir::new();
+        let ports = dir.path("ports");
+        kill(start(&ports));
+        assert_eq!(dir.names(), ["ports"]);
+        let output = fail(&format!("echo --port-file {} {mistake}", ports.display()));
+        assert_ne!(output.status.code(), Some(0));
+        assert_eq!(dir.names(), [""; 0], "left after {mistake}");
+    }
+}
+
+#[test]
+fn running_servers_file_survives_a_start_that_fails() {
+    let dir = Dir::new();
+    let ports = dir.path("ports");
+    let server = start(&ports);
+    for mistake in [format!("--listen {}", server.address), "--lisen x".into(), "-p x".into()] {
+        fail(&format!("echo --port-file {} {mistake}", ports.display()));
+        assert_eq!(fs::read_to_string(&ports).unwrap(), format!("{}\n", server.address));
+    }
+}
+
+#[test]
+fn ending_server_leaves_its_successors_file() {
+    let dir = Dir::new();
+    let ports = dir.path("ports");
+    let mut first = start(&ports);
+    let second = start(&ports);
+    first.signal(Signal::TERM);
+    assert_eq!(first.wait().code(), Some(0));
+    assert_eq!(fs::read_to_string(&ports).unwrap(), format!("{}\n", second.address));
+}
+
+#[test]
+fn failing_start_removes_nothing_but_a_list_of_addresses() {
+    let dir = Dir::new();
+    let notes = dir.path("notes");
+    fs::write(&notes, "127.0.0.1:7000\nremember the milk\n").unwrap();
+    fail(&format!("echo --port-file {} --output-limit 5", notes.display()));
+    assert!(fs::read_to_string(&notes).unwrap().ends_with("milk\n"));
+}
+
+#[test]
+fn device_behind_a_link_stays_and_so_does_the_link() {
+    let dir = Dir::new();
+    let link = dir.path("link");
+    symlink("/dev/null", &link).unwrap();
+    let mut server = start(&link);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+}
+
+#[test]
+fn pipe_gets_the_addresses_once_somebody_reads() {
+    let dir = Dir::new();
+    let pipe = dir.path("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // It listens although nobody reads.
+    let mut server = start(&pipe);
+    let mut text = String::new();
+    File::open(&pipe).unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, format!("{}\n", server.address));
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn pipe_that_nobody_reads_holds_up_nothing() {
+    let dir = Dir::new();
+    let pipe = dir.path("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut server = start(&pipe);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn link_to_stdout_is_stdout() {
+    let dir = Dir::new();
+    let link = dir.path("link");
+    for target in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+        let _ = fs::remove_file(&link);
+        symlink(target, &link).unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(["echo", "-p", "0", "--port-file"]).arg(&link);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let server = Program::of(child);
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("{}\n", server.address), "{target}");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+}
+
+#[test]
+fn stdout_that_is_a_file_is_not_cut() {
+    let dir = Dir::new();
+    let log = dir.path("log");
+    fs::write(&log, "before\n").unwrap();
+    let stdout = File::options().append(true).open(&log).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command.args(["echo", "-p", "0", "--port-file", "/dev/stdout"]);
+    let server = Program::of(command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap());
+    assert_eq!(fs::read_to_string(&log).unwrap(), format!("before\n{}\n", server.address));
+}
+
+#[test]
+fn file_behind_a_link_is_written_in_place_and_emptied() {
+    let dir = Dir::new();
+    let (link, file) = (dir.path("link"), dir.path("file"));
+    fs::write(&file, "an older and longer text than any address\n").unwrap();
+    symlink(&file, &link).unwrap();
+    let mut server = start(&link);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", server.address));
+    server.signal(Signal::TERM);
+    server.wait();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "");
+    // What a killed one has left there is wiped out as well.
+    kill(start(&link));
+    assert_ne!(fs::read_to_string(&file).unwrap(), "");
+    fail(&format!("echo --port-file {} --output-limit 5", link.display()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "");
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn link_to_nothing_is_not_followed() {
+    let dir = Dir::new();
+    let link = dir.path("link");
+    symlink(dir.path("elsewhere"), &link).unwrap();
+    let output = fail(&format!("echo -p 0 --port-file {}", link.display()));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(dir.names(), ["link"]);
+}
+
+#[test]
+fn temporary_file_follows_no_link() {
+    let dir = Dir::new();
+    let (ports, precious) = (dir.path("ports"), dir.path("precious"));
+    fs::write(&precious, "precious").unwrap();
+    // The shell plants it under its own number, which the program then has.
+    let script = format!(
+        "ln -s '{precious}' '{ports}'.$$-0.tmp; exec '{PROGRAM}' echo -p 0 --port-file '{ports}'",
+        precious = precious.display(),
+        ports = ports.display(),
+    );
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(script).stdout(Stdio::null()).stderr(Stdio::piped());
+    let server = Program::of(shell.spawn().unwrap());
+    assert_eq!(fs::read_to_string(&ports).unwrap(), format!("{}\n", server.address));
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+}
+
+/// A server on a free port that writes its addresses there.
+fn start(ports: &Path) -> Program {
+    Program::start(&format!("echo --port-file {}", ports.display()))
+}
+
+/// Ends a server so that it cannot clean up.
+fn kill(mut server: Program) {
+    server.signal(Signal::KILL);
+    server.wait();
+}
+
+#[track_caller]
+fn fail(arguments: &str) -> Output {
+    let output = Command::new(PROGRAM).args(arguments.split_whitespace()).output().unwrap();
+    assert!(!output.status.success(), "{arguments}");
+    output
+}
+
+/// A directory of its own, removed with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("edgeloop-port-file-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        Dir(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
