@@ -18,6 +18,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use edgeloop::CloseReason;
 use rustix::process::{Pid, Signal, kill_process};
 
 // What is wrong is one line.
@@ -128,7 +129,9 @@ fn missing_permission_is_one_line_that_names_the_address() {
     let socket = locked.join("socket");
     // Nothing is forbidden to root, who may also keep the program where nobody else gets at it.
     let copy = dir.path("edgeloop");
-    fs::copy(env!("CARGO_BIN_EXE_edgeloop"), &copy).unwrap();
+    // By another process: what a child of this one inherits at the wrong moment could not be run.
+    let source = env!("CARGO_BIN_EXE_edgeloop");
+    assert!(Command::new("cp").arg(source).arg(&copy).status().unwrap().success());
     let mut command = clean(Command::new(&copy));
     command.arg("echo").arg("-l").arg(format!("unix:{}", socket.display()));
     if rustix::process::geteuid().is_root() {
@@ -180,6 +183,156 @@ fn flag_wins_over_variable_over_file_over_default() {
     ] {
         let line = run(flag, variable, file);
         assert!(line.contains(shown), "{line}");
+    }
+}
+
+#[test]
+fn numbers_have_one_form_in_flag_variable_and_file() {
+    let dir = Dir::new();
+    let path = dir.path("edgeloop.toml");
+    for (text, shown) in [("1k", "1000"), ("500", "500")] {
+        let flag = program(&format!("echo --max-connections {text}"));
+        let mut variable = program("echo");
+        variable.env("EDGELOOP_MAX_CONNECTIONS", text);
+        fs::write(&path, format!("max-connections = '{text}'\nidle-timeout = 30\n")).unwrap();
+        let mut file = program("echo --config");
+        file.arg(&path);
+        for command in [flag, variable, file] {
+            let line = Server::start(command).listening.clone();
+            assert!(line.contains(&format!("connections_max={shown} ")), "{line}");
+        }
+    }
+}
+
+#[test]
+fn short_addresses_are_understood() {
+    for (arguments, hosts) in [
+        ("echo -p 0", &["127.0.0.1"][..]),
+        ("echo --port=0", &["127.0.0.1"]),
+        ("echo -l 0", &["127.0.0.1"]),
+        ("echo -l tcp://127.0.0.1:0", &["127.0.0.1"]),
+        ("echo -l :0", &["0.0.0.0", "[::]"]),
+        ("echo -l *:0", &["0.0.0.0", "[::]"]),
+    ] {
+        let server = Server::start_as_it_is(program(arguments));
+        let parts = server.addresses.iter().map(|address| address.rsplit_once(':').unwrap());
+        let (found, ports): (Vec<&str>, Vec<&str>) = parts.unzip();
+        // A machine without IPv6 has the first one only.
+        assert!(!found.is_empty() && hosts.starts_with(&found), "{arguments}: {found:?}");
+        assert!(ports.iter().all(|port| *port == ports[0]), "{arguments}: {ports:?}");
+    }
+}
+
+#[test]
+fn port_and_listen_are_one_setting_and_the_stronger_source_wins() {
+    let mut command = program("echo -p 0");
+    command.env("EDGELOOP_LISTEN", "no-such-host.invalid:1");
+    assert!(Server::start_as_it_is(command).addresses[0].starts_with("127.0.0.1:"));
+    let dir = Dir::new();
+    let path = dir.path("edgeloop.toml");
+    fs::write(&path, "port = 1\n").unwrap();
+    let mut command = program("echo --config");
+    command.arg(&path).env("EDGELOOP_LISTEN", "127.0.0.1:0");
+    let server = Server::start_as_it_is(command);
+    assert_ne!(server.addresses[0], "127.0.0.1:1");
+}
+
+#[test]
+fn empty_variable_counts_as_unset() {
+    for service in ["echo", "broadcast", "chat", "kv", "web"] {
+        let help = program(service).arg("--help").output().unwrap().stdout;
+        let help = String::from_utf8(help).unwrap();
+        let mut command = program(service);
+        let mut count = 0;
+        for part in help.split("--").skip(1) {
+            let name: String =
+                part.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+            command.env(format!("EDGELOOP_{}", name.replace('-', "_").to_uppercase()), "");
+            count += 1;
+        }
+        assert!(count > 16, "{help}");
+        let server = Server::start(command);
+        assert!(server.before_listening.is_empty(), "{:?}", server.before_listening);
+    }
+}
+
+#[test]
+fn variables_of_kubernetes_are_passed_over_in_silence() {
+    let mut command = program("echo");
+    for (name, value) in [
+        ("EDGELOOP_PORT", "tcp://10.96.0.17:7000"),
+        ("EDGELOOP_SERVICE_HOST", "10.96.0.17"),
+        ("EDGELOOP_SERVICE_PORT", "7000"),
+        ("EDGELOOP_SERVICE_PORT_LINES", "7000"),
+        ("EDGELOOP_PORT_7000_TCP", "tcp://10.96.0.17:7000"),
+        ("EDGELOOP_PORT_7000_TCP_ADDR", "10.96.0.17"),
+        ("EDGELOOP_PORT_7000_TCP_PORT", "7000"),
+        ("EDGELOOP_PORT_7000_TCP_PROTO", "tcp"),
+        ("EDGELOOP_PORT_53_UDP_PROTO", "udp"),
+    ] {
+        command.env(name, value);
+    }
+    let server = Server::start(command);
+    assert!(server.before_listening.is_empty(), "{:?}", server.before_listening);
+}
+
+#[test]
+fn mistyped_variable_is_a_warning_with_the_nearest_name() {
+    let mut command = program("echo");
+    command.env("EDGELOOP_IDEL_TIMEOUT", "5s").env("EDGELOOP_PORT", "7000");
+    // That of another service is no mistake.
+    command.env("EDGELOOP_HISTORY", "10");
+    let server = Server::start(command);
+    let [first, second] = &server.before_listening[..] else {
+        panic!("{:?}", server.before_listening)
+    };
+    assert!(first.contains("EDGELOOP_IDEL_TIMEOUT") && first.contains("WARN"), "{first}");
+    assert!(first.contains("did you mean EDGELOOP_IDLE_TIMEOUT?"), "{first}");
+    assert!(second.contains("set EDGELOOP_LISTEN=7000"), "{second}");
+}
+
+#[test]
+fn program_alone_lists_the_commands_with_examples() {
+    let output = program("").output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for command in ["echo", "broadcast", "chat", "kv", "web", "load"] {
+        assert!(text.contains(&format!("\n  {command} ")), "{text}");
+    }
+    let examples = text.lines().filter(|line| line.starts_with("  edgeloop "));
+    assert_eq!(examples.count(), 3, "{text}");
+}
+
+#[test]
+fn first_line_says_what_listens_where_and_how_to_come_in() {
+    for (service, has_page, has_lines) in
+        [("echo", false, false), ("web", true, false), ("chat", true, true)]
+    {
+        for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+            let mut server = Server::start_as_it_is(program(&format!("{service} -l {address}")));
+            let line = server.listening.clone();
+            let port = server.addresses[0].rsplit_once(':').unwrap().1.to_owned();
+            let version = format!("{service} listening version={}", env!("CARGO_PKG_VERSION"));
+            assert!(line.contains(&version), "{line}");
+            assert!(line.contains(&format!(" pid={} ", server.child.id())), "{line}");
+            assert!(line.contains(&format!(" addr={} ", server.addresses[0])), "{line}");
+            let url = format!(" url=http://127.0.0.1:{port}/ ");
+            assert_eq!(line.contains(&url), has_page, "{line}");
+            let terminal = format!(" terminal=\"nc 127.0.0.1 {port}, then /help\" ");
+            assert_eq!(line.contains(&terminal), has_lines, "{line}");
+            server.stop(Signal::TERM);
+        }
+    }
+}
+
+#[test]
+fn web_names_its_routes_at_its_root() {
+    let server = Server::start(program("web"));
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = exchange(server.connect(), request);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    for route in ["/plaintext", "/json", "/healthz", "/echo"] {
+        assert!(answer.contains(route), "{answer}");
     }
 }
 
@@ -388,12 +541,20 @@ fn json_log_is_one_object_a_line() {
     let objects: Vec<_> = lines.iter().map(|line| parse_flat_json(line)).collect();
     for object in &objects {
         assert_eq!(object["service"], "\"broadcast\"");
-        for key in ["timestamp", "level", "target", "message"] {
+        for key in ["timestamp", "level", "target", "event", "message"] {
             assert!(object[key].starts_with('"'), "{key} in {object:?}");
         }
     }
     assert!(objects[0]["addr"].contains("127.0.0.1:"));
     assert!(objects[0]["connections_max"].parse::<u64>().is_ok());
+    let books = objects.iter().find(|object| object["event"] == "\"finished\"").unwrap();
+    for (counter, count) in [("accepted", 2), ("open", 0), ("published", 1), ("bytes_in", 9)] {
+        assert_eq!(books[counter].parse(), Ok(count), "{counter} in {books:?}");
+    }
+    let of_reasons = books
+        .keys()
+        .filter_map(|name| CloseReason::ALL.iter().find(|reason| reason.name() == name));
+    assert_ne!(of_reasons.count(), 0, "{books:?}");
     let of_connections = objects.iter().filter(|object| object.contains_key("connection"));
     let closed: Vec<_> = of_connections.filter(|object| object.contains_key("reason")).collect();
     assert_eq!(closed.len(), 2, "{lines:?}");

@@ -175,6 +175,31 @@ fn configuration_file_of_the_page_is_accepted() {
     fs::remove_file(file).unwrap();
 }
 
+/// Messages may be reworded, and are; programs that read the log go by the event.
+#[test]
+fn every_record_of_the_log_has_an_event_that_the_page_lists() {
+    let mut events = BTreeSet::from(["other".to_owned()]);
+    for path in rust_files("src") {
+        let code = code_of(&path);
+        for level in ["error", "warn", "info", "debug", "trace"] {
+            for record in code.split(&format!("{level}!(")).skip(1) {
+                let record = record.split(");").next().unwrap();
+                assert!(record.contains("event"), "{}: {level}!({record})", path.display());
+            }
+        }
+        for mark in ["event = \"", "log_books(\"", "(\"event\", Value::from(\""] {
+            let names = code.split(mark).skip(1).map(|rest| rest.split('"').next().unwrap());
+            events.extend(names.map(str::to_owned));
+        }
+    }
+    let page = read("docs/reference/command-line.md");
+    let (_, table) = page.split_once("\n| event | ").unwrap();
+    let cells = table.lines().filter(|line| line.starts_with("| `")).map(|line| cell(line, 1));
+    let listed: BTreeSet<String> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    assert_eq!(listed, events);
+}
+
 // Examples.
 
 #[test]

@@ -289,7 +289,8 @@ fn port_of_root_is_refused_with_a_remedy() {
     fs::create_dir(&directory).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
     let copy = directory.join("edgeloop");
-    fs::copy(PROGRAM, &copy).unwrap();
+    // By another process: what a child of this one inherits at the wrong moment could not be run.
+    assert!(Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap().success());
     let mut command = Command::new(&copy);
     clean(&mut command).args(["echo", "-p", "80"]);
     if rustix::process::geteuid().is_root() {
