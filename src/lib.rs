@@ -1,7 +1,42 @@
 //! An edge-triggered TCP event loop: one thread, one `mio::Poll`, a slab of connections, ring
 //! buffers, no async runtime.
 //!
-//! An echo server is a [`Handler`] and three calls:
+//! It is for servers that hold very many connections and answer each of them at once: echo,
+//! broadcast, chat, a key-value store, HTTP. A program says what it does with the bytes of a
+//! connection, in a [`Handler`]; the [`Reactor`] accepts, reads, writes, waits, and keeps every limit
+//! of its [`Config`]. A handler never blocks, never touches a socket, and never sees `WouldBlock`.
+//! What takes long, or waits for something else, belongs into a thread of its own, which reports
+//! back through a [`Remote`].
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::{Shutdown, TcpStream};
+//!
+//! use edgeloop::service::Echo;
+//! use edgeloop::{CloseReason, Config, Reactor};
+//!
+//! let mut reactor = Reactor::new(Config::default(), Echo::new())?;
+//! let address = reactor.listen(&"127.0.0.1:0".parse()?, &Default::default())?;
+//!
+//! let remote = reactor.remote();
+//! let client = std::thread::spawn(move || -> std::io::Result<String> {
+//!     let mut stream = TcpStream::connect(address.to_string())?;
+//!     stream.write_all(b"hello")?;
+//!     stream.shutdown(Shutdown::Write)?;
+//!     let mut answer = String::new();
+//!     stream.read_to_string(&mut answer)?;
+//!     // Stop accepting, let everybody finish, and return from `run`.
+//!     let _ = remote.run(|cx| cx.drain());
+//!     Ok(answer)
+//! });
+//!
+//! reactor.run()?;
+//! assert_eq!(client.join().unwrap()?, "hello");
+//! assert_eq!(reactor.stats().closed(CloseReason::PeerClosed), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The same server from nothing is a handler and three calls, as a program of its own:
 //!
 //! ```no_run
 #![doc = include_str!("../docs/code/echo.rs")]
@@ -26,8 +61,21 @@
 //! ```
 //!
 //! The kernel tells an edge once; what it said is kept in the connection until a call proves the
-//! opposite, and what a turn does not finish is on a list for the next one. The module page of
-//! [`reactor`] explains this in full and gives the order in which to read its files.
+//! opposite, and what a turn does not finish is on a list for the next one.
+//!
+//! # In which order to read
+//!
+//! To write a server:
+//!
+//! 1. [`Handler`]: what is called when, and [`Context`]: what a handler can ask for.
+//! 2. [`codec`] and [`service::Framed`], where bytes are messages; or a service that is there
+//!    already.
+//! 3. [`Config`] and [`ListenOptions`]: each limit with its default, its reason, and what happens
+//!    when it is reached.
+//! 4. [`CloseReason`] and [`Stats`]: what became of each connection.
+//!
+//! To understand the loop: the module page of [`reactor`], which explains the one idea in full and
+//! gives the order in which to read its files.
 //!
 //! # Where to look
 //!
@@ -46,7 +94,8 @@
 //! | know what happened | [`Stats`], [`CloseReason`] |
 //!
 //! The library needs `mio`, `slab`, `socket2`, `log` and `env_logger`; the feature `cli`, on by
-//! default, adds what the `edgeloop` program needs.
+//! default, adds what the `edgeloop` program needs. Linux is what is promised; other 64-bit Unix
+//! systems may work.
 #![forbid(unsafe_code)]
 
 pub mod codec;
@@ -55,6 +104,7 @@ pub mod load;
 pub mod reactor;
 pub mod service;
 
+#[doc(inline)]
 pub use reactor::*;
 
 /// The code in the how-to pages is compiled, and run where it can be.
