@@ -238,6 +238,13 @@ fn port_and_listen_are_one_setting_and_the_stronger_source_wins() {
 }
 
 #[test]
+fn variable_that_a_flag_overrules_is_not_looked_at() {
+    let mut command = program("echo -v --backlog 5");
+    command.env("EDGELOOP_QUIET", "loud").env("EDGELOOP_BACKLOG", "many");
+    Server::start(command);
+}
+
+#[test]
 fn empty_variable_counts_as_unset() {
     for service in ["echo", "broadcast", "chat", "kv", "web"] {
         let help = program(service).arg("--help").output().unwrap().stdout;

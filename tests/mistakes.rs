@@ -99,7 +99,10 @@ const FLAGS: &[Mistake] = &[
     ("echo --write-timeout 1.5s", &["--write-timeout: `1.5s`", "write it like 500ms"]),
     ("echo --drain-timeout off", &["--drain-timeout: `off`", "write it like 500ms"]),
     ("echo --drain-timeout 0", &["--drain-timeout is 0ms", "between 1ms and 298h"]),
-    ("echo --drain-timeout 20000m", &["--drain-timeout is", "between 1ms and 298h"]),
+    (
+        "echo --drain-timeout 20000m",
+        &["--drain-timeout: `20000m` is too long", "the longest is 298h"],
+    ),
     ("load 7000 -d -1s", &["--duration: `-1s`", "negative"]),
     ("load 7000 --timeout 0", &["--timeout is 0ms", "1ms and 298h"]),
     // Sizes.
@@ -116,6 +119,7 @@ const FLAGS: &[Mistake] = &[
     ),
     ("web --max-head 12", &["--max-head is 12", "between 256 and --input-limit, 64KiB"]),
     ("chat --max-message 2M", &["--max-message is 2MiB", "between 1 and 1MiB"]),
+    ("web --head-timeout 0", &["--head-timeout is 0ms", "at least 1ms"]),
     ("chat --room-memory 1k", &["--room-memory is 1KiB", "between"]),
     // Words.
     ("echo --when-full maybe", &["--when-full: `maybe`", "[possible values: wait, refuse]"]),
@@ -124,7 +128,7 @@ const FLAGS: &[Mistake] = &[
     ("echo --reuse-port=perhaps", &["--reuse-port: `perhaps`", "true nor false"]),
     ("echo --prefix x", &["--prefix needs --lines"]),
     ("chat --origin example.org", &["--origin has \"example.org\"", "https://example.org"]),
-    ("echo --config absent.toml", &["absent.toml", "No such file"]),
+    ("echo --config absent.toml", &["--config: cannot read absent.toml", "No such file"]),
 ];
 
 /// Variables, as `NAME=VALUE`, for the command in front. The exit code is 2.
@@ -137,14 +141,17 @@ const VARIABLES: &[Mistake] = &[
     ("echo EDGELOOP_OUTPUT_LIMIT=5", &["EDGELOOP_OUTPUT_LIMIT is 5", "between 1KiB and 1GiB"]),
     ("echo EDGELOOP_BUFFER_MEMORY=1k", &["EDGELOOP_BUFFER_MEMORY is 1KiB", "at least 256KiB"]),
     ("echo EDGELOOP_IDLE_TIMEOUT=-5", &["EDGELOOP_IDLE_TIMEOUT: `-5`", "negative"]),
-    ("echo EDGELOOP_IDLE_TIMEOUT=999h", &["EDGELOOP_IDLE_TIMEOUT is 999h", "1ms and 298h"]),
-    ("echo EDGELOOP_WRITE_TIMEOUT=999h", &["EDGELOOP_WRITE_TIMEOUT is 999h", "1ms and 298h"]),
+    ("echo EDGELOOP_IDLE_TIMEOUT=999h", &["EDGELOOP_IDLE_TIMEOUT: `999h` is too long", "298h"]),
+    ("echo EDGELOOP_WRITE_TIMEOUT=999h", &["EDGELOOP_WRITE_TIMEOUT: `999h` is too long", "298h"]),
     ("echo EDGELOOP_DRAIN_TIMEOUT=0", &["EDGELOOP_DRAIN_TIMEOUT is 0ms", "1ms and 298h"]),
     ("echo EDGELOOP_REUSE_PORT=perhaps", &["EDGELOOP_REUSE_PORT: `perhaps`", "true nor false"]),
     ("echo EDGELOOP_WHEN_FULL=no", &["EDGELOOP_WHEN_FULL: `no`", "wait, refuse"]),
     ("echo EDGELOOP_VERBOSE=loud", &["EDGELOOP_VERBOSE: `loud`", "write 0, 1 or 2"]),
     ("echo EDGELOOP_PREFIX=x", &["EDGELOOP_PREFIX needs --lines"]),
-    ("echo EDGELOOP_CONFIG=absent.toml", &["absent.toml", "No such file"]),
+    (
+        "echo EDGELOOP_CONFIG=absent.toml",
+        &["EDGELOOP_CONFIG: cannot read absent.toml", "No such file"],
+    ),
     (
         "broadcast EDGELOOP_TOPIC_MEMORY=1k",
         &["EDGELOOP_TOPIC_MEMORY is 1KiB", "--input-limit 64KiB"],
@@ -217,7 +224,7 @@ const FILES: &[Mistake] = &[
 const SYSTEM: &[Mistake] = &[
     ("echo -l no-such-host.invalid:7000", &["no-such-host.invalid:7000", "check the name"]),
     ("echo -l 192.0.2.1:0", &["192.0.2.1:0", "this machine has no such address"]),
-    ("echo -p 0 --port-file /absent/ports", &["/absent/ports", "No such file"]),
+    ("echo -p 0 --port-file /absent/ports", &["/absent/ports for --port-file", "No such file"]),
     ("load no-such-host.invalid:7000", &["no-such-host.invalid:7000", "check the name"]),
     ("load --compare absent-a absent-b", &["absent-a", "No such file"]),
 ];

@@ -50,14 +50,18 @@ pub(crate) struct Found {
 }
 
 impl ConfigFile {
-    /// Reads the file, if one is named, and checks its keys.
+    /// Reads the file, if one is named, and checks its keys. `blame` adds where it is named.
     ///
     /// # Errors
     /// It cannot be read, is not TOML, or has a key that no option has.
-    pub(crate) fn open(path: Option<&Path>) -> Result<ConfigFile, Failure> {
+    pub(crate) fn open(
+        path: Option<&Path>,
+        blame: impl Fn(&str) -> Failure,
+    ) -> Result<ConfigFile, Failure> {
         let Some(path) = path else { return Ok(ConfigFile::default()) };
-        let text = fs::read_to_string(path)
-            .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+        let text = fs::read_to_string(path);
+        let text =
+            text.map_err(|error| blame(&format!("cannot read {}: {error}", path.display())))?;
         let mut file = ConfigFile { path: path.into(), text, entries: Vec::new() };
         file.entries = file.read(&known_keys())?;
         Ok(file)

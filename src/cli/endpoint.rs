@@ -160,7 +160,7 @@ fn lacks_port(place: &str) -> String {
         return format!("`{place}` is no address; for a Unix socket write unix:{place}");
     }
     let is_host = |c: char| c.is_alphanumeric() || ".-_".contains(c);
-    match !place.is_empty() && place.chars().all(is_host) {
+    match place.starts_with(char::is_alphanumeric) && place.chars().all(is_host) {
         true => format!("`{place}` has no port and is no address; write {place}:7000"),
         false => format!("`{place}` is no address; write host:port, [::1]:port or unix:PATH"),
     }
@@ -220,6 +220,7 @@ mod tests {
             ("[name]:7000", "`name` is no IPv6 address"),
             ("unix:", "path"),
             ("/run/s", "write unix:/run/s"),
+            ("-1", "write host:port"),
             ("a b:7000", "neither a name nor an address"),
             ("http://h:80/x", "write h:80"),
             ("ws://u:p@h:80/x", "write h:80"),

@@ -111,7 +111,7 @@ impl Server {
         }
         // Until this function ends it says where the server listens.
         let path = self.options.port_file.as_deref();
-        let _port_file = path.map(|path| write_ports(path, &bound)).transpose()?;
+        let _port_file = path.map(|path| self.write_ports(path, &bound)).transpose()?;
         // Not earlier: what fails up to here is one line on stderr, not a line below others.
         self.announce(&bound);
         log.stop_waiting();
@@ -159,6 +159,12 @@ impl Server {
             Some(failure) if bound.is_empty() => Err(failure),
             _ => Ok(bound),
         }
+    }
+
+    fn write_ports(&self, path: &Path, bound: &[Address]) -> Result<PortFile, Failure> {
+        let written = PortFile::write(path, bound);
+        let what = || format!("write {} for {}", path.display(), self.sources.name("port-file"));
+        written.map_err(|error| cannot(&what(), &error))
     }
 
     fn announce(&self, bound: &[Address]) {
@@ -225,11 +231,6 @@ fn within_reach(mut address: SocketAddr) -> SocketAddr {
         address.set_ip(loopback);
     }
     address
-}
-
-fn write_ports(path: &Path, bound: &[Address]) -> Result<PortFile, Failure> {
-    PortFile::write(path, bound)
-        .map_err(|error| cannot(&format!("write {}", path.display()), &error))
 }
 
 fn turn_until_done<H: Handler>(

@@ -57,20 +57,14 @@ impl Sources {
     /// # Errors
     /// What is wrong with the file, or with a value as far as that can be told without its parser.
     pub(crate) fn gather(command: &Command, flags: &ArgMatches) -> Result<Sources, Failure> {
-        let options = || command.get_arguments();
         let mut sources = Sources::of_flags(command, flags);
         sources.check_partners()?;
-        let of_variables = options().filter_map(|option| Said::in_variable(option).transpose());
-        sources.add(of_variables.collect::<Result<_, _>>()?);
-        sources.check_partners()?;
+        sources.add(command, Said::in_variable)?;
         let path = flags.get_one::<PathBuf>("config").cloned();
         let path =
             path.or_else(|| variables::read(&variables::name_of("config")).map(PathBuf::from));
-        let file = ConfigFile::open(path.as_deref())?;
-        let of_file = options()
-            .filter_map(|option| Said::in_file(option, command.get_name(), &file).transpose());
-        sources.add(of_file.collect::<Result<_, _>>()?);
-        sources.check_partners()?;
+        let file = ConfigFile::open(path.as_deref(), |why| sources.blame_value("config", why))?;
+        sources.add(command, |option| Said::in_file(option, command.get_name(), &file))?;
         Ok(sources)
     }
 
@@ -137,19 +131,26 @@ impl Sources {
         names.into_iter().flatten().find(|name| self.units.contains_key(name))
     }
 
-    /// Takes what one source says, unless a stronger one has said it, or said the same thing with
-    /// another option.
-    fn add(&mut self, said: Vec<Said>) {
+    /// Takes what one source says of the options of which no stronger one has said anything, neither
+    /// with the option itself nor with its partner.
+    fn add(
+        &mut self,
+        command: &Command,
+        read: impl Fn(&Arg) -> Result<Option<Said>, Failure>,
+    ) -> Result<(), Failure> {
         let is_settled = |name: &str| {
             let partners = PARTNERS.iter().filter(|pair| pair.contains(&name));
             self.places.contains_key(name)
                 || partners.flatten().any(|partner| self.places.contains_key(*partner))
         };
-        let news: Vec<Said> = said.into_iter().filter(|said| !is_settled(&said.option)).collect();
-        for said in news {
+        let open = command.get_arguments().filter(|option| !is_settled(&long(option)));
+        let said: Vec<Said> =
+            open.filter_map(|option| read(option).transpose()).collect::<Result<_, _>>()?;
+        for said in said {
             self.places.insert(said.option, said.place);
             self.arguments.extend(said.arguments);
         }
+        self.check_partners()
     }
 
     /// Two ways to say where to listen would be two answers.

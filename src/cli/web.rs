@@ -1,6 +1,7 @@
 //! `edgeloop web`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -102,9 +103,9 @@ impl WebOptions {
             head: self.head_limits(input_limit)?,
             body_max: self.max_body.map_or(default.body_max, |size| size.bytes() as u64),
             body_memory: self.body_memory.map_or(default.body_memory, Size::bytes),
-            head_timeout: self.head_timeout.map_or(default.head_timeout, Span::duration),
-            body_timeout: self.body_timeout.map_or(default.body_timeout, Span::duration),
-            keep_alive: self.keep_alive.map_or(default.keep_alive, Span::duration),
+            head_timeout: lasting("head-timeout", self.head_timeout, default.head_timeout)?,
+            body_timeout: lasting("body-timeout", self.body_timeout, default.body_timeout)?,
+            keep_alive: lasting("keep-alive", self.keep_alive, default.keep_alive)?,
             ..default
         })
     }
@@ -164,6 +165,14 @@ impl WebOptions {
                 router.wrap(RequestLimit::new(rate, burst, ADDRESSES))
             }
         }
+    }
+}
+
+/// A timeout of nothing would let nobody through, and is no way to switch one off.
+fn lasting(name: &str, span: Option<Span>, default: Duration) -> Result<Duration, String> {
+    match span.map_or(default, Span::duration) {
+        Duration::ZERO => Err(format!("{name} is 0ms; it must be at least 1ms")),
+        span => Ok(span),
     }
 }
 
