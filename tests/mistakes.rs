@@ -45,8 +45,14 @@ const FLAGS: &[Mistake] = &[
         &["--listen: `99999` in `127.0.0.1:99999`", "ports are 0 to 65535"],
     ),
     ("echo -l :99999", &["--listen: `99999`", "ports are 0 to 65535"]),
-    ("echo -l localhost", &["--listen: `localhost` has no port", "write localhost:7000"]),
-    ("echo -l 0.0.0.0", &["--listen: `0.0.0.0` has no port", "write 0.0.0.0:7000"]),
+    (
+        "echo -l localhost",
+        &["--listen: `localhost` is no address: it has no port", "write localhost:7000"],
+    ),
+    (
+        "echo -l 0.0.0.0",
+        &["--listen: `0.0.0.0` is no address: it has no port", "write 0.0.0.0:7000"],
+    ),
     ("echo -l localhost:", &["--listen: `` in `localhost:`", "ports are 0 to 65535"]),
     ("echo -l localhost:http", &["`http` in `localhost:http`", "ports are 0 to 65535"]),
     ("echo -l ::1:7000", &["`::1:7000` needs brackets", "write [::1]:7000"]),
@@ -63,11 +69,17 @@ const FLAGS: &[Mistake] = &[
     ),
     ("chat -l ws://0.0.0.0:7000/ws", &["`ws://0.0.0.0:7000/ws` is a URL", "write 0.0.0.0:7000"]),
     ("web -l https://example.org", &["`https://example.org` is a URL", "write host:port"]),
-    ("echo -l tcp://localhost", &["`localhost` has no port", "write localhost:7000"]),
-    ("echo -l 127.0.0.1:0,nowhere", &["--listen: `nowhere` has no port", "write nowhere:7000"]),
+    (
+        "echo -l tcp://localhost",
+        &["`localhost` is no address: it has no port", "write localhost:7000"],
+    ),
+    (
+        "echo -l 127.0.0.1:0,nowhere",
+        &["--listen: `nowhere` is no address: it has no port", "write nowhere:7000"],
+    ),
     ("echo -l u:p@h:7000", &["`u:p@h`", "write host:7000"]),
     // Targets.
-    ("load localhost", &["`localhost` has no port", "write localhost:7000"]),
+    ("load localhost", &["`localhost` is no address: it has no port", "write localhost:7000"]),
     ("load h:99999", &["`99999` in `h:99999`", "ports are 0 to 65535"]),
     ("load https://example.org/", &["https is not spoken", "the server behind"]),
     ("load HTTPS://example.org/", &["https is not spoken", "the server behind"]),

@@ -161,7 +161,7 @@ fn lacks_port(place: &str) -> String {
     }
     let is_host = |c: char| c.is_alphanumeric() || ".-_".contains(c);
     match place.starts_with(char::is_alphanumeric) && place.chars().all(is_host) {
-        true => format!("`{place}` has no port and is no address; write {place}:7000"),
+        true => format!("`{place}` is no address: it has no port; write {place}:7000"),
         false => format!("`{place}` is no address; write host:port, [::1]:port or unix:PATH"),
     }
 }
