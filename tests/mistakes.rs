@@ -193,6 +193,8 @@ const FILES: &[Mistake] = &[
     ),
     ("echo|histry = 1", &[":1: unknown key `histry`", "did you mean `history` in [broadcast]"]),
     ("echo|[ecko]\nlines = true", &[":1: unknown key `ecko`"]),
+    ("echo|[[echo]]\nlines = true", &[":1: echo is a section", "write [echo]"]),
+    ("echo|\nchat = 1", &[":2: chat is a section", "write [chat]"]),
     ("echo|a = = b", &[":1: ", "`a = = b`"]),
     ("echo|\n\nidle-timeout = 5m", &[":3: ", "text needs quotes: idle-timeout = \"5m\""]),
     ("echo|listen = 7000x", &[":1: ", "text needs quotes: listen = \"7000x\""]),

@@ -103,6 +103,12 @@ impl ConfigFile {
                         entries.push(self.entry(known, name.get_ref(), name_inside, value)?);
                     }
                 }
+                _ if section => {
+                    let (place, name) = (self.place(name.span().start), name.get_ref());
+                    let text =
+                        format!("{place}: {name} is a section; write [{name}] above its keys");
+                    return Err(Failure::Usage(text));
+                }
                 _ => entries.push(self.entry(known, "", name, value)?),
             }
         }
