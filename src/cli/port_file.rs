@@ -1,8 +1,9 @@
 //! The file that tells scripts and tests which addresses were bound.
 //!
-//! It is there as long as its server, as a pid file is: it appears whole, and is removed at the end. A server that was killed leaves it behind; the next one that is told of the same path
-//! removes it before it does anything else, so that nobody reads addresses of a server that is not
-//! there. The file of a running server is locked, and left alone.
+//! It is there as long as its server, as a pid file is: it appears whole, and is removed at the end.
+//! A server that was killed leaves it behind; the next one that is told of the same path removes it
+//! before it does anything else, so that nobody reads addresses of a server that is not there. The
+//! file of a running server is locked, and left alone.
 //!
 //! Only a regular file, or nothing, is replaced. A device, a pipe, or what a link leads to is
 //! written into.
@@ -50,8 +51,8 @@ impl Drop for PortFile {
     }
 }
 
-/// Removes what an earlier server has left at the path. What belongs to a running one, or is no list
-/// of addresses, stays.
+/// Removes what an earlier server has left at the path. What belongs to a running one, or is
+/// certainly no list of addresses, stays.
 pub(crate) fn remove_stale(path: &Path) {
     let Ok(found) = fs::metadata(path) else { return };
     if !found.is_file() {
@@ -155,7 +156,10 @@ fn write_when_read(path: PathBuf, text: String) -> io::Result<()> {
 fn lists_addresses(mut file: &File) -> bool {
     let mut text = String::new();
     let read = io::Read::read_to_string(&mut io::Read::take(&mut file, SIZE_MAX), &mut text);
-    read.is_ok() && !text.is_empty() && text.lines().all(|line| line.parse::<Address>().is_ok())
+    // What another program calls a port file has a bare port, or a name.
+    let is_word = |line: &str| !line.is_empty() && !line.contains(char::is_whitespace);
+    let is_place = |line: &str| is_word(line) || line.parse::<Address>().is_ok();
+    read.is_ok() && !text.is_empty() && text.lines().all(is_place)
 }
 
 /// The lock ends with the process, however it ends.
