@@ -135,15 +135,23 @@ fn link_to_stdout_is_stdout() {
 }
 
 #[test]
-fn stdout_that_is_a_file_is_not_cut() {
+fn stream_that_is_a_file_is_not_cut() {
     let dir = Dir::new();
     let log = dir.path("log");
-    fs::write(&log, "before\n").unwrap();
-    let stdout = File::options().append(true).open(&log).unwrap();
-    let mut command = Command::new(PROGRAM);
-    command.args(["echo", "-p", "0", "--port-file", "/dev/stdout"]);
-    let server = Program::of(command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap());
-    assert_eq!(fs::read_to_string(&log).unwrap(), format!("before\n{}\n", server.address));
+    for descriptor in [1, 3] {
+        fs::write(&log, "before\n").unwrap();
+        let mut shell = Command::new("sh");
+        let stream = format!("/dev/fd/{descriptor}");
+        let script =
+            format!("exec '{PROGRAM}' echo -p 0 --port-file {stream} {descriptor}>>\"$0\"");
+        shell.arg("-c").arg(script).arg(&log).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut server = Program::of(shell.spawn().unwrap());
+        let text = format!("before\n{}\n", server.address);
+        assert_eq!(fs::read_to_string(&log).unwrap(), text, "{stream}");
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+        assert_eq!(fs::read_to_string(&log).unwrap(), text, "{stream}");
+    }
 }
 
 #[test]

@@ -54,8 +54,9 @@ impl Drop for PortFile {
 /// Removes what an earlier server has left at the path. What belongs to a running one, or is
 /// certainly no list of addresses, stays.
 pub(crate) fn remove_stale(path: &Path) {
-    let Ok(found) = fs::metadata(path) else { return };
-    if !found.is_file() {
+    let is_file = fs::metadata(path).is_ok_and(|found| found.is_file());
+    // What was given as a stream holds what others have written, too.
+    if !is_file || own_stream(path).is_some() {
         return;
     }
     let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return };
@@ -111,7 +112,8 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
 
 /// Writes into what is there. Returns the file if it is a regular one, behind a link.
 fn write_into(path: &Path, text: String) -> io::Result<Option<File>> {
-    match own_stream(path) {
+    let own_stream = own_stream(path);
+    match own_stream {
         Some(1) => return io::stdout().write_all(text.as_bytes()).map(|()| None),
         Some(2) => return io::stderr().write_all(text.as_bytes()).map(|()| None),
         _ => {}
@@ -120,9 +122,12 @@ fn write_into(path: &Path, text: String) -> io::Result<Option<File>> {
     if kind.is_fifo() {
         return write_when_read(path.to_owned(), text).map(|()| None);
     }
-    let mut file = OpenOptions::new().write(true).truncate(kind.is_file()).open(path)?;
+    let is_ours = kind.is_file() && own_stream.is_none();
+    let mut options = OpenOptions::new();
+    // At the end of a stream, and in place of what stands in a file.
+    let mut file = options.append(!is_ours).write(true).truncate(is_ours).open(path)?;
     file.write_all(text.as_bytes())?;
-    let is_locked = kind.is_file() && lock(&file);
+    let is_locked = is_ours && lock(&file);
     Ok(is_locked.then_some(file))
 }
 
