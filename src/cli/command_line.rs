@@ -118,6 +118,9 @@ fn explain(error: clap::Error, arguments: &[OsString], sources: &Sources) -> Sto
         ErrorKind::UnknownArgument if option.parse::<Endpoint>().is_ok() => {
             Failure::Usage(format!("{text}; to listen there write --listen {option}"))
         }
+        ErrorKind::UnknownArgument if !text.contains("tip: ") => {
+            Failure::Usage(format!("{text}; --help lists what there is"))
+        }
         ErrorKind::MissingRequiredArgument => {
             Failure::Usage(format!("{text}; as in edgeloop load 127.0.0.1:7000"))
         }

@@ -40,7 +40,7 @@ pub(crate) struct Load {
 impl Load {
     /// Measures, or compares what was measured.
     pub(crate) fn run(self, sources: &Sources) -> Result<ExitCode, Failure> {
-        let bounds = self.bounds()?;
+        let bounds = self.bounds(sources)?;
         if !self.options.compare.is_empty() {
             return self.compare(&bounds);
         }
@@ -60,9 +60,9 @@ impl Load {
         Ok(verdict(&bounds, &[(String::new(), report)]))
     }
 
-    fn bounds(&self) -> Result<Vec<Bound>, Failure> {
-        let bounds = self.options.fail_if.iter().map(|text| text.parse().map_err(Failure::Usage));
-        bounds.collect()
+    fn bounds(&self, sources: &Sources) -> Result<Vec<Bound>, Failure> {
+        let wrong = |why: String| sources.blame_value("fail-if", &why);
+        self.options.fail_if.iter().map(|text| text.parse().map_err(wrong)).collect()
     }
 
     fn compare(&self, bounds: &[Bound]) -> Result<ExitCode, Failure> {

@@ -91,6 +91,7 @@ pub(super) struct LoadOptions {
     /// Connect from these addresses in turns, with commas [default: chosen by itself on loopback
     /// when one has too few ports, otherwise left to the system]
     #[arg(long, value_name = "IP", value_delimiter = ',', help_heading = CLIENTS)]
+    #[arg(value_parser = source)]
     pub(super) source: Vec<IpAddr>,
 
     /// How long a connect may take [default: 5s]
@@ -114,6 +115,7 @@ pub(super) struct LoadOptions {
     /// The server's process, of which CPU time and memory are reported; several with commas
     /// [default: found by itself where the target is on this machine]
     #[arg(long, value_name = "PID", value_delimiter = ',', help_heading = CLIENTS)]
+    #[arg(value_parser = count::at_least_one::<u32>)]
     pub(super) server_pid: Vec<u32>,
 
     /// Write everything to FILE as JSON; `-` is stdout, in place of the table [default: none]
@@ -243,7 +245,11 @@ impl FromStr for RampOption {
         let first = count::parse(first).map_err(|_| wrong())?;
         let add = add.strip_prefix('+').ok_or_else(wrong)?;
         let add = count::parse(add).map_err(|_| wrong())?;
-        Ok(RampOption { ramp: Ramp { first, add }, each: each.parse()? })
+        let each: Span = each.parse()?;
+        match each.duration().is_zero() {
+            true => Err(wrong()),
+            false => Ok(RampOption { ramp: Ramp { first, add }, each }),
+        }
     }
 }
 
@@ -256,6 +262,12 @@ impl From<CommandName> for RedisCommand {
             CommandName::Publish => RedisCommand::Publish,
         }
     }
+}
+
+fn source(text: &str) -> Result<IpAddr, String> {
+    let address = text.trim().parse();
+    address
+        .map_err(|_| format!("`{text}` is no IP address; write it like 127.0.0.2, without a port"))
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {
