@@ -253,7 +253,9 @@ fn cannot(what: &str, error: &io::Error) -> Failure {
 fn with_port_of(other: Option<&Address>, address: &Address) -> Address {
     match (other, address) {
         (Some(Address::Tcp(other)), Address::Tcp(address)) if address.port() == 0 => {
-            SocketAddr::new(address.ip(), other.port()).into()
+            let mut address = *address;
+            address.set_port(other.port());
+            address.into()
         }
         _ => address.clone(),
     }

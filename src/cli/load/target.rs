@@ -55,11 +55,21 @@ fn page(text: &str, rest: &str) -> Result<Target, String> {
     if host.is_empty() || host.strip_prefix(':').is_some_and(|port| !port.contains(':')) {
         return Err(format!("`{text}` lacks a host; write http://127.0.0.1{host}/"));
     }
+    // RFC 6874: the interface of a link is written behind `%25`.
+    let place = host.replace("%25", "%");
     let has_port = !host.ends_with(']') && host.contains(':');
-    let place = if has_port { host.to_owned() } else { format!("{host}:80") };
+    let place = if has_port { place } else { format!("{place}:80") };
     let endpoint = from_here(place.parse()?);
     let slash = if path.starts_with('/') { "" } else { "/" };
-    Ok(Target { endpoint, path: Some(format!("{slash}{path}")), host: host.into() })
+    Ok(Target { endpoint, path: Some(format!("{slash}{path}")), host: without_interface(host) })
+}
+
+/// As the server is to read it, to whom the names of our interfaces mean nothing.
+fn without_interface(host: &str) -> String {
+    match (host.find('%'), host.find(']')) {
+        (Some(start), Some(end)) if start < end => host[..start].to_owned() + &host[end..],
+        _ => host.into(),
+    }
 }
 
 /// Host and port of a URL, without a name and a password.
@@ -92,6 +102,7 @@ mod tests {
             ("HTTP://h:8080/a?b#c", "h:8080", Some("/a?b"), "h:8080"),
             ("http://[::1]?q", "[::1]:80", Some("/?q"), "[::1]"),
             ("http://[::1]:8080/", "[::1]:8080", Some("/"), "[::1]:8080"),
+            ("http://[fe80::1%25eth0]:80/", "[fe80::1%eth0]:80", Some("/"), "[fe80::1]:80"),
         ] {
             let endpoint = Endpoint::Host(place.into());
             let (path, host) = (path.map(str::to_owned), host.into());
