@@ -208,6 +208,7 @@ const FILES: &[Mistake] = &[
     ("echo|port = 7000\nlisten = ':7000'", &[":1: port is short for", "--listen"]),
     ("echo|\ninput-limit = '12x'", &[":2: input-limit: `12x`", "write it like 512"]),
     ("echo|input-limit = -5", &[":1: input-limit: `-5`", "negative"]),
+    ("echo|input-limit = 0x1000", &[":1: input-limit: `0x1000`", "write it like 512"]),
     ("echo|input-limit = true", &[":1: input-limit: `true`", "write it like 512"]),
     ("echo|input-limit = 1.5", &[":1: input-limit: `1.5`", "write it like 512"]),
     ("echo|input-limit = [1, 2]", &[":1: input-limit is a list", "takes one value"]),

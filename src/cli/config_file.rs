@@ -193,10 +193,8 @@ impl Value {
 fn scalar(value: &DeValue<'_>) -> Result<String, &'static str> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
-        DeValue::Integer(number) if number.radix() == 10 => Ok(number.as_str().into()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map(|number| number.to_string())
-            .map_err(|_| "too large a number"),
+        // With its radix, of which the parser of the option will say that it is no number.
+        DeValue::Integer(number) => Ok(number.to_string()),
         DeValue::Float(number) => Ok(number.as_str().into()),
         DeValue::Boolean(truth) => Ok(truth.to_string()),
         DeValue::Datetime(_) => Err("a date; no option takes one"),
