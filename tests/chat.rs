@@ -542,6 +542,23 @@ fn page_comes_back_to_all_its_rooms_at_the_lowest_rate() {
 }
 
 #[test]
+fn welcome_says_which_limits_a_client_is_to_keep() {
+    let server = chat(ChatOptions { message_max: 100, rate: 7, ..ChatOptions::default() });
+    let mut bob = WebSocket::open(&server.address);
+    let welcome = bob.next_text();
+    assert!(welcome.contains(r#","message_max":100,"#) && welcome.ends_with(r#","rate":7}"#));
+    let line_max = welcome.split(r#""line_max":"#).nth(1).unwrap().split(',').next().unwrap();
+    // The longest line is taken, and one byte more ends the connection.
+    let longest = format!("/ping {:x<1$}", "ä", line_max.parse::<usize>().unwrap() - 7);
+    assert_eq!(longest.len().to_string(), line_max);
+    bob.say(&longest);
+    assert!(bob.next_text().starts_with(r#"{"type":"pong""#));
+    bob.say(&format!("{longest}x"));
+    assert_eq!(bob.expect_close(), 1009);
+    server.finish();
+}
+
+#[test]
 fn text_over_the_limit_is_refused_and_far_over_it_ends_the_connection() {
     let server = chat(ChatOptions { message_max: 100, ..ChatOptions::default() });
     let mut anna = Lines::enter(&server, "anna");

@@ -144,9 +144,12 @@ impl fmt::Display for Event<'_> {
 /// What one client alone is told.
 #[derive(Clone, Debug)]
 pub(super) enum Reply<'a> {
+    /// With the limits that a client is to keep.
     Welcome {
         name: Name,
         message_max: usize,
+        line_max: usize,
+        rate: u32,
     },
     Name(Name),
     /// The answer to a join: what the room is like before the next event.
@@ -203,11 +206,10 @@ impl Reply<'_> {
 
     fn json(&self) -> String {
         match self {
-            Reply::Welcome { name, message_max } => {
-                format!(
-                    "{{\"type\":\"welcome\",\"name\":\"{name}\",\"message_max\":{message_max}}}"
-                )
-            }
+            Reply::Welcome { name, message_max, line_max, rate } => format!(
+                "{{\"type\":\"welcome\",\"name\":\"{name}\",\"message_max\":{message_max},\
+                 \"line_max\":{line_max},\"rate\":{rate}}}"
+            ),
             Reply::Name(name) => format!("{{\"type\":\"name\",\"name\":\"{name}\"}}"),
             Reply::Room { room, id, role, number, members, count } => format!(
                 "{{\"type\":\"room\",\"room\":\"{room}\",\"id\":\"{id}\",\"role\":\"{}\",\
@@ -341,7 +343,7 @@ mod tests {
         let room = name("den");
         let id = "k1";
         for reply in [
-            Reply::Welcome { name: name("a"), message_max: 4096 },
+            Reply::Welcome { name: name("a"), message_max: 4096, line_max: 4160, rate: 10 },
             Reply::Room { room, id, role: Role::Viewer, number: 3, members: &members, count: 5 },
             Reply::Rooms { rooms: &[(room, 2)], count: 1 },
             Reply::Help,

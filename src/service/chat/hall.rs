@@ -101,8 +101,9 @@ impl Hall {
         let client = Client { token, wire, name, bucket, places: Places::Many(Box::default()) };
         let key = self.clients.insert(client) as u32;
         self.names.insert(name, key);
-        let message_max = self.options.message_max;
-        self.reply(cx, key, &Reply::Welcome { name, message_max });
+        let ChatOptions { message_max, rate, .. } = self.options;
+        let line_max = self.options.line_max();
+        self.reply(cx, key, &Reply::Welcome { name, message_max, line_max, rate });
         key
     }
 
