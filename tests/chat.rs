@@ -644,6 +644,11 @@ fn browser_gets_the_page_and_nothing_else() {
     let (head, body) = page.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"));
     assert!(head.contains("\r\nContent-Security-Policy: default-src 'none'; script-src 'sha256-"));
+    // Beside the page's own script and style: its own server, and icons that it draws itself.
+    for allowed in ["connect-src 'self'; ", "img-src data:; ", "form-action 'none'; "] {
+        assert!(head.contains(allowed), "{allowed}");
+    }
+    assert!(!head.contains("unsafe-") && body.contains(r#"<link rel="icon""#));
     assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())));
     assert!(body.starts_with("<!doctype html>") && body.ends_with("</html>\n"));
     let of_head = ask("HEAD / HTTP/1.1");

@@ -13,7 +13,7 @@
 //! | `command`, `event` | what people type; what they are told, on either wire |
 //! | `room` | members, two topics, and what waits where these are full |
 //! | `hall` | all clients and rooms, and what commands do |
-//! | `page` | what a browser is given |
+//! | `page` | what a browser is given: one document, put together from the folder of that name |
 //! | `mod` | from connections to clients: which wire it is, heartbeats, ends |
 
 mod command;

@@ -95,7 +95,6 @@ impl ChatOptions {
         range("members_max", self.members_max, 1, u32::MAX as usize)?;
         range("rooms_per_client", self.rooms_per_client, 1, 1 << 10)?;
         range("input_limit", config.input_limit, self.line_max(), usize::MAX)?;
-        // The page, the members of a room, the list of rooms: each must fit at once.
         range("output_limit", config.output_limit, OUTPUT_LEAST, usize::MAX)
     }
 
@@ -124,7 +123,8 @@ const EVENT_OVERHEAD: usize = 256;
 /// `/say `, a room, a space, and what people type around it.
 const COMMAND_OVERHEAD: usize = Name::BYTES_MAX + 44;
 
-const OUTPUT_LEAST: usize = 128 << 10;
+/// The page, the members of a room, the list of rooms: each must fit at once.
+pub(super) const OUTPUT_LEAST: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {

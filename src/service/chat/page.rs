@@ -3,14 +3,37 @@
 use crate::codec::http::Status;
 use crate::service::websocket::Response;
 
-/// The page, complete in one file: nothing is loaded from anywhere else.
-const PAGE: &str = include_str!("page.html");
+/// The page, complete in one piece: nothing is loaded from anywhere else. The scripts share one scope;
+/// they are in the order in which they may be read.
+const PAGE: &str = concat!(
+    include_str!("page/head.html"),
+    "<style>\n",
+    include_str!("page/style.css"),
+    "</style>\n",
+    include_str!("page/body.html"),
+    "<script>\n'use strict';\n",
+    "// What others write enters the document as text only.\n\n",
+    "const $ = id => document.getElementById(id);\n\n",
+    include_str!("page/text.js"),
+    "\n",
+    include_str!("page/connection.js"),
+    "\n",
+    include_str!("page/rooms.js"),
+    "\n",
+    include_str!("page/log.js"),
+    "\n",
+    include_str!("page/compose.js"),
+    "\n",
+    include_str!("page/page.js"),
+    "</script>\n</body>\n</html>\n",
+);
 
-/// The page may run its own script and style, which are named by their hashes, and connect to the
-/// server that it came from; nothing else, and no other page may show it in a frame.
-const POLICY: &str = "default-src 'none'; script-src 'sha256-M1n5VTFAbM4TWcHOYtnYT/Y9FkQM6Vpvz2GodwYehv4='; \
-    style-src 'sha256-ngV82ZI9Tq1PH4tJBuiJ1FC5R5COQ5GSMZbtyNHZvj4='; connect-src 'self'; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The page may run its own script and style, which are named by their hashes, connect to the server
+/// that it came from, and show the icon that it draws itself; nothing else, and no other page may
+/// show it in a frame.
+const POLICY: &str = "default-src 'none'; script-src 'sha256-VQurZYCad6G/qPrQmLKHi5wIDh3Q1/WVRfTvTuR7At8='; \
+    style-src 'sha256-JE2IW+noeLMI5UKPWGg+of86KMMVgxOsIut+4njGCAc='; connect-src 'self'; \
+    img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) fn response() -> Response {
     let headers = [
@@ -28,6 +51,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::service::chat::options::OUTPUT_LEAST;
 
     #[test]
     fn policy_names_the_script_and_the_style_of_the_page_by_their_hashes() {
@@ -44,6 +68,9 @@ mod tests {
         for attribute in ["src=", "href=", "style=", "onclick=\"", "@import", "url("] {
             assert!(!PAGE.contains(attribute), "{attribute}");
         }
-        assert!(!PAGE.contains("innerHTML"));
+        for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+            assert!(!PAGE.contains(markup), "{markup}");
+        }
+        assert!(PAGE.len() < OUTPUT_LEAST / 2, "{}", PAGE.len());
     }
 }

@@ -1,0 +1,92 @@
+// ---- the connection: one WebSocket, opened again for ever ----
+
+const BACK_OFF = {base: 500, most: 30000};
+const QUIET = 25000, PATIENCE = 10000;   // ask whether the server is there; give it up
+const BURST = 12;                        // lines at once; the server takes 16, or a second's worth
+
+let socket = null, isWelcome = false, failures = 0, retry = 0, retryAt = 0, heardAt = 0, askedAt = 0;
+let limits = {message: Infinity, line: Infinity, rate: 1};
+let credit = 0, creditAt = 0, pumping = 0;   // lines that may be sent, as counted at that time
+const queue = [];                            // lines that wait for that
+const asked = [];                            // joins and names without an answer yet, in order
+
+function connect() {
+  clearTimeout(retry);
+  showState('wait', failures ? 'reconnecting …' : 'connecting …');
+  const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
+  const mine = socket = new WebSocket(`${scheme}//${location.host}/ws`);
+  heardAt = Date.now(); askedAt = 0;
+  socket.onmessage = event => { if (mine === socket) { heardAt = Date.now(); askedAt = 0; receive(JSON.parse(event.data)); } };
+  socket.onclose = event => { if (mine === socket) lose(event); };
+}
+
+function begin({message_max, line_max, rate}) {
+  limits = {message: message_max, line: line_max, rate};
+  isWelcome = true;
+  failures = 0;
+  credit = BURST; creditAt = performance.now();
+  showState('open', 'connected');
+}
+
+function lose(event) {
+  socket = null;
+  isWelcome = false;
+  queue.length = asked.length = 0;
+  // Twice as long each time, and never at the same moment as everybody else.
+  const most = Math.min(BACK_OFF.most, BACK_OFF.base * 2 ** failures++);
+  const delay = most / 2 + Math.random() * most / 2;
+  retryAt = Date.now() + delay;
+  retry = setTimeout(connect, delay);
+  showState('closed', `disconnected${event.reason ? `: ${event.reason}` : ''}`);
+  countDown();
+  doubt();
+  draw();
+}
+
+function countDown() {
+  if (socket || !retryAt) return;
+  const seconds = Math.ceil((retryAt - Date.now()) / 1000);
+  $('again').textContent = seconds > 1 ? `Try now (${seconds} s)` : 'Try now';
+}
+
+function watch() {
+  countDown();
+  if (!isWelcome) return;
+  const now = Date.now();
+  expire(now - PATIENCE);
+  if (askedAt && now - askedAt > PATIENCE) { const dead = socket; lose({reason: 'no answer'}); dead.close(); }
+  else if (!askedAt && now - heardAt > QUIET) { askedAt = now; tell('/ping'); }
+}
+
+// Everything that is sent goes through here: nothing is longer or comes faster than the server
+// takes, for which it would end the connection.
+function tell(line) {
+  if (!isWelcome) return false;
+  if (bytes(line) > limits.line) {
+    note('That is longer than the server takes.', 'bad');
+    return false;
+  }
+  const [word, name] = line.split(' ');
+  if (word === '/join' || word === '/nick') asked.push({word, name, isNew: word === '/join' && !same(name)});
+  queue.push(line);
+  pump();
+  return true;
+}
+
+function pump() {
+  clearTimeout(pumping);
+  if (!isWelcome) return;
+  const now = performance.now();
+  credit = Math.min(BURST, credit + (now - creditAt) * limits.rate / 1000);
+  creditAt = now;
+  for (; queue.length && credit >= 1; credit--) socket.send(queue.shift());
+  if (queue.length) pumping = setTimeout(pump, (1 - credit) * 1000 / limits.rate);
+}
+
+function showState(state, text) {
+  if ($('state').className !== state || $('state').textContent !== text) {
+    $('state').className = state;
+    $('state').textContent = text;
+  }
+  $('again').hidden = state !== 'closed';
+}
