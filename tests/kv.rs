@@ -696,7 +696,8 @@ fn program_serves_redis_clients_and_refuses_limits_that_do_not_fit() {
     let output = command.args(["kv", "--input-limit", "4MiB"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8(output.stderr).unwrap();
-    let start = "edgeloop: output-limit is 4194304; for replies with values of input-limit 4194304";
+    let start = "edgeloop: --output-limit, which was not given, is 4MiB; for replies with values of \
+                 --input-limit 4MiB it must be";
     assert!(text.starts_with(start) && text.lines().count() == 1, "{text}");
 }
 
