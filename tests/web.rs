@@ -1068,8 +1068,8 @@ mod program {
         for (arguments, named) in [
             (["--max-headers", "129"], "max-headers is 129; it must be between 1 and 128"),
             (["--max-headers", "0"], "max-headers is 0;"),
-            (["--max-request-line", "17KiB"], "between 64 and max-head, 16KiB"),
-            (["--max-head", "1MiB"], "between 256 and input-limit, 64KiB"),
+            (["--max-request-line", "17KiB"], "between 64 and --max-head, 16KiB"),
+            (["--max-head", "1MiB"], "between 256 and --input-limit, 64KiB"),
         ] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_edgeloop"));
             let output = command.arg("web").args(arguments).output().unwrap();
