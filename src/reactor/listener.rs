@@ -1,20 +1,18 @@
 //! Listening sockets: how they are bound, and what the ways in which `accept` fails mean.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connection::Peer;
+use super::socket_file::SocketFile;
 use super::stream::{Layered, Stream};
 use super::{Layer, Token};
 
@@ -31,7 +29,8 @@ use super::{Layer, Token};
 pub enum Address {
     /// An IP address and a port; port 0 lets the kernel choose when listening.
     Tcp(SocketAddr),
-    /// A path in the file system. Empty for a peer that has none.
+    /// A path in the file system; on Linux one that begins with a zero byte is an abstract socket.
+    /// Empty for a peer that has none.
     Unix(PathBuf),
 }
 
@@ -47,11 +46,24 @@ pub struct ListenOptions {
     /// as the system has it. Small values make a lagging peer show in our queues, where limits
     /// apply, instead of the kernel's.
     pub notsent_lowat: Option<u32>,
+    /// The rights of a Unix socket's file, as for `chmod`, such as `0o660`: whoever may write to it
+    /// may connect. Default: what the umask of the process leaves; `0o660` where there is a
+    /// [`socket_group`](Self::socket_group).
+    pub socket_mode: Option<u32>,
+    /// The number of the group that owns a Unix socket's file. Default: the group of the process. A
+    /// process that is not root may name the groups that it is in.
+    pub socket_group: Option<u32>,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        ListenOptions { backlog: 4096, reuse_port: false, notsent_lowat: None }
+        ListenOptions {
+            backlog: 4096,
+            reuse_port: false,
+            notsent_lowat: None,
+            socket_mode: None,
+            socket_group: None,
+        }
     }
 }
 
@@ -64,8 +76,8 @@ pub(super) struct Listener {
     /// Connections may be waiting.
     // ET: five connects are one event; it stays owed until `accept` says `WouldBlock`.
     pub(super) owed: bool,
-    /// A socket file of ours, removed with the listener.
-    path: Option<PathBuf>,
+    /// A Unix socket's, removed with the listener.
+    file: Option<SocketFile>,
 }
 
 enum ListenSocket {
@@ -100,10 +112,10 @@ impl Listener {
             Address::Tcp(address) => bind_tcp(*address, options),
             Address::Unix(path) => bind_unix(path, options),
         };
-        let (socket, path) = bound.map_err(|error| {
+        let (socket, file) = bound.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
         })?;
-        Ok(Listener { socket, wrap, owed: false, path })
+        Ok(Listener { socket, wrap, owed: false, file })
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -139,7 +151,10 @@ impl Listener {
     pub(super) fn address(&self) -> io::Result<Address> {
         match &self.socket {
             ListenSocket::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
-            ListenSocket::Unix(_) => Ok(Address::Unix(self.path.clone().unwrap_or_default())),
+            ListenSocket::Unix(_) => {
+                let path = self.file.as_ref().map(|file| file.path.clone());
+                Ok(Address::Unix(path.unwrap_or_default()))
+            }
         }
     }
 
@@ -157,9 +172,9 @@ fn aborted(error: io::Error) -> io::Error {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Somebody may have removed it already, which is what we wanted.
-            let _ = fs::remove_file(path);
+        // The socket is closed only after this.
+        if let Some(file) = &self.file {
+            file.remove();
         }
     }
 }
@@ -205,7 +220,7 @@ const EHOSTUNREACH: i32 = 113;
 fn bind_tcp(
     address: SocketAddr,
     options: &ListenOptions,
-) -> io::Result<(ListenSocket, Option<PathBuf>)> {
+) -> io::Result<(ListenSocket, Option<SocketFile>)> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     // Lets us bind while connections of an earlier run linger, not while another listener is alive.
@@ -228,31 +243,14 @@ fn bind_tcp(
     Ok((ListenSocket::Tcp(TcpListener::from_std(socket.into())), None))
 }
 
-fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<(ListenSocket, Option<PathBuf>)> {
+fn bind_unix(
+    path: &Path,
+    options: &ListenOptions,
+) -> io::Result<(ListenSocket, Option<SocketFile>)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    let address = SockAddr::unix(path)?;
-    socket.bind(&address).or_else(|error| {
-        remove_abandoned(path, error)?;
-        socket.bind(&address)
-    })?;
-    socket.listen(backlog(options))?;
+    let file = SocketFile::listen(&socket, path, options, backlog(options))?;
     let listener = UnixListener::from_std(socket.into());
-    Ok((ListenSocket::Unix(listener), Some(path.to_owned())))
-}
-
-/// A socket file outlives a crash. It is removed only when it is a socket and nobody answers there.
-fn remove_abandoned(path: &Path, error: io::Error) -> io::Result<()> {
-    if error.kind() != io::ErrorKind::AddrInUse {
-        return Err(error);
-    }
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        let text = "the path exists and is no socket";
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
-    }
-    match StdUnixStream::connect(path) {
-        Err(refused) if refused.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Err(error),
-    }
+    Ok((ListenSocket::Unix(listener), Some(file)))
 }
 
 fn backlog(options: &ListenOptions) -> i32 {
@@ -287,7 +285,10 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            // As the tools of Linux show an abstract socket.
+            Address::Unix(path) => {
+                write!(f, "unix:{}", path.display().to_string().replace('\0', "@"))
+            }
         }
     }
 }

@@ -39,7 +39,7 @@
 //! | `token`, `config`, `close_reason`, `stats` | names, limits, reasons, counters |
 //! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
 //! | `timer_wheel`, `clock` | deadlines in constant time; turn time |
-//! | `stream`, `connection`, `listener` | a socket; what is known about it; where it came from |
+//! | `stream`, `connection`, `socket_file`, `listener` | a socket; what is known about it; where it came from |
 //! | `topic` | one ring of messages, with a cursor for each subscriber |
 //! | `lists`, `loop_state` | who has work; the table that the files below work on |
 //! | `input`, `output`, `delivery`, `closing`, `deadline` | what is done to one connection |
@@ -69,6 +69,7 @@ mod output;
 mod reactor;
 mod remote;
 mod ring_buffer;
+mod socket_file;
 mod stats;
 mod stream;
 mod timer_wheel;

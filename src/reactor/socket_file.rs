@@ -1,0 +1,209 @@
+//! The file of a Unix socket: whose it is, who may connect, and when it goes.
+//!
+//! A path is not the thing that it names: between two looks at it somebody may have put another
+//! file there. So a server keeps in mind which file it made, by device and inode, and takes away
+//! that one and no other; and it looks while its socket is still open, because a number of an inode
+//! that is free is given out again at once. Whoever puts a socket at a path, or takes one away,
+//! holds a lock beside it meanwhile, so that of two servers that find an abandoned file one goes
+//! first and is found there by the other.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::ListenOptions;
+
+/// What a listener of ours has put into the file system.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    pub(super) path: PathBuf,
+    /// Nothing for an abstract socket, which has no file.
+    identity: Option<Identity>,
+}
+
+/// One file among all that a path may name in the course of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Binds to `path` and listens. An abandoned file is replaced; a path at which somebody listens
+    /// is `AddrInUse`. Nobody can connect before the file has the rights that were asked for.
+    pub(super) fn listen(
+        socket: &Socket,
+        path: &Path,
+        options: &ListenOptions,
+        backlog: i32,
+    ) -> io::Result<SocketFile> {
+        let address = SockAddr::unix(path)?;
+        if path.as_os_str().as_bytes().first() == Some(&0) {
+            socket.bind(&address)?;
+            socket.listen(backlog)?;
+            return Ok(SocketFile { path: path.to_owned(), identity: None });
+        }
+        // Held until the socket listens: before that it looks like an abandoned one. Where there can
+        // be none, as in a directory that is not ours to write to, `bind` says more about that.
+        let lock = match PathLock::take(path) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(error),
+            lock => lock,
+        };
+        match socket.bind(&address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                let _held = lock.as_ref().map_err(|error| explain("it cannot be locked", error))?;
+                remove_abandoned(path, &address, error)?;
+                socket.bind(&address)?;
+            }
+            bound => bound?,
+        }
+        let identity = Identity::of(path).ok();
+        let file = SocketFile { path: path.to_owned(), identity };
+        let listens = file.set_rights(options).and_then(|()| socket.listen(backlog));
+        if let Err(error) = listens {
+            file.remove_if_ours();
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    fn set_rights(&self, options: &ListenOptions) -> io::Result<()> {
+        if let Some(group) = options.socket_group {
+            lchown(&self.path, None, Some(group))
+                .map_err(|error| explain(&format!("its group cannot be set to {group}"), &error))?;
+        }
+        // A group that was named, and could not connect, would not have been named.
+        let for_group = options.socket_group.map(|_| 0o660);
+        if let Some(mode) = options.socket_mode.or(for_group) {
+            fs::set_permissions(&self.path, Permissions::from_mode(mode)).map_err(|error| {
+                explain(&format!("its mode cannot be set to {mode:03o}"), &error)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the file away, if it is still the one that was made. The socket must still be open.
+    pub(super) fn remove(&self) {
+        let lock = PathLock::take(&self.path);
+        let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
+        // Somebody is at it. What is left then is an abandoned file, which the next one replaces.
+        if !lock.as_ref().is_err_and(is_taken) {
+            self.remove_if_ours();
+        }
+    }
+
+    fn remove_if_ours(&self) {
+        if self.identity.is_some() && Identity::of(&self.path).ok() == self.identity {
+            // Somebody may have removed it already, which is what we wanted.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Identity {
+    /// Of what stands at the path, which is not followed if it is a link.
+    fn of(path: &Path) -> io::Result<Identity> {
+        fs::symlink_metadata(path).map(|metadata| Identity::from(&metadata))
+    }
+}
+
+impl From<&fs::Metadata> for Identity {
+    fn from(metadata: &fs::Metadata) -> Self {
+        Identity { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+fn explain(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// A socket file outlives a crash. It is removed only when it is a socket and nobody listens there.
+fn remove_abandoned(path: &Path, address: &SockAddr, in_use: io::Error) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        let text = "the path exists and is no socket";
+        return Err(io::Error::new(ErrorKind::AlreadyExists, text));
+    }
+    // Without waiting: a listener whose backlog is full says `WouldBlock`, and is one all the same.
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match probe.connect(address).map_err(|error| error.kind()) {
+        Err(ErrorKind::ConnectionRefused) => fs::remove_file(path).map_err(|error| {
+            explain("nobody listens there, but its file cannot be removed", &error)
+        }),
+        Err(ErrorKind::NotFound) => Ok(()),
+        Err(ErrorKind::PermissionDenied) => {
+            let text = "a socket of somebody else is there, which may not be connected to";
+            Err(io::Error::new(ErrorKind::AddrInUse, text))
+        }
+        _ => Err(in_use),
+    }
+}
+
+/// The right to change what stands at a path, for as long as this lives. The kernel takes the lock
+/// back from a process that dies; the empty file that is left then holds nobody up.
+#[derive(Debug)]
+struct PathLock {
+    path: PathBuf,
+    /// Closing it gives the lock back.
+    _file: File,
+}
+
+impl PathLock {
+    /// Takes the lock of a path, `PATH.lock`, without waiting: `AddrInUse` when somebody has it.
+    fn take(path: &Path) -> io::Result<PathLock> {
+        let mut name = OsString::from(path);
+        name.push(".lock");
+        let lock = PathBuf::from(name);
+        for _ in 0..LOCK_TRIES {
+            let Some(file) = open_or_create(&lock)? else { continue };
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => break,
+                Err(TryLockError::Error(error)) => return Err(error),
+                Ok(()) => {}
+            }
+            // Whoever had it before may have removed the file between our opening and our locking.
+            if Identity::of(&lock).ok() == Some(Identity::from(&file.metadata()?)) {
+                return Ok(PathLock { path: lock, _file: file });
+            }
+        }
+        let text = "another process is just beginning or ending to listen there";
+        Err(io::Error::new(ErrorKind::AddrInUse, text))
+    }
+}
+
+impl Drop for PathLock {
+    fn drop(&mut self) {
+        // Before the lock is given back, so that it is certainly ours.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Opens an empty file, or makes one; no link is followed to make it, and what has a content is no
+/// lock of ours. Nothing, when it was there and is gone.
+fn open_or_create(path: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    let name =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    match options.clone().create_new(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        created => return created.map(Some).map_err(name),
+    }
+    let opened = fs::symlink_metadata(path).and_then(|metadata| {
+        match metadata.is_file() && metadata.len() == 0 {
+            true => options.open(path),
+            false => Err(io::Error::new(ErrorKind::AlreadyExists, "it exists and is no lock")),
+        }
+    });
+    match opened {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).map_err(name),
+    }
+}
+
+/// How often a lock may be gone by the time that it is ours: as many others were quicker.
+const LOCK_TRIES: usize = 16;
