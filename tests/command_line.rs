@@ -43,6 +43,7 @@ fn wrong_flag_is_one_line_that_names_it() {
         ("echo --max-connections 0", "max-connections is 0"),
         ("echo --output-limit 5", "output-limit is 5"),
         ("echo --drain-timeout 0s", "drain-timeout"),
+        ("echo --keepalive 1s", "keepalive"),
         ("echo --prefix x", "--prefix needs --lines"),
         ("broadcast --topic-memory 1k", "topic-memory is 1KiB"),
         ("broadcast --slow-consumer shout", "[possible values: disconnect, skip, wait]"),

@@ -71,6 +71,11 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_WRITE_TIMEOUT", help_heading = TIMEOUTS)]
     pub(crate) write_timeout: Option<SpanOrOff>,
 
+    /// Close a connection whose peer has vanished without a word for so long, which TCP's keepalive
+    /// finds out; or off [default: 5m]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_KEEPALIVE", help_heading = TIMEOUTS)]
+    pub(crate) keepalive: Option<SpanOrOff>,
+
     /// How long a shutdown waits for connections to finish [default: 10s]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_DRAIN_TIMEOUT", help_heading = TIMEOUTS)]
     pub(crate) drain_timeout: Option<Span>,
@@ -128,6 +133,7 @@ impl ServerOptions {
             buffer_memory: bytes(self.buffer_memory, default.buffer_memory),
             idle_timeout: or_off(self.idle_timeout, default.idle_timeout),
             write_timeout: or_off(self.write_timeout, default.write_timeout),
+            keepalive: or_off(self.keepalive, default.keepalive),
             drain_timeout: self.drain_timeout.map_or(default.drain_timeout, Span::duration),
             ..default
         }
@@ -194,7 +200,7 @@ mod tests {
                 arguments.push(format!("--{}={default}", option.get_long().unwrap()));
             }
         }
-        assert_eq!(arguments.len(), 11, "{arguments:?}");
+        assert_eq!(arguments.len(), 12, "{arguments:?}");
         let (said, unsaid) = (options(&arguments), options(&[]));
         assert_eq!(said.endpoints(), unsaid.endpoints());
         assert_eq!(format!("{:?}", said.config(9)), format!("{:?}", unsaid.config(9)));

@@ -124,6 +124,8 @@ pub(super) fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Resul
         input_limit: default.input_limit.max(2 * plan.size + SPARE),
         buffer_memory: BUFFER_MEMORY,
         write_timeout: Some(plan.reply_timeout),
+        // A peer that is gone answers nothing in time, and each connect is spared five calls.
+        keepalive: None,
         connect_timeout: plan.connect_timeout,
         linger_timeout: LINGER,
         drain_timeout: LINGER,

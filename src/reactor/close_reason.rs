@@ -22,7 +22,7 @@ macro_rules! close_reasons {
 
         impl CloseReason {
             /// Every reason, in the order in which counters and pages list them.
-            pub const ALL: [CloseReason; 19] = [$(CloseReason::$variant),+];
+            pub const ALL: [CloseReason; 20] = [$(CloseReason::$variant),+];
 
             /// The stable name, in snake case.
             pub const fn name(self) -> &'static str {
@@ -37,7 +37,7 @@ macro_rules! close_reasons {
 close_reasons! {
     /// The peer finished sending, and everything owed to it was handed to the kernel.
     PeerClosed = "peer_closed",
-    /// The peer reset the connection, or vanished while something was owed to it.
+    /// The peer reset the connection.
     Reset = "reset",
     /// The handler closed it ([`Context::close`](super::Context::close)).
     Closed = "closed",
@@ -50,6 +50,9 @@ close_reasons! {
     /// Output waited and the peer accepted no byte for
     /// [`Config::write_timeout`](super::Config::write_timeout).
     WriteTimeout = "write_timeout",
+    /// The peer vanished without a word: it answered no probe, or acknowledged nothing that it was
+    /// sent, for [`Config::keepalive`](super::Config::keepalive), or for as long as the system waits.
+    KeepaliveTimeout = "keepalive_timeout",
     /// A line was longer than [`Config::input_limit`](super::Config::input_limit).
     LineTooLong = "line_too_long",
     /// A message was longer than [`Config::input_limit`](super::Config::input_limit).

@@ -163,7 +163,10 @@ fn reason_of(error: &io::Error) -> CloseReason {
     };
     match error.kind() {
         BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected => CloseReason::Reset,
-        HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut => CloseReason::Reset,
+        // The kernel gave up; it says why nothing got through, where somebody told it.
+        HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut => {
+            CloseReason::KeepaliveTimeout
+        }
         _ => CloseReason::IoError,
     }
 }

@@ -74,6 +74,14 @@ pub struct Config {
     /// (`write_timeout`). Default 30 s. It counts bytes, not messages: a slow reader that
     /// makes progress stays.
     pub write_timeout: Option<Duration>,
+    /// Close a TCP connection whose peer has vanished without a word: a machine that lost its power,
+    /// a cable, a place in a router's table (`keepalive_timeout`). Default 5 min; whole seconds,
+    /// from 4 s to 12 h. A peer that was silent for half of it is probed three times over the rest,
+    /// by the kernel, for which no call is made. What was sent and not acknowledged for so long ends
+    /// the connection too, even if the peer is there and only takes nothing; not so where
+    /// [`write_timeout`](Self::write_timeout) is off, where Linux gives up after a quarter of an hour
+    /// without an acknowledgement. Unix sockets need none of this.
+    pub keepalive: Option<Duration>,
     /// How long an outgoing connection may take to be established. Default 10 s.
     pub connect_timeout: Duration,
     /// How long a connection that we closed first waits for the peer's end of stream before its
@@ -129,6 +137,7 @@ impl Default for Config {
             events: 1024,
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
+            keepalive: Some(Duration::from_secs(300)),
             connect_timeout: Duration::from_secs(10),
             linger_timeout: Duration::from_secs(5),
             linger_limit: 64 * MIB,
@@ -198,10 +207,16 @@ impl Config {
                 STAMP_SPAN_MAX as usize,
             )?;
         }
-        Ok(())
+        let keepalive = self.keepalive.unwrap_or(KEEPALIVE_LEAST).as_millis() as usize;
+        let (least, most) = (KEEPALIVE_LEAST.as_millis(), KEEPALIVE_MOST.as_millis());
+        range("keepalive in milliseconds", keepalive, least as usize, most as usize)
     }
 }
 
+/// A second for each of three probes, and one before them.
+const KEEPALIVE_LEAST: Duration = Duration::from_secs(4);
+/// The kernel waits for at most 32,767 seconds before a probe.
+const KEEPALIVE_MOST: Duration = Duration::from_secs(12 * 3600);
 /// Stands in for a timeout that is off.
 const VALID_SPAN: Duration = Duration::from_millis(1);
 const KIB: usize = 1 << 10;

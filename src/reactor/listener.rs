@@ -13,8 +13,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connection::Peer;
 use super::socket_file::SocketFile;
-use super::stream::{Layered, Stream};
-use super::{Layer, Token};
+use super::stream::{self, Layered, Stream};
+use super::{Config, Layer, Token};
 
 /// Where a server listens, or a client connects to.
 ///
@@ -102,6 +102,7 @@ impl Listener {
     pub(super) fn bind(
         address: &Address,
         options: &ListenOptions,
+        config: &Config,
         wrap: Option<Wrap>,
     ) -> io::Result<Self> {
         if wrap.is_some() && matches!(address, Address::Unix(_)) {
@@ -109,7 +110,7 @@ impl Listener {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
         let bound = match address {
-            Address::Tcp(address) => bind_tcp(*address, options),
+            Address::Tcp(address) => bind_tcp(*address, options, config),
             Address::Unix(path) => bind_unix(path, options),
         };
         let (socket, file) = bound.map_err(|error| {
@@ -220,6 +221,7 @@ const EHOSTUNREACH: i32 = 113;
 fn bind_tcp(
     address: SocketAddr,
     options: &ListenOptions,
+    config: &Config,
 ) -> io::Result<(ListenSocket, Option<SocketFile>)> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
@@ -231,9 +233,10 @@ fn bind_tcp(
         // beside it.
         socket.set_only_v6(true)?;
     }
-    // Inherited by every accepted socket. Without it a small reply may wait 40 ms for a delayed
-    // acknowledgement.
+    // Inherited by every accepted socket, as all that follows. Without it a small reply may wait
+    // 40 ms for a delayed acknowledgement.
     socket.set_tcp_nodelay(true)?;
+    stream::watch_for_the_peer(&socket, config)?;
     #[cfg(target_os = "linux")]
     if let Some(bytes) = options.notsent_lowat {
         socket.set_tcp_notsent_lowat(bytes)?;

@@ -102,7 +102,7 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     /// What the system says, with the address named.
     pub fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<Address> {
-        self.add_listener(Listener::bind(address, options, None)?)
+        self.add_listener(Listener::bind(address, options, &self.state.config, None)?)
     }
 
     /// As [`listen`](Self::listen), with a layer between each accepted TCP socket and its
@@ -118,7 +118,7 @@ impl<H: Handler> Reactor<H> {
         wrap: impl FnMut(mio::net::TcpStream) -> io::Result<Box<dyn Layer>> + 'static,
     ) -> io::Result<Address> {
         let wrap: Wrap = Box::new(wrap);
-        self.add_listener(Listener::bind(address, options, Some(wrap))?)
+        self.add_listener(Listener::bind(address, options, &self.state.config, Some(wrap))?)
     }
 
     /// A handle with which other threads reach the loop.

@@ -132,7 +132,7 @@ impl<H> Audit<H> {
         let has_failed = it.was_cut || it.stage != Stage::Connected;
         let is_right = match reason {
             CloseReason::PeerClosed => it.fin == Flight::Arrived,
-            CloseReason::Reset | CloseReason::IoError => has_failed,
+            CloseReason::Reset | CloseReason::KeepaliveTimeout | CloseReason::IoError => has_failed,
             CloseReason::IdleTimeout => world.oracles.limits.idle_ns.is_some(),
             CloseReason::WriteTimeout => true,
             CloseReason::SlowConsumer => self.rules.disconnects_slow,

@@ -460,7 +460,8 @@ impl Oracles {
         reason: CloseReason,
     ) {
         let socket = &kernel.sockets[account.socket as usize];
-        let is_severed = reason == CloseReason::Reset && socket.stage == Stage::Dead;
+        let is_gone = matches!(reason, CloseReason::Reset | CloseReason::KeepaliveTimeout);
+        let is_severed = is_gone && socket.stage == Stage::Dead;
         let may_wait = account.is_paused || account.waits_for_topic || self.limits.memory_is_short;
         let is_over = kernel.clock.told() >= socket.active_ns + self.limits.linger_ns;
         let is_other = account.is_closing || self.is_draining || socket.end_was_told;

@@ -233,6 +233,8 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         events: random.magnitude(1, 64),
         idle_timeout: random.chance(400).then(|| ms(random, 5, 5000)),
         write_timeout: random.chance(700).then(|| ms(random, 5, 5000)),
+        // The kernel's business: here it never finds that a peer is gone, but faults say so.
+        keepalive: Some(Duration::from_secs(300)),
         connect_timeout: ms(random, 5, 2000),
         linger_timeout: ms(random, 5, 2000),
         linger_limit: random.magnitude(64, 1 << 20),

@@ -375,8 +375,16 @@ impl World {
         value: (c_int, c_int),
     ) -> Answer<c_int> {
         let socket = self.kernel.socket_of(fd)?;
-        if (level, name) == (libc::SOL_SOCKET, libc::SO_LINGER) {
-            self.kernel.sockets[socket as usize].linger_zero = value == (1, 0);
+        match (level, name) {
+            (libc::SOL_SOCKET, libc::SO_LINGER) => {
+                self.kernel.sockets[socket as usize].linger_zero = value == (1, 0);
+            }
+            // What they do is beyond what happens here.
+            (libc::SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT | libc::SO_KEEPALIVE) => {}
+            (libc::IPPROTO_TCP, libc::TCP_NODELAY | libc::TCP_NOTSENT_LOWAT) => {}
+            (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT) => {}
+            (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT) => {}
+            _ => return Err(libc::ENOPROTOOPT),
         }
         Ok(0)
     }
