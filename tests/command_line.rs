@@ -44,6 +44,7 @@ fn wrong_flag_is_one_line_that_names_it() {
         ("echo --output-limit 5", "output-limit is 5"),
         ("echo --drain-timeout 0s", "drain-timeout"),
         ("echo --keepalive 1s", "keepalive"),
+        ("echo --socket-mode 680", "`680` is no mode"),
         ("echo --prefix x", "--prefix needs --lines"),
         ("broadcast --topic-memory 1k", "topic-memory is 1KiB"),
         ("broadcast --slow-consumer shout", "[possible values: disconnect, skip, wait]"),
@@ -116,6 +117,8 @@ fn what_the_system_refuses_is_one_line_that_names_it() {
         expect_failure(&output, 1, culprit);
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
+    let output = program("echo -l 127.0.0.1:0 --socket-group no-such-group").output().unwrap();
+    expect_failure(&output, 1, "--socket-group: there is no group `no-such-group`");
     let nowhere = dir.path("absent/ports");
     let output = program("echo -l 127.0.0.1:0 --port-file").arg(&nowhere).output().unwrap();
     expect_failure(&output, 1, nowhere.to_str().unwrap());
@@ -141,6 +144,44 @@ fn missing_permission_is_one_line_that_names_the_address() {
     let output = command.output().unwrap();
     expect_failure(&output, 1, socket.to_str().unwrap());
     expect_failure(&output, 1, "ermission");
+}
+
+#[test]
+fn group_that_may_not_be_given_is_one_line_that_names_the_address() {
+    let dir = Dir::new();
+    fs::set_permissions(dir.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    let (socket, copy) = (dir.path("socket"), dir.path("edgeloop"));
+    fs::copy(env!("CARGO_BIN_EXE_edgeloop"), &copy).unwrap();
+    let mut command = clean(Command::new(&copy));
+    command.arg("echo").arg("-l").arg(format!("unix:{}", socket.display()));
+    if rustix::process::geteuid().is_root() {
+        command.uid(65_534).gid(65_534);
+    }
+    let output = command.args(["--socket-group", "root"]).output().unwrap();
+    expect_failure(&output, 1, socket.to_str().unwrap());
+    expect_failure(&output, 1, "its group cannot be set to 0");
+    assert_eq!(dir.names(), ["edgeloop"], "something was left behind");
+}
+
+#[test]
+fn rights_of_a_socket_come_from_flag_variable_and_file() {
+    let dir = Dir::new();
+    let (socket, config) = (dir.path("socket"), dir.path("edgeloop.toml"));
+    fs::write(&config, "socket-mode = 600\n").unwrap();
+    let mode = |flag: &str, variable: Option<&str>| {
+        let mut command = program(&format!("echo {flag} --config"));
+        command.arg(&config).arg("-l").arg(format!("unix:{}", socket.display()));
+        variable.map(|mode| command.env("EDGELOOP_SOCKET_MODE", mode));
+        let _server = Server::start(command);
+        let mode = fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
+        fs::remove_file(&socket).unwrap();
+        mode
+    };
+    assert_eq!(mode("", None), 0o600);
+    assert_eq!(mode("", Some("640")), 0o640);
+    assert_eq!(mode("--socket-mode 0666", Some("640")), 0o666);
+    let server = Server::start(program("echo --socket-mode 660"));
+    assert!(server.before_listening.iter().any(|line| line.contains("WARN")), "it means nothing");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! Each subcommand is one file ([`echo`], [`broadcast`], [`chat`], [`kv`], [`web`]): its own options,
 //! and which handler they make. All that servers have in common is [`server_options`] (what can be set)
 //! and [`server`] (what is then done). Values come from flags, variables and a file ([`sources`])
-//! with the same parsers ([`size`], [`span`], [`count`], [`endpoint`]); everything is checked before
-//! anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
+//! with the same parsers ([`size`], [`span`], [`count`], [`endpoint`], [`socket_rights`]); everything
+//! is checked before anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
 
 mod broadcast;
 mod chat;
@@ -24,6 +24,7 @@ mod server;
 mod server_options;
 mod signals;
 mod size;
+mod socket_rights;
 mod sources;
 mod span;
 mod variables;

@@ -19,6 +19,7 @@ use super::log::{FLUSH_AT_EXIT, Log, log_books, write_line};
 use super::port_file::{self, PortFile};
 use super::server_options::ServerOptions;
 use super::signals::Signals;
+use super::socket_rights::GroupName;
 use super::sources::Sources;
 use super::{command_line, variables};
 
@@ -83,9 +84,10 @@ impl Server {
 
     /// Serves until a signal ends it. What fails before the first turn leaves neither a listener
     /// nor a port file.
-    pub(crate) fn run<H: Handler>(self, handler: H) -> Result<ExitCode, Failure> {
+    pub(crate) fn run<H: Handler>(mut self, handler: H) -> Result<ExitCode, Failure> {
         let endpoints = self.options.endpoints();
         let groups: Vec<_> = endpoints.iter().map(Endpoint::resolve).collect::<Result<_, _>>()?;
+        self.listen_options.socket_group = self.socket_group()?;
         // Before the log has a thread of its own.
         self.ceiling.reserve_table();
         let log = Log::start(self.service, &self.options);
@@ -161,6 +163,13 @@ impl Server {
         }
     }
 
+    /// The number of the group that is to have the files of Unix sockets.
+    fn socket_group(&self) -> Result<Option<u32>, Failure> {
+        let resolved = self.options.socket_group.as_ref().map(GroupName::resolve).transpose();
+        let name = || self.sources.name("socket-group");
+        resolved.map_err(|why| Failure::System(format!("{}: {why}", name())))
+    }
+
     fn write_ports(&self, path: &Path, bound: &[Address]) -> Result<PortFile, Failure> {
         let written = PortFile::write(path, bound);
         let what = || format!("write {} for {}", path.display(), self.sources.name("port-file"));
@@ -185,6 +194,13 @@ impl Server {
                 event = "backlog_lowered", asked = backlog, backlog = most;
                 "{} {backlog} is more than net.core.somaxconn; the kernel lowers it to {most}",
                 self.sources.name("backlog")
+            );
+        }
+        let has_rights = self.options.socket_mode.is_some() || self.options.socket_group.is_some();
+        if has_rights && !bound.iter().any(|address| matches!(address, Address::Unix(_))) {
+            warn!(
+                event = "no_unix_socket";
+                "--socket-mode and --socket-group are for Unix sockets, and none is listened on"
             );
         }
         let addresses: Vec<String> = bound.iter().map(Address::to_string).collect();

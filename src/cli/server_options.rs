@@ -10,6 +10,7 @@ use edgeloop::{Config, ListenOptions};
 use super::count;
 use super::endpoint::Endpoint;
 use super::size::Size;
+use super::socket_rights::{GroupName, Mode};
 use super::span::{Span, SpanOrOff};
 
 /// What can be set for every server; `None` is "not said here".
@@ -39,6 +40,16 @@ pub(crate) struct ServerOptions {
     #[arg(value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) reuse_port: Option<bool>,
+
+    /// Give the files of Unix sockets these rights, in octal, and not those that the umask leaves:
+    /// whoever may write to one may connect [default: none]
+    #[arg(long, value_name = "MODE", env = "EDGELOOP_SOCKET_MODE", help_heading = LISTENING)]
+    pub(crate) socket_mode: Option<Mode>,
+
+    /// Give the files of Unix sockets to this group, by name or number, with rights of 660 unless
+    /// --socket-mode says otherwise [default: none]
+    #[arg(long, value_name = "GROUP", env = "EDGELOOP_SOCKET_GROUP", help_heading = LISTENING)]
+    pub(crate) socket_group: Option<GroupName>,
 
     /// Serve at most so many connections at once [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", help_heading = LIMITS)]
@@ -139,12 +150,13 @@ impl ServerOptions {
         }
     }
 
-    /// How every listener is set up.
+    /// How every listener is set up; the group of Unix sockets becomes a number only at start.
     pub(crate) fn listen_options(&self) -> ListenOptions {
         let default = ListenOptions::default();
         ListenOptions {
             backlog: self.backlog.unwrap_or(default.backlog),
             reuse_port: self.reuse_port.unwrap_or(default.reuse_port),
+            socket_mode: self.socket_mode.map(Mode::bits),
             ..default
         }
     }
