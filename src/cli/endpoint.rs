@@ -43,6 +43,14 @@ impl Endpoint {
                 "cannot resolve {text}: {why}; write an address, or check the name"
             ))
         };
+        match text.parse() {
+            Ok(address) => return Ok(vec![address]),
+            // An address of which something is wrong, such as its interface, is no name.
+            Err(error) if text.starts_with('[') => {
+                return Err(Failure::System(error.to_string()));
+            }
+            Err(_) => {}
+        }
         let found = text.to_socket_addrs().map_err(|error| fail(error.to_string()))?;
         let mut addresses: Vec<SocketAddr> = found.collect();
         // A name may stand twice in the hosts file, but an address is listened on once.
@@ -182,6 +190,12 @@ mod tests {
         for text in ["127.0.0.1:7000", "[::1]:0", "0.0.0.0:65535", "unix:/run/edgeloop.sock"] {
             assert_eq!(resolved(text), [text]);
         }
+    }
+
+    #[test]
+    fn interface_that_is_not_here_is_named() {
+        let error = "[fe80::1%nowhere0]:7000".parse::<Endpoint>().unwrap().resolve().unwrap_err();
+        assert!(error.to_string().contains("the interface nowhere0"), "{error}");
     }
 
     #[test]

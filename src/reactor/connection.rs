@@ -349,10 +349,30 @@ impl From<&Peer> for Address {
     fn from(peer: &Peer) -> Self {
         match peer {
             Peer::V4(address) => Address::Tcp((*address).into()),
-            Peer::V6(address) => {
-                Address::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
-            }
+            Peer::V6(address) => Address::Tcp(match address.ip().to_ipv4_mapped() {
+                Some(ip) => SocketAddr::new(ip.into(), address.port()),
+                // With its interface, without which an address of one link names nobody.
+                None => SocketAddr::V6(**address),
+            }),
             Peer::Unix => Address::Unix(PathBuf::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_is_shown_as_what_it_is_and_where() {
+        for (peer, shown) in [
+            ("127.0.0.1:7", "127.0.0.1:7"),
+            ("[::ffff:127.0.0.1]:7", "127.0.0.1:7"),
+            ("[::1]:7", "[::1]:7"),
+            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
+        ] {
+            let peer = Peer::from(Some(peer.parse().expect("an address")));
+            assert_eq!(Address::from(&peer).to_string(), shown);
         }
     }
 }

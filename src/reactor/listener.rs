@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -27,7 +27,9 @@ use super::{Config, Layer, Token};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// An IP address and a port; port 0 lets the kernel choose when listening.
+    /// An IP address and a port; port 0 lets the kernel choose when listening. An IPv6 address of
+    /// one link only names its interface, by name or number, as in `[fe80::1%eth0]:7000`; it is
+    /// printed with the number.
     Tcp(SocketAddr),
     /// A path in the file system; on Linux one that begins with a zero byte is an abstract socket.
     /// Empty for a peer that has none.
@@ -263,19 +265,34 @@ fn backlog(options: &ListenOptions) -> i32 {
 impl FromStr for Address {
     type Err = io::Error;
 
-    /// `1.2.3.4:port`, `[::1]:port` or `unix:PATH`; names are not resolved.
+    /// `1.2.3.4:port`, `[::1]:port`, `[fe80::1%eth0]:port` or `unix:PATH`; names of hosts are not
+    /// resolved.
     fn from_str(text: &str) -> io::Result<Self> {
         let invalid =
             |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} {why}"));
         match text.strip_prefix("unix:") {
-            Some("") => Err(invalid("names no path")),
-            Some(path) => Ok(Address::Unix(path.into())),
-            None => text
-                .parse()
-                .map(Address::Tcp)
-                .map_err(|_| invalid("is neither IP:PORT nor unix:PATH")),
+            Some("") => return Err(invalid("names no path")),
+            Some(path) => return Ok(Address::Unix(path.into())),
+            None => {}
         }
+        if let Ok(address) = text.parse() {
+            return Ok(Address::Tcp(address));
+        }
+        let (ip, zone, port) =
+            scoped(text).ok_or_else(|| invalid("is neither IP:PORT nor unix:PATH"))?;
+        // The system knows the numbers of its interfaces. An address needs no name service.
+        let found = (format!("{ip}%{zone}").as_str(), port).to_socket_addrs();
+        let address = found.ok().and_then(|mut found| found.next());
+        let unknown = || invalid(&format!("names the interface {zone}, which is not here"));
+        address.map(Address::Tcp).ok_or_else(unknown)
     }
+}
+
+/// The parts of `[IP%ZONE]:PORT`.
+fn scoped(text: &str) -> Option<(Ipv6Addr, &str, u16)> {
+    let (host, port) = text.strip_prefix('[')?.split_once("]:")?;
+    let (ip, zone) = host.split_once('%')?;
+    Some((ip.parse().ok()?, zone, port.parse().ok()?))
 }
 
 impl From<SocketAddr> for Address {
@@ -299,6 +316,19 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interface_of_an_ipv6_address_is_named_or_numbered() {
+        let address = |text: &str| text.parse::<Address>().map(|address| address.to_string());
+        assert_eq!(address("[fe80::1%2]:7000").unwrap(), "[fe80::1%2]:7000");
+        #[cfg(target_os = "linux")]
+        assert_eq!(address("[fe80::1%lo]:7000").unwrap(), "[fe80::1%1]:7000");
+        let error = address("[fe80::1%nowhere0]:7000").unwrap_err().to_string();
+        assert!(error.contains("the interface nowhere0, which is not here"), "{error}");
+        for text in ["[fe80::1%]:7000", "fe80::1%lo:7000", "[127.0.0.1%lo]:7000", "[::1%lo]:x"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn no_accept_error_is_mistaken_for_the_end_of_the_listener() {
