@@ -521,9 +521,81 @@ fn second_signal_exits_at_once_with_its_number() {
         let _stuck = stuck_client(&server);
         server.signal(Signal::TERM);
         server.expect_line("SIGTERM");
+        // So late that nobody's wrapper has sent the same one again.
+        thread::sleep(Duration::from_millis(100));
         assert!(server.child.try_wait().unwrap().is_none(), "it did not wait for the client");
         assert_eq!(server.stop(signal).code(), Some(code));
     }
+}
+
+// GNU `timeout` sends to its child and then to the group in which the child is, and a terminal sends
+// to the group in which `timeout` is.
+#[test]
+fn signal_that_is_sent_again_at_once_is_one_wish() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = Server::start(program("echo --drain-timeout 1h --write-timeout off"));
+        let mut client = server.connect();
+        let mut sender = client.try_clone().unwrap();
+        let text = vec![b'x'; 8 << 20];
+        let length = text.len();
+        let sending = thread::spawn(move || {
+            sender.write_all(&text).unwrap();
+            sender.shutdown(std::net::Shutdown::Write).unwrap();
+        });
+        client.read_exact(&mut [0]).unwrap();
+        for _ in 0..3 {
+            server.signal(signal);
+            thread::sleep(Duration::from_millis(5));
+        }
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest.len(), length - 1);
+        sending.join().unwrap();
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn signals_for_other_programs_are_ignored_with_a_line() {
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR2, "SIGUSR2")] {
+        let mut server = Server::start(program("echo"));
+        let client = server.connect();
+        server.signal(signal);
+        let line = server.expect_line(name);
+        assert!(line.contains("WARN") && line.contains("is ignored"), "{line}");
+        assert_eq!(exchange(client, "hello"), "hello");
+        assert_eq!(server.stop(Signal::TERM).code(), Some(0));
+    }
+}
+
+#[test]
+fn nohup_is_obeyed_without_a_word() {
+    let mut command = clean(Command::new("sh"));
+    let program = env!("CARGO_BIN_EXE_edgeloop");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", program, "echo"]);
+    let mut server = Server::start(command);
+    server.signal(Signal::HUP);
+    // Had the first one left a line, it would stand before this one.
+    server.signal(Signal::USR1);
+    let line = server.next_line();
+    assert!(line.contains("counters "), "{line}");
+    assert_eq!(server.stop(Signal::TERM).code(), Some(0));
+}
+
+#[test]
+fn log_file_that_may_not_grow_does_not_end_the_server() {
+    let dir = Dir::new();
+    let mut command = clean(Command::new("sh"));
+    let program = env!("CARGO_BIN_EXE_edgeloop");
+    // In blocks of 512 bytes.
+    command.args(["-c", "ulimit -f 1; exec \"$@\"", "sh", program, "echo", "-vv"]);
+    let log = fs::File::create(dir.path("log")).unwrap();
+    let mut server = Server::start_logging_to(log.into(), command);
+    for _ in 0..50 {
+        assert_eq!(exchange(server.connect(), "hello"), "hello");
+    }
+    assert_eq!(server.stop(Signal::TERM).code(), Some(0));
+    assert!(fs::metadata(dir.path("log")).unwrap().len() <= 1024, "the limit was none");
 }
 
 #[test]
@@ -773,6 +845,10 @@ impl Server {
 
     fn stop(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
+        self.wait()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

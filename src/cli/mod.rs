@@ -40,6 +40,7 @@ use self::failure::Failure;
 /// Runs the program. What it returns is 0 when done, 1 when something failed, 2 for usage and
 /// configuration, 3 for a bound that `load` missed.
 pub(crate) fn run() -> ExitCode {
+    signals::survive_file_size_limit();
     let arguments: Vec<_> = std::env::args_os().collect();
     if arguments.len() < 2 {
         // Whoever closed the pipe early has read enough of it.

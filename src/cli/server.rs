@@ -117,6 +117,7 @@ impl Server {
         // Not earlier: what fails up to here is one line on stderr, not a line below others.
         self.announce(&bound);
         log.stop_waiting();
+        signals.begin();
         let ended = turn_until_done(&mut reactor, &mut signals);
         // The queue may be full, and the books are the one line that is not to be dropped.
         log.flush(FLUSH_AT_EXIT);

@@ -151,6 +151,11 @@ impl<H: Handler> Reactor<H> {
         registry.register(source, Token::WAKER.into(), mio::Interest::READABLE)
     }
 
+    /// Turn time: when the last wait ended. The clock is not asked.
+    pub fn now(&self) -> Instant {
+        self.state.clock.now()
+    }
+
     /// What the reactor has done so far.
     pub fn stats(&self) -> &Stats {
         &self.state.stats
