@@ -128,7 +128,7 @@ impl Stream {
     /// True for plain TCP only: Unix sockets also stop at a message boundary, and a layer knows
     /// nothing of the socket below.
     pub(super) fn short_count_proves(&self) -> bool {
-        matches!(self, Stream::Tcp(_))
+        EDGES_ARE_THE_KERNELS && matches!(self, Stream::Tcp(_))
     }
 
     /// Says whether an outgoing connection is established: `None` while the kernel is still busy
@@ -225,6 +225,29 @@ pub(super) fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<Tcp
         _ => Ok(TcpStream::from_std(socket.into())),
     }
 }
+
+/// Whether edges are the kernel's own, as those of epoll and kqueue are. Where mio imitates them by
+/// `poll(2)` it watches a source again only after a call on it said `WouldBlock`; whoever takes a short
+/// count for the end of what there is makes no such call, and hears of the socket never again.
+// ET: without this the first short read would be the last.
+const EDGES_ARE_THE_KERNELS: bool = cfg!(all(
+    not(mio_unsupported_force_poll_poll),
+    any(
+        target_os = "android",
+        target_os = "illumos",
+        target_os = "linux",
+        target_os = "redox",
+        target_os = "dragonfly",
+        target_os = "freebsd",
+        target_os = "ios",
+        target_os = "macos",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "tvos",
+        target_os = "visionos",
+        target_os = "watchos",
+    )
+));
 
 /// Linux has a number of its own for it.
 const EINPROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };
