@@ -258,7 +258,8 @@ impl<H: Handler> Handler for Audit<H> {
     }
 
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
-        with(|world| world.oracles.callback());
+        let is_late = error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none();
+        with(|world| world.oracles.connect_failed(&world.kernel, token, is_late));
         self.inner.on_connect_error(cx, token, error);
     }
 }

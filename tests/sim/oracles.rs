@@ -65,6 +65,7 @@ pub(crate) struct Limits {
     pub(crate) tick_ns: u64,
     pub(crate) idle_ns: Option<u64>,
     pub(crate) write_ns: Option<u64>,
+    pub(crate) connect_ns: u64,
     pub(crate) linger_ns: u64,
     pub(crate) linger_limit: u64,
     pub(crate) output_low: u64,
@@ -89,6 +90,15 @@ struct Published {
     sequence: u64,
 }
 
+/// What the program asked to be told of.
+#[derive(Clone, Copy, Debug)]
+struct Registration {
+    /// The number that its events carry, which is its token.
+    data: u64,
+    socket: u32,
+    at_ns: u64,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Oracles {
     /// Nobody watches outside a run.
@@ -96,7 +106,7 @@ pub(crate) struct Oracles {
     pub(crate) limits: Limits,
     /// By slot.
     pub(crate) accounts: Vec<Option<Account>>,
-    registrations: Vec<(u64, u32)>,
+    registrations: Vec<Registration>,
     /// The first violation; what follows from it is of no interest.
     pub(crate) violation: Option<String>,
     pub(crate) tasks_queued: u64,
@@ -176,15 +186,23 @@ impl Oracles {
         }
     }
 
-    pub(crate) fn registered(&mut self, socket: u32, data: u64) {
+    pub(crate) fn registered(&mut self, kernel: &Kernel, socket: u32, data: u64) {
         // The listeners and the waker have no generation.
         if data >> 32 != 0 {
             let slot = data as u32 as usize;
             if slot >= self.registrations.len() {
-                self.registrations.resize(slot + 1, (0, NONE));
+                let none = Registration { data: 0, socket: NONE, at_ns: 0 };
+                self.registrations.resize(slot + 1, none);
             }
-            self.registrations[slot] = (data, socket);
+            let at_ns = kernel.clock.told();
+            self.registrations[slot] = Registration { data, socket, at_ns };
         }
+    }
+
+    fn registration(&self, token: Token) -> Option<Registration> {
+        let data = usize::from(mio::Token::from(token)) as u64;
+        let found = self.registrations.get(data as u32 as usize).copied();
+        found.filter(|registration| registration.data == data)
     }
 
     /// M26: at the limit every `accept` fails, whether or not somebody waits. Whoever asks again before
@@ -253,11 +271,10 @@ impl Oracles {
 
     pub(crate) fn opened(&mut self, kernel: &Kernel, token: Token) {
         self.callbacks += 1;
-        let data = usize::from(mio::Token::from(token)) as u64;
-        let slot = data as u32 as usize;
-        let Some(&(_, socket)) = self.registrations.get(slot).filter(|it| it.0 == data) else {
+        let Some(Registration { data, socket, .. }) = self.registration(token) else {
             return self.violate(format!("{token} was opened and never registered"));
         };
+        let slot = data as u32 as usize;
         if slot >= self.accounts.len() {
             self.accounts.resize(slot + 1, None);
         }
@@ -268,6 +285,26 @@ impl Oracles {
         let meeting = kernel.sockets.get(other as usize).map_or(NONE, |it| it.meeting);
         let visited_ns = kernel.clock.told();
         self.accounts[slot] = Some(Account { visited_ns, ..Account::new(data, socket, meeting) });
+    }
+
+    /// A connection that the program dialled has failed: nobody was there, or too late. One that is
+    /// established and has ended is no failure, however soon that was.
+    pub(crate) fn connect_failed(&mut self, kernel: &Kernel, token: Token, is_late: bool) {
+        self.callbacks += 1;
+        let Some(Registration { socket, at_ns, .. }) = self.registration(token) else {
+            return self.violate(format!("{token} failed to connect and never began"));
+        };
+        if self.account(token).is_some() {
+            return self.violate(format!("{token} is open and failed to connect"));
+        }
+        let it = &kernel.sockets[socket as usize];
+        let waited = kernel.clock.told().saturating_sub(at_ns);
+        if is_late && waited + MS < self.limits.connect_ns {
+            self.violate(format!("{token} had {} us to connect", waited / 1000));
+        }
+        if !is_late && it.stage == Stage::Connected && !it.was_cut {
+            self.violate(format!("{token} is connected, and failed to connect"));
+        }
     }
 
     /// A message was published.

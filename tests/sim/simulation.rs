@@ -173,6 +173,7 @@ fn limits(schedule: &Schedule) -> Limits {
         tick_ns: ns(config.tick),
         idle_ns: config.idle_timeout.map(ns),
         write_ns: config.write_timeout.map(ns),
+        connect_ns: ns(config.connect_timeout),
         linger_ns: ns(config.linger_timeout),
         linger_limit: config.linger_limit as u64,
         output_low: config.output_low() as u64,

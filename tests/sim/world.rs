@@ -357,7 +357,7 @@ impl World {
         if operation == libc::EPOLL_CTL_ADD
             && let Ok(socket) = self.kernel.socket_of(fd)
         {
-            self.oracles.registered(socket, data);
+            self.oracles.registered(&self.kernel, socket, data);
         }
         Ok(done)
     }
