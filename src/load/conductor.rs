@@ -19,13 +19,16 @@ use super::echo::Echo;
 use super::http::Http;
 use super::lines::Lines;
 use super::probe::{self, Counters, Usage};
+use super::protocol::Protocol;
 use super::redis::Redis;
 use super::report::{Client, Connects, Kernel, Latency, Little, Report, Sample, Server, Step};
 use super::requests::Requests;
+use super::route::Route;
 use super::server_process;
-use super::tally::{SECOND, Second, Window, histogram};
+use super::tally::{Incidents, SECOND, Second, Window, histogram};
 use super::worker::{self, Board, Command, Crew, Note, Share, Worker};
-use super::{Faults, Mode, Plan};
+use super::{Mode, Plan};
+use crate::reactor::Address;
 
 /// Ends a run early; what was measured until then is reported.
 #[derive(Clone, Debug, Default)]
@@ -111,12 +114,7 @@ pub fn run(plan: &Plan, stop: &Stop, observe: impl FnMut(&Progress)) -> io::Resu
     }
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut report = Report::new(plan, started.as_secs());
-    let pids = match plan.server_pids.is_empty() {
-        true => server_process::find(&plan.target),
-        false => plan.server_pids.clone(),
-    };
-    let rss_before = probe::resident(&pids).unwrap_or(0);
-    let mut conductor = Conductor::start(plan, stop, observe, pids, rss_before)?;
+    let mut conductor = Conductor::start(plan, stop, observe)?;
     let steps = plan.steps();
     let outcome = conductor.perform(&steps, &mut report);
     conductor.leave();
@@ -135,9 +133,10 @@ struct Conductor<'a, O> {
     plan: &'a Plan,
     stop: &'a Stop,
     observe: O,
-    pids: Vec<u32>,
+    route: Route,
+    /// The server at each address of the route, as it was before the first connection.
+    candidates: Vec<Candidate>,
     ksoftirqd: Vec<Option<PathBuf>>,
-    rss_before: u64,
     epoch: Instant,
     workers: Vec<Worker>,
     notes: Receiver<Note>,
@@ -149,6 +148,23 @@ struct Conductor<'a, O> {
     page: Page,
 }
 
+/// The processes that listen at an address, and their memory.
+struct Candidate {
+    pids: Vec<u32>,
+    rss_before: u64,
+}
+
+impl Candidate {
+    fn at(address: &Address, plan: &Plan) -> Candidate {
+        let pids = match plan.server_pids.is_empty() {
+            true => server_process::find(address),
+            false => plan.server_pids.clone(),
+        };
+        let rss_before = probe::resident(&pids).unwrap_or(0);
+        Candidate { pids, rss_before }
+    }
+}
+
 /// What the threads have told in one step.
 struct Page {
     /// Threads that have said what is awaited of them.
@@ -157,9 +173,11 @@ struct Page {
     connects: ConnectCounts,
     unsent: u64,
     last: u64,
+    until: u64,
+    speaks: Option<Protocol>,
     messages: u64,
     bytes: u64,
-    faults: Faults,
+    incidents: Incidents,
     latency: Box<Histogram<u64>>,
     lateness: Box<Histogram<u64>>,
     /// The latencies of the last few seconds, to which some thread may still add.
@@ -177,19 +195,15 @@ struct Reading {
 }
 
 impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
-    fn start(
-        plan: &'a Plan,
-        stop: &'a Stop,
-        observe: O,
-        pids: Vec<u32>,
-        rss_before: u64,
-    ) -> io::Result<Self> {
+    fn start(plan: &'a Plan, stop: &'a Stop, observe: O) -> io::Result<Self> {
         let (sender, notes) = channel();
+        let route = Route::new(plan);
         let epoch = Instant::now();
         let mut workers = Vec::new();
         for thread in 0..plan.threads {
             let notes = sender.clone();
-            workers.push(hire(plan, Share { thread, threads: plan.threads, epoch, notes })?);
+            let (threads, route) = (plan.threads, route.clone());
+            workers.push(hire(plan, Share { thread, threads, epoch, route, notes })?);
         }
         let progress = Progress {
             phase: Phase::Connecting,
@@ -206,9 +220,9 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             plan,
             stop,
             observe,
-            pids,
+            candidates: plan.addresses().map(|address| Candidate::at(address, plan)).collect(),
+            route,
             ksoftirqd: probe::ksoftirqd_tasks(),
-            rss_before,
             epoch,
             workers,
             notes,
@@ -226,6 +240,10 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             self.progress.connections = *connections;
             let kernel = Counters::now();
             let seconds = self.gather(*connections)?;
+            let address = self.route.address();
+            report.plan.target = address.to_string();
+            report.plan.sources =
+                self.plan.sources_towards(address).iter().map(ToString::to_string).collect();
             let is_over = self.stop.is_asked();
             if self.page.connections == 0 && !is_over && report.steps.is_empty() {
                 return Err(self.nobody(*connections));
@@ -245,10 +263,14 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
     /// Makes the connections of a step; returns how many seconds that took.
     fn gather(&mut self, connections: usize) -> io::Result<f64> {
         self.enter(Phase::Connecting, None);
-        for (thread, worker) in self.workers.iter().enumerate() {
+        for thread in 0..self.workers.len() {
             let threads = self.plan.threads;
             let connections = connections / threads + usize::from(thread < connections % threads);
-            worker.command(Command::Gather { connections });
+            self.workers[thread].command(Command::Gather { connections });
+            // The first thread finds the address.
+            while self.route.is_open() && self.page.heard == 0 && !self.stop.is_asked() {
+                self.listen(OBSERVE_NS)?;
+            }
         }
         self.wait(u64::MAX, true)?;
         Ok(self.phase_began.elapsed().as_secs_f64())
@@ -286,7 +308,9 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         let until = match is_early {
             // It ended with its last message, or when somebody ended it.
             true if self.plan.messages.is_some() && !self.stop.is_asked() => self.page.last,
-            true => after.at,
+            // A thread that had ended before knows of no end.
+            true if self.page.until > self.now() => after.at,
+            true => self.page.until,
             false => until,
         };
         Ok((Window { until, ..window }, [before, after]))
@@ -305,12 +329,15 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
 
     /// Why there is nothing to measure.
     fn nobody(&self, connections: usize) -> io::Error {
-        let (target, faults) = (&self.plan.target, &self.page.faults);
+        let addresses: Vec<String> = self.plan.addresses().map(Address::to_string).collect();
+        let tried = &addresses[..=self.route.place()];
+        let (target, faults) = (tried.join(", "), &self.page.incidents.before);
         let text = match self.page.connects.established {
             0 => format!("none of {connections} connections to {target} was established"),
             _ => format!("none of {connections} connections to {target} got a right first answer"),
         };
-        io::Error::other(format!("{text}: {faults}"))
+        let hint = self.page.speaks.map_or("", Protocol::hint);
+        io::Error::other(format!("{text}: {faults}{hint}"))
     }
 
     // ---- waiting ----
@@ -389,9 +416,14 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             at: self.now(),
             client: Usage::of(&[std::process::id()]),
             workers: Usage::of_tasks(&tasks),
-            server: Usage::of(&server_process::with_children(&self.pids)),
+            server: Usage::of(&server_process::with_children(&self.candidate().pids)),
             ksoftirqd_ns: probe::cpu_ns_each(&self.ksoftirqd),
         }
+    }
+
+    /// The server at the address that is measured.
+    fn candidate(&self) -> &Candidate {
+        &self.candidates[self.route.place()]
     }
 
     /// Closes all connections and waits for the threads.
@@ -436,7 +468,13 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             bytes: page.bytes,
             bytes_rate: if seconds > 0.0 { page.bytes as f64 / seconds } else { 0.0 },
             lateness: (!page.lateness.is_empty()).then(|| Latency::of(&page.lateness)),
-            errors: page.faults.clone(),
+            errors: page.incidents.within.clone(),
+            errors_before: page.incidents.before.clone(),
+            errors_after: page.incidents.after.clone(),
+            server_speaks: page.speaks.map(|protocol| protocol.name().to_owned()),
+            wrong_answers: page.incidents.refusals.clone(),
+            closes: page.incidents.closes,
+            pauses: page.incidents.pauses,
             connects: Connects {
                 attempted: page.connects.attempted,
                 established: page.connects.established,
@@ -464,6 +502,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             cpu_us_per_message: per(used.cpu_ns as f64 / 1e3, self.page.messages),
             utilisation: workers.cpu_ns as f64 / (span * self.plan.threads as f64),
             waited: workers.waited_ns as f64 / span,
+            waited_longest: workers.longest_ns as f64 / span,
         }
     }
 
@@ -473,19 +512,21 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         }
         let used = after.server.since(&before.server);
         let time = (after.at - before.at).max(1) as f64;
-        let rss = probe::resident(&server_process::with_children(&self.pids)).unwrap_or(0);
-        let name = std::fs::read_to_string(format!("/proc/{}/comm", self.pids[0]));
+        let Candidate { pids, rss_before } = self.candidate();
+        let rss = probe::resident(&server_process::with_children(pids)).unwrap_or(0);
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", pids[0]));
         Some(Server {
-            pids: self.pids.clone(),
+            pids: pids.clone(),
             name: name.unwrap_or_default().trim().to_owned(),
             cpu_s: used.cpu_ns as f64 / 1e9,
             cpu_us_per_message: per(used.cpu_ns as f64 / 1e3, self.page.messages),
             utilisation: used.busiest_ns as f64 / time,
             waited: used.waited_ns as f64 / time,
-            rss_before_bytes: self.rss_before,
+            waited_longest: used.longest_ns as f64 / time,
+            rss_before_bytes: *rss_before,
             rss_bytes: rss,
             rss_per_connection_bytes: per(
-                rss as f64 - self.rss_before as f64,
+                rss as f64 - *rss_before as f64,
                 self.page.connections as u64,
             ),
             voluntary_switches: used.voluntary,
@@ -498,7 +539,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             // One message has many deliveries; and a churning client waits for the close as well.
             Mode::Broadcast { .. } | Mode::Churn | Mode::Idle => false,
             // A connection that is lost comes back after a pause, in which it has nothing in flight.
-            _ => self.plan.rate.is_none() && latency.count > 0 && self.page.faults.is_none(),
+            _ => self.plan.rate.is_none() && latency.count > 0 && self.page.incidents.is_calm(),
         };
         // At both ends of the time some messages count only partly.
         let is_long_enough = latency.mean_us * 1e-6 * LITTLE_ROUNDS <= seconds;
@@ -517,9 +558,11 @@ impl Page {
             connects: ConnectCounts::new()?,
             unsent: 0,
             last: 0,
+            until: 0,
+            speaks: None,
             messages: 0,
             bytes: 0,
-            faults: Faults::default(),
+            incidents: Incidents::default(),
             latency: histogram()?,
             lateness: histogram()?,
             open_seconds: BTreeMap::new(),
@@ -534,13 +577,15 @@ impl Page {
                 self.connections += connections;
                 self.connects.merge(&connects);
             }
-            Note::Done { last, unsent, connects } => {
+            Note::Done { last, until, unsent, connects } => {
                 self.heard += 1;
                 self.unsent += unsent;
+                self.until = self.until.max(until);
                 self.last = self.last.max(last);
                 self.connects.merge(&connects);
             }
             Note::Second(second) => self.take_second(second),
+            Note::Heard(protocol) => self.speaks = Some(protocol),
             // Dealt with where notes are received.
             Note::Failed(_) => {}
         }
@@ -549,7 +594,7 @@ impl Page {
     fn take_second(&mut self, second: Second) {
         self.messages += second.messages;
         self.bytes += second.bytes;
-        self.faults.merge(&second.faults);
+        self.incidents.merge(&second.incidents);
         // All histograms have the same bounds, so one fits into the other.
         let _ = self.latency.add(&*second.latency);
         if let Some(lateness) = &second.lateness {
@@ -558,7 +603,7 @@ impl Page {
         let empty = Sample { second: second.index, ..Sample::default() };
         let sample = self.samples.entry(second.index).or_insert(empty);
         sample.messages += second.messages;
-        sample.errors += second.faults.total();
+        sample.errors += second.incidents.within.total();
         match self.open_seconds.get_mut(&second.index) {
             Some(open) => drop(open.add(&*second.latency)),
             None => drop(self.open_seconds.insert(second.index, second.latency)),
@@ -586,9 +631,13 @@ impl Page {
     fn series(&self, span_ns: u64) -> Vec<Sample> {
         let seconds = span_ns.div_ceil(SECOND).min(SERIES_MAX);
         let silent = |second| Sample { second, ..Sample::default() };
-        (0..seconds)
-            .map(|second| self.samples.get(&second).cloned().unwrap_or_else(|| silent(second)))
-            .collect()
+        let of = |second| self.samples.get(&second).cloned().unwrap_or_else(|| silent(second));
+        let mut series: Vec<Sample> = (0..seconds).map(of).collect();
+        if let Some(last) = series.last_mut() {
+            // A run that its last message ends notices what is wrong only afterwards.
+            last.errors += self.samples.range(seconds..).map(|(_, late)| late.errors).sum::<u64>();
+        }
+        series
     }
 }
 
@@ -668,6 +717,7 @@ fn per(amount: f64, count: u64) -> f64 {
 }
 
 const OBSERVE: Duration = Duration::from_millis(100);
+const OBSERVE_NS: u64 = OBSERVE.as_nanos() as u64;
 /// After the threads should have given up by themselves.
 const FINISH_PATIENCE: u64 = 5_000_000_000;
 /// Of a CPU.

@@ -23,6 +23,7 @@ use std::sync::mpsc::Sender;
 use super::dialler::Dialler;
 use super::pacer::Pacer;
 use super::pattern::{self, Pattern};
+use super::protocol::Protocol;
 use super::tally::{Tally, Window};
 use super::worker::{Command, Crew, Live, Note, Share};
 use super::{Fault, Mode, Plan};
@@ -71,7 +72,16 @@ struct Member {
     missed: Vec<Entry>,
     /// What came to a publisher before it had a place in `order`: where it stands among his own
     /// messages, which do not come to him, he cannot know.
-    ahead: VecDeque<Entry>,
+    ahead: VecDeque<Ahead>,
+}
+
+/// A message whose place in the order is not known yet.
+#[derive(Clone, Copy)]
+struct Ahead {
+    entry: Entry,
+    /// When it was sent, or due; unknown for one that nobody waits for any more.
+    since: Option<u64>,
+    came: u64,
 }
 
 /// What one publisher has sent.
@@ -131,7 +141,7 @@ impl Deliveries {
             publishers: (0..publishers).map(|_| Publisher::default()).collect(),
             order: VecDeque::new(),
             base: 0,
-            dialler: Dialler::new(plan)?,
+            dialler: Dialler::new(plan, share.route.clone())?,
             tally: Tally::new(share.epoch, plan.rate.is_some(), share.notes.clone())?,
             notes: share.notes,
             stage: Stage::Idle,
@@ -152,6 +162,7 @@ impl Deliveries {
 
     fn gather(&mut self, cx: &mut Context<'_>, members: usize) {
         self.stage = Stage::Gathering;
+        self.dialler.begin();
         for member in self.members.len()..members {
             self.members.push(Member::default());
             self.dialler.enqueue(member);
@@ -319,33 +330,50 @@ impl Deliveries {
             // It is of the step before, where it was counted as missed.
             return Ok(());
         }
-        let is_publisher = member < self.publishers.len();
-        let fault = if is_publisher {
-            self.members[member].ahead.push_back(entry);
-            self.catch_up(member)
-        } else {
-            self.follow(member, entry)
-        };
-        if let Some(fault) = fault {
-            self.tally.fault(fault, now);
+        let since =
+            self.publishers[entry.publisher as usize].flight(entry.number).map(|it| it.since);
+        let came = Ahead { entry, since, came: now };
+        if member < self.publishers.len() {
+            self.catch_up(member);
+            if !self.members[member].ahead.is_empty() || !self.has_place(entry) {
+                self.members[member].ahead.push_back(came);
+                self.land(entry);
+                return Ok(());
+            }
         }
-        if fault != Some(Fault::Duplicate) {
-            self.arrive(entry, now);
+        if self.judge(member, came) != Some(Fault::Duplicate) {
+            self.land(entry);
         }
         Ok(())
     }
 
     /// Holds what came to a publisher against the order, as far as that is known.
-    fn catch_up(&mut self, member: usize) -> Option<Fault> {
-        let mut fault = None;
-        while let Some(entry) = self.members[member].ahead.front().copied() {
-            if !self.publishers[entry.publisher as usize].has_place(entry.number) {
+    fn catch_up(&mut self, member: usize) {
+        while let Some(ahead) = self.members[member].ahead.front().copied() {
+            if !self.has_place(ahead.entry) {
                 break;
             }
             self.members[member].ahead.pop_front();
-            fault = fault.or(self.follow(member, entry));
+            self.judge(member, ahead);
+        }
+    }
+
+    /// Counts a message that has come to a member: as a delivery, or as a fault.
+    fn judge(&mut self, member: usize, ahead: Ahead) -> Option<Fault> {
+        let fault = self.follow(member, ahead.entry);
+        match (fault, ahead.since) {
+            (Some(fault), _) => self.tally.fault(fault, ahead.came),
+            (None, Some(since)) => {
+                self.tally.record(since, ahead.came);
+                self.tally.record_bytes(self.plan.size as u64, ahead.came);
+            }
+            (None, None) => {}
         }
         fault
+    }
+
+    fn has_place(&self, entry: Entry) -> bool {
+        self.publishers[entry.publisher as usize].has_place(entry.number)
     }
 
     /// Moves a member on in the order; a fault if this message should not come to it now.
@@ -415,18 +443,15 @@ impl Deliveries {
         }
     }
 
-    /// A delivery that is in order.
-    fn arrive(&mut self, entry: Entry, now: u64) {
+    /// A message is no longer on its way to one of its receivers.
+    fn land(&mut self, entry: Entry) {
         let publisher = &mut self.publishers[entry.publisher as usize];
         let Some(flight) = publisher.flight(entry.number) else { return };
         flight.missing = flight.missing.saturating_sub(1);
-        let (since, is_done) = (flight.since, flight.missing == 0);
-        if is_done {
+        if flight.missing == 0 {
             self.done.push(entry.publisher as usize);
         }
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.tally.record(since, now);
-        self.tally.record_bytes(self.plan.size as u64, now);
     }
 
     /// Publishers whose oldest messages everybody has may send again.
@@ -470,11 +495,7 @@ impl Deliveries {
         if self.order.len() < TRIM {
             return;
         }
-        for member in 0..self.publishers.len() {
-            if let Some(fault) = self.catch_up(member) {
-                self.tally.fault(fault, self.tally.now());
-            }
-        }
+        (0..self.publishers.len()).for_each(|member| self.catch_up(member));
         let present = self.members.iter().filter(|it| it.token.is_some());
         let slowest = present.map(|it| it.next).min().unwrap_or(self.base);
         let done = (slowest.saturating_sub(self.base) as usize).min(self.order.len());
@@ -532,11 +553,7 @@ impl Deliveries {
 
     /// All is there, or what is missing will never come.
     fn settle(&mut self, now: u64) {
-        for member in 0..self.publishers.len() {
-            if let Some(fault) = self.catch_up(member) {
-                self.tally.fault(fault, now);
-            }
-        }
+        (0..self.publishers.len()).for_each(|member| self.catch_up(member));
         let mut unsent = 0;
         let patience = if self.is_stopped { self.patience() } else { 0 };
         for (place, publisher) in self.publishers.iter_mut().enumerate() {
@@ -555,9 +572,10 @@ impl Deliveries {
         }
         self.in_flight = 0;
         self.stage = Stage::Idle;
+        let until = self.tally.window.until;
         self.tally.end();
         let connects = self.dialler.counts.clone();
-        self.note(Note::Done { last: self.tally.last, unsent, connects });
+        self.note(Note::Done { last: self.tally.last, until, unsent, connects });
     }
 
     fn arm(&self, cx: &mut Context<'_>) {
@@ -660,6 +678,10 @@ impl Handler for Deliveries {
                 break;
             }
         }
+        let is_strange = fault.is_some() || !self.members[member].is_proved;
+        if let Some(protocol) = Protocol::of(input.contiguous()).filter(|_| is_strange) {
+            self.note(Note::Heard(protocol));
+        }
         input.consume(taken);
         if let Some(fault) = fault {
             self.fail(cx, member, fault);
@@ -710,8 +732,8 @@ impl Handler for Deliveries {
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         if self.dialler.failed(token).is_some() {
             self.tally.fault(Fault::of_connect(error), self.tally.now());
-            self.dial(cx);
         }
+        self.dial(cx);
     }
 }
 
@@ -761,12 +783,14 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::load::route::Route;
 
     /// Two publishers and two that only listen, 2 and 3.
     fn deliveries() -> Deliveries {
         let plan = Plan::new("127.0.0.1:7000".parse().unwrap(), Mode::Broadcast { publishers: 2 });
         let (notes, _) = channel();
-        let share = Share { thread: 0, threads: 1, epoch: Instant::now(), notes };
+        let route = Route::new(&plan);
+        let share = Share { thread: 0, threads: 1, epoch: Instant::now(), route, notes };
         let mut deliveries = Deliveries::new(&plan, share).unwrap();
         deliveries.members.resize_with(4, Member::default);
         deliveries.publishers.iter_mut().for_each(|it| it.number = 10);

@@ -11,14 +11,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
+use super::route::Route;
 use super::tally::histogram;
 use super::{Fault, Plan};
 use crate::reactor::{Address, Context, Token};
 
 /// Connects that wait, that are under way, and that are done.
 pub(super) struct Dialler {
-    target: Address,
-    sources: Vec<Source>,
+    route: Route,
+    /// For each address of the route.
+    sources: Vec<Vec<Source>>,
     /// Connects under way, first exchange included, beyond which the others wait.
     limit: usize,
     queue: VecDeque<usize>,
@@ -102,10 +104,11 @@ impl ConnectCounts {
 }
 
 impl Dialler {
-    pub(super) fn new(plan: &Plan) -> io::Result<Self> {
+    pub(super) fn new(plan: &Plan, route: Route) -> io::Result<Self> {
+        let sources = |to| plan.sources_towards(to).into_iter().map(Source::new).collect();
         Ok(Dialler {
-            target: plan.target.clone(),
-            sources: plan.effective_sources().into_iter().map(Source::new).collect(),
+            sources: route.addresses().iter().map(sources).collect(),
+            route,
             limit: plan.connects_in_flight,
             queue: VecDeque::new(),
             attempts: HashMap::new(),
@@ -128,14 +131,28 @@ impl Dialler {
         self.queue.clear();
     }
 
+    /// Only these are still to be connected; returns the others.
+    pub(super) fn keep_queued(&mut self, is_wanted: impl Fn(usize) -> bool) -> Vec<usize> {
+        let others = self.queue.iter().copied().filter(|client| !is_wanted(*client)).collect();
+        self.queue.retain(|client| is_wanted(*client));
+        others
+    }
+
+    /// Counts from here on.
+    pub(super) fn begin(&mut self) {
+        (self.counts.attempted, self.counts.established, self.counts.slow) = (0, 0, 0);
+        self.counts.took.reset();
+    }
+
     /// Whether nothing is under way and nobody waits.
     pub(super) fn is_idle(&self) -> bool {
         self.queue.is_empty() && self.under_way() == 0
     }
 
-    /// The next client to connect, if one more may be under way.
+    /// The next client to connect, if one more may be under way: while the address is sought, one.
     pub(super) fn next(&mut self) -> Option<usize> {
-        if self.under_way() < self.limit { self.queue.pop_front() } else { None }
+        let limit = if self.route.is_open() { 1 } else { self.limit };
+        if self.under_way() < limit { self.queue.pop_front() } else { None }
     }
 
     /// Begins to connect a client.
@@ -146,20 +163,29 @@ impl Dialler {
         now: u64,
     ) -> Result<(), Fault> {
         self.counts.attempted += 1;
-        let place = client % self.sources.len().max(1);
-        let dialled = match self.sources.get_mut(place) {
-            Some(source) => source.connect(cx, &self.target),
-            None => cx.connect(&self.target),
-        };
+        let mut dialled = self.connect(cx, client);
+        while dialled.is_err() && self.route.go_on() {
+            dialled = self.connect(cx, client);
+        }
         let token = dialled.map_err(|error| Fault::of_connect(&error))?;
         self.attempts.insert(token, Attempt { client, began: now });
         Ok(())
+    }
+
+    fn connect(&mut self, cx: &mut Context<'_>, client: usize) -> io::Result<Token> {
+        let sources = &mut self.sources[self.route.place()];
+        let place = client % sources.len().max(1);
+        match sources.get_mut(place) {
+            Some(source) => source.connect(cx, self.route.address()),
+            None => cx.connect(self.route.address()),
+        }
     }
 
     /// A connect succeeded: whose, and when it began. The first answer is awaited now.
     pub(super) fn opened(&mut self, token: Token, now: u64) -> Option<(usize, u64)> {
         let Attempt { client, began } = self.attempts.remove(&token)?;
         let took = now.saturating_sub(began);
+        self.route.found();
         self.counts.established += 1;
         self.counts.slow += u64::from(took > SLOW_NS);
         self.counts.took.saturating_record(took);
@@ -167,9 +193,15 @@ impl Dialler {
         Some((client, began))
     }
 
-    /// A connect failed: whose it was.
+    /// A connect failed: whose it was. `None` where that client is the next to try another address.
     pub(super) fn failed(&mut self, token: Token) -> Option<usize> {
-        self.attempts.remove(&token).map(|attempt| attempt.client)
+        let client = self.attempts.remove(&token)?.client;
+        if !self.route.go_on() {
+            return Some(client);
+        }
+        self.counts.attempted -= 1;
+        self.queue.push_front(client);
+        None
     }
 
     /// The first answer is there, or never will be.

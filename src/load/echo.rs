@@ -51,7 +51,7 @@ impl Dialect for Echo {
             return Err(Fault::WrongByte);
         }
         input.clear();
-        let complete = *received / size - before;
-        Ok(Answers { complete, bytes: complete * size, ..Answers::default() })
+        let right = *received / size - before;
+        Ok(Answers { right, bytes: right * size, ..Answers::default() })
     }
 }

@@ -28,7 +28,7 @@ macro_rules! faults {
 
         impl Fault {
             /// Every kind, in the order in which tables list them.
-            pub const ALL: [Fault; 18] = [$(Fault::$variant),+];
+            pub const ALL: [Fault; 19] = [$(Fault::$variant),+];
 
             /// The stable name, in snake case.
             pub const fn name(self) -> &'static str {
@@ -57,7 +57,7 @@ faults! {
     ClosedEarly = "closed_early",
     /// The server closed a connection on which nothing was missing, and which was to stay.
     Closed = "closed",
-    /// Nothing of an answer came, or no byte was taken, for
+    /// An answer was not whole, or no byte was taken, for
     /// [`Plan::reply_timeout`](super::Plan::reply_timeout).
     Timeout = "timeout",
     /// A byte came back that is not the one that was sent.
@@ -66,6 +66,8 @@ faults! {
     SurplusByte = "surplus_byte",
     /// The answer is not what the protocol allows.
     BadReply = "bad_reply",
+    /// The answer is larger than the clients take in: a limit of theirs, and no fault of the server.
+    ClientLimit = "client_limit",
     /// The answer is an error of the protocol, as `-ERR` of Redis.
     ErrorReply = "error_reply",
     /// An HTTP status other than 2xx.
@@ -107,10 +109,11 @@ impl Fault {
             CloseReason::PeerClosed if owed => Some(Fault::ClosedEarly),
             CloseReason::PeerClosed => Some(Fault::Closed),
             CloseReason::WriteTimeout => Some(Fault::Timeout),
-            CloseReason::MessageTooLong | CloseReason::LineTooLong => Some(Fault::BadReply),
-            CloseReason::IoError | CloseReason::Memory | CloseReason::OutputLimit => {
-                Some(Fault::Io)
-            }
+            CloseReason::MessageTooLong
+            | CloseReason::LineTooLong
+            | CloseReason::Memory
+            | CloseReason::OutputLimit => Some(Fault::ClientLimit),
+            CloseReason::IoError => Some(Fault::Io),
             _ => None,
         }
     }

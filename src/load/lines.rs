@@ -82,7 +82,7 @@ impl Dialect for Lines {
             return Err(Fault::WrongByte);
         }
         input.clear();
-        let complete = *received / answer - at / answer;
-        Ok(Answers { complete, bytes: complete * answer, ..Answers::default() })
+        let right = *received / answer - at / answer;
+        Ok(Answers { right, bytes: right * answer, ..Answers::default() })
     }
 }

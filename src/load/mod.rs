@@ -21,9 +21,9 @@
 //!
 //! `plan` and `report` are what goes in and what comes out; `fault` names what goes wrong.
 //! `pattern`, `pacer` and `tally` are plain data: the bytes, the schedule, the counts. `dialect` is
-//! what a client says, with one file for each protocol; `dialler` makes connections; `requests` and
+//! what a client says, with one file for each protocol; `dialler` makes connections, along a `route`; `requests` and
 //! `deliveries` are the handlers; `worker` is a thread, `conductor` the run. `probe` and
-//! `server_process` read what the system knows. `bound` holds a report against what was promised.
+//! `server_process` read what the system knows; `protocol` knows a server that speaks another one. `bound` holds a report against what was promised.
 
 mod bound;
 mod conductor;
@@ -38,9 +38,11 @@ mod pacer;
 mod pattern;
 mod plan;
 mod probe;
+mod protocol;
 mod redis;
 mod report;
 mod requests;
+mod route;
 mod server_process;
 mod tally;
 mod worker;
@@ -50,5 +52,5 @@ pub use conductor::{Phase, Progress, Stop, run};
 pub use fault::{Fault, Faults};
 pub use plan::{Mode, Plan, Ramp, RedisCommand};
 pub use report::{
-    Asked, Client, Connects, Kernel, Latency, Little, Machine, Report, Sample, Server, Step,
+    Asked, Client, Closes, Connects, Kernel, Latency, Little, Machine, Report, Sample, Server, Step,
 };

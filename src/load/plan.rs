@@ -22,6 +22,9 @@ use crate::reactor::Address;
 pub struct Plan {
     /// Where the server listens.
     pub target: Address,
+    /// Further addresses of the same server, as a name may have them; at most 15. The first of all
+    /// that accepts a connection is measured, and stands in the report. Default none.
+    pub alternatives: Vec<Address>,
     /// What is said to it.
     pub mode: Mode,
     /// Connections at once; with a ramp, in its last step. Default 50.
@@ -139,6 +142,7 @@ impl Plan {
     pub fn new(target: Address, mode: Mode) -> Plan {
         Plan {
             target,
+            alternatives: Vec::new(),
             connections: 50,
             ramp: None,
             duration: Some(Duration::from_secs(10)),
@@ -184,6 +188,7 @@ impl Plan {
         within("threads", self.threads, 1, THREADS_MAX.min(self.connections))?;
         within("size", self.size, size_min, IN_FLIGHT_MAX)?;
         within("pipeline", self.pipeline, 1, IN_FLIGHT_MAX / self.size.max(1))?;
+        within("alternatives", self.alternatives.len(), 0, ALTERNATIVES_MAX)?;
         within("connects_in_flight", self.connects_in_flight, 1, CONNECTIONS_MAX)?;
         // Somebody only receives: he says in which order the messages came.
         let publishers_max = if is_broadcast { first.saturating_sub(1) } else { 1 };
@@ -233,8 +238,12 @@ impl Plan {
 
     /// A connect has both its ends in one family of addresses.
     fn check_sources(&self) -> io::Result<()> {
+        self.addresses().try_for_each(|address| self.check_sources_towards(address))
+    }
+
+    fn check_sources_towards(&self, address: &Address) -> io::Result<()> {
         let wrong = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        match (&self.target, self.sources.first()) {
+        match (address, self.sources.first()) {
             (Address::Unix(_), Some(source)) => {
                 wrong(format!("source is {source}, but a Unix socket has no source address"))
             }
@@ -246,6 +255,11 @@ impl Plan {
             }
             (Address::Unix(_), None) => Ok(()),
         }
+    }
+
+    /// Every address of the server, in the order in which they are tried.
+    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+        std::iter::once(&self.target).chain(&self.alternatives)
     }
 
     /// Connections of each step, of which there is at least one.
@@ -260,8 +274,13 @@ impl Plan {
     /// The source addresses to use: those that were asked for, or as many as are needed so that
     /// none comes near the end of its ports.
     pub fn effective_sources(&self) -> Vec<IpAddr> {
+        self.sources_towards(&self.target)
+    }
+
+    /// The same for one of the addresses.
+    pub(super) fn sources_towards(&self, address: &Address) -> Vec<IpAddr> {
         let is_loopback =
-            matches!(&self.target, Address::Tcp(to) if to.is_ipv4() && to.ip().is_loopback());
+            matches!(address, Address::Tcp(to) if to.is_ipv4() && to.ip().is_loopback());
         let enough = self.connections <= CONNECTIONS_PER_SOURCE;
         if !self.sources.is_empty() || !is_loopback || enough {
             return self.sources.clone();
@@ -296,6 +315,8 @@ const CONNECTIONS_PER_SOURCE: usize = 10_000;
 /// The whole of 127.0.0.0/8 is this machine; the first address is everybody's.
 const SECOND_LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+/// A connect to each may take its whole timeout.
+const ALTERNATIVES_MAX: usize = 15;
 const CONNECTIONS_MAX: usize = 1 << 20;
 const THREADS_MAX: usize = 256;
 /// Bytes in flight on one connection: far below the largest output that a reactor may queue, so

@@ -31,6 +31,8 @@ pub(super) struct Used {
     pub(super) busiest_ns: u64,
     /// That thread was ready to run, while something else had the CPU.
     pub(super) waited_ns: u64,
+    /// The same for the thread that waited longest.
+    pub(super) longest_ns: u64,
     pub(super) voluntary: u64,
     pub(super) involuntary: u64,
 }
@@ -66,10 +68,11 @@ impl Usage {
             let former = before.tasks.iter().find(|former| former.path == task.path);
             let former = former.cloned().unwrap_or_default();
             let cpu_ns = task.cpu_ns.saturating_sub(former.cpu_ns);
+            let waited_ns = task.waited_ns.saturating_sub(former.waited_ns);
             used.cpu_ns += cpu_ns;
+            used.longest_ns = used.longest_ns.max(waited_ns);
             if cpu_ns >= used.busiest_ns {
-                used.busiest_ns = cpu_ns;
-                used.waited_ns = task.waited_ns.saturating_sub(former.waited_ns);
+                (used.busiest_ns, used.waited_ns) = (cpu_ns, waited_ns);
             }
             used.voluntary += task.voluntary.saturating_sub(former.voluntary);
             used.involuntary += task.involuntary.saturating_sub(former.involuntary);

@@ -1,6 +1,6 @@
 //! The dialect of a Redis server: RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
-use super::dialect::{Answers, Asker, Dialect};
+use super::dialect::{Answers, Asker, Dialect, Refusal};
 use super::pattern::Pattern;
 use super::{Fault, RedisCommand};
 use crate::reactor::{Context, RingBuffer};
@@ -46,52 +46,75 @@ impl Redis {
         request.extend_from_slice(b"\r\n");
     }
 
-    /// One answer at the front of `bytes`: its length, and whether it is a refusal. `None` while
-    /// it is not whole.
+    /// One answer at the front of `bytes`: its length, and what it says if it says no. `None` while
+    /// it is not whole. What is wrong is not waited for.
     fn answer(
         &self,
         asker: Asker,
         number: u64,
         bytes: &[u8],
-    ) -> Result<Option<(usize, bool)>, Fault> {
-        let line = match bytes.iter().take(LINE_MAX).position(|byte| *byte == b'\n') {
-            Some(end) => &bytes[..=end],
-            None if bytes.len() >= LINE_MAX => return Err(Fault::BadReply),
-            None => return Ok(None),
+    ) -> Result<Option<(usize, Option<Refusal>)>, Fault> {
+        if bytes.first() == Some(&b'-') {
+            return refusal(bytes);
+        }
+        let len = match self.command(number) {
+            RedisCommand::Ping => literal(bytes, b"+PONG\r\n")?,
+            RedisCommand::Set => literal(bytes, b"+OK\r\n")?,
+            RedisCommand::Publish => count(bytes)?,
+            RedisCommand::Get => self.value(asker, bytes)?,
         };
-        if !line.ends_with(b"\r\n") {
-            return Err(Fault::BadReply);
+        Ok(len.map(|len| (len, None)))
+    }
+
+    /// The length of the value that a connection has set, with what stands around it.
+    fn value(&self, asker: Asker, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        let Some(start) = literal(bytes, &self.value_head)? else { return Ok(None) };
+        let end = start + self.size;
+        let value = &bytes[start..end.min(bytes.len())];
+        if !self.pattern.matches(asker.origin, value) {
+            return Err(Fault::WrongByte);
         }
-        if line[0] == b'-' {
-            return Ok(Some((line.len(), true)));
+        match bytes.get(end..end + 2) {
+            Some(b"\r\n") => Ok(Some(end + 2)),
+            Some(_) => Err(Fault::WrongByte),
+            None => Ok(None),
         }
-        let is_whole = |is_right: bool| match is_right {
-            true => Ok(Some((line.len(), false))),
-            false => Err(Fault::BadReply),
-        };
-        match self.command(number) {
-            RedisCommand::Ping => is_whole(line == b"+PONG\r\n"),
-            RedisCommand::Set => is_whole(line == b"+OK\r\n"),
-            RedisCommand::Publish => {
-                let digits = &line[1..line.len() - 2];
-                let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-                is_whole(line[0] == b':' && is_number)
-            }
-            RedisCommand::Get if line != self.value_head => Err(Fault::BadReply),
-            RedisCommand::Get => {
-                let end = line.len() + self.size;
-                let value = &bytes[line.len()..end.min(bytes.len())];
-                // Also when it is not whole yet: what is wrong is not waited for.
-                if !self.pattern.matches(asker.origin, value) {
-                    return Err(Fault::WrongByte);
-                }
-                match bytes.get(end..end + 2) {
-                    Some(b"\r\n") => Ok(Some((end + 2, false))),
-                    Some(_) => Err(Fault::WrongByte),
-                    None => Ok(None),
-                }
-            }
+    }
+}
+
+/// The length of the one answer that is right, if all of it is there.
+fn literal(bytes: &[u8], expected: &[u8]) -> Result<Option<usize>, Fault> {
+    let len = bytes.len().min(expected.len());
+    match bytes[..len] == expected[..len] {
+        true => Ok((len == expected.len()).then_some(len)),
+        false => Err(Fault::BadReply),
+    }
+}
+
+/// The length of a number's line: `:3`.
+fn count(bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    let (sign, digits) = bytes.split_first().ok_or(Fault::BadReply)?;
+    let len = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if *sign != b':' || len > DIGITS_MAX {
+        return Err(Fault::BadReply);
+    }
+    match &digits[len..] {
+        [] => Ok(None),
+        [b'\r'] if len > 0 => Ok(None),
+        [b'\r', b'\n', ..] if len > 0 => Ok(Some(len + 3)),
+        _ => Err(Fault::BadReply),
+    }
+}
+
+/// The line of an error, which has any text.
+fn refusal(bytes: &[u8]) -> Result<Option<(usize, Option<Refusal>)>, Fault> {
+    match bytes.iter().take(LINE_MAX).position(|byte| *byte == b'\n') {
+        Some(end) if bytes[..end].ends_with(b"\r") => {
+            Ok(Some((end + 1, Some(Refusal::of_error(&bytes[1..end])))))
         }
+        Some(_) => Err(Fault::BadReply),
+        None if bytes.len() >= LINE_MAX => Err(Fault::ClientLimit),
+        None => Ok(None),
     }
 }
 
@@ -128,27 +151,90 @@ impl Dialect for Redis {
         input: &mut RingBuffer,
     ) -> Result<Answers, Fault> {
         let mut answers = Answers::default();
-        let mut refusals = 0;
         let bytes = input.contiguous();
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && answers.refusal.is_none() {
             if *answered == asked {
                 return Err(Fault::SurplusByte);
             }
-            let Some((len, is_refusal)) = self.answer(asker, *answered, &bytes[at..])? else {
-                break;
-            };
+            let Some((len, refusal)) = self.answer(asker, *answered, &bytes[at..])? else { break };
             at += len;
             *answered += 1;
-            answers.complete += 1;
-            refusals += u64::from(is_refusal);
+            answers.refusal = refusal;
+            if refusal.is_none() {
+                (answers.right, answers.bytes) = (answers.right + 1, at as u64);
+            }
         }
-        answers.bytes = at as u64;
-        answers.refusals = (refusals > 0).then_some((Fault::ErrorReply, refusals));
         input.consume(at);
         Ok(answers)
     }
 }
 
-/// Longer than any line that such a server answers with, errors included.
-const LINE_MAX: usize = 4096;
+/// Longer than the error of any such server: a limit of ours.
+const LINE_MAX: usize = 16 << 10;
+/// No count has more.
+const DIGITS_MAX: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::{BufferPool, Token};
+
+    /// What is made of the answer to one command, wherever it is cut.
+    fn read(command: RedisCommand, text: &[u8]) -> Result<(u64, Option<String>), Fault> {
+        let asker = Asker { token: Token::from(mio::Token(1 << 32)), client: 0, origin: 0 };
+        let mut outcomes = Vec::new();
+        for cut in 0..=text.len() {
+            let (mut redis, mut answered) = (Redis::new(command, 4, 1), 0);
+            let (mut ring, mut pool) = (RingBuffer::new(), BufferPool::new(0));
+            let mut sum = Ok((0, None));
+            for piece in [&text[..cut], &text[cut..]] {
+                ring.extend(piece, &mut pool);
+                let answers = redis.answers(asker, &mut answered, 1, &mut ring);
+                sum = sum.and_then(|(right, refusal): (u64, Option<String>)| {
+                    let answers = answers?;
+                    Ok((
+                        right + answers.right,
+                        refusal.or(answers.refusal.map(|it| it.to_string())),
+                    ))
+                });
+            }
+            outcomes.push(sum);
+        }
+        outcomes.dedup();
+        assert_eq!(outcomes.len(), 1, "{}: {outcomes:?}", String::from_utf8_lossy(text));
+        outcomes.remove(0)
+    }
+
+    #[test]
+    fn answers_are_right_wrong_or_refusals_wherever_they_are_cut() {
+        use RedisCommand::{Ping, Publish, Set};
+        for (command, text) in
+            [(Ping, "+PONG\r\n"), (Set, "+OK\r\n"), (Publish, ":0\r\n"), (Publish, ":12345\r\n")]
+        {
+            assert_eq!(read(command, text.as_bytes()), Ok((1, None)), "{text}");
+        }
+        for (text, word) in
+            [("-NOAUTH Authentication required.\r\n", "NOAUTH"), ("-\x1b[2J\r\n", "?")]
+        {
+            assert_eq!(read(Ping, text.as_bytes()), Ok((0, Some(word.into()))), "{text}");
+        }
+        for (command, text) in [
+            (Ping, "+PANG\r\n"),
+            (Ping, "HTTP/1.1 400 Bad Request\r\n"),
+            (Publish, ":\r\n"),
+            (Publish, ":1x"),
+            (Publish, ":1\rx"),
+            (Publish, "+OK\r\n"),
+            (Set, "-ERR\n"),
+        ] {
+            assert_eq!(read(command, text.as_bytes()), Err(Fault::BadReply), "{text}");
+        }
+        let long = format!("-ERR {}", "x".repeat(LINE_MAX));
+        let mut ring = RingBuffer::new();
+        ring.extend(long.as_bytes(), &mut BufferPool::new(0));
+        let asker = Asker { token: Token::from(mio::Token(1 << 32)), client: 0, origin: 0 };
+        let outcome = Redis::new(Ping, 4, 1).answers(asker, &mut 0, 1, &mut ring);
+        assert_eq!(outcome.err(), Some(Fault::ClientLimit));
+    }
+}

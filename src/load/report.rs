@@ -1,6 +1,7 @@
 //! What was measured. Its JSON form is documented in `docs/reference/load-json.md`; names and units
 //! are stable.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use hdrhistogram::Histogram;
@@ -101,8 +102,28 @@ pub struct Step {
     pub latency: Latency,
     /// How much later than due messages left by our own doing, in an open loop.
     pub lateness: Option<Latency>,
-    /// What went wrong, by kind.
+    /// What went wrong in that time, by kind.
     pub errors: Faults,
+    /// What went wrong before: while connections were made, and in the warm-up.
+    #[serde(default)]
+    pub errors_before: Faults,
+    /// What went wrong afterwards, while the last answers were awaited.
+    #[serde(default)]
+    pub errors_after: Faults,
+    /// What the wrong answers of that time said: the status of HTTP, as `404`, or the first word of
+    /// a Redis error, as `NOAUTH`; and how often.
+    #[serde(default)]
+    pub wrong_answers: BTreeMap<String, u64>,
+    /// What the server speaks, where its first answer is of another protocol than the plan's: `HTTP`,
+    /// `RESP`, `TLS`, `SSH` or `SMTP`.
+    #[serde(default)]
+    pub server_speaks: Option<String>,
+    /// Connections that the server closed in that time, as it may.
+    #[serde(default)]
+    pub closes: Closes,
+    /// Times in which a client waited for 100 ms, after an error, before it connected again.
+    #[serde(default)]
+    pub pauses: u64,
     /// How connections came to be.
     pub connects: Connects,
     /// What the clients used.
@@ -148,6 +169,17 @@ pub struct Latency {
     pub curve: Vec<(f64, f64)>,
 }
 
+/// Ends of connections that a server may choose, and which are no errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closes {
+    /// The server announced the end with an answer (`Connection: close`).
+    pub announced: u64,
+    /// It closed a connection on which nothing was owed, or not a byte of the next answer had come.
+    pub idle: u64,
+    /// Messages that were in flight on either, and were sent again on the next connection.
+    pub asked_again: u64,
+}
+
 /// How the connections of a step came to be.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Connects {
@@ -174,6 +206,9 @@ pub struct Client {
     pub utilisation: f64,
     /// The share of the time for which the busiest of them was ready and had no CPU.
     pub waited: f64,
+    /// The same for the one that waited longest.
+    #[serde(default)]
+    pub waited_longest: f64,
 }
 
 /// What the server used while it was measured.
@@ -191,6 +226,9 @@ pub struct Server {
     pub utilisation: f64,
     /// The share of the time for which that thread was ready and had no CPU.
     pub waited: f64,
+    /// The same for the thread that waited longest.
+    #[serde(default)]
+    pub waited_longest: f64,
     /// Resident memory before the first connection, in bytes.
     pub rss_before_bytes: u64,
     /// Resident memory at the end of the step.
@@ -259,11 +297,30 @@ impl Report {
         }
     }
 
-    /// Faults over all steps.
+    /// Faults over all steps, at any time.
     pub fn errors(&self) -> Faults {
         let mut faults = Faults::default();
-        self.steps.iter().for_each(|step| faults.merge(&step.errors));
+        self.steps.iter().for_each(|step| faults.merge(&step.all_errors()));
         faults
+    }
+}
+
+impl Step {
+    /// What went wrong before, in and after the time that was measured.
+    pub fn all_errors(&self) -> Faults {
+        let mut faults = self.errors_before.clone();
+        faults.merge(&self.errors);
+        faults.merge(&self.errors_after);
+        faults
+    }
+}
+
+impl Closes {
+    /// Adds those of another part of the run.
+    pub(super) fn merge(&mut self, other: Closes) {
+        self.announced += other.announced;
+        self.idle += other.idle;
+        self.asked_again += other.asked_again;
     }
 }
 

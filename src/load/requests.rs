@@ -7,6 +7,11 @@
 //!      +------------------+--------------+------------------------+   closed, failed
 //! ```
 //!
+//! A server may close a connection that is idle, or behind an answer with which it says so. Then the
+//! client is connected again at once, and what it had asked on the old connection it asks on the
+//! new one; the latency goes on from when that was first sent, or due. The old connection is left
+//! behind: its end is the server's to make.
+//!
 //! While the stage is `Running`, an answer is followed by the next message (closed loop), or by
 //! the next one that is owed (open loop): there the schedule hands out what is due, and a client
 //! that may send no more owes it. For each client `in flight = asked - answered <= pipeline`.
@@ -24,9 +29,10 @@ use super::dialect::{Answers, Asker, Dialect};
 use super::dialler::Dialler;
 use super::pacer::Pacer;
 use super::pattern;
+use super::protocol::Protocol;
 use super::tally::{Tally, Window};
-use super::worker::{Command, Crew, Live, Note, Share};
-use super::{Fault, Mode, Plan};
+use super::worker::{Command, Crew, LINGER, Live, Note, Share};
+use super::{Closes, Fault, Mode, Plan};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// Clients that speak one dialect.
@@ -41,6 +47,10 @@ pub(super) struct Requests<D: Dialect> {
     dialler: Dialler,
     /// Clients that lost their connection, and when they come back.
     redials: VecDeque<(u64, usize)>,
+    /// Connections whose end the server has announced, and that still wait for it.
+    left_behind: usize,
+    /// The first answer was of another protocol, and that is told.
+    has_heard: bool,
     tally: Tally,
     notes: Sender<Note>,
     stage: Stage,
@@ -66,13 +76,18 @@ struct Client<S> {
     is_timed: bool,
     asked: u64,
     answered: u64,
+    /// Messages that were in flight on the connection before and go out first on the next one;
+    /// their stamps are the first of its ring.
+    asks_again: u64,
+    /// The last answer on this connection said no.
+    was_refused: bool,
     origin: u64,
     /// Connections that it has had.
     lives: u64,
     /// When it was last answered, or began to wait.
     waiting_since: u64,
-    /// When the next message of a closed loop would have been sent on a connection that stays; 0
-    /// when there is none to come.
+    /// When the next messages of a closed loop would have been sent on a connection that stays; 0
+    /// when there are none to come.
     resumes_since: u64,
     /// Its place in the schedule.
     place: usize,
@@ -87,6 +102,9 @@ struct Client<S> {
 enum State {
     /// Without a connection.
     Resting,
+    /// The same, until there is something to say: a connection that the server closes unused is not
+    /// made again for nothing.
+    Dormant,
     Dialling,
     /// Its first answer is awaited.
     Proving,
@@ -115,8 +133,10 @@ impl<D: Dialect> Requests<D> {
             clients: Vec::new(),
             stamps: Vec::new(),
             depth_bits: plan.pipeline.next_power_of_two().trailing_zeros(),
-            dialler: Dialler::new(plan)?,
+            dialler: Dialler::new(plan, share.route.clone())?,
             redials: VecDeque::new(),
+            left_behind: 0,
+            has_heard: false,
             tally: Tally::new(share.epoch, is_open_loop, share.notes.clone())?,
             notes: share.notes.clone(),
             stage: Stage::Idle,
@@ -134,6 +154,7 @@ impl<D: Dialect> Requests<D> {
 
     fn gather(&mut self, cx: &mut Context<'_>, clients: usize) {
         self.stage = Stage::Gathering;
+        self.dialler.begin();
         for client in self.clients.len()..clients {
             self.clients.push(Client::new());
             self.dialler.enqueue(client);
@@ -168,9 +189,11 @@ impl<D: Dialect> Requests<D> {
         self.dialler.settled();
         if self.is_churn() {
             self.part(cx, client);
-        } else if self.stage == Stage::Running {
+        } else {
             let now = self.tally.now();
+            self.ask_again(cx, client, now);
             self.refill(cx, client, now);
+            self.clients[client].resumes_since = 0;
         }
         self.dial(cx);
     }
@@ -223,12 +246,17 @@ impl<D: Dialect> Requests<D> {
                 State::Ready => it.asked - it.answered < depth,
                 // In churn a message begins with its connect.
                 State::Resting => self.plan.mode == Mode::Churn,
+                State::Dormant => true,
                 _ => false,
             };
             if !is_free || !self.has_more(client) || self.plan.mode == Mode::Idle {
                 return;
             }
             let it = &mut self.clients[client];
+            if it.state == State::Dormant {
+                it.state = State::Dialling;
+                return self.dialler.enqueue(client);
+            }
             let since = match &self.pacer {
                 Some(pacer) => {
                     (it.owed, it.taken) = (it.owed - 1, it.taken + 1);
@@ -236,7 +264,7 @@ impl<D: Dialect> Requests<D> {
                 }
                 None => {
                     self.asks_left -= 1;
-                    if it.resumes_since > 0 { std::mem::take(&mut it.resumes_since) } else { now }
+                    if it.resumes_since > 0 { it.resumes_since } else { now }
                 }
             };
             if self.plan.mode == Mode::Churn {
@@ -268,12 +296,23 @@ impl<D: Dialect> Requests<D> {
         }
     }
 
+    /// What was in flight on the connection before is asked once more. It is in flight all the time.
+    fn ask_again(&mut self, cx: &mut Context<'_>, client: usize, now: u64) {
+        let again = std::mem::take(&mut self.clients[client].asks_again);
+        self.in_flight -= again;
+        for place in 0..again as usize {
+            let since = self.stamps[(client << self.depth_bits) + place];
+            self.ask(cx, client, since, now);
+        }
+    }
+
     #[inline]
     fn answered(&mut self, cx: &mut Context<'_>, client: usize, answers: Answers) {
         let now = self.tally.now();
         let it = &mut self.clients[client];
+        let is_proving = it.state == State::Proving;
         let is_counted = it.state == State::Ready || self.plan.mode == Mode::Churn;
-        for _ in 0..answers.complete {
+        for _ in 0..answers.right {
             let place = it.answered & ((1 << self.depth_bits) - 1);
             it.answered += 1;
             if is_counted {
@@ -282,26 +321,33 @@ impl<D: Dialect> Requests<D> {
             }
         }
         it.waiting_since = now;
-        self.in_flight -= answers.complete;
+        self.in_flight -= answers.right;
         if is_counted {
             self.tally.record_bytes(answers.bytes, now);
         }
-        let is_proved = it.state == State::Proving;
-        if let Some((fault, count)) = answers.refusals.filter(|_| is_counted) {
-            (0..count).for_each(|_| self.tally.fault(fault, now));
+        if let Some(refusal) = answers.refusal {
+            (it.answered, it.was_refused) = (it.answered + 1, true);
+            self.in_flight -= 1;
+            self.tally.refuse(refusal, now);
         }
-        if is_proved {
+        if is_proving {
             self.prove(cx, client);
         }
-        let it = &mut self.clients[client];
-        if answers.is_last && it.asked > it.answered {
-            self.fail(cx, client, Fault::ClosedEarly);
-        } else if answers.is_last {
-            // The time for the next connect is part of the next message.
-            it.resumes_since = now;
-            self.part(cx, client);
-        } else if !is_proved {
+        if answers.is_last {
+            self.renew(cx, client, now);
+        } else if !is_proving {
             self.refill(cx, client, now);
+        }
+    }
+
+    /// Whether the first answer on a connection is of another protocol.
+    #[cold]
+    fn overhear(&mut self, client: usize, input: &mut RingBuffer) {
+        let is_first = self.clients[client].answered == 0 && !self.has_heard;
+        let heard = Protocol::of(input.contiguous()).filter(|_| is_first);
+        if let Some(protocol) = heard.filter(|it| Protocol::of_mode(&self.plan.mode) != Some(*it)) {
+            self.has_heard = true;
+            self.note(Note::Heard(protocol));
         }
     }
 
@@ -339,16 +385,117 @@ impl<D: Dialect> Requests<D> {
         }
     }
 
+    /// The server has announced the end of the connection: the client goes on over another one.
+    fn renew(&mut self, cx: &mut Context<'_>, client: usize, now: u64) {
+        let Some(token) = self.clients[client].token else { return };
+        // Whoever closes first keeps the port in TIME_WAIT, so the server is given time to do so.
+        self.left_behind += 1;
+        match self.left_behind > self.clients.len() {
+            true => cx.abort(token),
+            false => cx.set_timer(token, LINGER),
+        }
+        self.clients[client].resumes_since = now;
+        let asked_again = self.carry_over(client);
+        self.tally.closed(Closes { announced: 1, idle: 0, asked_again }, now);
+        self.come_back(cx, client);
+        self.dial(cx);
+    }
+
+    /// Whether the end of a connection is one that a server may choose: nothing was owed on it, or
+    /// nothing of the next answer has come and another connection had been used before it.
+    fn is_idle_close(&self, client: usize, reason: CloseReason) -> bool {
+        let it = &self.clients[client];
+        let may_ask_again = self.dialect.may_ask_again(&it.stream);
+        let is_close = match reason {
+            CloseReason::PeerClosed => true,
+            // A message that crosses the server's close is answered by a reset.
+            CloseReason::Reset => may_ask_again,
+            _ => false,
+        };
+        let is_right = match it.asked > it.answered {
+            true => may_ask_again && it.answered > 0,
+            false => self.plan.mode != Mode::Idle,
+        };
+        it.state == State::Ready && is_close && is_right
+    }
+
+    /// The server closed an idle connection. One that was of use is made again at once.
+    fn replace(&mut self, cx: &mut Context<'_>, client: usize) {
+        let it = &self.clients[client];
+        let (was_used, was_refused) = (it.answered > 0, it.was_refused);
+        let asked_again = self.carry_over(client);
+        self.tally.closed(Closes { announced: 0, idle: 1, asked_again }, self.tally.now());
+        match (was_used, was_refused) {
+            (_, true) => self.come_back_later(cx, client),
+            (true, false) => self.come_back(cx, client),
+            (false, false) => self.clients[client].state = State::Dormant,
+        }
+    }
+
+    /// Keeps what is in flight on a connection that is over for the next one, as far as somebody
+    /// still wants it; how much that is.
+    fn carry_over(&mut self, client: usize) -> u64 {
+        let is_wanted = match self.stage {
+            Stage::Running => true,
+            Stage::Finishing => self.pacer.is_some(),
+            Stage::Gathering | Stage::Idle => false,
+        };
+        let it = &self.clients[client];
+        let (first, open) = (it.answered, it.asked - it.answered);
+        if !is_wanted || open == 0 {
+            self.forget(client);
+            return 0;
+        }
+        let depth = 1 << self.depth_bits;
+        let stamps = &mut self.stamps[client << self.depth_bits..][..depth];
+        stamps.rotate_left(first as usize & (depth - 1));
+        let it = &mut self.clients[client];
+        it.asks_again = open;
+        (it.answered, it.token, it.state) = (it.asked, None, State::Resting);
+        open
+    }
+
     /// Something is wrong with a connection: it is counted and ended.
     fn fail(&mut self, cx: &mut Context<'_>, client: usize, fault: Fault) {
-        self.tally.fault(fault, self.tally.now());
+        let now = self.tally.now();
+        self.tally.fault(fault, now);
+        if fault == Fault::Timeout {
+            self.record_waits(client, now);
+        }
         let it = &mut self.clients[client];
         if it.state == State::Proving {
             self.dialler.settled();
+            self.despair(fault);
         }
-        it.state = State::Leaving;
+        let it = &mut self.clients[client];
         if let Some(token) = it.token {
+            it.state = State::Leaving;
             cx.abort(token);
+        }
+    }
+
+    /// A server that has not answered anybody in the time for an answer is not asked by all the
+    /// others: with thousands of them that would take the time many times over.
+    fn despair(&mut self, fault: Fault) {
+        let is_timeout = matches!(fault, Fault::Timeout | Fault::ConnectTimeout);
+        if self.stage == Stage::Gathering
+            && is_timeout
+            && !self.clients.iter().any(|it| it.is_proved)
+        {
+            self.dialler.clear_queue();
+        }
+    }
+
+    /// What is in flight on a connection has waited in vain up to now. The message that proves a
+    /// client is no part of the measurement, except in churn.
+    fn record_waits(&mut self, client: usize, now: u64) {
+        let it = &self.clients[client];
+        let first = u64::from(it.lives == 1 && !self.is_churn());
+        let again = 0..it.asks_again;
+        for number in again.chain(it.answered.max(first)..it.asked) {
+            let place = number & ((1 << self.depth_bits) - 1);
+            let since = self.stamps[(client << self.depth_bits) + place as usize];
+            self.tally.record_unanswered(since, now);
         }
     }
 
@@ -361,14 +508,18 @@ impl<D: Dialect> Requests<D> {
     /// A server that is in trouble is not asked again at once.
     fn come_back_later(&mut self, cx: &mut Context<'_>, client: usize) {
         if self.stage == Stage::Running {
-            self.redials.push_back((self.tally.now() + REDIAL_PAUSE, client));
+            let now = self.tally.now();
+            self.tally.pause(now);
+            self.redials.push_back((now + REDIAL_PAUSE, client));
             self.arm(cx);
         }
     }
 
     /// The connection ended as was expected, and the next one follows.
     fn come_back(&mut self, cx: &mut Context<'_>, client: usize) {
+        let asks_again = self.clients[client].asks_again > 0;
         match self.stage {
+            Stage::Running | Stage::Finishing if asks_again => self.dialler.enqueue(client),
             Stage::Running if self.asks_left == 0 && !self.has_more(client) => {}
             Stage::Running if self.is_churn() => {
                 let now = self.tally.now();
@@ -397,7 +548,10 @@ impl<D: Dialect> Requests<D> {
         self.stage = Stage::Finishing;
         self.finish_by = now + self.plan.reply_timeout.as_nanos() as u64;
         self.redials.clear();
-        self.dialler.clear_queue();
+        let clients = &self.clients;
+        for client in self.dialler.keep_queued(|client| clients[client].asks_again > 0) {
+            self.clients[client].state = State::Resting;
+        }
         self.rest(cx);
     }
 
@@ -428,7 +582,8 @@ impl<D: Dialect> Requests<D> {
         }
         for client in 0..self.clients.len() {
             let it = &self.clients[client];
-            if it.asked == it.answered || it.state == State::Leaving {
+            let is_open = it.asked > it.answered || it.asks_again > 0;
+            if !is_open || it.state == State::Leaving {
                 continue;
             }
             let waited = Duration::from_nanos(now.saturating_sub(it.waiting_since));
@@ -436,12 +591,14 @@ impl<D: Dialect> Requests<D> {
                 true => self.part(cx, client),
                 false => self.fail(cx, client, Fault::Timeout),
             }
+            self.drop_asks(client);
         }
         self.stage = Stage::Idle;
         let unsent = self.count_unsent(now);
+        let until = self.tally.window.until;
         self.tally.end();
         let connects = self.dialler.counts.clone();
-        self.note(Note::Done { last: self.tally.last, unsent, connects });
+        self.note(Note::Done { last: self.tally.last, until, unsent, connects });
     }
 
     /// What was due in the window and could never be sent has waited up to now.
@@ -516,21 +673,14 @@ impl<D: Dialect> Requests<D> {
 
     /// A connection is gone, or could not be had: what it still owed will not come.
     fn forget(&mut self, client: usize) {
-        let now = self.tally.now();
-        let is_churn = self.is_churn();
+        self.drop_asks(client);
         let it = &mut self.clients[client];
-        if is_churn && it.state == State::Dialling {
-            self.tally.record_unanswered(it.waiting_since, now);
-        }
-        // The message that proves a client is no part of the measurement, except in churn.
-        let first = u64::from(it.lives == 1 && !is_churn);
-        for number in it.answered.max(first)..it.asked {
-            let place = number & ((1 << self.depth_bits) - 1);
-            let since = self.stamps[(client << self.depth_bits) + place as usize];
-            self.tally.record_unanswered(since, now);
-        }
         self.in_flight -= it.asked - it.answered;
         (it.answered, it.token, it.state) = (it.asked, None, State::Resting);
+    }
+
+    fn drop_asks(&mut self, client: usize) {
+        self.in_flight -= std::mem::take(&mut self.clients[client].asks_again);
     }
 }
 
@@ -568,7 +718,7 @@ impl<D: Dialect> Handler for Requests<D> {
         it.token = Some(token);
         it.state = State::Proving;
         it.lives += 1;
-        (it.asked, it.answered, it.is_timed) = (0, 0, false);
+        (it.asked, it.answered, it.is_timed, it.was_refused) = (0, 0, false, false);
         it.origin = pattern::origin(number, it.lives);
         it.stream = D::Stream::default();
         let is_silent = self.plan.mode == Mode::Idle && self.plan.size == 0;
@@ -594,15 +744,29 @@ impl<D: Dialect> Handler for Requests<D> {
     ) -> Result<(), ProtocolError> {
         let client = *client;
         let number = self.share.number(client);
-        let Some(it) = self.clients.get_mut(client) else { return Ok(()) };
-        let asker = Asker { token, client: number, origin: it.origin };
-        match self.dialect.answers(asker, &mut it.stream, it.asked, input) {
-            Ok(Answers { complete: 0, .. }) => {
-                // A long answer that grows is no answer that is missing.
-                it.waiting_since = self.tally.nanos(cx.now());
+        loop {
+            let Some(it) = self.clients.get_mut(client).filter(|it| it.token == Some(token)) else {
+                // Behind the answer that was the last one.
+                input.clear();
+                break;
+            };
+            let asker = Asker { token, client: number, origin: it.origin };
+            let answers = match self.dialect.answers(asker, &mut it.stream, it.asked, input) {
+                Ok(answers) if answers.is_empty() => {
+                    self.overhear(client, input);
+                    break;
+                }
+                Ok(answers) => answers,
+                Err(fault) => {
+                    self.overhear(client, input);
+                    self.fail(cx, client, fault);
+                    break;
+                }
+            };
+            self.answered(cx, client, answers);
+            if answers.refusal.is_none() && !answers.is_last {
+                break;
             }
-            Ok(answers) => self.answered(cx, client, answers),
-            Err(fault) => self.fail(cx, client, fault),
         }
         self.rest(cx);
         Ok(())
@@ -615,10 +779,12 @@ impl<D: Dialect> Handler for Requests<D> {
         client: &mut usize,
         _input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        if let Some(it) = self.clients.get_mut(*client) {
+        let it = self.clients.get_mut(*client).filter(|it| it.token == Some(token));
+        if let Some(it) = it {
             let answers = self.dialect.ended(&mut it.stream);
-            if answers.complete > 0 {
+            if !answers.is_empty() {
                 self.answered(cx, *client, answers);
+                self.rest(cx);
             }
         }
         cx.close(token);
@@ -628,7 +794,9 @@ impl<D: Dialect> Handler for Requests<D> {
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, client: &mut usize) {
         let client = *client;
         let now = self.tally.nanos(cx.now());
-        let Some(it) = self.clients.get_mut(client) else { return };
+        let it = self.clients.get_mut(client).filter(|it| it.token == Some(token));
+        // The server has announced an end that does not come.
+        let Some(it) = it else { return cx.abort(token) };
         it.is_timed = false;
         if it.asked == it.answered {
             return;
@@ -659,33 +827,40 @@ impl<D: Dialect> Handler for Requests<D> {
         self.arm(cx);
     }
 
-    fn on_close(
-        &mut self,
-        cx: &mut Context<'_>,
-        _token: Token,
-        client: usize,
-        reason: CloseReason,
-    ) {
+    fn on_close(&mut self, cx: &mut Context<'_>, token: Token, client: usize, reason: CloseReason) {
         let Some(it) = self.clients.get(client) else { return };
-        let (was, owed) = (it.state, it.asked > it.answered);
-        self.forget(client);
-        if was == State::Proving {
-            self.dialler.settled();
+        if it.token != Some(token) {
+            self.left_behind -= 1;
+            return;
         }
-        match Fault::of_close(reason, owed) {
-            Some(fault) if was != State::Leaving => self.lose(cx, client, fault),
-            // Its fault is counted already.
-            _ if reason == CloseReason::Aborted => self.come_back_later(cx, client),
-            _ => self.come_back(cx, client),
+        let (was, owed) = (it.state, it.asked > it.answered);
+        if self.is_idle_close(client, reason) {
+            self.replace(cx, client);
+        } else {
+            self.forget(client);
+            if was == State::Proving {
+                self.dialler.settled();
+            }
+            match Fault::of_close(reason, owed) {
+                Some(fault) if was != State::Leaving => self.lose(cx, client, fault),
+                // Its fault is counted already.
+                _ if reason == CloseReason::Aborted => self.come_back_later(cx, client),
+                _ => self.come_back(cx, client),
+            }
         }
         self.dial(cx);
         self.rest(cx);
     }
 
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
-        let Some(client) = self.dialler.failed(token) else { return };
+        let Some(client) = self.dialler.failed(token) else { return self.dial(cx) };
+        let (fault, now) = (Fault::of_connect(error), self.tally.now());
+        if fault == Fault::ConnectTimeout && self.is_churn() {
+            self.tally.record_unanswered(self.clients[client].waiting_since, now);
+        }
         self.forget(client);
-        self.lose(cx, client, Fault::of_connect(error));
+        self.despair(fault);
+        self.lose(cx, client, fault);
         self.dial(cx);
         self.rest(cx);
     }
@@ -700,6 +875,8 @@ impl<S: Default> Client<S> {
             is_timed: false,
             asked: 0,
             answered: 0,
+            asks_again: 0,
+            was_refused: false,
             origin: 0,
             lives: 0,
             waiting_since: 0,

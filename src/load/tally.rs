@@ -3,15 +3,20 @@
 //! A message is recorded once, into the histogram of the running second. When the second is over
 //! that goes to the conductor, which adds up all threads; so a run of any length costs a client the
 //! same memory, and every percentile comes from one merged histogram and never from averages.
+//!
+//! Whatever is counted belongs to the window. Faults outside of it are told apart: they are no less
+//! faults, but a share of something else.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::dialect::Refusal;
 use super::worker::Note;
-use super::{Fault, Faults};
+use super::{Closes, Fault, Faults};
 
 /// The stretch of time that counts, in nanoseconds since the run began: `from <= t < until`.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +34,34 @@ impl Window {
     pub(super) fn contains(&self, at: u64) -> bool {
         self.from <= at && at < self.until
     }
+
+    fn part(&self, at: u64) -> Part {
+        match at {
+            _ if at < self.from => Part::Before,
+            _ if at < self.until => Part::Within,
+            _ => Part::After,
+        }
+    }
+}
+
+/// Where a moment lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Before,
+    Within,
+    After,
+}
+
+/// What happened beside answers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Incidents {
+    pub(super) before: Faults,
+    pub(super) within: Faults,
+    pub(super) after: Faults,
+    /// What the wrong answers of the window said.
+    pub(super) refusals: BTreeMap<String, u64>,
+    pub(super) closes: Closes,
+    pub(super) pauses: u64,
 }
 
 /// What one thread counted in one second of the window.
@@ -38,7 +71,7 @@ pub(super) struct Second {
     pub(super) index: u64,
     pub(super) messages: u64,
     pub(super) bytes: u64,
-    pub(super) faults: Faults,
+    pub(super) incidents: Incidents,
     pub(super) latency: Box<Histogram<u64>>,
     pub(super) lateness: Option<Box<Histogram<u64>>>,
 }
@@ -56,7 +89,9 @@ pub(super) struct Tally {
     latency: Box<Histogram<u64>>,
     /// How much later than due messages left, as far as that was our own doing.
     lateness: Box<Histogram<u64>>,
-    faults: [u64; Fault::ALL.len()],
+    /// By kind, for each part of the time.
+    faults: [[u64; Fault::ALL.len()]; 3],
+    incidents: Incidents,
     notes: Sender<Note>,
     /// Since the thread began, whether in the window or not.
     pub(super) answered: u64,
@@ -81,7 +116,8 @@ impl Tally {
             bytes: 0,
             latency: histogram()?,
             lateness: histogram()?,
-            faults: [0; Fault::ALL.len()],
+            faults: [[0; Fault::ALL.len()]; 3],
+            incidents: Incidents::default(),
             notes,
             answered: 0,
             faulty: 0,
@@ -110,7 +146,7 @@ impl Tally {
         self.second_ends = window.from.saturating_add(SECOND);
     }
 
-    /// An answer arrived. `since` is when its message was sent, or in an open loop when it was due.
+    /// A right answer arrived. `since` is when its message was sent, or in an open loop when it was due.
     #[inline]
     pub(super) fn record(&mut self, since: u64, now: u64) {
         self.answered += 1;
@@ -154,7 +190,35 @@ impl Tally {
         if now >= self.second_ends {
             self.turn_page(now);
         }
-        self.faults[fault as usize] += 1;
+        self.faults[self.window.part(now) as usize][fault as usize] += 1;
+    }
+
+    /// An answer said no.
+    pub(super) fn refuse(&mut self, refusal: Refusal, now: u64) {
+        self.fault(refusal.fault(), now);
+        if self.window.contains(now) {
+            let refusals = &mut self.incidents.refusals;
+            let mut name = refusal.to_string();
+            if refusals.len() >= REFUSALS_MAX && !refusals.contains_key(&name) {
+                name = "others".into();
+            }
+            *refusals.entry(name).or_default() += 1;
+        }
+    }
+
+    /// A server closed connections, as it may.
+    pub(super) fn closed(&mut self, closes: Closes, now: u64) {
+        if now >= self.second_ends {
+            self.turn_page(now);
+        }
+        if self.window.contains(now) {
+            self.incidents.closes.merge(closes);
+        }
+    }
+
+    /// A client waits before it connects again.
+    pub(super) fn pause(&mut self, now: u64) {
+        self.incidents.pauses += u64::from(self.window.contains(now));
     }
 
     /// Ends the count: hands over what is left.
@@ -173,23 +237,59 @@ impl Tally {
 
     /// Sends what was counted since the last time.
     pub(super) fn hand_over(&mut self) {
-        let mut faults = Faults::default();
-        for fault in Fault::ALL {
-            faults.add(fault, std::mem::take(&mut self.faults[fault as usize]));
-        }
+        let incidents = self.take_incidents();
         let messages = std::mem::take(&mut self.messages);
-        if messages == 0 && self.latency.is_empty() && faults.is_none() {
+        let is_quiet = incidents.is_empty() && self.latency.is_empty();
+        if messages == 0 && is_quiet {
             return;
         }
         let lateness = (!self.lateness.is_empty()).then(|| self.lateness.clone());
         let latency = self.latency.clone();
         let bytes = std::mem::take(&mut self.bytes);
         let index = self.index;
-        let second = Second { index, messages, bytes, faults, latency, lateness };
+        let second = Second { index, messages, bytes, incidents, latency, lateness };
         self.latency.reset();
         self.lateness.reset();
         // The conductor goes first only when the whole run has failed.
         let _ = self.notes.send(Note::Second(second));
+    }
+
+    fn take_incidents(&mut self) -> Incidents {
+        let mut incidents = std::mem::take(&mut self.incidents);
+        let faults = std::mem::take(&mut self.faults);
+        for fault in Fault::ALL {
+            let count = |part: Part| faults[part as usize][fault as usize];
+            incidents.before.add(fault, count(Part::Before));
+            incidents.within.add(fault, count(Part::Within));
+            incidents.after.add(fault, count(Part::After));
+        }
+        incidents
+    }
+}
+
+impl Incidents {
+    fn is_empty(&self) -> bool {
+        let faults = [&self.before, &self.within, &self.after];
+        faults.iter().all(|faults| faults.is_none())
+            && self.closes == Closes::default()
+            && self.pauses == 0
+    }
+
+    /// Whether every client has had its messages in flight all the time.
+    pub(super) fn is_calm(&self) -> bool {
+        self.before.is_none() && self.within.is_none() && self.after.is_none() && self.pauses == 0
+    }
+
+    /// Adds those of another thread, or of another second.
+    pub(super) fn merge(&mut self, other: &Incidents) {
+        self.before.merge(&other.before);
+        self.within.merge(&other.within);
+        self.after.merge(&other.after);
+        for (name, count) in &other.refusals {
+            *self.refusals.entry(name.clone()).or_default() += count;
+        }
+        self.closes.merge(other.closes);
+        self.pauses += other.pauses;
     }
 }
 
@@ -199,6 +299,8 @@ pub(super) fn histogram() -> io::Result<Box<Histogram<u64>>> {
     histogram.map(Box::new).map_err(io::Error::other)
 }
 
+/// A server may make up words; so many are told apart.
+const REFUSALS_MAX: usize = 64;
 const LATENCY_MIN_NS: u64 = 100;
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 pub(super) const SECOND: u64 = 1_000_000_000;

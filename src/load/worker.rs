@@ -9,8 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::dialler::ConnectCounts;
+use super::protocol::Protocol;
+use super::route::Route;
 use super::tally::{Second, Window};
-use super::{Plan, plan};
+use super::{Plan, http, plan};
 use crate::reactor::{Config, Context, Handler, Reactor, Remote};
 
 /// What the conductor asks of a thread.
@@ -33,13 +35,17 @@ pub(super) enum Note {
     Ready { connections: usize, connects: ConnectCounts },
     /// A second is over in which something happened.
     Second(Second),
+    /// The first answer is of another protocol than the plan's.
+    Heard(Protocol),
     /// The run is over, all that was in flight answered or given up.
     Done {
         /// When the last answer that counts arrived.
         last: u64,
+        /// The end of what the thread has counted.
+        until: u64,
         /// Messages that were due and could not be sent in time.
         unsent: u64,
-        /// Connects since the thread began.
+        /// Connects of this step.
         connects: ConnectCounts,
     },
     /// The thread has failed.
@@ -53,6 +59,7 @@ pub(super) struct Share {
     pub(super) threads: usize,
     /// Every time is counted from here.
     pub(super) epoch: Instant,
+    pub(super) route: Route,
     pub(super) notes: Sender<Note>,
 }
 
@@ -121,7 +128,7 @@ pub(super) fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Resul
         connections_max: 2 * connections + SPARE,
         // Reading must not wait for what is sent, or two full sides wait for each other.
         output_limit: default.output_limit.max(8 * in_flight.min(plan::IN_FLIGHT_MAX) + SPARE),
-        input_limit: default.input_limit.max(2 * plan.size + SPARE),
+        input_limit: default.input_limit.max(2 * plan.size + SPARE).max(2 * http::HEAD_MAX),
         buffer_memory: BUFFER_MEMORY,
         write_timeout: Some(plan.reply_timeout),
         // A peer that is gone answers nothing in time, and each connect is spared five calls.
@@ -161,5 +168,5 @@ const SPARE: usize = 1024;
 /// sake, since what may be in flight has limits of its own.
 const BUFFER_MEMORY: usize = 4 << 30;
 /// A server that does not close when we do is not waited for any longer.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);

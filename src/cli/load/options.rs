@@ -178,8 +178,9 @@ impl LoadOptions {
         let target = self.target.as_deref().unwrap_or_default();
         let target: Target = target.parse().map_err(Failure::Usage)?;
         let mode = self.mode(&target)?;
-        let address = resolve(&target.endpoint)?;
-        let mut plan = Plan::new(address, mode);
+        let mut addresses = self.resolve(&target.endpoint)?;
+        let mut plan = Plan::new(addresses.remove(0), mode);
+        plan.alternatives = addresses;
         set(&mut plan.connections, self.connections);
         set(&mut plan.size, self.size.map(Size::bytes));
         set(&mut plan.pipeline, self.pipeline);
@@ -202,6 +203,21 @@ impl LoadOptions {
         plan.server_pids.clone_from(&self.server_pid);
         plan.check().map_err(|error| sources.blame(&error.to_string()))?;
         Ok(plan)
+    }
+
+    /// The addresses of the target, at least one; of those of a name the first few to which a way
+    /// leads from `--source`.
+    fn resolve(&self, endpoint: &Endpoint) -> Result<Vec<Address>, Failure> {
+        let mut addresses = endpoint.resolve()?;
+        let has_way = |address: &Address| match address {
+            Address::Tcp(to) => self.source.iter().all(|from| from.is_ipv4() == to.is_ipv4()),
+            Address::Unix(_) => true,
+        };
+        if addresses.iter().any(has_way) {
+            addresses.retain(has_way);
+        }
+        addresses.truncate(ADDRESSES_MAX);
+        Ok(addresses)
     }
 
     fn mode(&self, target: &Target) -> Result<Mode, Failure> {
@@ -276,12 +292,8 @@ fn set<T>(place: &mut T, value: Option<T>) {
     }
 }
 
-/// One address: of a name that has several, the first.
-fn resolve(endpoint: &Endpoint) -> Result<Address, Failure> {
-    let mut addresses = endpoint.resolve()?;
-    Ok(addresses.swap_remove(0))
-}
-
+/// Each may cost a `--connect-timeout`.
+const ADDRESSES_MAX: usize = 16;
 const TRAFFIC: &str = "Traffic";
 const MODES: &str = "Modes";
 const CLIENTS: &str = "Clients";

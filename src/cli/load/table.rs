@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use edgeloop::load::{Latency, Report, Step};
+use edgeloop::load::{Fault, Latency, Report, Step};
 
 use super::figures::{bytes, count, rate, share, time};
 
@@ -75,11 +75,23 @@ fn details(text: &mut String, report: &Report, step: &Step) {
         let (p50, p99) = (time(lateness.p50_us), time(lateness.p99_us));
         line("pacing", format!("sent later than due by p50 {p50}, p99 {p99}"));
     }
-    line("errors", step.errors.to_string());
+    line("errors", errors(step));
+    for (when, faults) in [("before", &step.errors_before), ("after", &step.errors_after)] {
+        if !faults.is_none() {
+            line("", format!("{when} that time: {faults}"));
+        }
+    }
     let connects = &step.connects;
     let (established, attempted) = (count(connects.established), count(connects.attempted));
     let (p99, max) = (time(connects.latency.p99_us), time(connects.latency.max_us));
     line("connects", format!("{established} of {attempted}, p99 {p99}, max {max}"));
+    let closes = &step.closes;
+    if closes.announced + closes.idle > 0 {
+        let (announced, idle) = (count(closes.announced), count(closes.idle));
+        let again = count(closes.asked_again);
+        line("closes", format!("by the server: {announced} announced, {idle} of idle connections"));
+        line("", format!("{again} messages that were under way asked again"));
+    }
     match &step.server {
         Some(server) => {
             line("server", cpu(server.cpu_us_per_message, server.utilisation, step));
@@ -106,9 +118,22 @@ fn details(text: &mut String, report: &Report, step: &Step) {
     line("client", cpu(step.client.cpu_us_per_message, step.client.utilisation, step));
 }
 
+/// What went wrong in the time that was measured, and what the wrong answers said.
+fn errors(step: &Step) -> String {
+    let said: Vec<String> = step
+        .wrong_answers
+        .iter()
+        .map(|(name, times)| format!("{}x {name}", count(*times)))
+        .collect();
+    match said.is_empty() {
+        true => step.errors.to_string(),
+        false => format!("{} ({})", step.errors, said.join(", ")),
+    }
+}
+
 fn percentiles(latency: &Latency) -> String {
     if latency.count == 0 {
-        return "unknown: nothing was answered in that time".into();
+        return "unknown: nothing was answered rightly in that time".into();
     }
     let named = [
         ("p50", latency.p50_us),
@@ -149,7 +174,7 @@ fn notes(report: &Report, step: &Step) -> Vec<String> {
     if report.plan.rate.is_some_and(|asked| step.seconds > 0.0 && step.rate < asked * 0.99)
         && report.plan.mode != "broadcast"
     {
-        notes.push("fewer messages were answered than were due: the server, or the pipeline, does not keep up".into());
+        notes.push("fewer messages were answered rightly than were due: see the errors, or the server does not keep up, or the pipeline".into());
     }
     if step.unsent > 0 {
         let unsent = count(step.unsent);
@@ -163,6 +188,7 @@ fn notes(report: &Report, step: &Step) -> Vec<String> {
         let late = time(lateness.p99_us);
         notes.push(format!("1 % of the messages left {late} later than due by the clients' own doing: see --spin, or leave them more CPU"));
     }
+    notes.extend(disturbances(step));
     if step.connects.slow > 0 {
         let slow = count(step.connects.slow);
         notes.push(format!("{slow} connects took more than 900 ms: their first packet was lost"));
@@ -170,6 +196,17 @@ fn notes(report: &Report, step: &Step) -> Vec<String> {
     let deferred: f64 = step.ksoftirqd_s.iter().sum();
     if step.server.as_ref().is_some_and(|server| deferred > DEFERRED_SHARE * server.cpu_s) {
         notes.push(format!("{deferred:.2} s of network work went to ksoftirqd, a thread of the kernel, and are in the CPU time of neither side"));
+    }
+    if step.pauses > 0 {
+        let pauses = count(step.pauses);
+        notes.push(format!("{pauses} times a client paused for 100 ms after an error, as it does before it connects again: the rate has these pauses in it"));
+    }
+    if step.all_errors().count(Fault::ClientLimit) > 0 {
+        notes.push("client_limit: an answer was larger than the clients take in; that is a limit of theirs and no fault of the server".into());
+    }
+    if let Some(protocol) = &step.server_speaks {
+        let mode = &report.plan.mode;
+        notes.push(format!("the server speaks {protocol}, and was asked in the mode {mode}"));
     }
     if let Some(kernel) = step.kernel {
         let counted = [
@@ -188,36 +225,86 @@ fn notes(report: &Report, step: &Step) -> Vec<String> {
     notes
 }
 
-/// Rows under headings, each column as wide as its widest cell.
+/// What kept the clients, or the server, from doing as well as they could.
+fn disturbances(step: &Step) -> Vec<String> {
+    let mut notes = Vec::new();
+    let server = step.server.as_ref().map(|server| ("server", server.waited_longest));
+    let sides = [Some(("clients", step.client.waited_longest)), server];
+    for (side, waited) in sides.into_iter().flatten().filter(|(_, waited)| *waited > WAITED_SHARE) {
+        notes.push(format!("others had the CPU for {} of the time, while a thread of the {side} was ready to run: the figures are worse for that", share(waited)));
+    }
+    notes
+}
+
+/// Rows under headings: how fast, and below that at what price. Each column is as wide as its widest
+/// cell, and all of them together fit a terminal of 80 columns.
 fn grid(rows: &[(String, &Step)]) -> String {
-    let is_named = rows.iter().any(|(name, _)| !name.is_empty());
-    let mut lines = vec![HEADINGS.map(str::to_owned).to_vec()];
-    lines.extend(rows.iter().map(|(name, step)| cells(name, step)));
-    let first = usize::from(!is_named);
-    let widths: Vec<usize> = (0..HEADINGS.len())
-        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
-        .collect();
+    let lines: Vec<Vec<String>> = rows.iter().map(|(name, step)| cells(name, step)).collect();
+    let (names, key) = names(&lines);
     let mut text = String::new();
-    for line in &lines {
-        for column in first..line.len() {
-            let (cell, width) = (&line[column], widths[column]);
-            let gap = if column > first { "  " } else { "" };
+    for columns in [SPEED, PRICE] {
+        let headings = columns.iter().map(|column| HEADINGS[*column].to_owned());
+        let mut table: Vec<Vec<String>> = vec![headings.collect()];
+        for (line, name) in lines.iter().zip(&names) {
+            let cells = columns.iter().map(|column| match column {
+                0 => name.clone(),
+                column => line[*column].clone(),
+            });
+            table.push(cells.collect());
+        }
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        aligned(&mut text, &table);
+    }
+    text + &key
+}
+
+/// The names of the rows as the tables have them, and a key to those that are too long for them.
+fn names(lines: &[Vec<String>]) -> (Vec<String>, String) {
+    let widest = |column: usize| {
+        let cells = lines.iter().map(|line| line[column].chars().count());
+        cells.max().unwrap_or(0).max(HEADINGS[column].len())
+    };
+    let taken = |columns: &[usize]| columns[1..].iter().map(|it| widest(*it) + GAP).sum::<usize>();
+    let room = WIDTH.saturating_sub(taken(SPEED).max(taken(PRICE)));
+    let names: Vec<String> = lines.iter().map(|line| line[0].clone()).collect();
+    if names.iter().all(|name| name.chars().count() <= room) {
+        return (names, String::new());
+    }
+    let mut known: Vec<&String> = names.iter().collect();
+    known.dedup();
+    let number = |name| known.iter().position(|it| *it == name).map_or(0, |place| place + 1);
+    let short = names.iter().map(|name| number(name).to_string()).collect();
+    let key = known.iter().enumerate().map(|(place, name)| format!("{}  {name}\n", place + 1));
+    (short, format!("\n{}", key.collect::<String>()))
+}
+
+/// Lines of cells, those of the first column to the left. A column without a word is left out.
+fn aligned(text: &mut String, table: &[Vec<String>]) {
+    let width = |column: usize| table.iter().map(|line| line[column].chars().count()).max();
+    let is_told = |column: &usize| table[1..].iter().any(|line| !line[*column].is_empty());
+    let columns: Vec<usize> = (0..table[0].len()).filter(is_told).collect();
+    for line in table {
+        let mut words = String::new();
+        for column in &columns {
+            let (cell, width) = (&line[*column], width(*column).unwrap_or(0));
+            let gap = if words.is_empty() { 0 } else { GAP };
             let _ = match column {
-                0 => write!(text, "{gap}{cell:<width$}"),
-                _ => write!(text, "{gap}{cell:>width$}"),
+                0 => write!(words, "{cell:<width$}"),
+                _ => write!(words, "{:gap$}{cell:>width$}", ""),
             };
         }
-        text.truncate(text.trim_end().len());
+        text.push_str(words.trim_end());
         text.push('\n');
     }
-    text
 }
 
 /// One step, as wide as `HEADINGS`.
 pub(super) fn cells(name: &str, step: &Step) -> Vec<String> {
     let latency = &step.latency;
     let server = step.server.as_ref();
-    let bound = if step.client_bound == Some(true) { "client-bound" } else { "" };
+    let bound = if step.client_bound == Some(true) { "client" } else { "" };
     vec![
         name.to_owned(),
         count(step.connections as u64),
@@ -230,13 +317,19 @@ pub(super) fn cells(name: &str, step: &Step) -> Vec<String> {
         server.map_or("-".into(), |it| format!("{:.2}", it.cpu_us_per_message)),
         format!("{:.2}", step.client.cpu_us_per_message),
         server.map_or("-".into(), |it| bytes(it.rss_per_connection_bytes)),
-        count(step.errors.total()),
+        count(step.all_errors().total()),
         bound.to_owned(),
     ]
 }
 
 /// What is less is lost in the noise.
 const DEFERRED_SHARE: f64 = 0.02;
+
+/// Of the time. Less is what any machine takes.
+const WAITED_SHARE: f64 = 0.05;
+/// Of a terminal, in characters.
+const WIDTH: usize = 80;
+const GAP: usize = 2;
 
 /// CPU in microseconds for a message, memory for a connection.
 pub(super) const HEADINGS: [&str; 13] = [
@@ -252,5 +345,8 @@ pub(super) const HEADINGS: [&str; 13] = [
     "client us",
     "memory",
     "errors",
-    "",
+    "limit",
 ];
+/// The headings of the table that says how fast, and of that which says at what price.
+const SPEED: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7];
+const PRICE: &[usize] = &[0, 1, 8, 9, 10, 11, 12];
