@@ -740,7 +740,7 @@ fn runs_are_compared_in_a_table_and_on_a_page_that_needs_nothing_else() {
     let page = fs::read_to_string(&files[2]).unwrap();
     assert!(page.contains("<svg") && page.contains("99 %") && page.contains("var(--b)"));
     // What lasted a second is a point beside the lines of the other.
-    assert_eq!(page.matches("<circle").count(), 2);
+    assert_eq!(page.matches("<circle").count(), 2 * 2, "in two pictures of two shapes");
     for outside in ["http://", "https://", "<script", "url("] {
         let page = page.replace("http://www.w3.org/2000/svg", "");
         assert!(!page.contains(outside), "the page refers to {outside}");

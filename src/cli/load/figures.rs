@@ -22,10 +22,12 @@ pub(super) fn rate(number: f64) -> String {
     }
 }
 
-/// Microseconds: `43 us`, `1.25 ms`, `2.5 s`.
+/// Microseconds to three digits: `43.2 us`, `1.25 ms`, `2.50 s`.
 pub(super) fn time(us: f64) -> String {
     match us {
+        _ if us >= 1e8 => format!("{:.0} s", us / 1e6),
         _ if us >= 1e6 => format!("{:.2} s", us / 1e6),
+        _ if us >= 1e5 => format!("{:.0} ms", us / 1e3),
         _ if us >= 1e4 => format!("{:.1} ms", us / 1e3),
         _ if us >= 1e3 => format!("{:.2} ms", us / 1e3),
         _ if us == 0.0 => "0".into(),
@@ -59,8 +61,8 @@ mod tests {
             ["0", "999", "1,000", "1,234,567"]
         );
         assert_eq!(
-            [time(0.5), time(43.21), time(1250.0), time(2.5e6)],
-            ["0.5 us", "43.2 us", "1.25 ms", "2.50 s"]
+            [time(0.5), time(43.21), time(1250.0), time(381_250.0), time(2.5e6), time(3.6e9)],
+            ["0.5 us", "43.2 us", "1.25 ms", "381 ms", "2.50 s", "3600 s"]
         );
         assert_eq!([bytes(112.0), bytes(-2048.0)], ["112 B", "-2.0 KiB"]);
         assert_eq!([rate(0.0), rate(2.5), rate(70_876.3)], ["0", "2.50", "70,876"]);

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use edgeloop::load::{Bound, Plan, Report, Stop};
+use serde_json::Value;
 
 use self::options::LoadOptions;
 use self::progress::Bar;
@@ -142,7 +143,23 @@ fn write_json(path: &Path, report: &Report) -> Result<(), Failure> {
 fn read_json(path: &PathBuf) -> Result<(String, Report), Failure> {
     let wrong = |why: String| Failure::System(format!("cannot read {}: {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    let report = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    match value.get("schema").and_then(Value::as_u64) {
+        Some(SCHEMA) => {}
+        Some(other) => return Err(wrong(format!("its schema is {other}, and {SCHEMA} is known"))),
+        None => return Err(wrong("it is no report of `edgeloop load --json`".into())),
+    }
+    let is_old = value.pointer("/steps/0").is_some_and(|it| it.get("errors_before").is_none());
+    let report: Report = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+    if is_old && !report.errors().is_none() {
+        let path = path.display();
+        // A closed stderr leaves nobody to tell.
+        let _ = writeln!(
+            io::stderr(),
+            "edgeloop: {path} is of an earlier version: wrong answers are in its rate and latency, \
+             and errors of the warm-up among its errors"
+        );
+    }
     let name = path.file_stem().unwrap_or(path.as_os_str());
     Ok((name.to_string_lossy().into_owned(), report))
 }
@@ -151,6 +168,9 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let written = fs::write(path, text);
     written.map_err(|error| Failure::System(format!("cannot write {}: {error}", path.display())))
 }
+
+/// Of the reports that are read.
+const SCHEMA: u64 = 1;
 
 const MORE: &str = "\
 Modes:

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use edgeloop::load::{Report, Step};
 
-use super::{pictures, table};
+use super::pictures::{self, Shape};
+use super::{figures, table};
 
 /// One report, or several side by side; a name for each, which may be empty if there is one.
 pub(super) fn of(reports: &[(String, Report)]) -> String {
@@ -20,9 +21,18 @@ pub(super) fn of(reports: &[(String, Report)]) -> String {
         let _ = writeln!(page, "<p>{}</p>", escaped(&below));
     }
     let rows = pictures::rows_of(reports);
-    figure(&mut page, &rows, "Latency by percentile", PERCENTILES, pictures::percentiles(&rows));
-    figure(&mut page, &rows, "Rate over time", RATE, pictures::rate(&rows));
-    figure(&mut page, &rows, "p99 over time", P99, pictures::p99(&rows));
+    reports.iter().for_each(|(name, report)| headline(&mut page, name, report, &reports[0].1));
+    let runs: Vec<&str> = reports.iter().map(|(name, _)| name.as_str()).collect();
+    figure(&mut page, &runs, "Rate by connections", RAMP_RATE, |it| {
+        pictures::ramp_rate(reports, it)
+    });
+    figure(&mut page, &runs, "p99 by connections", RAMP_P99, |it| pictures::ramp_p99(reports, it));
+    let names: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    figure(&mut page, &names, "Latency by percentile", PERCENTILES, |it| {
+        pictures::percentiles(&rows, it)
+    });
+    figure(&mut page, &names, "Rate over time", RATE, |it| pictures::rate(&rows, it));
+    figure(&mut page, &names, "p99 over time", P99, |it| pictures::p99(&rows, it));
     numbers(&mut page, &rows);
     for (name, report) in reports {
         circumstances(&mut page, name, report);
@@ -31,41 +41,104 @@ pub(super) fn of(reports: &[(String, Report)]) -> String {
     page
 }
 
+/// What a reader wants to know first: of a ramp where the rate was highest. Beside another run, how
+/// much more or less that is than in the first one.
+fn headline(page: &mut String, name: &str, report: &Report, first: &Report) {
+    let Some(step) = fastest(report) else { return };
+    if !name.is_empty() {
+        let _ = writeln!(page, "<h2>{}</h2>", escaped(name));
+    }
+    let other = fastest(first).filter(|_| !std::ptr::eq(report, first));
+    let than = |value: f64, of: fn(&Step) -> f64| {
+        let base = other.map(of).filter(|base| *base > 0.0);
+        base.map_or(String::new(), |base| format!("{:+.1} %", 100.0 * (value / base - 1.0)))
+    };
+    let at = match report.steps.len() {
+        1 => String::new(),
+        _ => format!("at {} connections", figures::count(step.connections as u64)),
+    };
+    let what = if report.plan.mode == "broadcast" { "deliveries/s" } else { "messages/s" };
+    let latency = &step.latency;
+    let time = |us: f64| if latency.count > 0 { figures::time(us) } else { "unknown".into() };
+    let mut cards = Vec::new();
+    if report.plan.mode != "idle" {
+        let rate = than(step.rate, |step| step.rate);
+        cards.push((what, figures::rate(step.rate), join(&at, &rate)));
+        cards.push(("p50", time(latency.p50_us), than(latency.p50_us, |it| it.latency.p50_us)));
+        cards.push(("p99", time(latency.p99_us), than(latency.p99_us, |it| it.latency.p99_us)));
+        cards.push(("longest", time(latency.max_us), String::new()));
+    }
+    if let Some(server) = step.server.as_ref().filter(|_| step.messages > 0) {
+        let cpu = |step: &Step| step.server.as_ref().map_or(0.0, |it| it.cpu_us_per_message);
+        let us = figures::time(server.cpu_us_per_message);
+        cards.push(("server CPU for each", us, than(server.cpu_us_per_message, cpu)));
+    }
+    let errors = report.errors();
+    let kinds = if errors.is_none() { String::new() } else { errors.to_string() };
+    cards.push(("errors", figures::count(errors.total()), kinds));
+    page.push_str("<div class=\"cards\">\n");
+    for (name, value, below) in cards {
+        let (name, value, below) = (escaped(name), escaped(&value), escaped(&below));
+        let _ = writeln!(page, "<p><span>{name}</span><b>{value}</b><small>{below}</small></p>");
+    }
+    page.push_str("</div>\n");
+}
+
+fn fastest(report: &Report) -> Option<&Step> {
+    report.steps.iter().max_by(|one, other| one.rate.total_cmp(&other.rate))
+}
+
+fn join(first: &str, second: &str) -> String {
+    match first.is_empty() || second.is_empty() {
+        true => format!("{first}{second}"),
+        false => format!("{first}, {second}"),
+    }
+}
+
+/// A picture in both shapes, of which the page shows the one that fits.
 fn figure(
     page: &mut String,
-    rows: &[(String, &Step)],
+    names: &[&str],
     title: &str,
     caption: &str,
-    svg: Option<String>,
+    draw: impl Fn(Shape) -> Option<String>,
 ) {
-    let Some(svg) = svg else { return };
+    let (Some(wide), Some(narrow)) = (draw(Shape::Wide), draw(Shape::Narrow)) else { return };
     let _ = writeln!(page, "<figure>\n<h2>{title}</h2>");
-    if rows.len() > 1 {
+    if names.len() > 1 {
         page.push_str("<p class=\"legend\">");
-        for (index, (name, _)) in rows.iter().enumerate() {
+        for (index, name) in names.iter().enumerate() {
             let color = pictures::color_name(index);
             let name = escaped(name);
             let _ = write!(page, "<span><i style=\"background:var({color})\"></i>{name}</span> ");
         }
         page.push_str("</p>\n");
     }
-    let _ = writeln!(page, "{svg}\n<figcaption>{caption}</figcaption>\n</figure>");
+    let _ =
+        writeln!(page, "<div class=\"wide\">{wide}</div>\n<div class=\"narrow\">{narrow}</div>");
+    let _ = writeln!(page, "<figcaption>{caption}</figcaption>\n</figure>");
 }
 
+/// A column without a word is left out; on a small screen each row is a list of its own.
 fn numbers(page: &mut String, rows: &[(String, &Step)]) {
-    page.push_str("<h2>Figures</h2>\n<div class=\"wide\"><table>\n<tr>");
-    table::HEADINGS.iter().for_each(|heading| {
-        let _ = write!(page, "<th>{}</th>", escaped(heading));
-    });
-    page.push_str("</tr>\n");
-    for (name, step) in rows {
+    let lines: Vec<Vec<String>> =
+        rows.iter().map(|(name, step)| table::cells(name, step)).collect();
+    let is_told = |column: &usize| lines.iter().any(|line| !line[*column].is_empty());
+    let columns: Vec<usize> = (0..table::HEADINGS.len()).filter(is_told).collect();
+    page.push_str("<h2>Figures</h2>\n<div class=\"table\"><table>\n<thead><tr>");
+    for column in &columns {
+        let _ = write!(page, "<th>{}</th>", escaped(table::HEADINGS[*column]));
+    }
+    page.push_str("</tr></thead>\n<tbody>\n");
+    for line in &lines {
         page.push_str("<tr>");
-        table::cells(name, step).iter().for_each(|cell| {
-            let _ = write!(page, "<td>{}</td>", escaped(cell));
-        });
+        for column in &columns {
+            let (heading, cell) = (escaped(table::HEADINGS[*column]), escaped(&line[*column]));
+            let _ = write!(page, "<td data-name=\"{heading}\">{cell}</td>");
+        }
         page.push_str("</tr>\n");
     }
-    let _ = writeln!(page, "</table></div>\n<p class=\"small\">{UNITS}</p>");
+    let _ = writeln!(page, "</tbody>\n</table></div>\n<p class=\"small\">{UNITS}</p>");
 }
 
 fn circumstances(page: &mut String, name: &str, report: &Report) {
@@ -107,6 +180,9 @@ fn escaped(text: &str) -> String {
 const PERCENTILES: &str = "How long the slowest part of the messages took: at 99 % on the axis, all but one \
     of a hundred were answered within the time shown. A closed loop shows service time; an open loop counts from \
     the moment a message was due.";
+const RAMP_RATE: &str =
+    "Answers a second in each step. Where the line bends, something is exhausted.";
+const RAMP_P99: &str = "The 99th percentile of each step.";
 const RATE: &str = "Answers in each second of the measurement.";
 const P99: &str = "The 99th percentile of the answers of each second: a stall is a peak.";
 const UNITS: &str = "CPU time in microseconds for each message; memory is the server's resident memory \
@@ -126,24 +202,49 @@ const HEAD: &str = r#"<!doctype html>
     --a: #63a4ff; --b: #ff8090; --c: #5ed3a3; --d: #e8b45c; --e: #b794f4; --f: #56c8dc; }
 }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 1rem; }
-h2 { font-size: 1.05rem; margin: 2.25rem 0 .5rem; }
+main { max-width: 66rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 1rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.05rem; margin: 2.25rem 0 .5rem; overflow-wrap: anywhere; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; }
+.cards p { margin: 0; padding: .7rem .9rem; background: var(--panel); border-radius: 6px; }
+.cards span, .cards small { display: block; color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
+.cards b { display: block; font-size: 1.35rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 figure { margin: 0; }
 svg { display: block; height: auto; }
 svg text { font-family: system-ui, sans-serif; }
+.narrow { display: none; }
 figcaption, .small { color: var(--soft); font-size: .875rem; max-width: 46rem; }
 .legend { margin: 0 0 .25rem; font-size: .9rem; }
-.legend span { margin-right: 1.25rem; white-space: nowrap; }
+.legend span { display: inline-block; margin-right: 1.25rem; overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: 1rem; height: .25rem; border-radius: 2px; margin-right: .4rem; vertical-align: middle; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th { color: var(--soft); font-weight: 600; }
-th, td { padding: .35rem .5rem; text-align: right; border-bottom: 1px solid var(--grid); white-space: nowrap; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
+th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+th, td { padding: .35rem .4rem; text-align: right; border-bottom: 1px solid var(--grid); }
+td { white-space: nowrap; }
+td[data-name="run"] { white-space: normal; overflow-wrap: anywhere; min-width: 6rem; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.25rem; margin: 0; font-size: .9rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
-pre { background: var(--panel); padding: .9rem 1rem; border-radius: 6px; overflow-x: auto; font-size: .82rem; line-height: 1.45; }
+pre { background: var(--panel); padding: .9rem 1rem; border-radius: 6px; font-size: .82rem; line-height: 1.45;
+  white-space: pre-wrap; overflow-wrap: anywhere; }
+@media (max-width: 62rem) {
+  thead { display: none; }
+  tr { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 0 1.25rem; padding: .5rem 0;
+    border-bottom: 1px solid var(--grid); }
+  td, td:first-child { display: flex; justify-content: space-between; gap: .5rem; border: 0; padding: .1rem 0; }
+  td[data-name="run"] { grid-column: 1 / -1; justify-content: flex-start; font-weight: 600; }
+  td:empty { display: none; }
+  td::before { content: attr(data-name); color: var(--soft); }
+}
+@media (max-width: 36rem) {
+  .wide { display: none; }
+  .narrow { display: block; }
+  main { padding: 1.25rem 1rem 3rem; }
+  .cards { grid-template-columns: 1fr 1fr; }
+  dl { grid-template-columns: 1fr; }
+  dd { margin-bottom: .4rem; }
+}
 </style>
 "#;

@@ -17,8 +17,15 @@ struct Curve {
     points: Vec<(f64, f64)>,
 }
 
+/// How large a picture is drawn: what is legible on a desk is not on a telephone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Wide,
+    Narrow,
+}
+
 /// Latency by percentile, over an axis that counts nines; time on a logarithmic scale.
-pub(super) fn percentiles(rows: &[(String, &Step)]) -> Option<String> {
+pub(super) fn percentiles(rows: &[(String, &Step)], shape: Shape) -> Option<String> {
     let curves: Vec<Curve> = rows
         .iter()
         .enumerate()
@@ -34,12 +41,13 @@ pub(super) fn percentiles(rows: &[(String, &Step)]) -> Option<String> {
     }
     let times = (low * 0.8)..(high * 1.25).max(low * 10.0);
     let label = |nines: &f64| match nines.round() as i32 {
+        n if shape == Shape::Narrow && n > 0 && n % 2 == 0 => String::new(),
         0 => "0 %".into(),
         1 => "90 %".into(),
         n => format!("99{}{} %", if n > 2 { "." } else { "" }, "9".repeat((n - 2) as usize)),
     };
     let mut svg = String::new();
-    let drawn = draw(&mut svg, |root| {
+    let drawn = draw(&mut svg, shape, |root| {
         let mut chart = frame(root).build_cartesian_2d(0.0..right, times.log_scale())?;
         let mut mesh = chart.configure_mesh();
         mesh.x_labels(right as usize + 1).x_label_formatter(&label);
@@ -51,21 +59,70 @@ pub(super) fn percentiles(rows: &[(String, &Step)]) -> Option<String> {
         }
         Ok(())
     });
-    drawn.ok().map(|()| themed(svg))
+    drawn.ok().map(|()| themed(svg, shape))
 }
 
 /// Answers in each second.
-pub(super) fn rate(rows: &[(String, &Step)]) -> Option<String> {
-    over_time(rows, |sample| sample.messages as f64, |rate| figures::count(*rate as u64))
+pub(super) fn rate(rows: &[(String, &Step)], shape: Shape) -> Option<String> {
+    over_time(rows, shape, |sample| sample.messages as f64, |rate| figures::count(*rate as u64))
 }
 
 /// The 99th percentile of each second.
-pub(super) fn p99(rows: &[(String, &Step)]) -> Option<String> {
-    over_time(rows, |sample| sample.p99_us, |us| figures::time(*us))
+pub(super) fn p99(rows: &[(String, &Step)], shape: Shape) -> Option<String> {
+    over_time(rows, shape, |sample| sample.p99_us, |us| figures::time(*us))
+}
+
+/// The rate of each step of a ramp over its connections.
+pub(super) fn ramp_rate(reports: &[(String, Report)], shape: Shape) -> Option<String> {
+    over_connections(reports, shape, |step| step.rate, |rate| figures::count(*rate as u64))
+}
+
+/// The 99th percentile of each step of a ramp over its connections.
+pub(super) fn ramp_p99(reports: &[(String, Report)], shape: Shape) -> Option<String> {
+    over_connections(reports, shape, |step| step.latency.p99_us, |us| figures::time(*us))
+}
+
+fn over_connections(
+    reports: &[(String, Report)],
+    shape: Shape,
+    value: impl Fn(&Step) -> f64,
+    label: impl Fn(&f64) -> String,
+) -> Option<String> {
+    let curve = |(index, (_, report)): (usize, &(String, Report))| {
+        let points = report.steps.iter().map(|step| (step.connections as f64, value(step)));
+        Curve { color: color(index), points: points.collect() }
+    };
+    let curves: Vec<Curve> = reports.iter().enumerate().map(curve).collect();
+    // A run without a ramp is a point beside the lines of the others.
+    if !curves.iter().any(|curve| curve.points.len() > 1) {
+        return None;
+    }
+    let all = || curves.iter().flat_map(|curve| &curve.points);
+    let (right, high) =
+        all().fold((0.0, 0.0), |(right, high): (f64, f64), (x, y)| (right.max(*x), high.max(*y)));
+    let mut svg = String::new();
+    let drawn = draw(&mut svg, shape, |root| {
+        let (across, up) = (0.0..right * 1.02, 0.0..(high * 1.1).max(1.0));
+        let mut chart = frame(root).build_cartesian_2d(across, up)?;
+        let mut mesh = chart.configure_mesh();
+        let labels = if shape == Shape::Wide { 9 } else { 5 };
+        mesh.x_labels(labels).x_label_formatter(&|x| figures::count(*x as u64));
+        mesh.y_label_formatter(&label).y_labels(6);
+        style(&mut mesh)?;
+        for curve in &curves {
+            let points = curve.points.iter().copied();
+            let dots = points.clone().map(|point| Circle::new(point, DOT, curve.color.filled()));
+            chart.draw_series(LineSeries::new(points, curve.color.stroke_width(2)))?;
+            chart.draw_series(dots)?;
+        }
+        Ok(())
+    });
+    drawn.ok().map(|()| themed(svg, shape))
 }
 
 fn over_time(
     rows: &[(String, &Step)],
+    shape: Shape,
     value: impl Fn(&edgeloop::load::Sample) -> f64,
     label: impl Fn(&f64) -> String,
 ) -> Option<String> {
@@ -84,11 +141,11 @@ fn over_time(
         return None;
     }
     let mut svg = String::new();
-    let drawn = draw(&mut svg, |root| {
+    let drawn = draw(&mut svg, shape, |root| {
         let values = 0.0..(high * 1.1).max(1.0);
         let mut chart = frame(root).build_cartesian_2d(0.0..right, values)?;
         let mut mesh = chart.configure_mesh();
-        let seconds = (right as usize + 1).min(11);
+        let seconds = (right as usize + 1).min(if shape == Shape::Wide { 11 } else { 5 });
         mesh.x_labels(seconds).x_label_formatter(&|second| match second.fract() == 0.0 {
             true => format!("{second:.0} s"),
             false => String::new(),
@@ -109,7 +166,7 @@ fn over_time(
         }
         Ok(())
     });
-    drawn.ok().map(|()| themed(svg))
+    drawn.ok().map(|()| themed(svg, shape))
 }
 
 /// The share of messages by nines: 90 % is one, 99 % is two.
@@ -118,11 +175,20 @@ fn nines(step: &Step) -> Vec<(f64, f64)> {
     inner.map(|(share, us)| (-(1.0 - share).log10(), us.max(0.1))).collect()
 }
 
+impl Shape {
+    fn size(self) -> (u32, u32) {
+        match self {
+            Shape::Wide => (860, 340),
+            Shape::Narrow => (400, 300),
+        }
+    }
+}
+
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn draw(svg: &mut String, contents: impl FnOnce(&Area<'_>) -> Outcome) -> Outcome {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+fn draw(svg: &mut String, shape: Shape, contents: impl FnOnce(&Area<'_>) -> Outcome) -> Outcome {
+    let root = SVGBackend::with_string(svg, shape.size()).into_drawing_area();
     contents(&root)?;
     root.present()?;
     Ok(())
@@ -155,7 +221,7 @@ fn color(index: usize) -> RGBColor {
 }
 
 /// Puts names in the place of the colours, and lets the page decide the width.
-fn themed(svg: String) -> String {
+fn themed(svg: String, shape: Shape) -> String {
     let mut text = svg;
     for (index, name) in NAMES.iter().enumerate() {
         text = text.replace(&format!("\"#{}\"", hex(color(index))), &format!("\"var({name})\""));
@@ -163,7 +229,7 @@ fn themed(svg: String) -> String {
     for (color, name) in [(INK, "--ink"), (AXIS, "--axis"), (GRID, "--grid")] {
         text = text.replace(&format!("\"#{}\"", hex(color)), &format!("\"var({name})\""));
     }
-    let (width, height) = SIZE;
+    let (width, height) = shape.size();
     text.replacen(
         &format!("width=\"{width}\" height=\"{height}\""),
         "role=\"img\" width=\"100%\"",
@@ -193,7 +259,6 @@ pub(super) fn rows_of(reports: &[(String, Report)]) -> Vec<(String, &Step)> {
     rows
 }
 
-const SIZE: (u32, u32) = (860, 340);
 /// The radius of what would be a line, were it not a single second.
 const DOT: i32 = 4;
 /// Seven nines: a message in ten million.
