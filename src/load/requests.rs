@@ -402,7 +402,7 @@ impl<D: Dialect> Requests<D> {
     }
 
     /// Whether the end of a connection is one that a server may choose: nothing was owed on it, or
-    /// nothing of the next answer has come and another connection had been used before it.
+    /// no byte of the next answer has come on a connection that had been answered before.
     fn is_idle_close(&self, client: usize, reason: CloseReason) -> bool {
         let it = &self.clients[client];
         let may_ask_again = self.dialect.may_ask_again(&it.stream);

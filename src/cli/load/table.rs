@@ -88,9 +88,11 @@ fn details(text: &mut String, report: &Report, step: &Step) {
     let closes = &step.closes;
     if closes.announced + closes.idle > 0 {
         let (announced, idle) = (count(closes.announced), count(closes.idle));
-        let again = count(closes.asked_again);
         line("closes", format!("by the server: {announced} announced, {idle} of idle connections"));
-        line("", format!("{again} messages that were under way asked again"));
+        if closes.asked_again > 0 {
+            let again = count(closes.asked_again);
+            line("", format!("{again} messages that were under way, and were asked again"));
+        }
     }
     match &step.server {
         Some(server) => {
