@@ -1,6 +1,8 @@
 //! From the socket to the handler: reading within the budgets, and what becomes of input that is
 //! not used up.
 
+use std::cmp::Reverse;
+
 use super::connection::{Fill, Hold, State};
 use super::loop_state::{LoopState, find};
 use super::{CloseReason, RingBuffer, Token};
@@ -10,14 +12,18 @@ impl LoopState {
     pub(super) fn fill(&mut self, token: Token) -> Option<Fill> {
         let has_memory = self.has_memory();
         let connection = find(&mut self.connections, token)?;
-        // What the handler has not seen yet comes first, or the input would grow with each try.
-        if !connection.may_read() || connection.input_owed {
+        if !connection.may_read() && !connection.input_owed {
             return Some(Fill::default());
         }
-        if !has_memory {
+        // Input that is owed becomes output as well as input that is new.
+        if !has_memory && !connection.is_held() {
             connection.hold.insert(Hold::MEMORY);
             self.lists.starved.push(token);
             return None;
+        }
+        // What the handler has not seen yet comes first, or the input would grow with each try.
+        if connection.input_owed {
+            return Some(Fill::default());
         }
         let strict = self.config.strict_drain;
         let fill = connection.fill(self.config.read_size(), strict, &mut self.pool);
@@ -94,7 +100,7 @@ impl LoopState {
     }
 
     /// At the end of a turn: connections that were not read for want of memory are read again when
-    /// there is some. While there is none, the one that holds most of it is closed.
+    /// there is some. While there is none, those that hold most of it are closed.
     pub(super) fn relieve_memory(&mut self) {
         let is_over = self.pool.leased() > self.config.buffer_memory;
         if self.has_memory() {
@@ -104,15 +110,34 @@ impl LoopState {
             }
             self.lists.starved = starved;
         } else if is_over || !self.lists.starved.is_empty() {
-            // A walk over the whole table, in the one case in which every turn frees a large
-            // buffer.
-            let held = self.connections.iter().map(|(slot, connection)| {
-                ((connection.output.capacity(), connection.input.capacity()), slot as u32)
-            });
-            let largest = held.filter(|(held, _)| *held > (0, 0)).max();
-            if let Some(token) = largest.and_then(|(_, slot)| self.token_at(slot)) {
+            self.close_largest();
+        }
+    }
+
+    /// Closes connections, those that hold most first, until there is room for whoever waits to be read.
+    fn close_largest(&mut self) {
+        // A walk over the whole table, which is worth it: each one frees a part of all there is.
+        let mut holders: Vec<(usize, u32)> = Vec::new();
+        for (slot, connection) in &self.connections {
+            let held = connection.output.capacity() + connection.input.capacity();
+            let is_alive = connection.state != State::Closed;
+            holders.extend((held > 0 && is_alive).then_some((held, slot as u32)));
+        }
+        holders.sort_unstable_by_key(|(held, slot)| (Reverse(*held), *slot));
+        let most = self.config.buffer_memory - self.config.buffer_memory / MEMORY_PARTS;
+        let mut excess =
+            self.pool.leased().saturating_sub(most.saturating_sub(self.config.read_size()));
+        for (held, slot) in holders {
+            if excess == 0 {
+                break;
+            }
+            if let Some(token) = self.token_at(slot) {
                 self.abort(token, CloseReason::Memory);
+                excess = excess.saturating_sub(held);
             }
         }
     }
 }
+
+/// So many parts of the buffer memory make up what is freed at once when it is used up.
+const MEMORY_PARTS: usize = 16;
