@@ -208,6 +208,22 @@ fn requests_before_the_clients_end_are_answered_and_half_a_one_is_dropped() {
 
 // ---- what is refused ----
 
+#[test]
+fn greeting_of_tls_is_told_that_there_is_none() {
+    let server = serve(router(), WebConfig::default());
+    for greeting in
+        [&b"\x16"[..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x16\x03\x01\n\n"]
+    {
+        let client = server.connect();
+        send(&client, greeting);
+        let mut answer = String::new();
+        (&client).read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+        assert!(answer.ends_with("this port has no TLS\n"), "{answer}");
+    }
+    assert_eq!(closed(&server.finish()), [(CloseReason::ProtocolError, 3)]);
+}
+
 /// Each with what would be smuggled behind it.
 #[test]
 fn ambiguous_or_malformed_request_is_refused_and_nothing_behind_it_is_executed() {
@@ -261,6 +277,9 @@ fn ambiguous_or_malformed_request_is_refused_and_nothing_behind_it_is_executed()
         line(": a"),
         line("Host: b"),
         chunk("\r\n0\r\n\r\n"),
+        chunk("5;\r\nhello\r\n0\r\n\r\n"),
+        chunk("5;=x\r\nhello\r\n0\r\n\r\n"),
+        chunk("5;a=\"b\r\nhello\r\n0\r\n\r\n"),
         chunk("g\r\n0\r\n\r\n"),
         chunk("-1\r\nx\r\n0\r\n\r\n"),
         chunk("+1\r\nx\r\n0\r\n\r\n"),

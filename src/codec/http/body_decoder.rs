@@ -1,6 +1,6 @@
 //! The body of a request, piece by piece.
 
-use super::{Framing, HttpError, is_token, is_value_byte, line_end};
+use super::{Framing, HttpError, is_token, is_token_byte, is_value_byte, line_end};
 use crate::codec::{Codec, Decoded};
 
 /// Hands out the body behind a head as it arrives, borrowed from the input: a body need not be in
@@ -161,7 +161,7 @@ impl BodyDecoder {
     fn check_extension(&mut self, extension: &[u8]) -> Result<(), HttpError> {
         match extension {
             [] => return Ok(()),
-            [b';', rest @ ..] if rest.iter().all(|byte| is_value_byte(*byte)) => {}
+            [b';', ..] if is_chunk_extension(extension) => {}
             [b';', ..] => return Err(HttpError::BadChunkExtension),
             _ => return Err(HttpError::BadChunkSize),
         }
@@ -189,6 +189,58 @@ impl BodyDecoder {
         }
         Ok(Some(len))
     }
+}
+
+/// Whether this is what may follow the size of a chunk (RFC 9112, 7.1.1): names with or without a
+/// value, each behind a semicolon. Blanks around semicolon and equals sign are bad style and allowed,
+/// but none before the first one, where others have taken them for a part of the size.
+fn is_chunk_extension(mut rest: &[u8]) -> bool {
+    // Ends: each round takes a semicolon.
+    while let Some(behind) = rest.strip_prefix(b";") {
+        let Some(behind) = chunk_extension(without_blanks(behind)) else { return false };
+        rest = behind;
+    }
+    rest.is_empty()
+}
+
+/// What follows a name and its value. Blanks stand before another semicolon, and not at the end.
+fn chunk_extension(text: &[u8]) -> Option<&[u8]> {
+    let (name, mut rest) = token(text);
+    if name.is_empty() {
+        return None;
+    }
+    if let Some(value) = without_blanks(rest).strip_prefix(b"=") {
+        rest = chunk_extension_value(without_blanks(value))?;
+    }
+    let next = without_blanks(rest);
+    Some(if next.starts_with(b";") { next } else { rest })
+}
+
+/// What follows a value: a token, or a string in quotes.
+fn chunk_extension_value(text: &[u8]) -> Option<&[u8]> {
+    let Some((b'"', mut rest)) = text.split_first() else {
+        let (value, rest) = token(text);
+        return (!value.is_empty()).then_some(rest);
+    };
+    // Ends: each round takes a byte.
+    loop {
+        rest = match rest {
+            [b'"', behind @ ..] => return Some(behind),
+            [b'\\', byte, behind @ ..] | [byte, behind @ ..] if is_value_byte(*byte) => behind,
+            _ => return None,
+        };
+    }
+}
+
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| !matches!(byte, b' ' | b'\t'));
+    &text[end.unwrap_or(text.len())..]
+}
+
+/// The token at the front, which may be empty, and what follows.
+fn token(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !is_token_byte(*byte));
+    text.split_at(end.unwrap_or(text.len()))
 }
 
 impl Codec for BodyDecoder {
@@ -314,6 +366,55 @@ mod tests {
         ] {
             let found = whole_however_cut(Framing::Chunked, 99, stream.as_bytes());
             assert_eq!(found, Err(error), "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn extension_of_a_chunk_is_a_name_with_or_without_a_value() {
+        let found = |extension: &str| {
+            let chunk = format!("1{extension}\r\nx\r\n0{extension}\r\n\r\n");
+            whole_however_cut(Framing::Chunked, 9, chunk.as_bytes()).map(|found| found.0)
+        };
+        for good in [
+            ";a",
+            ";a;b=c;d",
+            ";a=\"b\"",
+            ";a=\"\"",
+            ";a=\";=\\\"\\\\ \t\u{e9}\";b",
+            "; a = b",
+            ";\ta\t=\t\"b\" ; c",
+        ] {
+            assert_eq!(found(good), Ok(b"x".to_vec()), "{good:?}");
+        }
+        for bad in [
+            ";",
+            ";;",
+            ";a;",
+            ";=",
+            ";=x",
+            ";a=",
+            ";a==b",
+            ";a=;b",
+            ";a=b=c",
+            ";a b",
+            ";a=b c",
+            ";a ",
+            ";a=b ",
+            "; ",
+            ";a=\"b",
+            ";a=\"b\"c",
+            ";a=b\"c\"",
+            ";a=\"b\\",
+            ";\"a\"=b",
+            ";a=\"\u{1}\"",
+            ";a=\"\\\u{7f}\"",
+            ";a@",
+            ";\u{e9}",
+            ";a=\u{e9}",
+            ";\ra",
+            ";a\r;b",
+        ] {
+            assert_eq!(found(bad), Err(HttpError::BadChunkExtension), "{bad:?}");
         }
     }
 

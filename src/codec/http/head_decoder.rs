@@ -108,6 +108,8 @@ impl HeadDecoder {
         match input.get(self.start as usize) {
             Some(b'\r' | b'\n') | None => Ok(()),
             Some(byte) if is_token_byte(*byte) => Ok(()),
+            // It is no character of any text, so that the first byte tells.
+            Some(&TLS_HANDSHAKE) => Err(HttpError::Tls),
             Some(_) => Err(HttpError::BadMethod),
         }
     }
@@ -129,6 +131,9 @@ impl Codec for HeadDecoder {
         self.head(input)
     }
 }
+
+/// The type of the record that TLS begins with (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// A whole head, every line of which ends as it should.
 fn parse(head: &[u8], headers_max: usize) -> Result<Head<'_>, HttpError> {
@@ -351,7 +356,8 @@ mod tests {
     fn malformed_request_line_is_refused_under_its_name_however_it_is_cut() {
         use HttpError::*;
         for (head, error) in [
-            ("\x16\x03\x01", BadMethod),
+            ("\x16\x03\x01", Tls),
+            ("\x15\x03\x01", BadMethod),
             (" GET / HTTP/1.1\r\n", BadMethod),
             ("\r\n\r\n", BadMethod),
             ("G(T / HTTP/1.1\r\nHost:\r\n\r\n", BadMethod),

@@ -45,6 +45,8 @@ macro_rules! http_errors {
 http_errors! {
     /// What should be a method is no token: this is no HTTP.
     BadMethod = "bad_method", BAD_REQUEST, "the request does not begin with a method";
+    /// The request begins as a connection of TLS does, of which there is none here.
+    Tls = "tls", BAD_REQUEST, "this port has no TLS";
     /// A character that may not stand in a target, or a form that the method does not have.
     BadTarget = "bad_target", BAD_REQUEST, "the target is malformed";
     /// The request line does not end with a version.
