@@ -786,3 +786,85 @@ fn messages_of_one_turn_leave_in_one_write_for_each_subscriber() {
     assert!(writes <= 40 * turns, "{writes} writes in {turns} turns");
     assert_eq!(after.messages_delivered, 90 * 39 - 90 + 90);
 }
+
+// ---- clients that only listen, and one that speaks TLS ----
+
+/// As `ncat </dev/null` does, from cron or in a container without a terminal.
+#[test]
+fn client_without_input_listens_on_and_one_that_said_something_is_closed() {
+    for framing in [Framing::Lines, Framing::Length] {
+        let message: &[u8] = if framing == Framing::Lines { b"news\n" } else { b"\0\0\0\x04news" };
+        let handler = Broadcast::new(framing, LINE_MAX, TopicConfig::default());
+        let server = start_narrow(Config::default(), handler);
+        let listener = connect_many(&server, 1).remove(0);
+        end_sending(&listener);
+        let speaker = connect_many(&server, 1).remove(0);
+        for _ in 0..3 {
+            send(&speaker, message);
+            expect_bytes(&listener, message);
+        }
+        let other = connect_many(&server, 1).remove(0);
+        send(&other, message);
+        end_sending(&other);
+        expect_eof(&other);
+        // A part of a message was sent, and is none.
+        let half = connect_many(&server, 1).remove(0);
+        send(&half, &message[..3]);
+        server.wait_until("it came", |stats| stats.bytes_received > 4 * message.len() as u64);
+        end_sending(&half);
+        expect_eof(&half);
+        // A listener that is gone is found out by the next message at the latest.
+        drop(listener);
+        server.wait_until("it is gone", |stats| {
+            send(&speaker, message);
+            stats.open() == 1
+        });
+        drop(speaker);
+        server.stop();
+    }
+}
+
+#[test]
+fn client_that_ends_its_side_later_has_left() {
+    let server = start_lines(TopicConfig::default());
+    let client = connect_many(&server, 1).remove(0);
+    thread::sleep(Duration::from_millis(1100));
+    end_sending(&client);
+    expect_eof(&client);
+    assert_eq!(closed(&server.finish()), [(CloseReason::PeerClosed, 1)]);
+}
+
+#[test]
+fn shutdown_closes_clients_that_only_listen() {
+    let server = start_lines(TopicConfig::default());
+    let listener = connect_many(&server, 1).remove(0);
+    end_sending(&listener);
+    let speaker = connect_many(&server, 1).remove(0);
+    send(&speaker, b"last\n");
+    expect_bytes(&listener, b"last\n");
+    server.remote.clone().run(|cx| cx.drain()).unwrap();
+    expect_eof(&listener);
+    drop(speaker);
+    server.finish();
+}
+
+#[test]
+fn greeting_of_tls_is_published_to_nobody() {
+    let server = start_lines(TopicConfig::default());
+    let listener = connect_many(&server, 1).remove(0);
+    for cut in [0, 1, 2, 6] {
+        let greeting = b"\x16\x03\x01\x02\x00\x01\n and lines\nin it\n";
+        let client = server.connect();
+        let received = server.stats().bytes_received + cut as u64;
+        send(&client, &greeting[..cut]);
+        server.wait_until("the first part came", |stats| stats.bytes_received >= received);
+        let _ = (&client).write_all(&greeting[cut..]);
+        expect_eof(&client);
+    }
+    // Later it is a line as any other: bytes are passed on as they are.
+    let speaker = connect_many(&server, 1).remove(0);
+    send(&speaker, b"first\n\x16\x03\x01\n");
+    expect_bytes(&listener, b"first\n\x16\x03\x01\n");
+    let stats = server.stop();
+    assert_eq!(stats.closed(CloseReason::ProtocolError), 4);
+}

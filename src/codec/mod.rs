@@ -18,6 +18,7 @@
 //!
 //! [`Framed`](crate::service::Framed) makes a server of any of them.
 
+mod client_hello;
 mod delimited;
 mod fixed;
 mod frame_error;
@@ -29,6 +30,7 @@ pub mod resp;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
+pub(crate) use client_hello::{NO_TLS, begins_tls};
 pub use delimited::Delimited;
 pub use fixed::Fixed;
 pub use frame_error::FrameError;

@@ -1,6 +1,8 @@
 //! Delivers each message from one client to every other client.
 
-use crate::codec::{Codec, Delimited, FrameError, LengthPrefixed};
+use std::time::{Duration, Instant};
+
+use crate::codec::{Codec, Delimited, FrameError, LengthPrefixed, NO_TLS, begins_tls};
 use crate::reactor::{
     Context, Handler, ProtocolError, PublishError, RingBuffer, Start, Token, TopicConfig, TopicId,
 };
@@ -19,31 +21,60 @@ pub enum Framing {
 ///
 /// Messages arrive whole and in one order everywhere. A client that stops reading changes nothing
 /// for the others; a flood of messages slows its senders down to what is delivered.
+///
+/// A client that ends its side is given what was published until then, and closed; but one that does
+/// so within a second and without having sent a byte has no input at all, such as `nc` in a script
+/// with `/dev/null`, and listens on. Lines that are the greeting of TLS are published to nobody.
 #[derive(Debug)]
 pub struct Broadcast {
     framing: Framing,
     input_limit: usize,
     config: TopicConfig,
     topic: Option<TopicId>,
+    /// What the sessions' stamps count from.
+    started: Option<Instant>,
 }
 
-/// What is kept for one client: how far its unfinished message was searched.
+/// What is kept for one client.
 #[derive(Debug)]
-pub enum BroadcastSession {
-    /// Under [`Framing::Lines`].
+pub struct BroadcastSession {
+    /// How far its unfinished message was searched.
+    messages: Messages,
+    /// When it came, in wrapping milliseconds.
+    opened_ms: u32,
+    has_sent: bool,
+}
+
+#[derive(Debug)]
+enum Messages {
     Lines(Delimited),
-    /// Under [`Framing::Length`].
     Length(LengthPrefixed),
 }
+
+/// A client that ends its side without a byte does so at once when it has no input, and later when
+/// it is told to go.
+const LISTENER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Broadcast {
     /// A broadcast of messages of at most `input_limit` bytes, on a topic with these limits.
     pub fn new(framing: Framing, input_limit: usize, config: TopicConfig) -> Self {
-        Broadcast { framing, input_limit, config, topic: None }
+        Broadcast { framing, input_limit, config, topic: None, started: None }
     }
 
     fn topic(&mut self, cx: &mut Context<'_>) -> TopicId {
         *self.topic.get_or_insert_with(|| cx.create_topic(self.config.clone()))
+    }
+
+    /// Turn time in wrapping milliseconds.
+    fn stamp(&mut self, cx: &Context<'_>) -> u32 {
+        let started = *self.started.get_or_insert(cx.now());
+        cx.now().saturating_duration_since(started).as_millis() as u32
+    }
+
+    /// Whether a client that has ended its side came only to listen.
+    fn listens(&mut self, cx: &Context<'_>, session: &BroadcastSession) -> bool {
+        let age_ms = self.stamp(cx).wrapping_sub(session.opened_ms);
+        !session.has_sent && u128::from(age_ms) <= LISTENER_ENDS_WITHIN.as_millis()
     }
 }
 
@@ -53,10 +84,11 @@ impl Handler for Broadcast {
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> BroadcastSession {
         let topic = self.topic(cx);
         cx.subscribe(token, topic, Start::Last(self.config.history));
-        match self.framing {
-            Framing::Lines => BroadcastSession::Lines(Delimited::lines(self.input_limit)),
-            Framing::Length => BroadcastSession::Length(LengthPrefixed::new(self.input_limit)),
-        }
+        let messages = match self.framing {
+            Framing::Lines => Messages::Lines(Delimited::lines(self.input_limit)),
+            Framing::Length => Messages::Length(LengthPrefixed::new(self.input_limit)),
+        };
+        BroadcastSession { messages, opened_ms: self.stamp(cx), has_sent: false }
     }
 
     fn on_data(
@@ -67,12 +99,18 @@ impl Handler for Broadcast {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         let topic = self.topic(cx);
-        while let Some(len) = session.next(input.contiguous())? {
+        session.refuse_tls(input)?;
+        while let Some(len) = session.messages.next(input.contiguous())? {
             match cx.publish(topic, Some(token), &input.contiguous()[..len]) {
-                Ok(_) => input.consume(len),
+                Ok(_) => {
+                    input.consume(len);
+                    session.has_sent = true;
+                }
                 // It stays in the input, and is offered again when there is room.
                 Err(PublishError::Full) => break,
-                Err(PublishError::TooLong | PublishError::Gone) => return Err(session.too_long()),
+                Err(PublishError::TooLong | PublishError::Gone) => {
+                    return Err(session.messages.too_long());
+                }
             }
         }
         Ok(())
@@ -85,7 +123,10 @@ impl Handler for Broadcast {
         session: &mut BroadcastSession,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        if let BroadcastSession::Lines(_) = session
+        if input.is_empty() && self.listens(cx, session) {
+            return Ok(());
+        }
+        if let Messages::Lines(_) = session.messages
             && !input.is_empty()
         {
             // A last line without a newline is a line all the same.
@@ -108,19 +149,31 @@ impl Handler for Broadcast {
 }
 
 impl BroadcastSession {
+    /// Before its first line is taken, looks whether that is one.
+    fn refuse_tls(&self, input: &mut RingBuffer) -> Result<(), ProtocolError> {
+        let is_line = matches!(self.messages, Messages::Lines(_));
+        if is_line && !self.has_sent && begins_tls(input.contiguous()) {
+            input.clear();
+            return Err(ProtocolError::Malformed(NO_TLS));
+        }
+        Ok(())
+    }
+}
+
+impl Messages {
     /// The length of the first whole message, with its delimiter or header.
     fn next(&mut self, input: &mut [u8]) -> Result<Option<usize>, FrameError> {
         let found = match self {
-            BroadcastSession::Lines(lines) => lines.decode(input),
-            BroadcastSession::Length(framing) => framing.decode(input),
+            Messages::Lines(lines) => lines.decode(input),
+            Messages::Length(framing) => framing.decode(input),
         };
         found.map(|found| found.map(|found| found.len))
     }
 
     fn too_long(&self) -> ProtocolError {
         match self {
-            BroadcastSession::Lines(_) => ProtocolError::LineTooLong,
-            BroadcastSession::Length(_) => ProtocolError::MessageTooLong,
+            Messages::Lines(_) => ProtocolError::LineTooLong,
+            Messages::Length(_) => ProtocolError::MessageTooLong,
         }
     }
 }

@@ -176,7 +176,9 @@ impl<H: Handler> Stage<H> {
 
     /// Ends the clients, waits until the reactor has seen it, and looks at the books.
     pub(crate) fn wind_up(&mut self, clients: impl IntoIterator<Item = Client>) {
-        drop(clients.into_iter().collect::<Vec<_>>());
+        for client in clients {
+            client.leave();
+        }
         self.until("all closed", |stage| (stage.reactor.stats().open() == 0).then_some(()));
         self.check_books();
     }
@@ -198,6 +200,7 @@ pub(crate) enum Ended {
 pub(crate) struct Client {
     pub(crate) socket: TcpStream,
     pub(crate) received: Vec<u8>,
+    has_sent: bool,
 }
 
 impl Client {
@@ -205,12 +208,22 @@ impl Client {
         let socket = TcpStream::connect(address).expect("a connection");
         socket.set_nonblocking(true).expect("non-blocking");
         socket.set_nodelay(true).expect("no delay");
-        Client { socket, received: Vec::new() }
+        Client { socket, received: Vec::new(), has_sent: false }
     }
 
     /// Sends what fits into the kernel's buffers, which must be all of it.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.has_sent = true;
         self.socket.write_all(bytes)
+    }
+
+    /// Closes its connection; when it has only listened with a reset, since its end alone may mean
+    /// that it listens on.
+    fn leave(self) {
+        if !self.has_sent {
+            let socket = socket2::SockRef::from(&self.socket);
+            socket.set_linger(Some(Duration::ZERO)).expect("a reset");
+        }
     }
 
     /// Reads what there is.

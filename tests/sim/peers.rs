@@ -128,6 +128,8 @@ pub(crate) struct Peers {
     dialect: Dialect,
     /// Lines are completed by the program.
     pub(crate) completes_lines: bool,
+    /// One that ends its stream without a byte may be kept, as one that only listens.
+    pub(crate) may_listen: bool,
     /// The program listens on a path: what it aborts looks like any other end.
     pub(crate) is_unix: bool,
     /// Listener of the program.
@@ -156,6 +158,7 @@ impl Peers {
             messages: Messages::default(),
             dialect,
             completes_lines: false,
+            may_listen: false,
             is_unix: false,
             listener: usize::MAX,
             server: None,
@@ -290,6 +293,18 @@ impl Peers {
         (reads_first && self.read(index, kernel, oracles))
             || self.send(index, kernel)
             || (!reads_first && self.read(index, kernel, oracles))
+            || self.stop_listening(index, kernel)
+    }
+
+    /// In the last phase one that has only listened is gone, which a reset tells.
+    fn stop_listening(&mut self, index: usize, kernel: &mut Kernel) -> bool {
+        let Peer { has_ended, sent, plan, .. } = &self.peers[index];
+        let listens = self.may_listen && *has_ended && *sent == 0 && plan.bytes == 0;
+        if !listens || !self.is_calm {
+            return false;
+        }
+        self.leave(index, kernel, true);
+        true
     }
 
     fn come(&mut self, index: usize, kernel: &mut Kernel) -> bool {
@@ -372,9 +387,11 @@ impl Peers {
 
     fn end(&mut self, index: usize, kernel: &mut Kernel) -> bool {
         let (socket, ending) = (self.peers[index].socket, self.peers[index].plan.ending);
+        // It may be kept until a probe finds that it has left, and here there are none.
+        let is_kept = self.may_listen && self.peers[index].sent == 0;
         match ending {
             Ending::Stay if !self.is_calm => return false,
-            Ending::Close if !self.is_calm => self.leave(index, kernel, false),
+            Ending::Close if !self.is_calm => self.leave(index, kernel, is_kept),
             Ending::Reset if !self.is_calm => self.leave(index, kernel, true),
             _ => {
                 let _ = kernel.shutdown(socket, libc::SHUT_WR);

@@ -150,6 +150,7 @@ fn build(schedule: &Schedule, rules: Rules, planned: Option<(u64, i32)>) -> Worl
     let mut peers = Peers::new(&schedule.plans, rules.dialect, seed ^ 0x7065);
     peers.is_unix = schedule.is_unix;
     peers.completes_lines = schedule.service == Service::Lines;
+    peers.may_listen = matches!(schedule.service, Service::Broadcast { .. });
     let oracles = Oracles::new(limits(schedule));
     World {
         kernel,
