@@ -26,14 +26,13 @@ pub(crate) struct Chat {
 
 #[derive(Debug, Default, Args)]
 struct ChatOptions {
-    /// Keep the last N events of each room, for newcomers and for those who come back
-    /// [default: 100]
+    /// Give newcomers the last N messages of a room, as far as they are held [default: 100]
     #[arg(long, value_name = "N", env = "EDGELOOP_HISTORY")]
     #[arg(value_parser = count::parse::<usize>)]
     history: Option<usize>,
 
-    /// Hold so many bytes of events for each room, and as many again for WebSocket; more than four
-    /// times --max-message [default: 256KiB]
+    /// Hold so many bytes of events for each room, for those who come back, and as many again for
+    /// WebSocket; more than four times --max-message [default: 256KiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_ROOM_MEMORY")]
     room_memory: Option<Size>,
 
@@ -41,16 +40,19 @@ struct ChatOptions {
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_MESSAGE")]
     max_message: Option<Size>,
 
-    /// Messages and commands a second that a client may send; over it a notice, then a close
-    /// [default: 10]
+    /// Messages and commands a second that are taken from a client; the others wait [default: 10]
     #[arg(long, value_name = "N", env = "EDGELOOP_RATE")]
     #[arg(value_parser = count::parse::<u32>)]
     rate: Option<u32>,
 
     /// Send a ping to a WebSocket client that was silent for so long, and close it when it misses
-    /// two; or off [default: 30s]
+    /// two; or off [default: 25s]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_HEARTBEAT")]
     heartbeat: Option<SpanOrOff>,
+
+    /// How long a connection may take for its first line; or off [default: 60s]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_FIRST_LINE_TIMEOUT")]
+    first_line_timeout: Option<SpanOrOff>,
 
     /// Let pages of ORIGIN connect, such as https://example.org, instead of only our own;
     /// repeatable, * for all [default: none]
@@ -108,6 +110,9 @@ impl ChatOptions {
             message_max: self.max_message.map_or(default.message_max, Size::bytes),
             rate: self.rate.unwrap_or(default.rate),
             heartbeat: self.heartbeat.map_or(default.heartbeat, SpanOrOff::duration),
+            first_line_timeout: self
+                .first_line_timeout
+                .map_or(default.first_line_timeout, SpanOrOff::duration),
             origins: self.origin.unwrap_or(default.origins),
             newcomers: self.newcomers.map_or(default.newcomers, Role::into),
             rooms_max: self.max_rooms.unwrap_or(default.rooms_max),

@@ -39,6 +39,12 @@ impl Delimited {
         Delimited { limit, delimiter, searched: 0 }
     }
 
+    /// Searches from the front again: something was taken from the input that is no message.
+    #[cfg_attr(not(feature = "websocket"), expect(dead_code, reason = "only the chat does so"))]
+    pub(crate) fn restart(&mut self) {
+        self.searched = 0;
+    }
+
     /// Where the first delimiter begins. Remembers in `searched` what need not be looked at again.
     fn find(&mut self, input: &[u8]) -> Option<usize> {
         let (&last, before) = self.delimiter.split_last()?;

@@ -14,6 +14,8 @@ pub enum HandshakeError {
     Key,
     /// Its `Host` is missing or given twice.
     Host,
+    /// It has a body, where frames are to follow.
+    Body,
     /// It comes from a page of another origin.
     Origin,
 }
@@ -26,6 +28,7 @@ impl HandshakeError {
             HandshakeError::Version => "version",
             HandshakeError::Key => "key",
             HandshakeError::Host => "host",
+            HandshakeError::Body => "body",
             HandshakeError::Origin => "origin",
         }
     }
@@ -35,7 +38,7 @@ impl HandshakeError {
     pub const fn status(self) -> u16 {
         match self {
             HandshakeError::NoUpgrade | HandshakeError::Version => 426,
-            HandshakeError::Key | HandshakeError::Host => 400,
+            HandshakeError::Key | HandshakeError::Host | HandshakeError::Body => 400,
             HandshakeError::Origin => 403,
         }
     }
@@ -48,6 +51,7 @@ impl fmt::Display for HandshakeError {
             HandshakeError::Version => "the WebSocket version is not 13",
             HandshakeError::Key => "Sec-WebSocket-Key is missing or wrong",
             HandshakeError::Host => "Host is missing or given twice",
+            HandshakeError::Body => "the request has a body",
             HandshakeError::Origin => "pages of this origin may not connect",
         })
     }

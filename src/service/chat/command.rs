@@ -42,7 +42,8 @@ pub(super) enum Misunderstood {
 
 /// Reads one line, without its end. `None` stands for an empty one, which asks for nothing.
 pub(super) fn parse(line: &str) -> Result<Option<Command<'_>>, Misunderstood> {
-    let line = line.trim();
+    // A byte order mark stands before the text of some clients, the end of a C string behind it.
+    let line = line.trim_matches(|c: char| c.is_whitespace() || matches!(c, '\0' | '\u{feff}'));
     let Some(command) = line.strip_prefix('/') else {
         return Ok((!line.is_empty()).then_some(Command::Say { room: None, text: line }));
     };
@@ -118,6 +119,7 @@ mod tests {
         assert_eq!(parse("hello  there \r"), say("hello  there"));
         assert_eq!(parse("//etc/hosts"), say("/etc/hosts"));
         assert_eq!(parse(" \r"), Ok(None));
+        assert_eq!(parse("\u{feff}hello\r\0\r"), say("hello"));
         assert_eq!(
             parse("/say den /join x"),
             Ok(Some(Command::Say { room: Some("den"), text: "/join x" }))

@@ -4,7 +4,8 @@
 use std::fmt::{self, Write};
 
 use super::command::HELP;
-use super::name::{Name, Quoted};
+use super::name::Name;
+use super::text::Quoted;
 use crate::codec::websocket::{Kind, frame_head};
 
 /// What somebody may do in a room.
@@ -187,6 +188,8 @@ pub(super) enum Reply<'a> {
         rooms: &'a [(Name, usize)],
         count: usize,
     },
+    /// A member has ended its side of the connection.
+    ListensOn,
     Help,
     Pong(&'a str),
     Error {
@@ -238,6 +241,7 @@ impl Reply<'_> {
                 let rooms = rooms.collect::<Vec<_>>().join(",");
                 format!("{{\"type\":\"rooms\",\"count\":{count},\"rooms\":[{rooms}]}}")
             }
+            Reply::ListensOn => "{\"type\":\"listens_on\"}".into(),
             Reply::Help => {
                 let text = HELP.join("\n").replace('\n', "\\n");
                 format!("{{\"type\":\"help\",\"text\":\"{text}\"}}")
@@ -276,6 +280,7 @@ impl fmt::Display for Reply<'_> {
                 write!(f, "* {count} rooms")?;
                 rooms.iter().try_for_each(|(name, count)| write!(f, "\n*   {name} ({count})"))
             }
+            Reply::ListensOn => f.write_str("* you have ended your side, and listen on"),
             Reply::Help => {
                 f.write_str("* commands")?;
                 HELP.iter().try_for_each(|line| write!(f, "\n*   {line}"))

@@ -2,18 +2,22 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
 use super::command::{Command, Misunderstood, parse};
 use super::event::{Event, Reply, Role};
-use super::name::{Name, clean};
+use super::likeness::{Likeness, Mirror};
+use super::name::Name;
 use super::options::ChatOptions;
-use super::rate::{Bucket, Verdict};
+use super::pulse::Flood;
+use super::rate::Bucket;
 use super::room::{Resumption, Room, Wire};
+use super::text::{clean, is_blank};
 use crate::codec::websocket::{Message, close_code};
 use crate::reactor::{CloseReason, Context, Token};
+use crate::service::wall_clock::WallClock;
 use crate::service::websocket::{Flow, send};
 
 /// Who is here, and where.
@@ -21,17 +25,24 @@ use crate::service::websocket::{Flow, send};
 pub(super) struct Hall {
     pub(super) options: ChatOptions,
     clients: Slab<Client>,
-    /// By their names in lower case.
-    names: HashMap<Name, u32>,
+    mirror: Mirror,
+    /// By what their names look like.
+    names: HashMap<Likeness, u32>,
     rooms: Slab<Room>,
-    room_names: HashMap<Name, u32>,
+    room_names: HashMap<Likeness, u32>,
     guests: u32,
     rooms_opened: u64,
-    /// The handler's alarm: when an empty room goes, or a room without space is tried again.
+    /// The handler's alarm.
     alarm: Option<Instant>,
-    /// An instant, and the milliseconds since 1970 at that time: so the clock is not read for each
-    /// event.
-    epoch: (Instant, u64),
+    /// When an empty room goes, or a room without space is tried again.
+    rooms_due: Option<Instant>,
+    /// The last time in which nobody was served, because the server stood still or had too much to
+    /// do: from when the alarm was due to when it came, in milliseconds of `clock_ms`.
+    standstill: (u32, u32),
+    started: Instant,
+    /// In milliseconds since 1970, for the ids of rooms.
+    started_ms: u64,
+    wall_clock: WallClock,
     pub(super) is_draining: bool,
 }
 
@@ -41,6 +52,8 @@ struct Client {
     wire: Wire,
     name: Name,
     bucket: Bucket,
+    /// The room that it speaks in had no space for it when its bucket was counted last.
+    is_held: bool,
     places: Places,
 }
 
@@ -70,17 +83,23 @@ type Outcome = Result<Flow, Refusal>;
 
 impl Hall {
     pub(super) fn new(options: ChatOptions) -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started = Instant::now();
+        let mut wall_clock = WallClock::new(started);
         Hall {
             options,
             clients: Slab::new(),
+            mirror: Mirror::default(),
             names: HashMap::new(),
             rooms: Slab::new(),
             room_names: HashMap::new(),
             guests: 0,
             rooms_opened: 0,
             alarm: None,
-            epoch: (Instant::now(), since_1970.as_millis() as u64),
+            rooms_due: None,
+            standstill: (0, 0),
+            started,
+            started_ms: wall_clock.at(started),
+            wall_clock,
             is_draining: false,
         }
     }
@@ -91,16 +110,18 @@ impl Hall {
     pub(super) fn enter(&mut self, cx: &mut Context<'_>, token: Token, wire: Wire) -> u32 {
         let bucket = Bucket::new(self.options.rate, self.clock_ms(cx));
         // Ends: there are fewer clients than numbers.
-        let name = loop {
+        let (name, looks) = loop {
             self.guests = self.guests.wrapping_add(1);
             let name = Name::guest(self.guests);
-            if !self.names.contains_key(&name) {
-                break name;
+            let looks = self.mirror.look(&name);
+            if find(&self.names, looks).is_none() {
+                break (name, looks);
             }
         };
-        let client = Client { token, wire, name, bucket, places: Places::Many(Box::default()) };
+        let places = Places::Many(Box::default());
+        let client = Client { token, wire, name, bucket, is_held: false, places };
         let key = self.clients.insert(client) as u32;
-        self.names.insert(name, key);
+        self.names.extend(looks.map(|likeness| (likeness, key)));
         let ChatOptions { message_max, rate, .. } = self.options;
         let line_max = self.options.line_max();
         self.reply(cx, key, &Reply::Welcome { name, message_max, line_max, rate });
@@ -121,14 +142,36 @@ impl Hall {
     pub(super) fn depart(&mut self, cx: &mut Context<'_>, key: u32) {
         let Some(client) = self.clients.get(key as usize) else { return };
         let name = client.name;
-        if let Some(name) = name.key()
-            && self.names.get(&name) == Some(&key)
-        {
-            self.names.remove(&name);
-        }
+        free(&mut self.names, self.mirror.look(&name), key);
         while let Some(place) = self.clients[key as usize].places.last().copied() {
             self.take_out(cx, key, place.room, None, &Event::Left { name });
         }
+    }
+
+    /// Whether a client that has to wait does so for its rate, and not for others.
+    pub(super) fn is_slowed(&self, key: u32) -> bool {
+        self.clients.get(key as usize).is_some_and(|client| !client.is_held)
+    }
+
+    /// All that a client has sent was taken. If it had tokens left, it does not flood.
+    pub(super) fn ebb(&self, key: u32, flood: &mut Flood) {
+        let client = self.clients.get(key as usize);
+        flood.ebbs(client.is_some_and(|client| client.bucket.is_calm(self.options.rate)));
+    }
+
+    /// A line client has ended its side. Says whether it listens on: a member is told so, since it may
+    /// have come only to listen; if it is gone, what it is told is answered with a reset.
+    pub(super) fn listens_on(&mut self, cx: &mut Context<'_>, key: u32) -> bool {
+        let is_member = self.is_member(key);
+        if is_member {
+            self.reply(cx, key, &Reply::ListensOn);
+        }
+        is_member
+    }
+
+    /// Whether a client is in any room.
+    pub(super) fn is_member(&self, key: u32) -> bool {
+        self.clients.get(key as usize).is_some_and(|client| !client.places.is_empty())
     }
 
     /// Ends a client's connection and tells it why.
@@ -151,9 +194,19 @@ impl Hall {
 
     // ---- time ----
 
-    /// Rooms that had no space are tried again, those that were empty for long enough go.
     pub(super) fn on_alarm(&mut self, cx: &mut Context<'_>) {
-        self.alarm = None;
+        if let Some(due) = self.alarm.take() {
+            self.standstill = (self.ms(due), self.clock_ms(cx));
+        }
+        match self.rooms_due.take() {
+            Some(due) if due <= cx.now() => self.look_after_rooms(cx),
+            Some(due) => self.look_after_rooms_at(cx, due),
+            None => {}
+        }
+    }
+
+    /// Rooms that had no space are tried again, those that were empty for long enough go.
+    fn look_after_rooms(&mut self, cx: &mut Context<'_>) {
         let linger = self.options.room_linger;
         let is_over =
             |room: &Room| room.empty_since.is_some_and(|since| since + linger <= cx.now());
@@ -173,8 +226,13 @@ impl Hall {
             next = next.into_iter().chain(retry).chain(expiry).min();
         }
         if let Some(at) = next {
-            self.wake_at(cx, at);
+            self.look_after_rooms_at(cx, at);
         }
+    }
+
+    fn look_after_rooms_at(&mut self, cx: &mut Context<'_>, at: Instant) {
+        self.rooms_due = self.rooms_due.into_iter().chain([at]).min();
+        self.wake_at(cx, at);
     }
 
     fn wake_at(&mut self, cx: &mut Context<'_>, at: Instant) {
@@ -184,14 +242,13 @@ impl Hall {
         }
     }
 
-    /// Milliseconds since the service began; only differences mean something.
-    fn clock_ms(&self, cx: &Context<'_>) -> u32 {
-        cx.now().saturating_duration_since(self.epoch.0).as_millis() as u32
+    /// Milliseconds since the service began, of which only differences mean something: they wrap.
+    pub(super) fn clock_ms(&self, cx: &Context<'_>) -> u32 {
+        self.ms(cx.now())
     }
 
-    fn time_ms(&self, cx: &Context<'_>) -> u64 {
-        let (instant, time_ms) = self.epoch;
-        time_ms + cx.now().saturating_duration_since(instant).as_millis() as u64
+    fn ms(&self, at: Instant) -> u32 {
+        at.saturating_duration_since(self.started).as_millis() as u32
     }
 
     // ---- commands ----
@@ -199,38 +256,42 @@ impl Hall {
     /// Does what a line asks for. When the room it is for has no space now, it is to be offered
     /// again.
     pub(super) fn obey(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {
-        let Some(client) = self.clients.get(key as usize) else { return Flow::Stop };
-        let before = client.bucket;
-        if let Some(refused) = self.charge(cx, key) {
-            return refused;
+        if !self.clients.contains(key as usize) {
+            return Flow::Stop;
+        }
+        if let Some(flow) = self.charge(cx, key) {
+            return flow;
         }
         let flow = self.carry_out(cx, key, line);
         if flow == Flow::Held
             && let Some(client) = self.clients.get_mut(key as usize)
         {
-            // It will be charged when it is carried out.
-            client.bucket = before;
+            // It will be charged when it is carried out, and the time until then is not its own.
+            client.bucket.give_back();
+            client.is_held = true;
         }
         flow
     }
 
-    /// Counts a message against a client's rate. Says what becomes of one that is too much.
+    /// Counts a message against a client's rate. For one that comes too soon the client waits: it is
+    /// not read until its timer fires, and the message is offered again.
     pub(super) fn charge(&mut self, cx: &mut Context<'_>, key: u32) -> Option<Flow> {
         let (rate, now_ms) = (self.options.rate, self.clock_ms(cx));
-        match self.clients.get_mut(key as usize)?.bucket.take(rate, now_ms) {
-            Verdict::Passes => return None,
-            Verdict::Refused => {}
-            Verdict::Warned => {
-                let text = &format!("too fast, at most {rate} messages a second; this one is lost");
-                self.reply(cx, key, &Reply::Error { code: "rate", text });
-            }
-            Verdict::Excessive => {
-                let (code, reason) = (close_code::POLICY, CloseReason::ProtocolError);
-                self.dismiss(cx, key, code, "too many messages", reason);
-                return Some(Flow::Stop);
-            }
+        let (still_from, still_until) = self.standstill;
+        let client = self.clients.get_mut(key as usize)?;
+        if std::mem::take(&mut client.is_held) {
+            client.bucket.credit(rate, now_ms, u32::MAX);
+        } else {
+            client.bucket.credit_span(rate, still_from, still_until);
         }
-        Some(Flow::Taken)
+        let taken = client.bucket.take(rate, now_ms);
+        let token = client.token;
+        // While somebody speaks, a time in which nobody is served must show.
+        self.wake_at(cx, cx.now() + WATCH);
+        let wait = taken.err()?;
+        cx.pause(token);
+        cx.set_timer(token, wait);
+        Some(Flow::Held)
     }
 
     fn carry_out(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {
@@ -269,12 +330,12 @@ impl Hall {
     }
 
     fn say(&mut self, cx: &mut Context<'_>, key: u32, room: Option<&str>, text: &str) -> Outcome {
+        if is_blank(text) {
+            return Ok(Flow::Taken);
+        }
         let place = self.place(key, room)?;
         let text = clean(text);
         let text = text.trim();
-        if text.is_empty() {
-            return Ok(Flow::Taken);
-        }
         if text.len() > self.options.message_max {
             let most = self.options.message_max;
             return refuse("too_long", format!("a message has at most {most} bytes"));
@@ -287,19 +348,19 @@ impl Hall {
     }
 
     fn rename(&mut self, cx: &mut Context<'_>, key: u32, text: &str) -> Outcome {
-        let (new, new_key) = valid_name(text)?;
+        let new = valid_name(text)?;
+        let looks = self.mirror.look(&new);
         let Client { token, name, ref places, .. } = self.clients[key as usize];
-        if self.names.get(&new_key).is_some_and(|owner| *owner != key) {
+        if looks.iter().any(|likeness| self.names.get(likeness).is_some_and(|owner| *owner != key))
+        {
             return refuse("name_taken", format!("{new} is somebody else's name"));
         }
         let rooms: Vec<u32> = places.iter().map(|place| place.room).collect();
         if !rooms.iter().all(|room| self.rooms[*room as usize].is_ready(cx, Some(token))) {
             return Ok(Flow::Held);
         }
-        if let Some(old_key) = name.key() {
-            self.names.remove(&old_key);
-        }
-        self.names.insert(new_key, key);
+        free(&mut self.names, self.mirror.look(&name), key);
+        self.names.extend(looks.map(|likeness| (likeness, key)));
         self.clients[key as usize].name = new;
         self.reply(cx, key, &Reply::Name(new));
         for room in rooms.into_iter().filter(|_| new != name) {
@@ -315,23 +376,22 @@ impl Hall {
         text: &str,
         after: Option<(u64, Option<&str>)>,
     ) -> Outcome {
-        let (name, room_key) = valid_name(text)?;
-        let place = self.room_names.get(&room_key).and_then(|room| self.place_in(key, *room));
+        let name = valid_name(text)?;
+        let place = self.room_of(&name).and_then(|room| self.place_in(key, room));
         if let Some(place) = place {
             // Text goes there from now on.
             let client = &mut self.clients[key as usize];
             client.places.remove(place.room);
             client.places.add(place);
-            return Err(refusal(
-                "joined_already",
-                format!("you are in {name}; it is now where you speak"),
-            ));
+            let name = self.rooms[place.room as usize].name;
+            let text = format!("you are in {name}; it is now where you speak");
+            return refuse("joined_already", text);
         }
         let most = self.options.rooms_per_client;
         if self.clients[key as usize].places.len() >= most {
             return refuse("too_many_rooms", format!("at most {most} rooms at once; /leave one"));
         }
-        let room_key = self.open_room(cx, name, room_key)?;
+        let room_key = self.open_room(cx, name)?;
         let Client { token, wire, name, .. } = self.clients[key as usize];
         let room = &mut self.rooms[room_key as usize];
         if !room.is_ready(cx, Some(token)) {
@@ -348,7 +408,7 @@ impl Hall {
         self.show_room(cx, key, room_key, role);
         let room = &mut self.rooms[room_key as usize];
         let shown = room.name;
-        let resumption = room.follow(cx, token, wire, seen, self.options.history);
+        let resumption = room.follow(cx, token, wire, seen);
         let position = room.add(key, role);
         self.clients[key as usize].places.add(Place { room: room_key, position });
         if has_new_numbers {
@@ -418,6 +478,8 @@ impl Hall {
         self.unfollow(cx, subject, place.room);
         self.take_out(cx, subject, place.room, Some(token), &Event::Kicked { name, by });
         self.reply(cx, subject, &Reply::PutOut { room: shown, by });
+        // One that only listened may have nothing to listen to any more.
+        cx.set_timer(self.clients[subject as usize].token, Duration::ZERO);
         Ok(Flow::Taken)
     }
 
@@ -442,9 +504,9 @@ impl Hall {
     // ---- rooms ----
 
     /// The room of that name; a new one if there is none.
-    fn open_room(&mut self, cx: &mut Context<'_>, name: Name, key: Name) -> Result<u32, Refusal> {
-        if let Some(room) = self.room_names.get(&key) {
-            return Ok(*room);
+    fn open_room(&mut self, cx: &mut Context<'_>, name: Name) -> Result<u32, Refusal> {
+        if let Some(room) = self.room_of(&name) {
+            return Ok(room);
         }
         if self.rooms.len() >= self.options.rooms_max {
             let empty = self.rooms.iter().filter_map(|(key, room)| Some((room.empty_since?, key)));
@@ -454,17 +516,15 @@ impl Hall {
             self.close_room(cx, longest as u32);
         }
         self.rooms_opened += 1;
-        let id = format!("{:x}-{:x}", self.epoch.1, self.rooms_opened);
-        let room = self.rooms.insert(Room::new(cx, name, id, &self.options.topic())) as u32;
-        self.room_names.insert(key, room);
+        let id = format!("{:x}-{:x}", self.started_ms, self.rooms_opened);
+        let room = self.rooms.insert(Room::new(cx, name, id, &self.options)) as u32;
+        self.room_names.extend(self.mirror.look(&name).map(|likeness| (likeness, room)));
         Ok(room)
     }
 
     fn close_room(&mut self, cx: &mut Context<'_>, key: u32) {
         if let Some(room) = self.rooms.try_remove(key as usize) {
-            if let Some(name) = room.name.key() {
-                self.room_names.remove(&name);
-            }
+            free(&mut self.room_names, self.mirror.look(&room.name), key);
             room.remove(cx);
         }
     }
@@ -517,7 +577,7 @@ impl Hall {
         } else if room.members.is_empty() {
             room.empty_since = Some(cx.now());
             let at = cx.now() + self.options.room_linger;
-            self.wake_at(cx, at);
+            self.look_after_rooms_at(cx, at);
         }
     }
 
@@ -532,10 +592,10 @@ impl Hall {
     }
 
     fn emit(&mut self, cx: &mut Context<'_>, room: u32, by: Option<Token>, event: &Event<'_>) {
-        let time_ms = self.time_ms(cx);
+        let time_ms = self.wall_clock.at(cx.now());
         if !self.rooms[room as usize].emit(cx, by, time_ms, event) {
             let at = cx.now() + RETRY;
-            self.wake_at(cx, at);
+            self.look_after_rooms_at(cx, at);
         }
     }
 
@@ -547,9 +607,13 @@ impl Hall {
             let last = self.clients[key as usize].places.last().copied();
             return last.ok_or_else(|| refusal("no_room", "you are in no room; /join ROOM"));
         };
-        let room = valid_name(name).ok().and_then(|(_, key)| self.room_names.get(&key));
-        let place = room.and_then(|room| self.place_in(key, *room));
+        let room = Name::new(name).and_then(|name| self.room_of(&name));
+        let place = room.and_then(|room| self.place_in(key, room));
         place.ok_or_else(|| refusal("not_there", format!("you are not in {}", clean(name))))
+    }
+
+    fn room_of(&self, name: &str) -> Option<u32> {
+        find(&self.room_names, self.mirror.look(name))
     }
 
     fn place_in(&self, key: u32, room: u32) -> Option<Place> {
@@ -567,7 +631,8 @@ impl Hall {
         if self.role(place) != Role::Operator {
             return Err(refusal("not_operator", "only operators may do that"));
         }
-        let subject = valid_name(name).ok().and_then(|(_, key)| self.names.get(&key).copied());
+        let looks = Name::new(name).map(|name| self.mirror.look(&name));
+        let subject = looks.and_then(|looks| find(&self.names, looks));
         let found = subject.and_then(|key| Some((key, self.place_in(key, place.room)?)));
         found.ok_or_else(|| refusal("nobody", format!("there is no {} in the room", clean(name))))
     }
@@ -633,11 +698,28 @@ impl FromIterator<Place> for Places {
     }
 }
 
-fn valid_name(text: &str) -> Result<(Name, Name), Refusal> {
-    Name::new(text).and_then(|name| Some((name, name.key()?))).ok_or_else(|| {
-        let most = Name::BYTES_MAX;
-        refusal("bad_name", format!("a name has letters, digits, _ - . and at most {most} bytes"))
+fn valid_name(text: &str) -> Result<Name, Refusal> {
+    Name::new(text).ok_or_else(|| {
+        let (most, bytes) = (Name::CHARACTERS_MAX, Name::BYTES_MAX);
+        let text = format!(
+            "a name has letters, digits, _ - . and at most {most} characters, {bytes} bytes"
+        );
+        refusal("bad_name", text)
     })
+}
+
+/// Who has a name that looks so.
+fn find(names: &HashMap<Likeness, u32>, looks: [Likeness; 2]) -> Option<u32> {
+    looks.iter().find_map(|likeness| names.get(likeness).copied())
+}
+
+/// Frees a name for others, unless they have it already.
+fn free(names: &mut HashMap<Likeness, u32>, looks: [Likeness; 2], owner: u32) {
+    for likeness in looks {
+        if names.get(&likeness) == Some(&owner) {
+            names.remove(&likeness);
+        }
+    }
 }
 
 fn refusal(code: &'static str, text: impl Into<String>) -> Refusal {
@@ -654,6 +736,10 @@ const _: () = assert!(size_of::<Client>() <= 64);
 
 /// Members or rooms that one answer lists; it also says how many there are.
 const LIST_MAX: usize = 256;
+
+/// While somebody speaks, an alarm that comes later than after so long tells that the server stood
+/// still.
+const WATCH: Duration = Duration::from_millis(250);
 
 /// When a room without space is tried again, if no publisher does so earlier.
 const RETRY: Duration = Duration::from_millis(20);

@@ -9,21 +9,30 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `name`, `rate`, `options` | names, clean text; how much one may say; all limits |
+//! | `text`, `name`, `likeness` | what text may contain; names, and which of them look the same |
+//! | `rate`, `pulse`, `options` | how much one may say; who is alive, and who floods; all limits |
 //! | `command`, `event` | what people type; what they are told, on either wire |
 //! | `room` | members, two topics, and what waits where these are full |
 //! | `hall` | all clients and rooms, and what commands do |
 //! | `page` | what a browser is given: one document, put together from the folder of that name |
-//! | `mod` | from connections to clients: which wire it is, heartbeats, ends |
+//! | `fresh` | which wire it is |
+//! | `line_input`, `telnet` | from bytes to lines |
+//! | `mod` | from connections to clients: requests, heartbeats, ends |
 
 mod command;
 mod event;
+mod fresh;
 mod hall;
+mod likeness;
+mod line_input;
 mod name;
 mod options;
 mod page;
+mod pulse;
 mod rate;
 mod room;
+mod telnet;
+mod text;
 
 pub use event::Role;
 pub use options::ChatOptions;
@@ -31,12 +40,15 @@ pub use options::ChatOptions;
 use std::time::Duration;
 
 use self::event::Reply;
+use self::fresh::{Fresh, Opening};
 use self::hall::Hall;
+use self::line_input::{LineInput, text_of};
+use self::pulse::{Beat, Flood, Pulse};
 use self::room::Wire;
 use super::websocket::{Answer, Endpoint, Flow, HEAD_TIMEOUT, Memory, Request, Response, send};
-use crate::codec::http::Head;
+use crate::codec::http::{Head, HttpError};
 use crate::codec::websocket::{Message, WebSocketError, close_code};
-use crate::codec::{Codec, Decoded, Delimited};
+use crate::codec::{Decoded, NO_TLS};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// The chat service.
@@ -63,35 +75,25 @@ pub struct ChatSession {
 
 #[derive(Debug)]
 enum State {
-    /// The first line is not whole; it tells what this is. `begins_http` when it seems to become a
-    /// request, which then has a deadline.
-    Fresh {
-        lines: Delimited,
-        begins_http: bool,
-    },
+    /// The first line is not whole; it tells what this is.
+    Fresh(Fresh),
     /// A request whose head is not whole. Boxed, because it is over soon.
     Request(Box<Request>),
     Lines {
         client: u32,
-        lines: Delimited,
+        lines: LineInput,
+        flood: Flood,
+        /// It has ended its side, and listens on.
+        has_ended: bool,
     },
     WebSocket {
         client: u32,
         endpoint: Endpoint,
         pulse: Pulse,
+        flood: Flood,
     },
     /// It was answered, or refused.
     Over,
-}
-
-/// Whether a WebSocket peer is alive.
-#[derive(Debug, Default)]
-struct Pulse {
-    /// Something came since the timer last fired, or could not be read.
-    was_heard: bool,
-    /// Pings without any answer.
-    missed: u8,
-    is_draining: bool,
 }
 
 impl Chat {
@@ -108,31 +110,49 @@ impl Chat {
         token: Token,
         state: &mut State,
         input: &mut RingBuffer,
-    ) {
-        let State::Fresh { lines, begins_http } = state else { return };
-        let bytes = input.contiguous();
-        let could_be = !bytes.is_empty() && GET.starts_with(&bytes[..bytes.len().min(GET.len())]);
-        match (std::mem::replace(begins_http, could_be), could_be) {
-            (false, true) => cx.set_timer(token, HEAD_TIMEOUT),
-            (true, false) => cx.cancel_timer(token),
-            _ => {}
-        }
-        let is_request = bytes.starts_with(GET);
-        let first_line = lines.decode(bytes);
-        if is_request || matches!(&first_line, Ok(Some(line)) if is_request_line(line.message)) {
-            if !*begins_http {
-                cx.set_timer(token, HEAD_TIMEOUT);
+    ) -> Result<(), ProtocolError> {
+        let State::Fresh(fresh) = state else { return Ok(()) };
+        let began_http = fresh.begins_http;
+        match fresh.look(input) {
+            Opening::Unclear if fresh.begins_http == began_http => {}
+            Opening::Unclear => self.await_first_line(cx, token, fresh),
+            Opening::Http => {
+                if !began_http {
+                    cx.set_timer(token, HEAD_TIMEOUT);
+                }
+                *state = State::Request(Box::default());
             }
-            *state = State::Request(Box::default());
-        } else if !matches!(first_line, Ok(None)) {
-            self.begin_lines(cx, token, state);
+            Opening::Lines => self.begin_lines(cx, token, state),
+            Opening::Tls => {
+                *state = State::Over;
+                input.clear();
+                // Clients of TLS say what an answer of HTTP means: that the port has none.
+                cx.send(token, Response::refusal(HttpError::Tls).bytes());
+                return Err(ProtocolError::Malformed(NO_TLS));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the timer of a connection whose first line is not whole.
+    fn await_first_line(&self, cx: &mut Context<'_>, token: Token, fresh: &Fresh) {
+        let age_ms = self.hall.clock_ms(cx).wrapping_sub(fresh.since_ms);
+        let age = Duration::from_millis(age_ms.into());
+        let rest = self.hall.options.first_line_timeout.map(|span| span.saturating_sub(age));
+        let head = fresh.begins_http.then_some(HEAD_TIMEOUT);
+        match rest.into_iter().chain(head).min() {
+            Some(span) => cx.set_timer(token, span),
+            None => cx.cancel_timer(token),
         }
     }
 
     fn begin_lines(&mut self, cx: &mut Context<'_>, token: Token, state: &mut State) {
         cx.cancel_timer(token);
         let client = self.hall.enter(cx, token, Wire::Lines);
-        *state = State::Lines { client, lines: Delimited::lines(self.hall.options.line_max()) };
+        if let State::Fresh(fresh) = std::mem::replace(state, State::Over) {
+            let (lines, flood) = (fresh.into_lines(), Flood::default());
+            *state = State::Lines { client, lines, flood, has_ended: false };
+        }
     }
 
     /// Answers a request once its head is whole.
@@ -167,7 +187,8 @@ impl Chat {
                 }
                 let client = self.hall.enter(cx, token, Wire::WebSocket);
                 let endpoint = Endpoint::new(self.hall.options.line_max());
-                *state = State::WebSocket { client, endpoint, pulse: Pulse::default() };
+                let pulse = Pulse::new(self.hall.clock_ms(cx));
+                *state = State::WebSocket { client, endpoint, pulse, flood: Flood::default() };
             }
             Answer::Final(error) => {
                 *state = State::Over;
@@ -186,21 +207,28 @@ impl Chat {
         state: &mut State,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        let State::Lines { client, lines } = state else { return Ok(()) };
+        let State::Lines { client, lines, flood, .. } = state else { return Ok(()) };
+        lines.pass_over(input);
+        let waiting = input.len();
         while !cx.is_held(token) {
-            let decoded = match lines.decode(input.contiguous()) {
-                Ok(None) => return Ok(()),
-                Ok(Some(decoded)) => decoded,
+            let Decoded { len, message } = match lines.next(input) {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    self.hall.ebb(*client, flood);
+                    return Ok(());
+                }
                 Err(error) => {
                     let text = "the line is too long";
                     self.hall.reply(cx, *client, &Reply::Error { code: "too_long", text });
                     return Err(error.into());
                 }
             };
-            let Decoded { len, message: line } = decoded;
-            match self.hall.obey(cx, *client, &String::from_utf8_lossy(line)) {
-                Flow::Taken => input.consume(len),
-                Flow::Held => return Ok(()),
+            match self.hall.obey(cx, *client, &text_of(message)) {
+                Flow::Taken => lines.take(input, len),
+                Flow::Held => {
+                    self.stem(cx, *client, flood, waiting);
+                    return Ok(());
+                }
                 Flow::Stop => {
                     input.clear();
                     return Ok(());
@@ -210,6 +238,19 @@ impl Chat {
         Ok(())
     }
 
+    /// A client has to wait; so many bytes were in its input. It is slowed down, but not for ever.
+    fn stem(&mut self, cx: &mut Context<'_>, client: u32, flood: &mut Flood, waiting: usize) {
+        if !self.hall.is_slowed(client) {
+            return;
+        }
+        // As much as half of what is read at once.
+        let much = cx.config().read_budget / 2;
+        if flood.rises(waiting, much) {
+            let (code, reason) = (close_code::POLICY, CloseReason::ProtocolError);
+            self.hall.dismiss(cx, client, code, "too many messages", reason);
+        }
+    }
+
     fn receive_frames(
         &mut self,
         cx: &mut Context<'_>,
@@ -217,40 +258,55 @@ impl Chat {
         state: &mut State,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        let State::WebSocket { client, endpoint, pulse } = state else { return Ok(()) };
+        let State::WebSocket { client, endpoint, pulse, flood } = state else { return Ok(()) };
         let client = *client;
-        pulse.was_heard = true;
+        pulse.hear(self.hall.clock_ms(cx));
+        let waiting = input.len();
+        let mut has_to_wait = false;
         let hall = &mut self.hall;
-        let outcome =
-            endpoint.receive(cx, token, input, &mut self.memory, |cx, message| match message {
-                Message::Text(line) => hall.obey(cx, client, line),
-                Message::Binary(_) => {
-                    let (code, reason) = (close_code::UNSUPPORTED, CloseReason::ProtocolError);
-                    hall.dismiss(cx, client, code, "only text is understood", reason);
-                    Flow::Stop
-                }
-                Message::Ping(_) | Message::Pong(_) => {
-                    hall.charge(cx, client).unwrap_or(Flow::Taken)
-                }
-                Message::Close(_) => {
-                    hall.depart(cx, client);
-                    Flow::Taken
-                }
-            });
+        let outcome = endpoint.receive(cx, token, input, &mut self.memory, |cx, message| {
+            let flow = take_message(hall, cx, client, message);
+            has_to_wait |= flow == Flow::Held;
+            flow
+        });
         outcome.map_err(|error: WebSocketError| {
             self.hall.depart(cx, client);
             send(cx, token, Message::Close(Some((error.close_code(), error.name()))));
-            error.into()
-        })
+            ProtocolError::from(error)
+        })?;
+        if has_to_wait {
+            self.stem(cx, client, flood, waiting);
+        } else if !cx.is_held(token) {
+            self.hall.ebb(client, flood);
+        }
+        Ok(())
+    }
+}
+
+/// Does what a message over WebSocket asks for.
+fn take_message(hall: &mut Hall, cx: &mut Context<'_>, client: u32, message: Message<'_>) -> Flow {
+    match message {
+        Message::Text(line) => hall.obey(cx, client, line),
+        Message::Binary(_) => {
+            let (code, reason) = (close_code::UNSUPPORTED, CloseReason::ProtocolError);
+            hall.dismiss(cx, client, code, "only text is understood", reason);
+            Flow::Stop
+        }
+        Message::Ping(_) | Message::Pong(_) => hall.charge(cx, client).unwrap_or(Flow::Taken),
+        Message::Close(_) => {
+            hall.depart(cx, client);
+            Flow::Taken
+        }
     }
 }
 
 impl Handler for Chat {
     type Session = ChatSession;
 
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) -> ChatSession {
-        let lines = Delimited::lines(self.hall.options.line_max());
-        ChatSession { state: State::Fresh { lines, begins_http: false } }
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> ChatSession {
+        let fresh = Fresh::new(self.hall.options.line_max(), self.hall.clock_ms(cx));
+        self.await_first_line(cx, token, &fresh);
+        ChatSession { state: State::Fresh(fresh) }
     }
 
     fn on_data(
@@ -260,12 +316,12 @@ impl Handler for Chat {
         ChatSession { state }: &mut ChatSession,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        self.recognise(cx, token, state, input);
+        self.recognise(cx, token, state, input)?;
         self.answer(cx, token, state, input)?;
         match state {
             State::Lines { .. } => self.receive_lines(cx, token, state, input),
             State::WebSocket { .. } => self.receive_frames(cx, token, state, input),
-            State::Fresh { .. } | State::Request(_) => Ok(()),
+            State::Fresh(_) | State::Request(_) => Ok(()),
             State::Over => {
                 input.clear();
                 Ok(())
@@ -280,16 +336,22 @@ impl Handler for Chat {
         ChatSession { state }: &mut ChatSession,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        if matches!(state, State::Fresh { begins_http: false, .. }) && !input.is_empty() {
+        if matches!(state, State::Fresh(fresh) if !fresh.begins_http) && !input.is_empty() {
             self.begin_lines(cx, token, state);
         }
-        if let State::Lines { client, lines } = state
-            && let Some(line) = lines.decode_end(input.contiguous())?
-            && self.hall.obey(cx, *client, &String::from_utf8_lossy(line)) == Flow::Held
-        {
-            // A last line without its end is a line all the same. The end is told again when there
-            // is space for it.
-            return Ok(());
+        if let State::Lines { client, lines, has_ended, .. } = state {
+            if let Some(line) = lines.last(input)?
+                && self.hall.obey(cx, *client, &text_of(line)) == Flow::Held
+            {
+                // A last line without its end is a line all the same. The end is told again when
+                // there is space for it.
+                return Ok(());
+            }
+            *has_ended = self.hall.listens_on(cx, *client);
+            if *has_ended {
+                input.clear();
+                return Ok(());
+            }
         }
         input.clear();
         cx.close(token);
@@ -302,8 +364,16 @@ impl Handler for Chat {
         token: Token,
         ChatSession { state }: &mut ChatSession,
     ) {
+        // It may have had to wait for a token.
+        let was_held = cx.is_held(token);
+        cx.resume(token);
         match state {
-            State::Fresh { .. } | State::Request(_) => {
+            State::Fresh(fresh) if !fresh.begins_http => {
+                // It is no client of HTTP, or a browser that has nothing to ask.
+                *state = State::Over;
+                cx.close_for(token, CloseReason::RequestTimeout);
+            }
+            State::Fresh(_) | State::Request(_) => {
                 *state = State::Over;
                 cx.send(token, Response::timeout().bytes());
                 cx.close_for(token, CloseReason::RequestTimeout);
@@ -313,17 +383,27 @@ impl Handler for Chat {
                 self.hall.dismiss(cx, *client, code, "shutting down", reason);
             }
             State::WebSocket { client, pulse, .. } => {
-                // What a client answers while it is held is not read.
-                pulse.was_heard |= cx.is_held(token);
-                if pulse.beat() {
-                    let (code, reason) = (close_code::INTERNAL, CloseReason::IdleTimeout);
-                    self.hall.dismiss(cx, *client, code, "no answer to two pings", reason);
-                } else if let Some(span) = self.hall.options.heartbeat {
-                    if pulse.missed > 0 {
-                        send(cx, token, Message::Ping(b""));
-                    }
-                    cx.set_timer(token, span);
+                let now_ms = self.hall.clock_ms(cx);
+                if was_held {
+                    // What a client answers while it is held is not read.
+                    pulse.hear(now_ms);
                 }
+                let Some(span) = self.hall.options.heartbeat else { return };
+                match pulse.beat(now_ms, span) {
+                    Beat::Wait(rest) => cx.set_timer(token, rest),
+                    Beat::Ping => {
+                        send(cx, token, Message::Ping(b""));
+                        cx.set_timer(token, span);
+                    }
+                    Beat::Lost => {
+                        let (code, reason) = (close_code::INTERNAL, CloseReason::IdleTimeout);
+                        self.hall.dismiss(cx, *client, code, "no answer to two pings", reason);
+                    }
+                }
+            }
+            // Put out of its last room, it has nothing to listen to.
+            State::Lines { client, has_ended: true, .. } if !self.hall.is_member(*client) => {
+                cx.close(token);
             }
             State::Lines { .. } | State::Over => {}
         }
@@ -363,32 +443,10 @@ impl Handler for Chat {
                 self.hall.remove(cx, client);
             }
             State::Lines { client, .. } => self.hall.remove(cx, client),
-            State::Fresh { .. } | State::Request(_) | State::Over => {}
+            State::Fresh(_) | State::Request(_) | State::Over => {}
         }
     }
 }
-
-impl Pulse {
-    /// The timer has fired. Says whether the peer has missed two pings; if not, and if it was not
-    /// heard, `missed` counts the ping that is due now.
-    fn beat(&mut self) -> bool {
-        if std::mem::take(&mut self.was_heard) {
-            self.missed = 0;
-            return false;
-        }
-        self.missed += 1;
-        self.missed > 2
-    }
-}
-
-/// Whether a line is the first of an HTTP request.
-fn is_request_line(line: &[u8]) -> bool {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
-}
-
-/// What every request that we serve begins with.
-const GET: &[u8] = b"GET ";
 
 #[cfg(test)]
 mod tests {
@@ -397,6 +455,6 @@ mod tests {
     /// What a member costs in the table of sessions. `tests/memory.rs` measures all of it.
     #[test]
     fn session_is_small() {
-        assert!(size_of::<ChatSession>() <= 48, "{}", size_of::<ChatSession>());
+        assert!(size_of::<ChatSession>() <= 56, "{}", size_of::<ChatSession>());
     }
 }

@@ -19,20 +19,24 @@ use crate::reactor::{Config, TopicConfig};
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChatOptions {
-    /// Events of a room that are kept for newcomers and for those who come back. Default 100.
+    /// Messages of a room that a newcomer is given, and what else happened in between. Default 100.
     pub history: usize,
     /// Bytes of events that a room holds, for lines and again for WebSocket. Default 256 KiB. Who
-    /// falls behind by more is disconnected (`slow_consumer`), and may resume.
+    /// comes back is given what is held; who falls behind by more is disconnected
+    /// (`slow_consumer`), and may resume.
     pub room_memory: usize,
     /// The longest text of a message, in bytes. Default 4 KiB.
     pub message_max: usize,
     /// Messages and commands a second that a client may send, and as many at once, or 16 if that is
-    /// more. Default 10. Beyond it there is a notice, and beyond as many more the connection is
-    /// closed.
+    /// more. Default 10. Beyond it a client is read more slowly, and loses nothing; if it goes on
+    /// until its input is full a second time, the connection is closed.
     pub rate: u32,
+    /// How long a connection may take for its first line. Default 60 s: time to type one, and far
+    /// less than for ever. `None`: for ever.
+    pub first_line_timeout: Option<Duration>,
     /// A WebSocket client from which nothing came for so long is sent a ping; after two without any
-    /// answer it is closed. Default 30 s, below what address translation forgets idle connections
-    /// after. `None`: never.
+    /// answer it is closed. Default 25 s: below the 30 s after which some address translation
+    /// forgets idle connections, and half of what nginx and most balancers allow. `None`: never.
     pub heartbeat: Option<Duration>,
     /// Origins whose pages may connect, such as `https://example.org`; `*` stands for all. Default
     /// none: only the page that comes from this server.
@@ -58,7 +62,8 @@ impl Default for ChatOptions {
             room_memory: 256 << 10,
             message_max: 4 << 10,
             rate: 10,
-            heartbeat: Some(Duration::from_secs(30)),
+            first_line_timeout: Some(Duration::from_secs(60)),
+            heartbeat: Some(Duration::from_secs(25)),
             origins: Vec::new(),
             newcomers: Role::Speaker,
             rooms_max: 256,
@@ -101,11 +106,6 @@ impl ChatOptions {
     /// The longest line or message: the longest text, and the command in front of it.
     pub(super) fn line_max(&self) -> usize {
         self.message_max + COMMAND_OVERHEAD
-    }
-
-    pub(super) fn topic(&self) -> TopicConfig {
-        let (memory, history) = (self.room_memory, self.history);
-        TopicConfig { memory, history, ..TopicConfig::default() }
     }
 }
 

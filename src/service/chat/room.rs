@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::event::{Encoded, Event, Role, Stamp};
 use super::name::Name;
+use super::options::ChatOptions;
 use crate::reactor::{Context, PublishError, Start, Token, TopicConfig, TopicId};
 
 /// How a client talks.
@@ -32,6 +33,12 @@ pub(super) struct Room {
     /// Events that a topic had no room for. No client adds to them: who wants to publish is held
     /// until they are gone. What comes from closed connections does.
     backlog: VecDeque<Encoded>,
+    /// How many messages a newcomer is given.
+    history: usize,
+    /// The numbers of as many messages, the last ones.
+    spoken: VecDeque<u64>,
+    /// Up to which number, on each wire, events are known not to be held any more.
+    evicted: [u64; 2],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +59,10 @@ pub(super) enum Resumption {
 }
 
 impl Room {
-    pub(super) fn new(cx: &mut Context<'_>, name: Name, id: String, config: &TopicConfig) -> Self {
+    pub(super) fn new(cx: &mut Context<'_>, name: Name, id: String, options: &ChatOptions) -> Self {
+        // For who comes back everything is held that there is space for.
+        let memory = options.room_memory;
+        let config = TopicConfig { memory, history: usize::MAX, ..TopicConfig::default() };
         Room {
             name,
             id,
@@ -60,10 +70,14 @@ impl Room {
             members: Vec::new(),
             empty_since: None,
             lines: cx.create_topic(config.clone()),
-            frames: cx.create_topic(config.clone()),
+            frames: cx.create_topic(config),
             operators: 0,
             arrivals: 0,
             backlog: VecDeque::new(),
+            // More than that cannot be held.
+            history: options.history.min(memory / TopicConfig::OVERHEAD),
+            spoken: VecDeque::new(),
+            evicted: [0; 2],
         }
     }
 
@@ -104,6 +118,11 @@ impl Room {
         event: &Event<'_>,
     ) -> bool {
         self.number += 1;
+        if let Event::Message { .. } = event {
+            self.spoken.push_back(self.number);
+            let excess = self.spoken.len().saturating_sub(self.history);
+            self.spoken.drain(..excess);
+        }
         let stamp = Stamp { room: self.name, number: self.number, time_ms };
         self.backlog.push_back(event.encode(stamp));
         self.is_ready(cx, by)
@@ -164,17 +183,25 @@ impl Room {
         token: Token,
         wire: Wire,
         after: Option<u64>,
-        history: usize,
     ) -> Resumption {
-        let start = after.map_or(Start::Last(history), Start::At);
         // The topic counts from 0: its position is the number of the event before.
-        let begin = cx.subscribe(token, self.topic(wire), start);
-        match (after, begin) {
-            (Some(after), Some(begin)) if begin > after => {
-                Resumption::Gap { from: after + 1, to: begin }
-            }
+        let wanted = after.unwrap_or_else(|| self.history_begin(wire));
+        let begin = cx.subscribe(token, self.topic(wire), Start::At(wanted)).unwrap_or(wanted);
+        if begin > wanted {
+            self.evicted[wire as usize] = begin;
+        }
+        match after {
+            Some(after) if begin > after => Resumption::Gap { from: after + 1, to: begin },
             _ => Resumption::Complete,
         }
+    }
+
+    /// The number before the first event of a newcomer: so many events back, and further to be given
+    /// as many messages, however many have come and gone since.
+    fn history_begin(&self, wire: Wire) -> u64 {
+        let events = self.number.saturating_sub(self.history as u64);
+        let gone = self.spoken.partition_point(|number| *number <= self.evicted[wire as usize]);
+        self.spoken.get(gone).map_or(events, |first| events.min(first - 1))
     }
 
     pub(super) fn unfollow(&self, cx: &mut Context<'_>, token: Token, wire: Wire) {

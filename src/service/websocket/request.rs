@@ -117,18 +117,22 @@ impl Response {
         Response::text(Status::new(error.status()), &format!("{error}."), version)
     }
 
-    /// The answer to a method that is not served, if it is one.
+    /// The answer to a method that is not served, if it is one. A body, which means nothing to those
+    /// that are, is dropped with the connection.
     pub(crate) fn check_method(head: &Head<'_>) -> Option<Self> {
-        let is_served = matches!(head.method, "GET" | "HEAD") && head.framing == Framing::None;
+        let is_served = matches!(head.method, "GET" | "HEAD");
         let refusal =
             || Response::text(Status::METHOD_NOT_ALLOWED, "Only GET.", &[("Allow", "GET, HEAD")]);
         (!is_served).then(refusal)
     }
 
-    /// The key of the answer to a handshake, which is a `GET` of HTTP/1.1.
+    /// The key of the answer to a handshake, which is a `GET` of HTTP/1.1 without a body: what
+    /// follows the head are frames.
     pub(crate) fn handshake(head: &Head<'_>, origins: &[String]) -> Result<String, HandshakeError> {
+        let is_bodiless = matches!(head.framing, Framing::None | Framing::Length(0));
         match (head.method, head.version) {
-            ("GET", Version::Http11) => check_handshake(head.headers(), origins),
+            ("GET", Version::Http11) if is_bodiless => check_handshake(head.headers(), origins),
+            ("GET", Version::Http11) => Err(HandshakeError::Body),
             _ => Err(HandshakeError::NoUpgrade),
         }
     }
