@@ -208,8 +208,11 @@ impl Chat {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         let State::Lines { client, lines, flood, .. } = state else { return Ok(()) };
-        lines.pass_over(input);
         let waiting = input.len();
+        // What means nothing costs work as well.
+        if lines.pass_over(input) && self.hall.charge(cx, *client).is_some() {
+            return Ok(());
+        }
         while !cx.is_held(token) {
             let Decoded { len, message } = match lines.next(input) {
                 Ok(Some(line)) => line,

@@ -26,9 +26,11 @@ impl Name {
 
     /// A name that somebody may have.
     pub(super) fn new(text: &str) -> Option<Name> {
-        // Nothing that is so long becomes a name by being composed.
-        let fits = (1..=4 * Self::BYTES_MAX).contains(&text.len());
-        let composed: String = text.nfc().take(if fits { usize::MAX } else { 0 }).collect();
+        // What is so long does not become a name by being composed.
+        if text.len() > 4 * Self::BYTES_MAX {
+            return None;
+        }
+        let composed: String = text.nfc().collect();
         Name::store(&composed).filter(|_| is_name(&composed))
     }
 
