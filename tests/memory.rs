@@ -64,7 +64,10 @@ fn expect_idle_cost(service: &str, request: &[u8], answer: &[u8], most: f64) {
 #[test]
 fn idle_websocket_member_of_a_chat_costs_at_most_400_bytes() {
     let _alone = alone();
-    let options = ["--history", "0", "--rate", "1000", "--max-rooms", "1000"];
+    // What a room holds for those who come back has a limit of its own, which here is a low one.
+    let held = ["--max-message", "100", "--room-memory", "1KiB"];
+    let options =
+        [&["--history", "0", "--rate", "1000", "--max-rooms", "1000"], &held[..]].concat();
     let server = Server::start("chat", &options);
     let count = 19_000.min(descriptors_max() - 200);
     assert!(count >= 500, "with so few descriptors the figure would be the noise of a page");

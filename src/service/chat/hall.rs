@@ -607,8 +607,13 @@ impl Hall {
             let last = self.clients[key as usize].places.last().copied();
             return last.ok_or_else(|| refusal("no_room", "you are in no room; /join ROOM"));
         };
-        let room = Name::new(name).and_then(|name| self.room_of(&name));
-        let place = room.and_then(|room| self.place_in(key, room));
+        // Most write it as they were told it, which saves the work of finding what looks like it.
+        let mut places = self.clients[key as usize].places.iter();
+        let told = places.find(|place| *self.rooms[place.room as usize].name == *name).copied();
+        let place = told.or_else(|| {
+            let room = Name::new(name).and_then(|name| self.room_of(&name));
+            self.place_in(key, room?)
+        });
         place.ok_or_else(|| refusal("not_there", format!("you are not in {}", clean(name))))
     }
 
