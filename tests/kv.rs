@@ -620,7 +620,7 @@ fn hello_chooses_the_version_and_reset_goes_back_to_2() {
         let list = client.bulk("CLIENT LIST");
         assert!(list.ends_with(&format!(" resp={version}\n")), "{list}");
     }
-    assert_eq!(client.list("CONFIG GET databases"), ["databases", "1"]);
+    assert_eq!(client.list("CONFIG GET databases"), ["databases", "16"]);
     assert_eq!(client.list("COMMAND DOCS get")[..2], ["get", "summary"]);
     // What is refused changes nothing, and the version of one connection is nobody else's.
     assert_eq!(client.ask("HELLO 2 nope"), "-ERR Syntax error in HELLO option 'nope'");

@@ -264,6 +264,20 @@ SELECT
 SELECT x
 SELECT 0
 SELECT 1
+SET only here
+DBSIZE
+SELECT 15
+DBSIZE
+SELECT 16
+SELECT 1
+GET only
+SELECT 2
+SET other there
+FLUSHDB
+SELECT 1
+GET only
+SELECT 0
+GET only
 SELECT -1
 SELECT 99999999999
 PING a
@@ -355,6 +369,8 @@ fn generate(random: &mut Random) -> Vec<Vec<u8>> {
                 words.extend([pick(random, KEYS), pick(random, VALUES)]);
             }
         }
+        "SELECT" => words[1] = pick(random, DATABASES),
+        "FLUSHDB" | "DBSIZE" => words.truncate(1),
         "KEYS" => words[1] = pick(random, PATTERNS),
         "SCAN" => {
             words[1] = b"0".to_vec();
@@ -407,6 +423,8 @@ const NAMES: &[&str] = &[
     "PING",
     "ECHO",
     "SELECT",
+    "FLUSHDB",
+    "DBSIZE",
     "NOPE",
 ];
 const KEYS: &[&[u8]] = &[b"a", b"b", b"key:1", b"key:2", b"", b"\0\r\n\xff", b"h[a]llo"];
@@ -444,6 +462,7 @@ const SPANS: &[&[u8]] = &[
 ];
 const SET_OPTIONS: &[&[u8]] =
     &[b"EX", b"px", b"EXAT", b"PXAT", b"NX", b"XX", b"GET", b"KEEPTTL", b"nope", b""];
+const DATABASES: &[&[u8]] = &[b"0", b"0", b"0", b"0", b"1", b"15", b"16", b"-1", b"x"];
 const CONDITIONS: &[&[u8]] = &[b"NX", b"xx", b"GT", b"LT", b"no"];
 const PATTERNS: &[&[u8]] = &[
     b"*", b"", b"a", b"?", b"key:*", b"*:[12]", b"[^a]*", b"[a-", b"h\\[*", b"*[", b"[z-a]", b"\\",
@@ -640,7 +659,7 @@ impl Redis {
     fn start() -> Option<Redis> {
         let path = temporary();
         let mut command = Command::new("redis-server");
-        command.args(["--port", "0", "--save", "", "--databases", "1", "--unixsocket"]).arg(&path);
+        command.args(["--port", "0", "--save", "", "--unixsocket"]).arg(&path);
         command.current_dir(std::env::temp_dir()).stdin(Stdio::null()).stdout(Stdio::null());
         let Ok(process) = command.spawn() else {
             println!("skipped: there is no redis-server");

@@ -96,6 +96,14 @@ impl<'a> Call<'a, '_, '_> {
         Ok(Flow::Next)
     }
 
+    /// Selects a database for this command and all that follow on the connection.
+    pub(super) fn select(&mut self, database: usize) {
+        self.kv.keyspace.select(database);
+        if let Some(client) = self.client() {
+            client.database = database as u8;
+        }
+    }
+
     pub(super) fn client(&mut self) -> Option<&mut Client> {
         self.kv.clients.get_mut(self.client as usize)
     }

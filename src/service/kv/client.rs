@@ -16,6 +16,8 @@ pub(super) struct Client {
     pub(super) last: Option<&'static Command>,
     /// It was closed, and only its own end is still awaited.
     pub(super) is_closed: bool,
+    /// Where its keys are.
+    pub(super) database: u8,
     /// In which its replies are written.
     pub(super) version: Version,
     rare: Option<Box<Rare>>,
@@ -39,6 +41,7 @@ impl Client {
             active_ms: now_ms,
             last: None,
             is_closed: false,
+            database: 0,
             version: Version::V2,
             rare: None,
         }

@@ -253,7 +253,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("ping", -1, Flags::FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::ping, "connection", "Returns PONG, or its argument"),
     command("quit", -1, IDLE_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::quit, "connection", "Closes the connection"),
     command("reset", 1, IDLE_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::reset, "connection", "Ends subscriptions and forgets the name"),
-    command("select", 2, IDLE_FAST, NO_KEY, connection::select, "connection", "There is one database, 0"),
+    command("select", 2, IDLE_FAST, NO_KEY, connection::select, "connection", "Goes to one of the databases, 0 to 15"),
 
     Command { arity: -1, run: server::command, ..container("command", "server", "About commands", &[
         subcommand("command|count", 2, NO_FLAGS, server::command_count, "server", "How many commands there are"),
@@ -264,9 +264,9 @@ pub(super) const COMMANDS: &[Command] = &[
     container("config", "server", "About the configuration", &[
         subcommand("config|get", -3, ADMIN, server::config_get, "server", "Settings whose names match patterns"),
     ]),
-    command("dbsize", 1, READ_FAST, NO_KEY, server::dbsize, "server", "How many keys there are"),
-    command("flushall", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys: SYNC ASYNC"),
-    command("flushdb", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys: SYNC ASYNC"),
+    command("dbsize", 1, READ_FAST, NO_KEY, server::dbsize, "server", "How many keys this database has"),
+    command("flushall", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys of all databases: SYNC ASYNC"),
+    command("flushdb", -1, WRITE, NO_KEY, server::flushdb, "server", "Deletes all keys of this database: SYNC ASYNC"),
     command("info", -1, IDLE, NO_KEY, server::info, "server", "Counters, by section"),
     command("time", 1, IDLE_FAST, NO_KEY, server::time, "server", "Seconds since 1970, and microseconds"),
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::call::{Call, Fault, Flow, Outcome};
 use super::client::Client;
+use super::keyspace::DATABASES;
 use super::pubsub;
 use crate::codec::resp::{Version, parse_integer};
 use crate::reactor::{Address, Context};
@@ -49,6 +50,7 @@ pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
         client.version = Version::V2;
         client.take_rare();
     }
+    call.select(0);
     call.replies().set_version(Version::V2);
     call.replies().simple("RESET");
     Ok(Flow::Next)
@@ -60,9 +62,10 @@ pub(super) fn select(call: &mut Call<'_, '_, '_>) -> Outcome {
         let text = "ERR value is out of range, value must between -2147483648 and 2147483647";
         return Err(Fault::text(text));
     }
-    if index != 0 {
+    let Some(index) = usize::try_from(index).ok().filter(|index| *index < DATABASES) else {
         return Err(Fault::text("ERR DB index is out of range"));
-    }
+    };
+    call.select(index);
     call.ok()
 }
 
@@ -373,8 +376,8 @@ fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
     // Writing into a string does not fail.
     let _ = writeln!(
         text,
-        "id={} addr={address} name={name} age={age} idle={idle} flags={flags} db=0 sub={channels} \
+        "id={} addr={address} name={name} age={age} idle={idle} flags={flags} db={} sub={channels} \
          psub={patterns} multi=-1 omem={output} cmd={command} user=default resp={}",
-        client.id, client.version as u8,
+        client.id, client.database, client.version as u8,
     );
 }

@@ -1,15 +1,16 @@
-//! The keys: their values, when they expire, and what they cost in memory.
+//! The keys: sixteen databases of them, their values, when they expire, and what they cost in memory.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use slab::Slab;
-
-use super::table::{ENTRY_OVERHEAD, NONE, Table};
-use crate::reactor::TimerWheel;
+use super::database::{Database, TIMER_OVERHEAD};
+use super::table::{ENTRY_OVERHEAD, Table};
 
 /// Strings under keys, each with or without a time at which it ends. Time is in milliseconds since
 /// 1970, and told by the caller.
+///
+/// One of the databases is selected, and whatever is done with keys is done there. To select
+/// another one costs nothing, and a database takes memory from its first key on.
 ///
 /// A key that has expired is never seen again: a look-up removes it, and the timer wheel removes
 /// those that nobody looks for, within one tick.
@@ -21,12 +22,11 @@ use crate::reactor::TimerWheel;
 /// worth one that fewer have tried to break, or a dependency.
 pub(super) struct Keyspace {
     hasher: RandomState,
-    table: Table,
-    /// The keys that expire; a key's tag in the table is its index here.
-    timers: Slab<Timer>,
-    /// Keyed as `timers`.
-    wheel: TimerWheel,
+    databases: Box<[Database; DATABASES]>,
+    /// Below [`DATABASES`].
+    selected: usize,
     now_ms: u64,
+    /// The sum of what the databases take.
     used: usize,
     /// What was flushed, and is freed a little at a time.
     discarded: Vec<Table>,
@@ -35,10 +35,8 @@ pub(super) struct Keyspace {
     pub(super) stats: KeyspaceStats,
 }
 
-struct Timer {
-    slot: u32,
-    at_ms: u64,
-}
+/// How many databases there are: as many as Redis has where nobody configures it.
+pub(super) const DATABASES: usize = 16;
 
 /// Counted since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,28 +46,27 @@ pub(super) struct KeyspaceStats {
     pub(super) expired: u64,
 }
 
-/// A key that is there, until the keyspace is changed.
+/// A key that is there, in the database that is selected, until that is changed.
 #[derive(Clone, Copy)]
 pub(super) struct Found(u32);
-
-/// How long a key may hold memory after its end: the resolution of the reactor's own wheel.
-const TICK_MS: u64 = 100;
-/// What a timer costs: its place here and in the wheel.
-const TIMER_OVERHEAD: usize = size_of::<Timer>() + 8 + 16;
 
 impl Keyspace {
     pub(super) fn new() -> Self {
         Keyspace {
             hasher: RandomState::new(),
-            table: Table::new(),
-            timers: Slab::new(),
-            wheel: TimerWheel::new(TICK_MS),
+            databases: Box::new([const { Database::new() }; DATABASES]),
+            selected: 0,
             now_ms: 0,
             used: 0,
             discarded: Vec::new(),
             is_due_earlier: false,
             stats: KeyspaceStats::default(),
         }
+    }
+
+    /// Selects a database for all that follows; returns which one was selected before.
+    pub(super) fn select(&mut self, database: usize) -> usize {
+        std::mem::replace(&mut self.selected, database % DATABASES)
     }
 
     pub(super) fn set_now(&mut self, now_ms: u64) {
@@ -82,26 +79,22 @@ impl Keyspace {
 
     /// Keys held. Those that have ended and were not removed yet count, as in Redis.
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.here().table.len()
     }
 
-    /// Keys that expire.
-    pub(super) fn expiring(&self) -> usize {
-        self.timers.len()
+    /// Keys held in all databases.
+    pub(super) fn len_of_all(&self) -> usize {
+        self.databases.iter().map(|database| database.table.len()).sum()
     }
 
-    /// Bytes of memory that all of it takes.
+    /// Bytes of memory that all databases take.
     pub(super) fn used(&self) -> usize {
         self.used
     }
 
-    /// The mean time that the keys which expire have left, in milliseconds, from a sample.
-    pub(super) fn mean_ttl_ms(&self) -> u64 {
-        let sample = self.timers.iter().take(SAMPLE);
-        let left = sample.map(|(_, timer)| timer.at_ms.saturating_sub(self.now_ms));
-        let (count, sum) =
-            left.fold((0u64, 0u64), |(count, sum), ttl| (count + 1, sum.saturating_add(ttl)));
-        sum.checked_div(count).unwrap_or(0)
+    /// The databases that hold keys, with their numbers, in order.
+    pub(super) fn databases(&self) -> impl Iterator<Item = (usize, &Database)> {
+        self.databases.iter().enumerate().filter(|(_, database)| database.table.len() > 0)
     }
 
     // ---- reading ----
@@ -111,7 +104,7 @@ impl Keyspace {
         match self.find(key) {
             Some(found) => {
                 self.stats.hits += 1;
-                Some(self.table.value(found.0))
+                Some(self.here().table.value(found.0))
             }
             None => {
                 self.stats.misses += 1;
@@ -122,8 +115,8 @@ impl Keyspace {
 
     /// Looks a key up. One that has ended is removed.
     pub(super) fn find(&mut self, key: &[u8]) -> Option<Found> {
-        let slot = self.table.find(self.hash(key), key)?;
-        if self.has_ended(slot) {
+        let slot = self.here().table.find(self.hash(key), key)?;
+        if self.here().has_ended(slot, self.now_ms) {
             self.stats.expired += 1;
             self.remove(Found(slot));
             return None;
@@ -132,18 +125,19 @@ impl Keyspace {
     }
 
     pub(super) fn value(&self, found: Found) -> &[u8] {
-        self.table.value(found.0)
+        self.here().table.value(found.0)
     }
 
     /// When a key ends.
     pub(super) fn end_of(&self, found: Found) -> Option<u64> {
-        self.timers.get(self.table.tag(found.0) as usize).map(|timer| timer.at_ms)
+        self.here().end_of(found.0)
     }
 
     /// Every key that has not ended, in no order.
     pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        let slots = self.table.slots().filter(|slot| !self.has_ended(*slot));
-        slots.map(|slot| self.table.key(slot))
+        let here = self.here();
+        let slots = here.table.slots().filter(|slot| !here.has_ended(*slot, self.now_ms));
+        slots.map(|slot| here.table.key(slot))
     }
 
     /// Shows the keys from a cursor on, until `count` were shown, `steps` buckets were looked at, or
@@ -157,9 +151,10 @@ impl Keyspace {
         steps: usize,
         mut show: impl FnMut(&[u8]) -> bool,
     ) -> u32 {
+        let here = self.here();
         let (mut shown, mut found) = (0, Vec::new());
         for _ in 0..steps {
-            let next = self.table.walk(cursor, &mut found);
+            let next = here.table.walk(cursor, &mut found);
             let mut place_before = None;
             for (place, slot) in found.iter().copied() {
                 // Keys that share a place cannot be told apart by a cursor.
@@ -168,7 +163,7 @@ impl Keyspace {
                 }
                 place_before = Some(place);
                 shown += 1;
-                if !self.has_ended(slot) && !show(self.table.key(slot)) {
+                if !here.has_ended(slot, self.now_ms) && !show(here.table.key(slot)) {
                     shown = count;
                 }
             }
@@ -196,9 +191,11 @@ impl Keyspace {
 
     /// Adds a key that is not there.
     pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) -> Found {
-        let slot = self.table.insert(self.hash(key), key, value);
-        let cost = self.table.cost(slot) + ENTRY_OVERHEAD;
-        self.used += cost;
+        let hash = self.hash(key);
+        let table = &mut self.here_mut().table;
+        let slot = table.insert(hash, key, value);
+        let cost = table.cost(slot) + ENTRY_OVERHEAD;
+        self.charge(cost);
         self.free_flushed(usize::MAX, cost);
         Found(slot)
     }
@@ -214,66 +211,61 @@ impl Keyspace {
 
     pub(super) fn remove(&mut self, found: Found) {
         self.persist(found);
-        self.used -= self.table.cost(found.0) + ENTRY_OVERHEAD;
-        self.table.remove(found.0);
+        let table = &mut self.here_mut().table;
+        let cost = table.cost(found.0) + ENTRY_OVERHEAD;
+        table.remove(found.0);
+        self.release(cost);
     }
 
     /// Lets a key end at a time.
     pub(super) fn expire(&mut self, found: Found, at_ms: u64) {
-        let mut timer = self.table.tag(found.0);
-        match self.timers.get_mut(timer as usize) {
-            Some(timer) => timer.at_ms = at_ms,
-            None => {
-                timer = self.timers.insert(Timer { slot: found.0, at_ms }) as u32;
-                self.table.set_tag(found.0, timer);
-                self.used += TIMER_OVERHEAD;
-            }
+        if self.here_mut().expire(found.0, at_ms) {
+            self.charge(TIMER_OVERHEAD);
         }
-        self.wheel.schedule(timer, at_ms);
         self.is_due_earlier = true;
     }
 
     /// Lets a key stay. Returns whether it would have ended.
     pub(super) fn persist(&mut self, found: Found) -> bool {
-        let timer = self.table.tag(found.0);
-        let expired = timer != NONE && self.timers.try_remove(timer as usize).is_some();
+        let expired = self.here_mut().persist(found.0);
         if expired {
-            self.wheel.cancel(timer);
-            self.table.set_tag(found.0, NONE);
-            self.used -= TIMER_OVERHEAD;
+            self.release(TIMER_OVERHEAD);
         }
         expired
     }
 
-    /// Removes every key. Their memory is freed by [`tidy`](Self::tidy), as ten million keys are a
-    /// second's work, and by whatever is added meanwhile: as many bytes as that takes, so that both
-    /// together never take more than the keys that were removed.
+    /// Removes every key of the database. Their memory is freed by [`tidy`](Self::tidy), as ten
+    /// million keys are a second's work, and by whatever is added meanwhile: as many bytes as that
+    /// takes, so that both together never take more than the keys that were removed.
     pub(super) fn clear(&mut self) {
-        if self.table.is_unused() {
+        let database = self.here_mut();
+        if database.table.is_unused() {
             return;
         }
-        let table = std::mem::replace(&mut self.table, Table::new());
+        let Database { table, used, .. } = std::mem::replace(database, Database::new());
         self.discarded.push(table);
-        self.timers = Slab::new();
-        self.wheel = TimerWheel::new(TICK_MS);
-        self.used = 0;
+        self.used -= used;
         self.is_due_earlier = true;
+    }
+
+    /// As [`clear`](Self::clear), in every database.
+    pub(super) fn clear_all(&mut self) {
+        self.in_each_database(Self::clear);
     }
 
     /// Removes keys that have ended, and frees what was flushed, at most `budget` of each. Returns
     /// when there will be more to do: now, if the budget was used up.
     pub(super) fn tidy(&mut self, budget: usize) -> Option<u64> {
-        let mut left = budget;
-        while left > 0
-            && let Some(timer) = self.wheel.pop_due(self.now_ms)
-        {
-            left -= 1;
-            if let Some(timer) = self.timers.get(timer as usize) {
-                let slot = timer.slot;
-                self.stats.expired += 1;
-                self.remove(Found(slot));
+        let (now_ms, mut left) = (self.now_ms, budget);
+        self.in_each_database(|keys| {
+            while left > 0
+                && let Some(slot) = keys.here_mut().next_ended(now_ms)
+            {
+                left -= 1;
+                keys.stats.expired += 1;
+                keys.remove(Found(slot));
             }
-        }
+        });
         self.free_flushed(budget, usize::MAX);
         self.is_due_earlier = false;
         self.next_due()
@@ -285,15 +277,48 @@ impl Keyspace {
     }
 
     fn next_due(&self) -> Option<u64> {
-        if self.discarded.is_empty() { self.wheel.next_due() } else { Some(self.now_ms) }
+        if !self.discarded.is_empty() {
+            return Some(self.now_ms);
+        }
+        self.databases.iter().filter_map(Database::next_due).min()
     }
 
     fn change(&mut self, found: Found, change: impl FnOnce(&mut Table, u32)) {
-        let before = self.table.cost(found.0);
-        change(&mut self.table, found.0);
-        let after = self.table.cost(found.0);
-        self.used = self.used + after - before;
+        let table = &mut self.here_mut().table;
+        let before = table.cost(found.0);
+        change(table, found.0);
+        let after = table.cost(found.0);
+        self.charge(after);
+        self.release(before);
         self.free_flushed(usize::MAX, after.saturating_sub(before));
+    }
+
+    /// The database that is selected takes so many bytes more.
+    fn charge(&mut self, bytes: usize) {
+        self.used += bytes;
+        self.here_mut().used += bytes;
+    }
+
+    fn release(&mut self, bytes: usize) {
+        self.used -= bytes;
+        self.here_mut().used -= bytes;
+    }
+
+    fn in_each_database(&mut self, mut act: impl FnMut(&mut Self)) {
+        let selected = self.selected;
+        for database in 0..DATABASES {
+            self.selected = database;
+            act(self);
+        }
+        self.selected = selected;
+    }
+
+    fn here(&self) -> &Database {
+        &self.databases[self.selected % DATABASES]
+    }
+
+    fn here_mut(&mut self) -> &mut Database {
+        &mut self.databases[self.selected % DATABASES]
     }
 
     /// Frees so many entries of what was flushed, or so many bytes.
@@ -311,11 +336,6 @@ impl Keyspace {
         }
     }
 
-    fn has_ended(&self, slot: u32) -> bool {
-        let tag = self.table.tag(slot);
-        tag != NONE && self.timers.get(tag as usize).is_some_and(|timer| timer.at_ms <= self.now_ms)
-    }
-
     fn hash(&self, key: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key);
@@ -325,12 +345,9 @@ impl Keyspace {
 
 impl fmt::Debug for Keyspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Keyspace({} keys, {} bytes)", self.len(), self.used)
+        write!(f, "Keyspace({} keys, {} bytes)", self.len_of_all(), self.used)
     }
 }
-
-/// Keys looked at for the mean time that is left.
-const SAMPLE: usize = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -364,7 +381,7 @@ mod tests {
         assert_eq!(keys.keys().collect::<Vec<_>>(), [b"stay"]);
         keys.set_now(1_600);
         assert_eq!(keys.tidy(100), None);
-        assert_eq!((keys.len(), keys.expiring(), keys.stats.expired), (1, 0, 3));
+        assert_eq!((keys.len(), keys.here().expiring(), keys.stats.expired), (1, 0, 3));
         let found = keys.find(b"stay").unwrap();
         keys.remove(found);
         assert_eq!(keys.used(), 0);
@@ -389,7 +406,7 @@ mod tests {
             keys.expire(found, 10_000);
         }
         keys.clear();
-        assert_eq!((keys.len(), keys.used(), keys.expiring()), (0, 0, 0));
+        assert_eq!((keys.len(), keys.used(), keys.here().expiring()), (0, 0, 0));
         keys.set(b"new", b"value");
         assert_eq!(keys.tidy(600), Some(0));
         assert_eq!(keys.tidy(600), None);
@@ -424,6 +441,31 @@ mod tests {
             keys.clear();
         }
         assert!(flushed(&keys) < 110_000 && keys.discarded.len() <= before + 2);
+    }
+
+    #[test]
+    fn databases_are_apart_and_their_memory_is_one_sum() {
+        let mut keys = Keyspace::new();
+        let empty = keys.used();
+        for database in [0, 3, 15] {
+            keys.select(database);
+            let found = keys.set(b"key", format!("in {database}").as_bytes());
+            keys.expire(found, 1_000 + database as u64);
+        }
+        assert_eq!(keys.read(b"key"), Some(&b"in 15"[..]));
+        assert_eq!(keys.select(1), 15);
+        assert_eq!(keys.read(b"key"), None);
+        assert_eq!((keys.len(), keys.len_of_all()), (0, 3));
+        assert_eq!(keys.databases().map(|(number, _)| number).collect::<Vec<_>>(), [0, 3, 15]);
+        keys.select(0);
+        keys.clear();
+        keys.set_now(1_100);
+        keys.tidy(100);
+        assert_eq!((keys.len_of_all(), keys.used()), (0, empty));
+        keys.select(15);
+        keys.set(b"key", b"value");
+        keys.clear_all();
+        assert_eq!((keys.len_of_all(), keys.used()), (0, empty));
     }
 
     #[test]
@@ -494,7 +536,7 @@ mod tests {
                     keys.remove(found);
                 }
             }
-            prop_assert_eq!((keys.used(), keys.len(), keys.expiring()), (0, 0, 0));
+            prop_assert_eq!((keys.used(), keys.len(), keys.here().expiring()), (0, 0, 0));
         }
     }
 }

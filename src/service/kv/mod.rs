@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `table`, `keyspace` | keys and values; their expiry, and what they cost |
+//! | `table`, `database`, `keyspace` | keys and values; when they end; all of them, and what they cost |
 //! | `channels`, `client` | who listens to what; what is known about a connection |
 //! | `command`, `call` | the table of all commands; one of them being carried out |
 //! | `strings`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
@@ -17,6 +17,7 @@ mod channels;
 mod client;
 mod command;
 mod connection;
+mod database;
 mod glob;
 mod keys;
 mod keyspace;
@@ -153,9 +154,9 @@ impl Kv {
         })
     }
 
-    /// Keys held, those included that have expired and were not removed yet.
+    /// Keys held in all databases, those included that have expired and were not removed yet.
     pub fn len(&self) -> usize {
-        self.keyspace.len()
+        self.keyspace.len_of_all()
     }
 
     /// Whether there is no key.
@@ -317,6 +318,7 @@ impl Handler for Kv {
         self.keyspace.set_now(now_ms);
         if let Some(client) = self.clients.get_mut(session.client as usize) {
             client.active_ms = now_ms;
+            self.keyspace.select(client.database.into());
             self.replies.set_version(client.version);
         }
         let (done, outcome) = self.serve(cx, token, session, input.contiguous());

@@ -6,6 +6,7 @@ use super::call::{Call, Fault, Flow, Outcome};
 use super::command::{COMMANDS, Command};
 use super::connection::REDIS_VERSION;
 use super::glob;
+use super::keyspace::DATABASES;
 use crate::codec::resp::Replies;
 
 pub(super) fn dbsize(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -13,6 +14,19 @@ pub(super) fn dbsize(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn flushall(call: &mut Call<'_, '_, '_>) -> Outcome {
+    check_flush_mode(call)?;
+    call.kv.keyspace.clear_all();
+    call.ok()
+}
+
+pub(super) fn flushdb(call: &mut Call<'_, '_, '_>) -> Outcome {
+    check_flush_mode(call)?;
+    call.kv.keyspace.clear();
+    call.ok()
+}
+
+/// Both modes are the same here.
+fn check_flush_mode(call: &mut Call<'_, '_, '_>) -> Result<(), Fault> {
     let option = call.arguments.next();
     let is_known = option.is_none_or(|option| {
         option.eq_ignore_ascii_case(b"sync") || option.eq_ignore_ascii_case(b"async")
@@ -20,8 +34,7 @@ pub(super) fn flushall(call: &mut Call<'_, '_, '_>) -> Outcome {
     if !is_known || call.arguments.len() > 0 {
         return Err(Fault::SYNTAX);
     }
-    call.kv.keyspace.clear();
-    call.ok()
+    Ok(())
 }
 
 pub(super) fn time(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -132,10 +145,11 @@ fn stats_section(call: &Call<'_, '_, '_>, text: &mut String) {
 }
 
 fn keyspace_section(call: &Call<'_, '_, '_>, text: &mut String) {
-    let keys = &call.kv.keyspace;
-    if keys.len() > 0 {
-        let (len, expiring, ttl) = (keys.len(), keys.expiring(), keys.mean_ttl_ms());
-        let _ = write!(text, "db0:keys={len},expires={expiring},avg_ttl={ttl}\r\n");
+    let now_ms = call.kv.keyspace.now_ms();
+    for (number, database) in call.kv.keyspace.databases() {
+        let (len, expiring) = (database.table.len(), database.expiring());
+        let ttl = database.mean_ttl_ms(now_ms);
+        let _ = write!(text, "db{number}:keys={len},expires={expiring},avg_ttl={ttl}\r\n");
     }
 }
 
@@ -152,7 +166,7 @@ pub(super) fn config_get(call: &mut Call<'_, '_, '_>) -> Outcome {
     let timeout = limits.idle_timeout.map_or(0, |timeout| timeout.as_secs());
     let settings = [
         ("appendonly", "no".to_owned()),
-        ("databases", "1".to_owned()),
+        ("databases", DATABASES.to_string()),
         ("maxclients", limits.connections_max.to_string()),
         ("maxmemory", call.kv.config.max_memory.to_string()),
         ("maxmemory-policy", "noeviction".to_owned()),

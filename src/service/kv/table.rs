@@ -19,7 +19,7 @@
 
 /// A table of keys with a value each, both of them bytes.
 pub(super) struct Table {
-    /// The first entry of each bucket.
+    /// The first entry of each bucket. There is none before the first key.
     heads: Vec<u32>,
     /// All entries; those that are free form a list, too. A vector that grows by reallocation: a
     /// large one is moved by its page tables and not by its bytes.
@@ -50,8 +50,9 @@ const BUCKETS_MIN: usize = 16;
 const WASTE_MIN: usize = 64;
 
 impl Table {
-    pub(super) fn new() -> Self {
-        Table { heads: vec![NONE; BUCKETS_MIN], entries: Vec::new(), free: NONE, len: 0 }
+    /// An empty table, which takes no memory of its own until a key is added.
+    pub(super) const fn new() -> Self {
+        Table { heads: Vec::new(), entries: Vec::new(), free: NONE, len: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -59,7 +60,7 @@ impl Table {
     }
 
     pub(super) fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
-        let mut slot = self.heads[self.bucket(hash)];
+        let mut slot = *self.heads.get(self.bucket(hash))?;
         while let Some(entry) = self.entries.get(slot as usize) {
             if entry.hash == hash && entry.key() == key {
                 return Some(slot);
@@ -74,6 +75,9 @@ impl Table {
         let mut bytes = Vec::with_capacity(key.len() + value.len());
         bytes.extend_from_slice(key);
         bytes.extend_from_slice(value);
+        if self.heads.is_empty() {
+            self.heads.resize(BUCKETS_MIN, NONE);
+        }
         let bucket = self.bucket(hash);
         let next = self.heads[bucket];
         let entry = Entry { bytes, key_len: key.len() as u32, hash, next, tag: NONE };
@@ -175,7 +179,7 @@ impl Table {
     pub(super) fn walk(&self, cursor: u32, found: &mut Vec<(u32, u32)>) -> u32 {
         let bucket = self.bucket(cursor.reverse_bits());
         found.clear();
-        let mut slot = self.heads[bucket];
+        let Some(&(mut slot)) = self.heads.get(bucket) else { return 0 };
         while let Some(entry) = self.entries.get(slot as usize) {
             found.push((entry.hash.reverse_bits(), slot));
             slot = entry.next;
@@ -368,7 +372,7 @@ mod tests {
     fn buckets_follow_the_number_of_keys_one_at_a_time() {
         let mut table = Table::new();
         for number in 0..5000 {
-            let before = table.heads.len();
+            let before = table.heads.len().max(BUCKETS_MIN);
             put(&mut table, &key(number), b"");
             assert!(table.heads.len() - before <= 1);
         }
