@@ -7,7 +7,6 @@ mod echo;
 mod echo_lines;
 mod framed;
 mod kv;
-#[cfg(feature = "websocket")]
 mod wall_clock;
 #[cfg(feature = "http")]
 pub mod web;

@@ -11,6 +11,7 @@ pub(super) struct Client {
     pub(super) token: Token,
     /// Never used again.
     pub(super) id: u64,
+    /// By the steady clock, as `active_ms`.
     pub(super) opened_ms: u64,
     pub(super) active_ms: u64,
     pub(super) last: Option<&'static Command>,

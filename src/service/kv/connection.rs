@@ -175,7 +175,7 @@ pub(super) fn client_no_evict(call: &mut Call<'_, '_, '_>) -> Outcome {
 pub(super) fn client_info(call: &mut Call<'_, '_, '_>) -> Outcome {
     let mut text = String::new();
     if let Some(client) = call.kv.clients.get(call.client as usize) {
-        describe(&mut text, call.cx, client, call.kv.keyspace.now_ms());
+        describe(&mut text, call.cx, client, call.kv.keyspace.now().steady_ms);
     }
     call.replies().verbatim(&text);
     Ok(Flow::Next)
@@ -205,7 +205,7 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
             && ids.as_ref().is_none_or(|ids| ids.binary_search(&(client.id as i64)).is_ok())
     };
     for client in kv.clients.iter().map(|(_, client)| client).filter(is_wanted) {
-        describe(&mut text, call.cx, client, kv.keyspace.now_ms());
+        describe(&mut text, call.cx, client, kv.keyspace.now().steady_ms);
         if text.len() > kv.replies.room() {
             break;
         }

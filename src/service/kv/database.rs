@@ -6,16 +6,36 @@ use super::table::{NONE, Table};
 use crate::reactor::TimerWheel;
 
 /// A table and its timers. Nothing of it takes memory before there is a key, and nothing for timers
-/// before there is one. Time is in milliseconds, and told by the caller.
+/// before there is one. What time it is, is told by the caller.
 pub(super) struct Database {
     pub(super) table: Table,
-    timers: Option<Box<Timers>>,
+    /// The keys that end by the steady clock, and by the wall clock. A key's tag in the table says
+    /// which of them it has, and where.
+    timers: [Option<Box<Timers>>; 2],
     /// Bytes of memory that keys, values and timers take.
     pub(super) used: usize,
 }
 
+/// When a key ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// So long after it was set, in milliseconds of a clock that is never set.
+    Steady(u64),
+    /// At a point in time, in milliseconds since 1970 by the system's clock.
+    Wall(u64),
+}
+
+/// What time it is, by both clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Now {
+    /// Milliseconds since the server was started.
+    pub(super) steady_ms: u64,
+    /// Milliseconds since 1970.
+    pub(super) wall_ms: u64,
+}
+
+/// Timers by one clock.
 struct Timers {
-    /// The keys that expire; a key's tag in the table is its index here.
     timers: Slab<Timer>,
     /// Keyed as `timers`.
     wheel: TimerWheel,
@@ -26,81 +46,122 @@ struct Timer {
     at_ms: u64,
 }
 
+/// In a tag: the timer is one by the wall clock.
+const BY_WALL: u32 = 1 << 31;
 /// How long a key may hold memory after its end: the resolution of the reactor's own wheel.
 const TICK_MS: u64 = 100;
 /// What a timer costs: its place here and in the wheel.
 pub(super) const TIMER_OVERHEAD: usize = size_of::<Timer>() + 8 + 16;
+/// Keys looked at for the mean time that is left.
+const SAMPLE: usize = 1000;
 
 impl Database {
     pub(super) const fn new() -> Self {
-        Database { table: Table::new(), timers: None, used: 0 }
+        Database { table: Table::new(), timers: [None, None], used: 0 }
     }
 
     /// Keys that expire.
     pub(super) fn expiring(&self) -> usize {
-        self.timers.as_ref().map_or(0, |timers| timers.timers.len())
+        self.timers.iter().flatten().map(|timers| timers.timers.len()).sum()
     }
 
     /// The mean time that the keys which expire have left, in milliseconds, from a sample.
-    pub(super) fn mean_ttl_ms(&self, now_ms: u64) -> u64 {
-        let timers = self.timers.iter().flat_map(|timers| timers.timers.iter());
-        let left = timers.take(SAMPLE).map(|(_, timer)| timer.at_ms.saturating_sub(now_ms));
-        let (count, sum) =
-            left.fold((0u64, 0u64), |(count, sum), ttl| (count + 1, sum.saturating_add(ttl)));
+    pub(super) fn mean_ttl_ms(&self, now: Now) -> u64 {
+        let (mut count, mut sum) = (0, 0u64);
+        for (timers, now_ms) in self.timers.iter().zip([now.steady_ms, now.wall_ms]) {
+            for (_, timer) in timers.iter().flat_map(|it| it.timers.iter().take(SAMPLE)) {
+                count += 1;
+                sum = sum.saturating_add(timer.at_ms.saturating_sub(now_ms));
+            }
+        }
         sum.checked_div(count).unwrap_or(0)
     }
 
     /// When a key ends.
-    pub(super) fn end_of(&self, slot: u32) -> Option<u64> {
-        let timers = self.timers.as_ref()?;
-        timers.timers.get(self.table.tag(slot) as usize).map(|timer| timer.at_ms)
+    pub(super) fn end_of(&self, slot: u32) -> Option<End> {
+        let tag = self.table.tag(slot);
+        let timers = self.timers[by_wall(tag)].as_ref()?;
+        let at_ms = timers.timers.get((tag & !BY_WALL) as usize)?.at_ms;
+        Some(if tag & BY_WALL == 0 { End::Steady(at_ms) } else { End::Wall(at_ms) })
     }
 
-    pub(super) fn has_ended(&self, slot: u32, now_ms: u64) -> bool {
-        self.table.tag(slot) != NONE && self.end_of(slot).is_some_and(|at_ms| at_ms <= now_ms)
+    pub(super) fn has_ended(&self, slot: u32, now: Now) -> bool {
+        self.table.tag(slot) != NONE && self.end_of(slot).is_some_and(|end| now.left_ms(end) == 0)
     }
 
-    /// Lets a key end at a time. Returns whether it would have stayed.
-    pub(super) fn expire(&mut self, slot: u32, at_ms: u64) -> bool {
-        let Timers { timers, wheel } = &mut **self.timers.get_or_insert_with(Box::default);
-        let mut timer = self.table.tag(slot);
-        let stayed = match timers.get_mut(timer as usize) {
-            Some(timer) => {
-                timer.at_ms = at_ms;
-                false
-            }
-            None => {
-                timer = timers.insert(Timer { slot, at_ms }) as u32;
-                self.table.set_tag(slot, timer);
-                true
-            }
+    /// Lets a key end at a time. One that it had before must be [taken away](Self::persist).
+    pub(super) fn expire(&mut self, slot: u32, end: End) {
+        let (clock, at_ms) = match end {
+            End::Steady(at_ms) => (0, at_ms),
+            End::Wall(at_ms) => (BY_WALL, at_ms),
         };
-        wheel.schedule(timer, at_ms);
-        stayed
+        let timers = self.timers[by_wall(clock)].get_or_insert_with(Box::default);
+        let timer = timers.timers.insert(Timer { slot, at_ms }) as u32;
+        timers.wheel.schedule(timer, at_ms);
+        self.table.set_tag(slot, timer | clock);
     }
 
     /// Lets a key stay. Returns whether it would have ended.
     pub(super) fn persist(&mut self, slot: u32) -> bool {
-        let timer = self.table.tag(slot);
-        if timer == NONE {
+        let tag = self.table.tag(slot);
+        if tag == NONE {
             return false;
         }
-        let Some(timers) = &mut self.timers else { return false };
-        timers.wheel.cancel(timer);
         self.table.set_tag(slot, NONE);
-        timers.timers.try_remove(timer as usize).is_some()
+        let Some(timers) = &mut self.timers[by_wall(tag)] else { return false };
+        timers.wheel.cancel(tag & !BY_WALL);
+        timers.timers.try_remove((tag & !BY_WALL) as usize).is_some()
     }
 
     /// A key that has ended and was not removed yet.
-    pub(super) fn next_ended(&mut self, now_ms: u64) -> Option<u32> {
-        let timers = self.timers.as_mut()?;
-        let timer = timers.wheel.pop_due(now_ms)?;
-        timers.timers.get(timer as usize).map(|timer| timer.slot)
+    pub(super) fn next_ended(&mut self, now: Now) -> Option<u32> {
+        let clocks = self.timers.iter_mut().zip([now.steady_ms, now.wall_ms]);
+        clocks.filter_map(|(timers, now_ms)| timers.as_mut()?.next_due(now_ms)).next()
     }
 
-    /// When the next key ends.
-    pub(super) fn next_due(&self) -> Option<u64> {
-        self.timers.as_ref()?.wheel.next_due()
+    /// When the next key ends, by the steady clock. Where that depends on the wall clock, it is to
+    /// be asked again within a second, as that clock may be set.
+    pub(super) fn next_due(&self, now: Now) -> Option<u64> {
+        let due = |clock: usize| self.timers[clock].as_ref()?.wheel.next_due();
+        let by_wall = due(1).map(|at_ms| now.steady_ms + now.left_ms(End::Wall(at_ms)).min(1_000));
+        due(0).into_iter().chain(by_wall).min()
+    }
+
+    /// The wall clock was set back: what had come near is far away again.
+    pub(super) fn rewind(&mut self) {
+        if let Some(timers) = &mut self.timers[by_wall(BY_WALL)] {
+            timers.wheel = TimerWheel::new(TICK_MS);
+            for (key, timer) in &timers.timers {
+                timers.wheel.schedule(key as u32, timer.at_ms);
+            }
+        }
+    }
+}
+
+impl Now {
+    /// How long it is until then; 0 when that is over.
+    pub(super) fn left_ms(self, end: End) -> u64 {
+        match end {
+            End::Steady(at_ms) => at_ms.saturating_sub(self.steady_ms),
+            End::Wall(at_ms) => at_ms.saturating_sub(self.wall_ms),
+        }
+    }
+
+    /// The point in time, as the system's clock stands now.
+    pub(super) fn wall_ms_at(self, end: End) -> u64 {
+        self.wall_ms + self.left_ms(end)
+    }
+
+    /// The end that comes so many milliseconds from now.
+    pub(super) fn after_ms(self, span_ms: u64) -> End {
+        End::Steady(self.steady_ms.saturating_add(span_ms))
+    }
+}
+
+impl Timers {
+    fn next_due(&mut self, now_ms: u64) -> Option<u32> {
+        let timer = self.wheel.pop_due(now_ms)?;
+        self.timers.get(timer as usize).map(|timer| timer.slot)
     }
 }
 
@@ -110,5 +171,6 @@ impl Default for Timers {
     }
 }
 
-/// Keys looked at for the mean time that is left.
-const SAMPLE: usize = 1000;
+fn by_wall(tag: u32) -> usize {
+    usize::from(tag & BY_WALL != 0)
+}

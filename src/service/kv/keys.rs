@@ -1,6 +1,7 @@
 //! The commands that are about keys, whatever they hold.
 
 use super::call::{Call, Fault, Flow, Outcome, c_string};
+use super::database::{End, Now};
 use super::glob;
 use super::strings::{Unit, invalid_expire_time};
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
@@ -46,22 +47,20 @@ pub(super) fn pexpireat(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn ttl(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let now = call.kv.keyspace.now_ms();
     // Rounded to the nearest second, as in Redis.
-    answer_end(call, |end| (end.saturating_sub(now) + 500) / 1000)
+    answer_end(call, |now, end| (now.left_ms(end) + 500) / 1000)
 }
 
 pub(super) fn pttl(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let now = call.kv.keyspace.now_ms();
-    answer_end(call, |end| end.saturating_sub(now))
+    answer_end(call, Now::left_ms)
 }
 
 pub(super) fn expiretime(call: &mut Call<'_, '_, '_>) -> Outcome {
-    answer_end(call, |end| (end + 500) / 1000)
+    answer_end(call, |now, end| (now.wall_ms_at(end) + 500) / 1000)
 }
 
 pub(super) fn pexpiretime(call: &mut Call<'_, '_, '_>) -> Outcome {
-    answer_end(call, |end| end)
+    answer_end(call, Now::wall_ms_at)
 }
 
 pub(super) fn persist(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -221,29 +220,37 @@ fn expire_at(call: &mut Call<'_, '_, '_>, unit: Unit, from_now: bool) -> Outcome
     let conditions = Conditions::parse(&mut call.arguments)?;
     let number = parse_integer(number).ok_or(Fault::NOT_AN_INTEGER)?;
     let keyspace = &mut call.kv.keyspace;
-    let now = keyspace.now_ms();
+    let now = keyspace.now();
     let scale = if unit == Unit::Seconds { 1000 } else { 1 };
     let span = number.checked_mul(scale);
-    let end = span.and_then(|span| span.checked_add_unsigned(if from_now { now } else { 0 }));
-    let end = end.ok_or_else(|| invalid_expire_time(call.command.name))?;
+    // The point in time, also where the key is to end by the steady clock.
+    let at_ms = span.and_then(|it| it.checked_add_unsigned(if from_now { now.wall_ms } else { 0 }));
+    let at_ms = at_ms.ok_or_else(|| invalid_expire_time(call.command.name))?;
     let Some(found) = keyspace.find(key) else { return call.answer(0) };
-    if !conditions.permit(keyspace.end_of(found), end) {
+    let before = keyspace.end_of(found).map(|end| now.wall_ms_at(end));
+    if !conditions.permit(before, at_ms) {
         return call.answer(0);
     }
-    match u64::try_from(end) {
-        Ok(end) if end > now => keyspace.expire(found, end),
+    match u64::try_from(at_ms) {
+        Ok(at_ms) if at_ms > now.wall_ms && from_now => {
+            keyspace.expire(found, now.after_ms(at_ms - now.wall_ms));
+        }
+        Ok(at_ms) if at_ms > now.wall_ms => keyspace.expire(found, End::Wall(at_ms)),
         _ => keyspace.remove(found),
     }
     call.answer(1)
 }
 
 /// The end of a key in some form; -1 for one that stays, -2 for none.
-fn answer_end(call: &mut Call<'_, '_, '_>, form: impl FnOnce(u64) -> u64) -> Outcome {
+fn answer_end(call: &mut Call<'_, '_, '_>, form: impl FnOnce(Now, End) -> u64) -> Outcome {
     let key = call.argument();
     let keyspace = &mut call.kv.keyspace;
     let answer = match keyspace.find(key) {
         None => -2,
-        Some(found) => keyspace.end_of(found).map_or(-1, |end| form(end) as i64),
+        Some(found) => {
+            let now = keyspace.now();
+            keyspace.end_of(found).map_or(-1, |end| form(now, end) as i64)
+        }
     };
     call.answer(answer)
 }

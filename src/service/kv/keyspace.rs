@@ -3,11 +3,11 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::database::{Database, TIMER_OVERHEAD};
+use super::database::{Database, End, Now, TIMER_OVERHEAD};
 use super::table::{ENTRY_OVERHEAD, Table};
 
-/// Strings under keys, each with or without a time at which it ends. Time is in milliseconds since
-/// 1970, and told by the caller.
+/// Strings under keys, each with or without a time at which it ends. What time it is, is told by the
+/// caller.
 ///
 /// One of the databases is selected, and whatever is done with keys is done there. To select
 /// another one costs nothing, and a database takes memory from its first key on.
@@ -25,7 +25,7 @@ pub(super) struct Keyspace {
     databases: Box<[Database; DATABASES]>,
     /// Below [`DATABASES`].
     selected: usize,
-    now_ms: u64,
+    now: Now,
     /// The sum of what the databases take.
     used: usize,
     /// What was flushed, and is freed a little at a time.
@@ -37,6 +37,8 @@ pub(super) struct Keyspace {
 
 /// How many databases there are: as many as Redis has where nobody configures it.
 pub(super) const DATABASES: usize = 16;
+/// Milliseconds by which a clock jumps that was set back. Less is a clock that is kept right.
+const SET_BACK_MIN: u64 = 100;
 
 /// Counted since the start.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +58,7 @@ impl Keyspace {
             hasher: RandomState::new(),
             databases: Box::new([const { Database::new() }; DATABASES]),
             selected: 0,
-            now_ms: 0,
+            now: Now::default(),
             used: 0,
             discarded: Vec::new(),
             is_due_earlier: false,
@@ -69,12 +71,15 @@ impl Keyspace {
         std::mem::replace(&mut self.selected, database % DATABASES)
     }
 
-    pub(super) fn set_now(&mut self, now_ms: u64) {
-        self.now_ms = now_ms;
+    pub(super) fn set_now(&mut self, now: Now) {
+        let before = std::mem::replace(&mut self.now, now);
+        if now.wall_ms + SET_BACK_MIN < before.wall_ms {
+            self.databases.iter_mut().for_each(Database::rewind);
+        }
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
-        self.now_ms
+    pub(super) fn now(&self) -> Now {
+        self.now
     }
 
     /// Keys held. Those that have ended and were not removed yet count, as in Redis.
@@ -116,7 +121,7 @@ impl Keyspace {
     /// Looks a key up. One that has ended is removed.
     pub(super) fn find(&mut self, key: &[u8]) -> Option<Found> {
         let slot = self.here().table.find(self.hash(key), key)?;
-        if self.here().has_ended(slot, self.now_ms) {
+        if self.here().has_ended(slot, self.now) {
             self.stats.expired += 1;
             self.remove(Found(slot));
             return None;
@@ -129,14 +134,14 @@ impl Keyspace {
     }
 
     /// When a key ends.
-    pub(super) fn end_of(&self, found: Found) -> Option<u64> {
+    pub(super) fn end_of(&self, found: Found) -> Option<End> {
         self.here().end_of(found.0)
     }
 
     /// Every key that has not ended, in no order.
     pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let here = self.here();
-        let slots = here.table.slots().filter(|slot| !here.has_ended(*slot, self.now_ms));
+        let slots = here.table.slots().filter(|slot| !here.has_ended(*slot, self.now));
         slots.map(|slot| here.table.key(slot))
     }
 
@@ -163,7 +168,7 @@ impl Keyspace {
                 }
                 place_before = Some(place);
                 shown += 1;
-                if !here.has_ended(slot, self.now_ms) && !show(here.table.key(slot)) {
+                if !here.has_ended(slot, self.now) && !show(here.table.key(slot)) {
                     shown = count;
                 }
             }
@@ -218,10 +223,10 @@ impl Keyspace {
     }
 
     /// Lets a key end at a time.
-    pub(super) fn expire(&mut self, found: Found, at_ms: u64) {
-        if self.here_mut().expire(found.0, at_ms) {
-            self.charge(TIMER_OVERHEAD);
-        }
+    pub(super) fn expire(&mut self, found: Found, end: End) {
+        self.persist(found);
+        self.here_mut().expire(found.0, end);
+        self.charge(TIMER_OVERHEAD);
         self.is_due_earlier = true;
     }
 
@@ -254,12 +259,12 @@ impl Keyspace {
     }
 
     /// Removes keys that have ended, and frees what was flushed, at most `budget` of each. Returns
-    /// when there will be more to do: now, if the budget was used up.
+    /// when, by the steady clock, there will be more to do: now, if the budget was used up.
     pub(super) fn tidy(&mut self, budget: usize) -> Option<u64> {
-        let (now_ms, mut left) = (self.now_ms, budget);
+        let (now, mut left) = (self.now, budget);
         self.in_each_database(|keys| {
             while left > 0
-                && let Some(slot) = keys.here_mut().next_ended(now_ms)
+                && let Some(slot) = keys.here_mut().next_ended(now)
             {
                 left -= 1;
                 keys.stats.expired += 1;
@@ -278,9 +283,9 @@ impl Keyspace {
 
     fn next_due(&self) -> Option<u64> {
         if !self.discarded.is_empty() {
-            return Some(self.now_ms);
+            return Some(self.now.steady_ms);
         }
-        self.databases.iter().filter_map(Database::next_due).min()
+        self.databases.iter().filter_map(|database| database.next_due(self.now)).min()
     }
 
     fn change(&mut self, found: Found, change: impl FnOnce(&mut Table, u32)) {
@@ -357,19 +362,23 @@ mod tests {
 
     use super::*;
 
+    fn at(steady_ms: u64) -> Now {
+        Now { steady_ms, wall_ms: 1_000_000_000_000 + steady_ms }
+    }
+
     #[test]
     fn key_that_has_ended_is_never_seen_and_its_memory_comes_back() {
         let mut keys = Keyspace::new();
-        keys.set_now(1_000);
+        keys.set_now(at(1_000));
         for key in [b"read", b"tidy", b"scan", b"stay"] {
             let found = keys.set(key, b"value");
-            keys.expire(found, 1_500);
+            keys.expire(found, End::Steady(1_500));
         }
         let found = keys.find(b"stay").unwrap();
         assert!(keys.persist(found));
-        keys.set_now(1_499);
+        keys.set_now(at(1_499));
         assert!(keys.read(b"read").is_some());
-        keys.set_now(1_500);
+        keys.set_now(at(1_500));
         assert_eq!(keys.read(b"read"), None);
         assert_eq!(keys.len(), 3);
         let mut seen = Vec::new();
@@ -379,7 +388,7 @@ mod tests {
         });
         assert_eq!(seen, [b"stay"]);
         assert_eq!(keys.keys().collect::<Vec<_>>(), [b"stay"]);
-        keys.set_now(1_600);
+        keys.set_now(at(1_600));
         assert_eq!(keys.tidy(100), None);
         assert_eq!((keys.len(), keys.here().expiring(), keys.stats.expired), (1, 0, 3));
         let found = keys.find(b"stay").unwrap();
@@ -391,11 +400,41 @@ mod tests {
     fn value_that_is_set_anew_does_not_expire() {
         let mut keys = Keyspace::new();
         let found = keys.set(b"key", b"one");
-        keys.expire(found, 10);
+        keys.expire(found, End::Steady(10));
         keys.set(b"key", b"two");
-        keys.set_now(1_000_000);
+        keys.set_now(at(1_000_000));
         assert_eq!(keys.tidy(10), None);
         assert_eq!(keys.read(b"key"), Some(&b"two"[..]));
+    }
+
+    #[test]
+    fn clock_that_is_set_moves_points_in_time_and_no_spans() {
+        let (mut keys, start, hour) = (Keyspace::new(), at(0).wall_ms, 3_600_000);
+        keys.set_now(at(0));
+        let mut add = |name: &[u8], end| {
+            let found = keys.set(name, b"");
+            keys.expire(found, end);
+        };
+        add(b"span", End::Steady(10_000));
+        add(b"point", End::Wall(start + 10_000));
+        add(b"far point", End::Wall(start + hour));
+        // It is asked for again soon enough to notice.
+        assert_eq!(keys.tidy(100), Some(1_000));
+        keys.set_now(Now { steady_ms: 1_000, wall_ms: start + 11_000 });
+        keys.tidy(100);
+        let mut left: Vec<_> = keys.keys().map(<[u8]>::to_vec).collect();
+        left.sort();
+        assert_eq!(left, [&b"far point"[..], b"span"]);
+        // A point that the clock has not reached yet, once it is set back.
+        keys.set_now(Now { steady_ms: 2_000, wall_ms: start - hour });
+        let found = keys.set(b"point", b"");
+        keys.expire(found, End::Wall(start - hour + 5_000));
+        keys.set_now(Now { steady_ms: 8_000, wall_ms: start - hour + 6_000 });
+        keys.tidy(100);
+        assert_eq!((keys.len(), keys.find(b"point").is_some()), (2, false));
+        keys.set_now(Now { steady_ms: 10_100, wall_ms: start - hour + 8_100 });
+        keys.tidy(100);
+        assert_eq!((keys.len(), keys.find(b"far point").is_some()), (1, true));
     }
 
     #[test]
@@ -403,7 +442,7 @@ mod tests {
         let mut keys = Keyspace::new();
         for number in 0..1000u32 {
             let found = keys.set(&number.to_be_bytes(), b"value");
-            keys.expire(found, 10_000);
+            keys.expire(found, End::Steady(10_000));
         }
         keys.clear();
         assert_eq!((keys.len(), keys.used(), keys.here().expiring()), (0, 0, 0));
@@ -450,7 +489,7 @@ mod tests {
         for database in [0, 3, 15] {
             keys.select(database);
             let found = keys.set(b"key", format!("in {database}").as_bytes());
-            keys.expire(found, 1_000 + database as u64);
+            keys.expire(found, End::Steady(1_000 + database as u64));
         }
         assert_eq!(keys.read(b"key"), Some(&b"in 15"[..]));
         assert_eq!(keys.select(1), 15);
@@ -459,7 +498,7 @@ mod tests {
         assert_eq!(keys.databases().map(|(number, _)| number).collect::<Vec<_>>(), [0, 3, 15]);
         keys.select(0);
         keys.clear();
-        keys.set_now(1_100);
+        keys.set_now(at(1_100));
         keys.tidy(100);
         assert_eq!((keys.len_of_all(), keys.used()), (0, empty));
         keys.select(15);
@@ -502,7 +541,7 @@ mod tests {
             for (key, action, len, time) in steps {
                 let (name, value) = ([key], vec![key; len]);
                 now += time;
-                keys.set_now(now);
+                keys.set_now(at(now));
                 model.retain(|_, (_, end): &mut (Vec<u8>, u64)| *end > now);
                 let found = keys.find(&name);
                 prop_assert_eq!(found.is_some(), model.contains_key(&key));
@@ -520,7 +559,7 @@ mod tests {
                         model.remove(&key);
                     }
                     (4, Some(found)) => {
-                        keys.expire(found, now + len as u64 + 1);
+                        keys.expire(found, End::Steady(now + len as u64 + 1));
                         model.get_mut(&key).expect("it is there").1 = now + len as u64 + 1;
                     }
                     _ => drop(keys.tidy(3)),
@@ -529,7 +568,8 @@ mod tests {
             for (key, (value, end)) in &model {
                 let found = keys.find(&[*key]).expect("it has not ended");
                 prop_assert_eq!(keys.value(found), &value[..]);
-                prop_assert_eq!(keys.end_of(found).unwrap_or(u64::MAX), *end);
+                let found = keys.end_of(found).unwrap_or(End::Steady(u64::MAX));
+                prop_assert_eq!(found, End::Steady(*end));
             }
             for key in 0..20 {
                 if let Some(found) = keys.find(&[key]) {

@@ -28,7 +28,7 @@ mod table;
 
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -36,7 +36,9 @@ use self::call::{Call, Fault, Flow, Outcome, QUOTED_MAX, c_string};
 use self::channels::Channels;
 use self::client::Client;
 use self::command::{Command, CommandIndex, Flags};
+use self::database::Now;
 use self::keyspace::Keyspace;
+use super::wall_clock::WallClock;
 use crate::codec::resp::{Replies, Request, Resp, RespError};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::{
@@ -84,7 +86,8 @@ pub struct Kv {
     config: KvConfig,
     topic: TopicConfig,
     commands: CommandIndex,
-    clock: WallClock,
+    started: Instant,
+    wall_clock: WallClock,
     keyspace: Keyspace,
     clients: Slab<Client>,
     clients_ever: u64,
@@ -133,9 +136,11 @@ impl Kv {
                 "channel_memory is {memory}; it must be between {CHANNEL_MEMORY_MIN} and {CHANNEL_MEMORY_MAX}"
             ));
         }
+        let started = Instant::now();
         Ok(Kv {
             commands: CommandIndex::new(),
-            clock: WallClock::new(),
+            started,
+            wall_clock: WallClock::new(started),
             keyspace: Keyspace::new(),
             clients: Slab::new(),
             clients_ever: 0,
@@ -168,8 +173,12 @@ impl Kv {
         self.keyspace.used() + self.channels.used() + self.patterns.used()
     }
 
-    fn uptime_ms(&self) -> u64 {
-        self.keyspace.now_ms().saturating_sub(self.clock.started_ms)
+    /// What time it is in this turn, for all that follows.
+    fn look_at_the_clocks(&mut self, now: Instant) -> Now {
+        let steady_ms = now.saturating_duration_since(self.started).as_millis() as u64;
+        let now = Now { steady_ms, wall_ms: self.wall_clock.at(now) };
+        self.keyspace.set_now(now);
+        now
     }
 
     /// Handles the whole requests in `input`; returns how many bytes they took.
@@ -289,7 +298,7 @@ impl Kv {
 
     /// Sees to it that the next key which ends is removed.
     fn set_alarm(&self, cx: &mut Context<'_>, due_ms: u64) {
-        let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now_ms()));
+        let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now().steady_ms));
         // What is too far ahead for the clock comes after this server.
         if let Some(at) = cx.now().checked_add(span) {
             cx.set_alarm(at);
@@ -302,7 +311,8 @@ impl Handler for Kv {
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> KvSession {
         self.clients_ever += 1;
-        let client = Client::new(token, self.clients_ever, self.clock.at(cx.now()));
+        let now = self.look_at_the_clocks(cx.now());
+        let client = Client::new(token, self.clients_ever, now.steady_ms);
         let client = self.clients.insert(client) as u32;
         KvSession { resp: Resp::new(self.request_max), client }
     }
@@ -314,10 +324,9 @@ impl Handler for Kv {
         session: &mut KvSession,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        let now_ms = self.clock.at(cx.now());
-        self.keyspace.set_now(now_ms);
+        let now = self.look_at_the_clocks(cx.now());
         if let Some(client) = self.clients.get_mut(session.client as usize) {
-            client.active_ms = now_ms;
+            client.active_ms = now.steady_ms;
             self.keyspace.select(client.database.into());
             self.replies.set_version(client.version);
         }
@@ -338,8 +347,7 @@ impl Handler for Kv {
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
-        let now_ms = self.clock.at(cx.now());
-        self.keyspace.set_now(now_ms);
+        self.look_at_the_clocks(cx.now());
         if let Some(due_ms) = self.keyspace.tidy(TIDY_BUDGET) {
             self.set_alarm(cx, due_ms);
         }
@@ -372,24 +380,6 @@ impl Handler for Kv {
 impl fmt::Debug for Kv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Kv({:?}, {} clients)", self.keyspace, self.clients.len())
-    }
-}
-
-/// Milliseconds since 1970, from the reactor's turn time.
-struct WallClock {
-    started: Instant,
-    started_ms: u64,
-}
-
-impl WallClock {
-    /// Where the system's clock is set later on, times to live are as they were.
-    fn new() -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        WallClock { started: Instant::now(), started_ms: since_1970.as_millis() as u64 }
-    }
-
-    fn at(&self, now: Instant) -> u64 {
-        self.started_ms + now.saturating_duration_since(self.started).as_millis() as u64
     }
 }
 

@@ -38,7 +38,7 @@ fn check_flush_mode(call: &mut Call<'_, '_, '_>) -> Result<(), Fault> {
 }
 
 pub(super) fn time(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let now = call.kv.keyspace.now_ms();
+    let now = call.kv.keyspace.now().wall_ms;
     let replies = call.replies();
     replies.array(2);
     replies.bulk((now / 1000).to_string().as_bytes());
@@ -87,7 +87,7 @@ const SECTIONS: [(&str, WriteSection); 8] = [
 ];
 
 fn server_section(call: &Call<'_, '_, '_>, text: &mut String) {
-    let up = call.kv.uptime_ms() / 1000;
+    let up = call.kv.keyspace.now().steady_ms / 1000;
     let _ = write!(
         text,
         "redis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\nedgeloop_version:{}\r\n",
@@ -145,10 +145,10 @@ fn stats_section(call: &Call<'_, '_, '_>, text: &mut String) {
 }
 
 fn keyspace_section(call: &Call<'_, '_, '_>, text: &mut String) {
-    let now_ms = call.kv.keyspace.now_ms();
+    let now = call.kv.keyspace.now();
     for (number, database) in call.kv.keyspace.databases() {
         let (len, expiring) = (database.table.len(), database.expiring());
-        let ttl = database.mean_ttl_ms(now_ms);
+        let ttl = database.mean_ttl_ms(now);
         let _ = write!(text, "db{number}:keys={len},expires={expiring},avg_ttl={ttl}\r\n");
     }
 }

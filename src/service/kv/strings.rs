@@ -1,6 +1,7 @@
 //! The commands that read and write values.
 
 use super::call::{Call, Fault, Flow, Outcome};
+use super::database::{End, Now};
 use super::keyspace::{Found, Keyspace};
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
 
@@ -51,7 +52,7 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let value = call.argument();
     let options = SetOptions::parse(&mut call.arguments)?;
-    let end = options.end(call.command.name, call.kv.keyspace.now_ms())?;
+    let end = options.end(call.command.name, call.kv.keyspace.now())?;
     if options.get {
         get_of(call, key);
     }
@@ -73,8 +74,8 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
         }
         None => kv.keyspace.insert(key, value),
     };
-    if let Some(at_ms) = end {
-        kv.keyspace.expire(found, at_ms);
+    if let Some(end) = end {
+        kv.keyspace.expire(found, end);
     }
     if options.get { Ok(Flow::Next) } else { call.ok() }
 }
@@ -219,21 +220,23 @@ impl<'a> SetOptions<'a> {
     }
 
     /// When the key is to end.
-    fn end(&self, command: &str, now_ms: u64) -> Result<Option<u64>, Fault> {
+    fn end(&self, command: &str, now: Now) -> Result<Option<End>, Fault> {
         let Some((number, unit, from_now)) = self.expiry else { return Ok(None) };
         let number = parse_integer(number).ok_or(Fault::NOT_AN_INTEGER)?;
-        end_after(number, unit, if from_now { now_ms } else { 0 })
-            .ok_or_else(|| invalid_expire_time(command))
-            .map(Some)
+        end_of(number, unit, from_now, now).ok_or_else(|| invalid_expire_time(command)).map(Some)
     }
 }
 
-/// A time that a value is to last, which must be positive, from a point in time on.
-fn end_after(number: i64, unit: Unit, from_ms: u64) -> Option<u64> {
+/// The end after a time that a value is to last, or at a point in time; either must be positive.
+pub(super) fn end_of(number: i64, unit: Unit, from_now: bool, now: Now) -> Option<End> {
     let scale = if unit == Unit::Seconds { 1000 } else { 1 };
-    let span = number.checked_mul(scale).filter(|span| *span > 0)?;
-    let end = span.checked_add_unsigned(from_ms)?;
-    u64::try_from(end).ok()
+    let number = number.checked_mul(scale).filter(|number| *number > 0)?;
+    if !from_now {
+        return Some(End::Wall(number.unsigned_abs()));
+    }
+    // As in Redis, which keeps points in time only.
+    number.checked_add_unsigned(now.wall_ms)?;
+    Some(now.after_ms(number.unsigned_abs()))
 }
 
 pub(super) fn invalid_expire_time(command: &str) -> Fault {
@@ -244,7 +247,7 @@ fn set_for(call: &mut Call<'_, '_, '_>, unit: Unit) -> Outcome {
     let key = call.argument();
     let number = call.integer()?;
     let value = call.argument();
-    let end = end_after(number, unit, call.kv.keyspace.now_ms())
+    let end = end_of(number, unit, true, call.kv.keyspace.now())
         .ok_or_else(|| invalid_expire_time(call.command.name))?;
     let found = call.kv.keyspace.set(key, value);
     call.kv.keyspace.expire(found, end);
