@@ -143,6 +143,83 @@ fn subscriptions_are_answered_as_in_redis() {
     }
 }
 
+/// Each line is one story, told on a connection of its own.
+#[test]
+fn transactions_are_answered_as_in_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let ours = Ours::start();
+    let stories = |version| TRANSACTIONS.lines().map(move |story| (version, story));
+    for (version, story) in [2, 3].into_iter().flat_map(stories) {
+        let told = |mut peer: Peer| -> Vec<String> {
+            peer.ask(b"FLUSHALL\r\n");
+            let lines = story.split(" | ").map(|line| format!("{line}\r\n"));
+            let answers = lines.map(|line| without_id(&peer.ask(line.as_bytes())));
+            answers.map(|answer| String::from_utf8(answer).unwrap()).collect()
+        };
+        let (expected, found) = (told(redis.connect_in(version)), told(ours.connect_in(version)));
+        assert_eq!(found, expected, "`{story}` in version {version}");
+    }
+}
+
+/// Two clients that write to the keys which they watch, in turns.
+#[test]
+fn generated_transactions_are_answered_as_in_redis() {
+    const LINES: &[&str] = &[
+        "MULTI",
+        "MULTI",
+        "EXEC",
+        "EXEC",
+        "DISCARD",
+        "WATCH a",
+        "WATCH a b",
+        "WATCH c",
+        "UNWATCH",
+        "SET a 1",
+        "SET b 2 EX 1000",
+        "GET a",
+        "DEL a b",
+        "INCR c",
+        "INCR b",
+        "EXPIRE a 1000",
+        "PERSIST b",
+        "EXPIRE b -1",
+        "FLUSHDB",
+        "FLUSHALL",
+        "SELECT 0",
+        "SELECT 0",
+        "SELECT 1",
+        "MSETNX a 1 c 2",
+        "GETDEL c",
+        "APPEND a x",
+        "NOPE",
+        "GET",
+        "RESET",
+        "DBSIZE",
+    ];
+    let Some(redis) = Redis::start() else { return };
+    let ours = Ours::start();
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let mut theirs = [redis.connect(), redis.connect()];
+        let mut ours = [ours.connect(), ours.connect()];
+        let mut history = String::new();
+        theirs[0].ask(b"FLUSHALL\r\n");
+        ours[0].ask(b"FLUSHALL\r\n");
+        for _ in 0..200 {
+            let (peer, line) = (random.below(2), LINES[random.below(LINES.len())]);
+            history.push_str(&format!("{peer}: {line}\n"));
+            let line = format!("{line}\r\n");
+            let (expected, found) =
+                (theirs[peer].ask(line.as_bytes()), ours[peer].ask(line.as_bytes()));
+            assert_eq!(
+                found.escape_ascii().to_string(),
+                expected.escape_ascii().to_string(),
+                "seed {seed}, after\n{history}"
+            );
+        }
+    }
+}
+
 /// All that the listener and the publisher are told.
 fn subscribe_and_publish(mut listener: Peer, mut publisher: Peer, version: i32) -> Vec<String> {
     let mut answers = Vec::new();
@@ -325,6 +402,59 @@ MSET a b c
 MSETNX a b c
 "GET " a
 "#;
+
+const TRANSACTIONS: &str = r#"EXEC | DISCARD | UNWATCH | EXEC x | DISCARD x | MULTI x | WATCH | UNWATCH x
+MULTI | EXEC | EXEC
+MULTI | MULTI | SET a 1 | EXEC | GET a
+MULTI | WATCH a | GET a | EXEC
+MULTI | NOPE | GET a | EXEC | GET a
+MULTI | GET | EXEC | EXEC
+MULTI | GET a | EXEC x | EXEC
+MULTI | GET a | DISCARD x | EXEC
+MULTI | GET a | MULTI x | EXEC
+MULTI | GET a | WATCH | EXEC
+MULTI | SET a 1 | INCR a | INCRBY a x | SET a b XX EX 0 | STRLEN a | EXEC
+MULTI | SET a x | INCR a | GET a | EXEC
+MULTI | UNWATCH | EXEC
+MULTI | SUBSCRIBE c | PING | EXEC | PING | UNSUBSCRIBE
+MULTI | SUBSCRIBE c d | PING | GET a | UNSUBSCRIBE c | PING x | EXEC | GET a
+MULTI | PSUBSCRIBE c* | PUBLISH nobody x | EXEC | PUNSUBSCRIBE
+SUBSCRIBE c | MULTI | UNSUBSCRIBE
+MULTI | GET nokey | HELLO 3 | GET nokey | EXEC
+MULTI | HELLO 3 | EXEC | GET nokey
+MULTI | QUIT
+MULTI | GET a | RESET | EXEC
+MULTI | SELECT 1 | SET x 1 | EXEC | GET x | SELECT 0 | GET x
+MULTI | AUTH x | INCR a | EXEC
+MULTI | CLIENT GETNAME | CLIENT FOO | EXEC
+MULTI | CLIENT SETNAME me | CLIENT GETNAME | EXEC | CLIENT GETNAME
+MULTI | MSET a 1 b 2 | MGET a b c | EXEC
+MULTI | KEYS * | DBSIZE | TYPE a | SCAN 0 | ECHO "x y" | ECHO '' | EXEC
+SET a 1 | WATCH a | SET a 1 | MULTI | PING | EXEC | MULTI | PING | EXEC
+WATCH a | EXPIRE a 100 | MULTI | PING | EXEC
+WATCH b | DEL b | MULTI | PING | EXEC
+WATCH b | FLUSHALL | MULTI | PING | EXEC
+WATCH b | SET b 1 | DEL b | MULTI | PING | EXEC
+SET a 1 | WATCH a | FLUSHALL | MULTI | PING | EXEC
+SET a 1 | WATCH a | FLUSHALL | SET a 1 | MULTI | PING | EXEC
+WATCH a | SET b 1 | FLUSHALL | MULTI | PING | EXEC
+SET a 1 | WATCH a | SELECT 1 | SET b 1 | FLUSHDB | SELECT 0 | MULTI | PING | EXEC
+SET a 1 | WATCH a | SELECT 1 | SET a 2 | SELECT 0 | MULTI | PING | EXEC
+SELECT 1 | WATCH a | SELECT 0 | SET a 1 | SELECT 1 | SET a 2 | SELECT 0 | MULTI | PING | EXEC
+SET a 1 | WATCH a | FLUSHDB | UNWATCH | MULTI | PING | EXEC
+SET a 1 | WATCH a | DEL a | MULTI | DISCARD | MULTI | PING | EXEC
+SET a 1 | WATCH a | DEL a | MULTI | FOO | EXEC | MULTI | PING | EXEC
+SET a 1 | WATCH a | SET a 2 | WATCH a | MULTI | PING | EXEC
+WATCH a a a a | MULTI | PING | EXEC
+SET a 1 | WATCH a | PERSIST a | MULTI | PING | EXEC
+SET a 1 EX 100 | WATCH a | PERSIST a | MULTI | PING | EXEC
+SET a 1 | WATCH a | APPEND a "" | MULTI | PING | EXEC
+SET a 1 | WATCH a | SET a 2 NX | MULTI | PING | EXEC
+SET a 1 | WATCH a | GETDEL nokey | MSETNX a 1 b 1 | SETNX a 1 | MULTI | PING | EXEC
+SET a 1 | WATCH a | EXPIRE a -1 | MULTI | PING | EXEC
+SET a 1 EX 100 | WATCH a | EXPIRE a 50 GT | MULTI | PING | EXEC
+SET a 1 | WATCH a | MULTI | SET a 2 | EXEC | MULTI | GET a | EXEC
+MULTI | SET a | SET a 1 | DISCARD | GET a"#;
 
 /// A request that somebody might make, or one that is nothing but words.
 fn generate(random: &mut Random) -> Vec<Vec<u8>> {

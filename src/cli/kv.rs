@@ -38,6 +38,10 @@ struct KvOptions {
     /// version of the protocol; a message may be half as long [default: 1MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_CHANNEL_MEMORY")]
     channel_memory: Option<Size>,
+
+    /// Let one client queue at most so many bytes of commands behind MULTI [default: 8MiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_TRANSACTION_MEMORY")]
+    transaction_memory: Option<Size>,
 }
 
 impl Kv {
@@ -61,6 +65,9 @@ impl KvOptions {
             max_memory: self.max_memory.map_or(default.max_memory, Size::bytes),
             subscriptions_max: self.max_subscriptions.unwrap_or(default.subscriptions_max),
             channel_memory: self.channel_memory.map_or(default.channel_memory, Size::bytes),
+            transaction_memory: self
+                .transaction_memory
+                .map_or(default.transaction_memory, Size::bytes),
         }
     }
 }

@@ -19,5 +19,5 @@ mod request;
 
 pub use error::RespError;
 pub use number::{Decimal, parse_integer};
-pub use replies::{Replies, Version};
+pub use replies::{Part, Replies, Version};
 pub use request::{Arguments, Request, Resp};

@@ -57,6 +57,13 @@ pub struct Replies {
     version: Version,
 }
 
+/// A reply that is interrupted by one of its elements.
+#[derive(Debug)]
+pub struct Part {
+    begin: usize,
+    limit: usize,
+}
+
 /// Storage above that goes back to the allocator when it is empty again.
 const KEPT_MAX: usize = 64 << 10;
 
@@ -90,6 +97,44 @@ impl Replies {
     pub fn retract(&mut self) {
         self.bytes.truncate(self.begin);
         self.is_over = false;
+    }
+
+    /// Begins a reply that is an element of the one being written. It may have what that has room
+    /// for, less `reserve` bytes, and is begun and ended like any other until
+    /// [`end_part`](Self::end_part).
+    ///
+    /// ```
+    /// use edgeloop::codec::resp::Replies;
+    /// let mut replies = Replies::new(30);
+    /// replies.begin();
+    /// replies.array(2);
+    /// for (text, left) in [("too long for two", 1), ("short", 0)] {
+    ///     let outer = replies.begin_part(left * 15);
+    ///     replies.bulk(text.as_bytes());
+    ///     if !replies.end() {
+    ///         replies.error("ERR long");
+    ///     }
+    ///     replies.end_part(outer);
+    /// }
+    /// assert!(replies.end());
+    /// assert_eq!(replies.as_bytes(), b"*2\r\n-ERR long\r\n$5\r\nshort\r\n");
+    /// ```
+    pub fn begin_part(&mut self, reserve: usize) -> Part {
+        let room = self.room().saturating_sub(reserve);
+        let outer = Part { begin: self.begin, limit: self.limit };
+        self.limit = room;
+        self.begin();
+        outer
+    }
+
+    /// Goes on with the reply that an element belongs to.
+    pub fn end_part(&mut self, outer: Part) {
+        Part { begin: self.begin, limit: self.limit } = outer;
+    }
+
+    /// The most bytes of a reply.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// A short text without a line feed, such as `OK`.
@@ -146,6 +191,14 @@ impl Replies {
         match self.version {
             Version::V2 => self.line(b'$', b"-1"),
             Version::V3 => self.line(b'_', b""),
+        }
+    }
+
+    /// No array, where one was asked for; in version 3 that is no value.
+    pub fn null_array(&mut self) {
+        match self.version {
+            Version::V2 => self.line(b'*', b"-1"),
+            Version::V3 => self.null(),
         }
     }
 

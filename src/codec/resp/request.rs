@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::BufRead;
 
-use super::{RespError, inline, parse_integer};
+use super::{Decimal, RespError, inline, parse_integer};
 use crate::codec::{Codec, Decoded};
 
 /// The requests of a stream: arrays of bulk strings, and inline commands.
@@ -167,6 +167,41 @@ impl<'a> Request<'a> {
         self.count == 0
     }
 
+    /// Appends the request as an array of bulk strings, whatever form it came in.
+    ///
+    /// ```
+    /// use edgeloop::codec::{Codec, resp::Resp};
+    /// let (mut resp, mut input) = (Resp::new(1024), b"ECHO 'a b'\n".to_vec());
+    /// let request = resp.decode(&mut input)?.expect("it is whole").message;
+    /// let mut bytes = Vec::new();
+    /// request.write_array(&mut bytes);
+    /// assert_eq!(bytes, b"*2\r\n$4\r\nECHO\r\n$3\r\na b\r\n");
+    /// assert_eq!(bytes.len(), request.array_len());
+    /// # Ok::<(), edgeloop::codec::resp::RespError>(())
+    /// ```
+    pub fn write_array(&self, bytes: &mut Vec<u8>) {
+        head(bytes, b'*', self.len());
+        if !self.is_inline {
+            // As they came: only the number in front of them is not kept.
+            return bytes.extend_from_slice(self.bytes);
+        }
+        for argument in self.arguments() {
+            head(bytes, b'$', argument.len());
+            bytes.extend_from_slice(argument);
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// How many bytes that is.
+    pub fn array_len(&self) -> usize {
+        let head_len = |number: usize| Decimal::new(number as i64).as_bytes().len() + 3;
+        let bytes = match self.is_inline {
+            false => self.bytes.len(),
+            true => self.arguments().map(|it| head_len(it.len()) + it.len() + 2).sum(),
+        };
+        head_len(self.len()) + bytes
+    }
+
     /// The arguments; the first is the name of the command.
     pub fn arguments(&self) -> Arguments<'a> {
         Arguments { rest: *self }
@@ -210,6 +245,13 @@ impl fmt::Debug for Arguments<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.rest, f)
     }
+}
+
+/// Appends a type and a number.
+fn head(bytes: &mut Vec<u8>, kind: u8, number: usize) {
+    bytes.push(kind);
+    bytes.extend_from_slice(Decimal::new(number as i64).as_bytes());
+    bytes.extend_from_slice(b"\r\n");
 }
 
 /// As [`argument`], for nearly all of them: less than 100 bytes long, whole and right. Says nothing

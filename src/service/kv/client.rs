@@ -1,9 +1,12 @@
 //! What is known about a connection beside its bytes.
 
+use std::collections::BTreeMap;
+
 use crate::codec::resp::Version;
 use crate::reactor::Token;
 
 use super::command::Command;
+use super::transaction::Transaction;
 
 /// A connection, as `CLIENT LIST` shows it. Kept small: most connections are idle.
 #[derive(Debug)]
@@ -28,9 +31,20 @@ pub(super) struct Client {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     pub(super) name: Vec<u8>,
+    /// What it has queued since `MULTI`.
+    pub(super) transaction: Option<Transaction>,
+    /// The keys that it watches, and the version of each that it saw.
+    pub(super) watched: BTreeMap<u32, u64>,
     /// Keys of the channels and patterns that it listens to.
     pub(super) channels: Vec<u32>,
     pub(super) patterns: Vec<u32>,
+}
+
+impl Rare {
+    /// Bytes of memory that it takes, but for what is counted elsewhere.
+    pub(super) fn memory(&self) -> usize {
+        self.name.len() + self.transaction.as_ref().map_or(0, Transaction::memory)
+    }
 }
 
 impl Client {
@@ -54,6 +68,11 @@ impl Client {
 
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// What it has queued, if it is queueing.
+    pub(super) fn transaction(&self) -> Option<&Transaction> {
+        self.rare().and_then(|rare| rare.transaction.as_ref())
     }
 
     pub(super) fn name(&self) -> &[u8] {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::call::{Call, Fault, Outcome};
-use super::{connection, keys, pubsub, server, strings};
+use super::{connection, keys, pubsub, server, strings, transaction};
 
 /// A command, or a subcommand of one.
 pub(super) struct Command {
@@ -22,7 +22,7 @@ pub(super) struct Command {
 }
 
 /// What is to be known about a command before it runs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Flags(u16);
 
 impl Flags {
@@ -37,8 +37,16 @@ impl Flags {
     pub(super) const FAST: Flags = Flags(128);
     /// Permitted to a client that is subscribed.
     pub(super) const SUBSCRIBED: Flags = Flags(256);
+    /// Refused in a transaction.
+    pub(super) const NO_MULTI: Flags = Flags(512);
+    /// Carried out at once in a transaction, too.
+    pub(super) const AT_ONCE: Flags = Flags(1024);
+    /// Looks at everything there is, of one kind or another.
+    pub(super) const WIDE: Flags = Flags(2048);
+    /// Sends a message past all patterns.
+    pub(super) const PUBLISHES: Flags = Flags(4096);
 
-    const NAMES: [(Flags, &'static str); 8] = [
+    const NAMES: [(Flags, &'static str); 9] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -47,6 +55,7 @@ impl Flags {
         (Flags::LOADING, "loading"),
         (Flags::STALE, "stale"),
         (Flags::FAST, "fast"),
+        (Flags::NO_MULTI, "no_multi"),
     ];
 
     pub(super) fn has(self, flag: Flags) -> bool {
@@ -58,7 +67,7 @@ impl Flags {
         Flags::NAMES.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)
     }
 
-    const fn and(self, other: Flags) -> Flags {
+    pub(super) const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }
 }
@@ -191,6 +200,9 @@ const GROW_FAST: Flags = GROW.and(Flags::FAST);
 /// Does not look at data.
 const IDLE: Flags = Flags::LOADING.and(Flags::STALE);
 const IDLE_FAST: Flags = IDLE.and(Flags::FAST);
+/// Belongs to the course of a transaction.
+const TRANSACT: Flags = IDLE.and(Flags::AT_ONCE);
+const TRANSACT_FAST: Flags = TRANSACT.and(Flags::FAST);
 const ADMIN: Flags = Flags::ADMIN;
 const PUBSUB: Flags = Flags::PUBSUB.and(IDLE);
 /// Belongs to the life of a subscription.
@@ -225,13 +237,13 @@ pub(super) const COMMANDS: &[Command] = &[
     command("expire", -3, WRITE_FAST, ONE_KEY, keys::expire, "generic", "Lets a key end after so many seconds: NX XX GT LT"),
     command("expireat", -3, WRITE_FAST, ONE_KEY, keys::expireat, "generic", "Lets a key end at a second since 1970: NX XX GT LT"),
     command("expiretime", 2, READ_FAST, ONE_KEY, keys::expiretime, "generic", "The second since 1970 at which a key ends"),
-    command("keys", 2, READ, NO_KEY, keys::keys, "generic", "The keys that match a pattern; looks at all of them"),
+    command("keys", 2, READ.and(Flags::WIDE), NO_KEY, keys::keys, "generic", "The keys that match a pattern; looks at all of them"),
     command("persist", 2, WRITE_FAST, ONE_KEY, keys::persist, "generic", "Lets a key stay"),
     command("pexpire", -3, WRITE_FAST, ONE_KEY, keys::pexpire, "generic", "Lets a key end after so many milliseconds: NX XX GT LT"),
     command("pexpireat", -3, WRITE_FAST, ONE_KEY, keys::pexpireat, "generic", "Lets a key end at a millisecond since 1970: NX XX GT LT"),
     command("pexpiretime", 2, READ_FAST, ONE_KEY, keys::pexpiretime, "generic", "The millisecond since 1970 at which a key ends"),
     command("pttl", 2, READ_FAST, ONE_KEY, keys::pttl, "generic", "The milliseconds that a key has left"),
-    command("scan", -2, READ, NO_KEY, keys::scan, "generic", "Walks over the keys, some at a time: MATCH COUNT TYPE"),
+    command("scan", -2, READ.and(Flags::WIDE), NO_KEY, keys::scan, "generic", "Walks over the keys, some at a time: MATCH COUNT TYPE"),
     command("touch", -2, READ_FAST, ALL_KEYS, keys::exists, "generic", "How many of the keys exist"),
     command("ttl", 2, READ_FAST, ONE_KEY, keys::ttl, "generic", "The seconds that a key has left"),
     command("type", 2, READ_FAST, ONE_KEY, keys::type_of, "generic", "What a key holds: string or none"),
@@ -242,8 +254,8 @@ pub(super) const COMMANDS: &[Command] = &[
         subcommand("client|getname", 2, NO_FLAGS, connection::client_getname, "connection", "The name of this connection"),
         subcommand("client|id", 2, NO_FLAGS, connection::client_id, "connection", "The number of this connection"),
         subcommand("client|info", 2, NO_FLAGS, connection::client_info, "connection", "The line of CLIENT LIST for this connection"),
-        subcommand("client|kill", -3, ADMIN, connection::client_kill, "connection", "Closes connections: ID ADDR TYPE USER SKIPME"),
-        subcommand("client|list", -2, ADMIN, connection::client_list, "connection", "All connections: ID TYPE"),
+        subcommand("client|kill", -3, ADMIN.and(Flags::WIDE), connection::client_kill, "connection", "Closes connections: ID ADDR TYPE USER SKIPME"),
+        subcommand("client|list", -2, ADMIN.and(Flags::WIDE), connection::client_list, "connection", "All connections: ID TYPE"),
         subcommand("client|no-evict", 3, ADMIN, connection::client_no_evict, "connection", "Accepted; nobody is evicted"),
         subcommand("client|setinfo", 4, NO_FLAGS, connection::client_setinfo, "connection", "Accepted; what library a client uses"),
         subcommand("client|setname", 3, NO_FLAGS, connection::client_setname, "connection", "Names this connection"),
@@ -251,8 +263,8 @@ pub(super) const COMMANDS: &[Command] = &[
     command("echo", 2, IDLE_FAST, NO_KEY, connection::echo, "connection", "Returns its argument"),
     command("hello", -1, IDLE_FAST, NO_KEY, connection::hello, "connection", "The version of the protocol: AUTH SETNAME"),
     command("ping", -1, Flags::FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::ping, "connection", "Returns PONG, or its argument"),
-    command("quit", -1, IDLE_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::quit, "connection", "Closes the connection"),
-    command("reset", 1, IDLE_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::reset, "connection", "Ends subscriptions and forgets the name"),
+    command("quit", -1, TRANSACT_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::quit, "connection", "Closes the connection"),
+    command("reset", 1, TRANSACT_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::reset, "connection", "Ends subscriptions and forgets the name"),
     command("select", 2, IDLE_FAST, NO_KEY, connection::select, "connection", "Goes to one of the databases, 0 to 15"),
 
     Command { arity: -1, run: server::command, ..container("command", "server", "About commands", &[
@@ -270,10 +282,16 @@ pub(super) const COMMANDS: &[Command] = &[
     command("info", -1, IDLE, NO_KEY, server::info, "server", "Counters, by section"),
     command("time", 1, IDLE_FAST, NO_KEY, server::time, "server", "Seconds since 1970, and microseconds"),
 
+    command("discard", 1, TRANSACT_FAST, NO_KEY, transaction::discard, "transactions", "Drops what was queued, and watches nothing any more"),
+    command("exec", 1, TRANSACT, NO_KEY, transaction::exec, "transactions", "Carries out what was queued, unless a watched key has changed"),
+    command("multi", 1, TRANSACT_FAST, NO_KEY, transaction::multi, "transactions", "From here on commands are queued"),
+    command("unwatch", 1, IDLE_FAST, NO_KEY, transaction::unwatch, "transactions", "Watches nothing any more"),
+    command("watch", -2, TRANSACT_FAST, ALL_KEYS, transaction::watch, "transactions", "Lets the next EXEC do nothing if a key changes before it"),
+
     command("psubscribe", -2, LISTEN, NO_KEY, pubsub::psubscribe, "pubsub", "Listens to channels that match patterns"),
-    command("publish", 3, PUBSUB.and(Flags::FAST), NO_KEY, pubsub::publish, "pubsub", "Sends a message to a channel"),
+    command("publish", 3, PUBSUB.and(Flags::FAST).and(Flags::PUBLISHES), NO_KEY, pubsub::publish, "pubsub", "Sends a message to a channel"),
     container("pubsub", "pubsub", "About channels", &[
-        subcommand("pubsub|channels", -2, Flags::PUBSUB, pubsub::channels, "pubsub", "Channels that somebody listens to"),
+        subcommand("pubsub|channels", -2, Flags::PUBSUB.and(Flags::WIDE), pubsub::channels, "pubsub", "Channels that somebody listens to"),
         subcommand("pubsub|numpat", 2, Flags::PUBSUB, pubsub::numpat, "pubsub", "How many patterns somebody listens to"),
         subcommand("pubsub|numsub", -2, Flags::PUBSUB, pubsub::numsub, "pubsub", "How many listen to each channel"),
     ]),

@@ -48,7 +48,11 @@ pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
     pubsub::leave_all(call);
     if let Some(client) = call.client() {
         client.version = Version::V2;
-        client.take_rare();
+        let rare = client.take_rare();
+        if let Some(rare) = rare {
+            // It listens to nothing any more.
+            call.kv.release(call.cx, call.token, Version::V2, *rare);
+        }
     }
     call.select(0);
     call.replies().set_version(Version::V2);
@@ -335,14 +339,16 @@ fn check_name(name: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A name is kept for as long as the connection, outside of all other limits.
+/// A name is kept for as long as the connection, and counts as memory.
 const NAME_MAX: usize = 1024;
 
 fn set_name(call: &mut Call<'_, '_, '_>, name: &[u8]) {
     if let Some(client) = call.client()
         && !(name.is_empty() && client.rare().is_none())
     {
-        client.rare_mut().name = name.to_vec();
+        let before = std::mem::replace(&mut client.rare_mut().name, name.to_vec());
+        let held = &mut call.kv.held_by_clients;
+        *held = *held + name.len() - before.len();
     }
 }
 
@@ -361,12 +367,12 @@ fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
     let rare = client.rare();
     let channels = rare.map_or(0, |rare| rare.channels.len());
     let patterns = rare.map_or(0, |rare| rare.patterns.len());
-    let flags = match (channels + patterns > 0, is_unix) {
-        (true, true) => "PU",
-        (true, false) => "P",
-        (false, true) => "U",
-        (false, false) => "N",
-    };
+    let queued = client.transaction().map_or(-1, |transaction| transaction.len() as i64);
+    let flags = [(channels + patterns > 0, 'P'), (queued >= 0, 'x'), (is_unix, 'U')];
+    let mut flags: String = flags.iter().filter(|(is, _)| *is).map(|(_, flag)| flag).collect();
+    if flags.is_empty() {
+        flags.push('N');
+    }
     // A name is ASCII, which was checked.
     let name = String::from_utf8_lossy(client.name());
     let age = now_ms.saturating_sub(client.opened_ms) / 1000;
@@ -377,7 +383,7 @@ fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
     let _ = writeln!(
         text,
         "id={} addr={address} name={name} age={age} idle={idle} flags={flags} db={} sub={channels} \
-         psub={patterns} multi=-1 omem={output} cmd={command} user=default resp={}",
+         psub={patterns} multi={queued} omem={output} cmd={command} user=default resp={}",
         client.id, client.database, client.version as u8,
     );
 }

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use super::database::{Database, End, Now, TIMER_OVERHEAD};
 use super::table::{ENTRY_OVERHEAD, Table};
+use super::watches::{Seen, Watches};
 
 /// Strings under keys, each with or without a time at which it ends. What time it is, is told by the
 /// caller.
@@ -32,6 +33,7 @@ pub(super) struct Keyspace {
     discarded: Vec<Table>,
     /// There may be something to do earlier than was said last.
     is_due_earlier: bool,
+    watches: Watches,
     pub(super) stats: KeyspaceStats,
 }
 
@@ -62,6 +64,7 @@ impl Keyspace {
             used: 0,
             discarded: Vec::new(),
             is_due_earlier: false,
+            watches: Watches::default(),
             stats: KeyspaceStats::default(),
         }
     }
@@ -95,6 +98,11 @@ impl Keyspace {
     /// Bytes of memory that all databases take.
     pub(super) fn used(&self) -> usize {
         self.used
+    }
+
+    /// Bytes of memory that the watching of keys takes.
+    pub(super) fn used_by_watches(&self) -> usize {
+        self.watches.used()
     }
 
     /// The databases that hold keys, with their numbers, in order.
@@ -202,6 +210,7 @@ impl Keyspace {
         let cost = table.cost(slot) + ENTRY_OVERHEAD;
         self.charge(cost);
         self.free_flushed(usize::MAX, cost);
+        self.touch(slot, true);
         Found(slot)
     }
 
@@ -216,6 +225,7 @@ impl Keyspace {
 
     pub(super) fn remove(&mut self, found: Found) {
         self.persist(found);
+        self.touch(found.0, false);
         let table = &mut self.here_mut().table;
         let cost = table.cost(found.0) + ENTRY_OVERHEAD;
         table.remove(found.0);
@@ -227,6 +237,7 @@ impl Keyspace {
         self.persist(found);
         self.here_mut().expire(found.0, end);
         self.charge(TIMER_OVERHEAD);
+        self.touch(found.0, true);
         self.is_due_earlier = true;
     }
 
@@ -235,6 +246,7 @@ impl Keyspace {
         let expired = self.here_mut().persist(found.0);
         if expired {
             self.release(TIMER_OVERHEAD);
+            self.touch(found.0, true);
         }
         expired
     }
@@ -251,12 +263,39 @@ impl Keyspace {
         self.discarded.push(table);
         self.used -= used;
         self.is_due_earlier = true;
+        self.watches.flush(self.selected);
     }
 
     /// As [`clear`](Self::clear), in every database.
     pub(super) fn clear_all(&mut self) {
         self.in_each_database(Self::clear);
     }
+
+    // ---- watching ----
+
+    /// Begins to watch a key, which need not be there.
+    pub(super) fn watch(&mut self, key: &[u8]) -> Seen {
+        let is_there = self.find(key).is_some();
+        self.watches.add(self.selected, key, is_there)
+    }
+
+    /// Ends one [`watch`](Self::watch).
+    pub(super) fn unwatch(&mut self, watched: u32) {
+        self.watches.remove(watched);
+    }
+
+    /// Whether a key has been written, deleted or flushed since it was seen, or has ended.
+    pub(super) fn has_changed(&mut self, seen: Seen) -> bool {
+        if let Some((database, key)) = self.watches.place(seen.watched) {
+            let selected = self.select(database);
+            // One that has ended is removed by that.
+            self.find(&key);
+            self.select(selected);
+        }
+        self.watches.has_changed(seen)
+    }
+
+    // ---- in the course of time ----
 
     /// Removes keys that have ended, and frees what was flushed, at most `budget` of each. Returns
     /// when, by the steady clock, there will be more to do: now, if the budget was used up.
@@ -296,6 +335,15 @@ impl Keyspace {
         self.charge(after);
         self.release(before);
         self.free_flushed(usize::MAX, after.saturating_sub(before));
+        self.touch(found.0, true);
+    }
+
+    /// A key has changed: tells those who watch it.
+    fn touch(&mut self, slot: u32, is_there: bool) {
+        if self.watches.concerns(self.selected) {
+            let table = &self.databases[self.selected % DATABASES].table;
+            self.watches.touch(self.selected, table.key(slot), is_there);
+        }
     }
 
     /// The database that is selected takes so many bytes more.

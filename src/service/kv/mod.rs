@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `table`, `database`, `keyspace` | keys and values; when they end; all of them, and what they cost |
 //! | `channels`, `client` | who listens to what; what is known about a connection |
+//! | `transaction`, `watches` | commands that are queued; keys that are watched |
 //! | `command`, `call` | the table of all commands; one of them being carried out |
 //! | `strings`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
 //! | `glob` | patterns |
@@ -25,6 +26,8 @@ mod pubsub;
 mod server;
 mod strings;
 mod table;
+mod transaction;
+mod watches;
 
 use std::fmt;
 use std::io;
@@ -34,12 +37,12 @@ use slab::Slab;
 
 use self::call::{Call, Fault, Flow, Outcome, QUOTED_MAX, c_string};
 use self::channels::Channels;
-use self::client::Client;
+use self::client::{Client, Rare};
 use self::command::{Command, CommandIndex, Flags};
 use self::database::Now;
 use self::keyspace::Keyspace;
 use super::wall_clock::WallClock;
-use crate::codec::resp::{Replies, Request, Resp, RespError};
+use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::{
     CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, TopicConfig,
@@ -51,7 +54,7 @@ use crate::reactor::{
 #[derive(Clone, Debug)]
 pub struct KvConfig {
     /// The most bytes of memory for keys, values, the names of channels and the subscriptions to them,
-    /// with what each of them costs beside its bytes. Default 256 MiB, as much as the reactor's buffers may take. Above it,
+    /// the commands that are queued, the keys that are watched and the names of clients, with what each of them costs beside its bytes. Default 256 MiB, as much as the reactor's buffers may take. Above it,
     /// commands that add data are refused with Redis's error; nothing is evicted.
     pub max_memory: usize,
     /// The most channels and patterns that one client may listen to. Default 1024. A subscription
@@ -62,11 +65,20 @@ pub struct KvConfig {
     /// reading is disconnected when a channel is full of what it is owed. A message may be as long as
     /// half of it.
     pub channel_memory: usize,
+    /// The most bytes of commands that one client may queue between `MULTI` and `EXEC`. Default
+    /// 8 MiB, which are carried out in some 50 ms at most, while nobody else is served. A command
+    /// beyond it is refused, and the transaction discarded.
+    pub transaction_memory: usize,
 }
 
 impl Default for KvConfig {
     fn default() -> Self {
-        KvConfig { max_memory: 256 << 20, subscriptions_max: 1024, channel_memory: 1 << 20 }
+        KvConfig {
+            max_memory: 256 << 20,
+            subscriptions_max: 1024,
+            channel_memory: 1 << 20,
+            transaction_memory: 8 << 20,
+        }
     }
 }
 
@@ -103,6 +115,10 @@ pub struct Kv {
     /// Bytes of answers after which they are sent, and it is asked whether there may be more.
     batch_max: usize,
     commands_processed: u64,
+    /// Bytes of memory of what clients have queued, and of their names.
+    held_by_clients: usize,
+    /// A transaction is being carried out, whose reply is sent as a whole.
+    is_executing: bool,
     is_draining: bool,
 }
 
@@ -153,6 +169,8 @@ impl Kv {
             value_max: input,
             batch_max,
             commands_processed: 0,
+            held_by_clients: 0,
+            is_executing: false,
             is_draining: false,
             topic,
             config,
@@ -170,7 +188,8 @@ impl Kv {
     }
 
     fn used(&self) -> usize {
-        self.keyspace.used() + self.channels.used() + self.patterns.used()
+        let channels = self.channels.used() + self.patterns.used();
+        self.keyspace.used() + self.keyspace.used_by_watches() + channels + self.held_by_clients
     }
 
     /// What time it is in this turn, for all that follows.
@@ -249,10 +268,30 @@ impl Kv {
         request: &Request<'_>,
     ) -> Outcome {
         let mut arguments = request.arguments();
-        let name = arguments.next().unwrap_or_default();
-        let Some(mut command) = self.commands.find(name) else {
-            return if is_of_http(name) { Ok(Flow::Close) } else { Err(unknown(request)) };
+        let command = match self.command(&mut arguments, request) {
+            Ok(command) => command,
+            Err(_) if is_of_http(request) => return Ok(Flow::Close),
+            Err(fault) => return Err(self.refuse(client, request, fault)),
         };
+        match self.admit(client, command) {
+            Ok(Admission::Now) => {}
+            Ok(Admission::Queue) => {
+                let queued = self.queue(client, command.flags, request);
+                return queued.map_err(|fault| self.refuse(client, request, fault));
+            }
+            Err(fault) => return Err(self.refuse(client, request, fault)),
+        }
+        (command.run)(&mut Call { kv: self, cx, token, client, command, arguments })
+    }
+
+    /// The command that a request names; its arguments are what is left of `arguments`.
+    fn command(
+        &self,
+        arguments: &mut Arguments<'_>,
+        request: &Request<'_>,
+    ) -> Result<&'static Command, Fault> {
+        let name = arguments.next().unwrap_or_default();
+        let mut command = self.commands.find(name).ok_or_else(|| unknown(request))?;
         if !command.subcommands.is_empty()
             && let Some(name) = arguments.next()
         {
@@ -262,24 +301,50 @@ impl Kv {
             let name = command.name;
             return Err(Fault::of(format!("ERR wrong number of arguments for '{name}' command")));
         }
+        Ok(command)
+    }
+
+    /// Whether a client may have a command carried out.
+    fn admit(&mut self, client: u32, command: &'static Command) -> Result<Admission, Fault> {
         if command.flags.has(Flags::DENYOOM) && self.used() > self.config.max_memory {
             return Err(Fault::OUT_OF_MEMORY);
         }
-        if let Some(client) = self.clients.get_mut(client as usize) {
-            client.last = Some(command);
-            if client.only_listens() && !command.flags.has(Flags::SUBSCRIBED) {
-                let name = command.name;
-                return Err(Fault::of(format!(
-                    "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / \
-                     QUIT / RESET are allowed in this context"
-                )));
-            }
+        let Some(client) = self.clients.get_mut(client as usize) else { return Ok(Admission::Now) };
+        client.last = Some(command);
+        if client.rare().is_none() {
+            return Ok(Admission::Now);
         }
-        (command.run)(&mut Call { kv: self, cx, token, client, command, arguments })
+        if client.only_listens() && !command.flags.has(Flags::SUBSCRIBED) {
+            let name = command.name;
+            return Err(Fault::of(format!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context"
+            )));
+        }
+        if client.transaction().is_none() || command.flags.has(Flags::AT_ONCE) {
+            return Ok(Admission::Now);
+        }
+        if command.flags.has(Flags::NO_MULTI) {
+            return Err(Fault::text("ERR Command not allowed inside a transaction"));
+        }
+        Ok(Admission::Queue)
+    }
+
+    /// What a request is answered that is not even begun. A transaction that it belongs to is lost.
+    #[cold]
+    fn refuse(&mut self, client: u32, request: &Request<'_>, fault: Fault) -> Fault {
+        self.spoil_transaction(client);
+        let name = request.arguments().next().unwrap_or_default();
+        if !name.eq_ignore_ascii_case(b"exec") {
+            return fault;
+        }
+        self.end_transaction(client);
+        self.unwatch(client);
+        transaction::aborted_by(&fault)
     }
 
     fn send_replies(&mut self, cx: &mut Context<'_>, token: Token) {
-        if !self.replies.is_empty() {
+        if !self.replies.is_empty() && !self.is_executing {
             cx.send(token, self.replies.as_bytes());
             self.replies.clear();
         }
@@ -291,9 +356,16 @@ impl Kv {
         client.is_closed = true;
         let (token, version, rare) = (client.token, client.version, client.take_rare());
         if let Some(rare) = rare {
-            self.end_subscriptions(cx, token, version, &rare);
+            self.release(cx, token, version, *rare);
         }
         cx.close_for(token, CloseReason::Closed);
+    }
+
+    /// Gives back all that few connections have.
+    fn release(&mut self, cx: &mut Context<'_>, token: Token, version: Version, rare: Rare) {
+        self.end_subscriptions(cx, token, version, &rare);
+        self.held_by_clients -= rare.memory();
+        rare.watched.into_keys().for_each(|watched| self.keyspace.unwatch(watched));
     }
 
     /// Sees to it that the next key which ends is removed.
@@ -304,6 +376,13 @@ impl Kv {
             cx.set_alarm(at);
         }
     }
+}
+
+/// When a command is carried out.
+enum Admission {
+    Now,
+    /// With the others of its transaction.
+    Queue,
 }
 
 impl Handler for Kv {
@@ -372,7 +451,7 @@ impl Handler for Kv {
         if let Some(mut client) = self.clients.try_remove(session.client as usize)
             && let Some(rare) = client.take_rare()
         {
-            self.end_subscriptions(cx, token, client.version, &rare);
+            self.release(cx, token, client.version, *rare);
         }
     }
 }
@@ -383,9 +462,10 @@ impl fmt::Debug for Kv {
     }
 }
 
-/// The first word of a request of HTTP, or of its second line: a browser sends such wherever a page
+/// Whether this is the first line of a request of HTTP, or its second one: a browser sends such wherever a page
 /// asks it to, with commands in the body.
-fn is_of_http(name: &[u8]) -> bool {
+fn is_of_http(request: &Request<'_>) -> bool {
+    let name = request.arguments().next().unwrap_or_default();
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
 }
 

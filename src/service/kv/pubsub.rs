@@ -2,10 +2,11 @@
 //! protocol that its subscribers speak, and so is a pattern: a message is encoded once for each of
 //! them, however many listen.
 
+use super::Kv;
 use super::call::{Call, Fault, Flow, Outcome};
+use super::channels::{Channel, Channels};
 use super::client::Rare;
 use super::glob::{self, PATTERN_MAX};
-use super::{Kv, channels::Channels};
 use crate::codec::resp::{Arguments, Decimal, Replies, Version};
 use crate::reactor::{Context, PublishError, Start, Token};
 
@@ -96,21 +97,9 @@ impl Kv {
         channel: &[u8],
         message: &[u8],
     ) -> Result<usize, PublishError> {
-        let matching =
-            self.patterns.iter().filter(|(_, it)| glob::matches(&it.name, channel, false));
-        self.matching.clear();
-        self.matching.extend(matching.map(|(key, _)| key));
-        let own = self.channels.find(channel).map(|(_, own)| (own, None));
-        let patterns = self.matching.iter().filter_map(|key| self.patterns.channel(*key));
-        let targets = own.into_iter().chain(patterns.map(|it| (it, Some(&*it.name))));
-        for (target, pattern) in targets.clone() {
-            let len = encoded_len(pattern, channel, message);
-            for feed in target.feeds() {
-                cx.check_room(feed.topic, Some(token), len)?;
-            }
-        }
+        self.check_room(cx, token, channel, message)?;
         let mut receivers = 0;
-        for (target, pattern) in targets {
+        for (target, pattern) in targets(&self.channels, &self.patterns, &self.matching, channel) {
             for feed in target.feeds() {
                 self.message.set_version(feed.version);
                 encode(&mut self.message, pattern, channel, message);
@@ -121,6 +110,28 @@ impl Kv {
             }
         }
         Ok(receivers)
+    }
+
+    /// Whether a message may be published now; if not, the publisher is held. Finds the patterns that
+    /// match.
+    pub(super) fn check_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        channel: &[u8],
+        message: &[u8],
+    ) -> Result<(), PublishError> {
+        let matching =
+            self.patterns.iter().filter(|(_, it)| glob::matches(&it.name, channel, false));
+        self.matching.clear();
+        self.matching.extend(matching.map(|(key, _)| key));
+        for (target, pattern) in targets(&self.channels, &self.patterns, &self.matching, channel) {
+            let len = encoded_len(pattern, channel, message);
+            for feed in target.feeds() {
+                cx.check_room(feed.topic, Some(token), len)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends everything that a client listens to.
@@ -136,6 +147,17 @@ impl Kv {
                 kind.leave(self, cx, token, *key, version);
             }
         }
+    }
+}
+
+/// Gives a client all that was published until now.
+pub(super) fn catch_up(call: &mut Call<'_, '_, '_>) {
+    let Some(client) = call.client().filter(|client| client.subscriptions() > 0) else { return };
+    let version = client.version;
+    call.kv.send_replies(call.cx, call.token);
+    for kind in [&CHANNELS, &PATTERNS] {
+        let keys = call.client().map(|client| (kind.keys)(client.rare_mut()).clone());
+        keys.into_iter().flatten().for_each(|key| kind.catch_up(call, key, version));
     }
 }
 
@@ -155,6 +177,18 @@ pub(super) fn change_version(call: &mut Call<'_, '_, '_>, version: Version) {
             kind.leave_in_order(call, key, before);
         }
     }
+}
+
+/// Where a message goes: to its channel, and to each pattern that matches, by its name.
+fn targets<'a>(
+    channels: &'a Channels,
+    patterns: &'a Channels,
+    matching: &'a [u32],
+    channel: &[u8],
+) -> impl Iterator<Item = (&'a Channel, Option<&'a [u8]>)> {
+    let own = channels.find(channel).map(|(_, own)| (own, None));
+    let patterns = matching.iter().filter_map(|key| patterns.channel(*key));
+    own.into_iter().chain(patterns.map(|it| (it, Some(&*it.name))))
 }
 
 /// What is different between channels and patterns.
@@ -191,12 +225,20 @@ impl Kind {
     /// As [`leave`](Self::leave), but what was published until now comes first, behind the replies to
     /// the requests before and in front of the reply to this one.
     fn leave_in_order(&self, call: &mut Call<'_, '_, '_>, key: u32, version: Version) {
-        call.kv.send_replies(call.cx, call.token);
+        // No message comes within the reply to a transaction, which caught up before.
+        if !call.kv.is_executing {
+            call.kv.send_replies(call.cx, call.token);
+            self.catch_up(call, key, version);
+        }
+        self.leave(call.kv, call.cx, call.token, key, version);
+    }
+
+    /// Puts what was published until now behind the replies to earlier requests.
+    fn catch_up(&self, call: &mut Call<'_, '_, '_>, key: u32, version: Version) {
         let channel = (self.names)(call.kv).channel(key);
         if let Some(topic) = channel.and_then(|channel| channel.topic(version)) {
             call.cx.catch_up(call.token, topic);
         }
-        self.leave(call.kv, call.cx, call.token, key, version);
     }
 
     /// A subscription that the reactor may have ended already, with its connection.

@@ -1,0 +1,338 @@
+//! Transactions: commands that a client queues, and that are carried out in one go.
+//!
+//! ```text
+//!   MULTI      a queue begins                       DISCARD   the queue is dropped
+//!   SET k 1    checked, copied, answered `QUEUED`   EXEC      all of it is carried out, and answered
+//!   GET k      checked, copied, answered `QUEUED`             in one array; or nothing is, where a check
+//!                                                             failed or a watched key has changed
+//! ```
+//!
+//! A queue is kept as the bytes of its requests, and read again when it is carried out. Nobody is
+//! served in between, so there are limits to what one transaction may ask for, and all of them are
+//! checked while it is queued.
+
+use std::collections::btree_map::Entry;
+
+use super::call::{Call, Fault, Flow, Outcome};
+use super::command::Flags;
+use super::pubsub;
+use super::watches::{Seen, WATCHER_OVERHEAD};
+use super::{Kv, client::Client};
+use crate::codec::resp::{Part, Replies, Request, Resp};
+use crate::codec::{Codec, Decoded};
+use crate::reactor::PublishError;
+
+/// What a client has queued since `MULTI`.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    /// The requests one behind the other, each as an array.
+    requests: Vec<u8>,
+    count: usize,
+    /// Those of them that look at everything there is.
+    wide: usize,
+    /// Those of them that publish.
+    messages: usize,
+    /// What any of them has.
+    flags: Flags,
+    /// One of them was refused, so that none will be carried out.
+    is_spoilt: bool,
+}
+
+/// The most commands of a transaction that look at everything there is, such as `KEYS`: each may
+/// take milliseconds, and nobody else is served before the last.
+const WIDE_MAX: usize = 32;
+/// Bytes that a client may queue for commands which add no data, where the memory is used up.
+const GRACE: usize = 1 << 10;
+/// The most keys that one client may watch. `EXEC` looks at each of them.
+const WATCHED_MAX: usize = 4096;
+/// The most patterns that the messages of a transaction are compared with, all in all: 100 ms of
+/// work as a rule.
+const COMPARISONS_MAX: usize = 1 << 20;
+/// As much of the reply is kept for each command: room to say that its own does not fit.
+const REPLY_MIN: usize = 64;
+
+pub(super) fn multi(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let Some(client) = call.client() else { return Ok(Flow::Close) };
+    if client.transaction().is_some() {
+        return Err(Fault::text("ERR MULTI calls can not be nested"));
+    }
+    client.rare_mut().transaction = Some(Transaction::default());
+    call.ok()
+}
+
+pub(super) fn discard(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if call.kv.end_transaction(call.client).is_none() {
+        return Err(Fault::text("ERR DISCARD without MULTI"));
+    }
+    call.kv.unwatch(call.client);
+    call.ok()
+}
+
+pub(super) fn watch(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let Some(client) = call.client() else { return Ok(Flow::Close) };
+    if client.transaction().is_some() {
+        return Err(Fault::text("ERR WATCH inside MULTI is not allowed"));
+    }
+    let before = client.rare().map_or(0, |rare| rare.watched.len());
+    // All or nothing, so that nobody has to guess how far it came.
+    if before + call.arguments.len() > WATCHED_MAX {
+        return Err(Fault::text("ERR max number of watched keys of a client reached"));
+    }
+    let cost: usize = call.arguments.clone().map(|key| key.len() + WATCHER_OVERHEAD).sum();
+    if call.kv.used() + cost > call.kv.config.max_memory {
+        return Err(Fault::OUT_OF_MEMORY);
+    }
+    let Kv { keyspace, clients, .. } = call.kv;
+    let Some(client) = clients.get_mut(call.client as usize) else { return Ok(Flow::Close) };
+    for key in &mut call.arguments {
+        let seen = keyspace.watch(key);
+        match client.rare_mut().watched.entry(seen.watched) {
+            Entry::Vacant(place) => drop(place.insert(seen.version)),
+            // It is the version that was seen first which counts.
+            Entry::Occupied(_) => keyspace.unwatch(seen.watched),
+        }
+    }
+    call.ok()
+}
+
+pub(super) fn unwatch(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.kv.unwatch(call.client);
+    call.ok()
+}
+
+pub(super) fn exec(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let patterns = call.kv.patterns.len();
+    let transaction = call.client().and_then(|client| client.transaction());
+    let Some(transaction) = transaction else {
+        return Err(Fault::text("ERR EXEC without MULTI"));
+    };
+    let refusal = transaction.refusal(patterns);
+    let publishes = transaction.messages > 0;
+    let has_changed = refusal.is_none() && call.kv.watched_keys_have_changed(call.client);
+    if refusal.is_none() && !has_changed && publishes && !may_publish(call) {
+        return Ok(Flow::Again);
+    }
+    let transaction = call.kv.end_transaction(call.client).unwrap_or_default();
+    call.kv.unwatch(call.client);
+    if let Some(refusal) = refusal {
+        return Err(refusal);
+    }
+    if has_changed {
+        call.replies().null_array();
+        return Ok(Flow::Next);
+    }
+    if transaction.flags.has(Flags::DENYOOM) && call.kv.used() > call.kv.config.max_memory {
+        return Err(aborted_by(&Fault::OUT_OF_MEMORY));
+    }
+    // Whoever ends a subscription in the transaction is given before what was published until now.
+    pubsub::catch_up(call);
+    Ok(carry_out(call, transaction))
+}
+
+/// The reply where `EXEC` itself is refused.
+pub(super) fn aborted_by(fault: &Fault) -> Fault {
+    let text = fault.0.strip_prefix(b"ERR ").unwrap_or(&fault.0);
+    Fault([b"EXECABORT Transaction discarded because of: ", text].concat().into())
+}
+
+impl Kv {
+    /// Puts a request behind those that its client has queued.
+    pub(super) fn queue(&mut self, client: u32, flags: Flags, request: &Request<'_>) -> Outcome {
+        let len = request.array_len();
+        let may_queue = self.may_queue(client, flags, len);
+        let Some(transaction) = self.transaction(client) else { return Ok(Flow::Close) };
+        if !transaction.is_spoilt {
+            may_queue?;
+            let before = transaction.requests.capacity();
+            transaction.add(flags, request);
+            self.held_by_clients += transaction.memory_since(before);
+        }
+        self.replies.simple("QUEUED");
+        Ok(Flow::Next)
+    }
+
+    /// Whether the limits permit another command of `len` bytes.
+    fn may_queue(&self, client: u32, flags: Flags, len: usize) -> Result<(), Fault> {
+        let client = self.clients.get(client as usize);
+        let Some(transaction) = client.and_then(Client::transaction) else { return Ok(()) };
+        let queued = transaction.requests.len() + len;
+        if queued > self.config.transaction_memory {
+            return Err(Fault::text("ERR transaction takes more memory than it may"));
+        }
+        if (transaction.count + 2) * REPLY_MIN > self.replies.limit() {
+            return Err(Fault::text("ERR transaction has more commands than a reply has room for"));
+        }
+        if flags.has(Flags::WIDE) && transaction.wide == WIDE_MAX {
+            return Err(Fault::text(
+                "ERR transaction has too many commands that look at everything",
+            ));
+        }
+        let is_small = queued <= GRACE && !flags.has(Flags::DENYOOM);
+        // Where the queue has to grow, it doubles.
+        if !is_small && self.used() + 2 * len > self.config.max_memory {
+            return Err(Fault::OUT_OF_MEMORY);
+        }
+        Ok(())
+    }
+
+    /// A request was refused: if its client is queueing, nothing of that will be carried out.
+    pub(super) fn spoil_transaction(&mut self, client: u32) {
+        if let Some(transaction) = self.transaction(client) {
+            let held = transaction.requests.capacity();
+            *transaction = Transaction { is_spoilt: true, ..Transaction::default() };
+            self.held_by_clients -= held;
+        }
+    }
+
+    /// Takes the queue of a client away; returns it, if there was one.
+    pub(super) fn end_transaction(&mut self, client: u32) -> Option<Transaction> {
+        let client = self.clients.get_mut(client as usize)?;
+        client.transaction()?;
+        let transaction = client.rare_mut().transaction.take()?;
+        self.held_by_clients -= transaction.requests.capacity();
+        Some(transaction)
+    }
+
+    /// Lets a client watch nothing any more.
+    pub(super) fn unwatch(&mut self, client: u32) {
+        let Some(client) = self.clients.get_mut(client as usize) else { return };
+        if client.rare().is_some() {
+            let watched = std::mem::take(&mut client.rare_mut().watched);
+            watched.into_keys().for_each(|watched| self.keyspace.unwatch(watched));
+        }
+    }
+
+    fn watched_keys_have_changed(&mut self, client: u32) -> bool {
+        let rare = self.clients.get(client as usize).and_then(Client::rare);
+        let mut watched = rare.into_iter().flat_map(|rare| &rare.watched);
+        watched.any(|(watched, version)| {
+            self.keyspace.has_changed(Seen { watched: *watched, version: *version })
+        })
+    }
+
+    fn transaction(&mut self, client: u32) -> Option<&mut Transaction> {
+        let client = self.clients.get_mut(client as usize)?;
+        client.transaction()?;
+        client.rare_mut().transaction.as_mut()
+    }
+}
+
+impl Transaction {
+    /// How many commands it has.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.requests.capacity()
+    }
+
+    /// Why it cannot be carried out, while there are so many patterns.
+    fn refusal(&self, patterns: usize) -> Option<Fault> {
+        if self.is_spoilt {
+            let text = "EXECABORT Transaction discarded because of previous errors.";
+            return Some(Fault::text(text));
+        }
+        if self.messages > 1 && self.messages.saturating_mul(patterns) > COMPARISONS_MAX {
+            let text = "ERR too many messages for so many patterns";
+            return Some(aborted_by(&Fault::text(text)));
+        }
+        None
+    }
+
+    fn add(&mut self, flags: Flags, request: &Request<'_>) {
+        request.write_array(&mut self.requests);
+        self.count += 1;
+        self.wide += usize::from(flags.has(Flags::WIDE));
+        self.messages += usize::from(flags.has(Flags::PUBLISHES));
+        self.flags = self.flags.and(flags);
+    }
+
+    fn memory_since(&self, before: usize) -> usize {
+        self.requests.capacity() - before
+    }
+
+    /// Calls `act` with one request after another, and how many come behind it.
+    fn each(&mut self, mut act: impl FnMut(&Request<'_>, usize)) {
+        let (mut codec, mut done, mut left) = (Resp::new(usize::MAX), 0, self.count);
+        while let Ok(Some(Decoded { len, message })) = codec.decode(&mut self.requests[done..]) {
+            left = left.saturating_sub(1);
+            act(&message, left);
+            done += len;
+        }
+    }
+}
+
+/// Whether every message that is queued may be published now. Otherwise the publisher is held.
+fn may_publish(call: &mut Call<'_, '_, '_>) -> bool {
+    let Some(mut transaction) = call.kv.end_transaction(call.client) else { return true };
+    let mut may_publish = true;
+    transaction.each(|request, _| {
+        let mut arguments = request.arguments();
+        let name = arguments.next().unwrap_or_default();
+        if may_publish
+            && name.eq_ignore_ascii_case(b"publish")
+            && let (Some(channel), Some(message)) = (arguments.next(), arguments.next())
+        {
+            let room = call.kv.check_room(call.cx, call.token, channel, message);
+            may_publish = room != Err(PublishError::Full);
+        }
+    });
+    // It is still queued.
+    call.kv.held_by_clients += transaction.memory();
+    if let Some(client) = call.client() {
+        client.rare_mut().transaction = Some(transaction);
+    }
+    may_publish
+}
+
+fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow {
+    call.replies().array(transaction.len());
+    let mut flow = Flow::Next;
+    call.kv.is_executing = true;
+    transaction.each(|request, left| {
+        let outer = call.replies().begin_part(left * REPLY_MIN);
+        match carry_out_one(call, request) {
+            Ok(Flow::Close) => flow = Flow::Close,
+            Ok(Flow::Next) => {}
+            // What was found to have room before the first command has none behind others.
+            Ok(Flow::Again) => call.replies().error("ERR channel is full; try again"),
+            Err(Fault(text)) => {
+                call.replies().retract();
+                call.replies().error(text);
+            }
+        }
+        end_part(call.replies(), outer);
+    });
+    call.kv.is_executing = false;
+    flow
+}
+
+fn end_part(replies: &mut Replies, outer: Part) {
+    if !replies.end() {
+        replies.error(Fault::REPLY_TOO_LONG.0);
+    }
+    replies.end_part(outer);
+}
+
+fn carry_out_one(call: &mut Call<'_, '_, '_>, request: &Request<'_>) -> Outcome {
+    let mut arguments = request.arguments();
+    let command = call.kv.command(&mut arguments, request)?;
+    if command.flags.has(Flags::DENYOOM) && call.kv.used() > call.kv.config.max_memory {
+        return Err(Fault::OUT_OF_MEMORY);
+    }
+    call.kv.commands_processed += 1;
+    let Call { kv, cx, token, client, .. } = call;
+    (command.run)(&mut Call { kv, cx, token: *token, client: *client, command, arguments })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_reply_for_each_command_holds_the_error_that_takes_its_place() {
+        assert!(Fault::REPLY_TOO_LONG.0.len() + "-\r\n".len() <= REPLY_MIN);
+    }
+}
