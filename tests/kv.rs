@@ -659,6 +659,51 @@ fn shutdown_answers_what_was_asked_and_closes_everybody() {
     });
 }
 
+#[test]
+fn limits_can_be_lowered_while_the_server_runs_and_raised_to_what_they_were() {
+    let server = kv_with(KvConfig { max_memory: MIB, ..KvConfig::default() });
+    let mut client = Client::new(&server);
+    assert_eq!(client.ask("CONFIG SET maxmemory 10kb max-subscriptions 2"), "+OK");
+    assert_eq!(client.ask(&format!("SET a {}", "x".repeat(11_000))), "+OK");
+    assert!(client.ask("SET b x").starts_with("-OOM "));
+    assert!(client.ask("SUBSCRIBE a b c").starts_with("-ERR max number of subscriptions "));
+    // All of it or nothing, and nobody takes more than was granted at the start.
+    let reply = client.ask("CONFIG SET max-subscriptions 1 maxmemory 2mb");
+    let text =
+        "-ERR CONFIG SET failed (possibly related to argument 'maxmemory') - argument must be";
+    assert_eq!(reply, format!("{text} between 1 and 1048576 inclusive"));
+    assert_eq!(client.list("CONFIG GET max-sub*"), ["max-subscriptions", "2"]);
+    assert_eq!(client.ask("CONFIG SET maxmemory 0 transaction-memory 1kb"), "+OK");
+    assert_eq!(client.list("CONFIG GET maxmemory"), ["maxmemory", "1048576"]);
+    assert_eq!(client.ask("SET b x"), "+OK");
+    client.ask("MULTI");
+    assert!(
+        client.ask(&format!("ECHO {}", "x".repeat(1024))).starts_with("-ERR transaction takes")
+    );
+    server.stop();
+}
+
+#[test]
+fn counters_begin_anew_when_they_are_reset() {
+    let server = kv();
+    let mut client = Client::new(&server);
+    for line in ["SET a 1", "EXISTS a", "GET b"] {
+        client.ask(line);
+    }
+    let field = |client: &mut Client, name: &str| -> u64 {
+        let info = client.bulk("INFO stats");
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap().trim().parse().unwrap()
+    };
+    assert_eq!(field(&mut client, "keyspace_misses"), 1);
+    assert!(field(&mut client, "total_net_output_bytes") > 100);
+    assert_eq!(client.ask("CONFIG RESETSTAT"), "+OK");
+    for name in ["keyspace_hits", "keyspace_misses", "total_connections_received"] {
+        assert_eq!(field(&mut client, name), 0, "{name}");
+    }
+    server.stop();
+}
+
 /// The page is compared with what the server itself tells.
 #[test]
 fn page_of_commands_lists_each_of_them_with_what_it_does() {

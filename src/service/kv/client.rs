@@ -35,9 +35,22 @@ pub(super) struct Rare {
     pub(super) transaction: Option<Transaction>,
     /// The keys that it watches, and the version of each that it saw.
     pub(super) watched: BTreeMap<u32, u64>,
+    pub(super) answers: Answers,
     /// Keys of the channels and patterns that it listens to.
     pub(super) channels: Vec<u32>,
     pub(super) patterns: Vec<u32>,
+}
+
+/// Which answers a client wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Answers {
+    #[default]
+    All,
+    None,
+    /// None to the command that is being carried out.
+    NotThis,
+    /// None to the command behind it.
+    NotNext,
 }
 
 impl Rare {
@@ -73,6 +86,21 @@ impl Client {
     /// What it has queued, if it is queueing.
     pub(super) fn transaction(&self) -> Option<&Transaction> {
         self.rare().and_then(|rare| rare.transaction.as_ref())
+    }
+
+    pub(super) fn wants(&self) -> Answers {
+        self.rare().map_or(Answers::All, |rare| rare.answers)
+    }
+
+    /// What it wants of the command that has been carried out. For the next one that may be different.
+    pub(super) fn next_answers(&mut self) -> Answers {
+        let Some(rare) = &mut self.rare else { return Answers::All };
+        let next = match rare.answers {
+            Answers::NotThis => Answers::All,
+            Answers::NotNext => Answers::NotThis,
+            same => same,
+        };
+        std::mem::replace(&mut rare.answers, next)
     }
 
     pub(super) fn name(&self) -> &[u8] {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::call::{Call, Fault, Outcome};
-use super::{connection, keys, pubsub, server, strings, transaction};
+use super::{connection, keys, pubsub, server, settings, strings, transaction};
 
 /// A command, or a subcommand of one.
 pub(super) struct Command {
@@ -62,6 +62,10 @@ impl Flags {
         self.0 & flag.0 != 0
     }
 
+    pub(super) fn has_all(self, flags: Flags) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+
     /// As `COMMAND` tells them.
     pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
         Flags::NAMES.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)
@@ -81,6 +85,33 @@ impl Command {
 
     pub(super) fn arity(&self) -> i8 {
         self.arity
+    }
+
+    /// Whether it is in one of the categories of Redis' access control lists, as far as they follow
+    /// from what is known of it here.
+    pub(super) fn is_in_category(&self, name: &[u8]) -> bool {
+        let has = |flag| self.flags.has(flag);
+        match name.to_ascii_lowercase().as_slice() {
+            b"write" => has(Flags::WRITE),
+            b"read" => has(Flags::READONLY) && self.group != "connection",
+            b"fast" => has(Flags::FAST),
+            b"slow" => !has(Flags::FAST),
+            b"admin" => has(Flags::ADMIN),
+            b"dangerous" => {
+                has(Flags::ADMIN) || matches!(self.name, "flushall" | "flushdb" | "info" | "keys")
+            }
+            b"pubsub" => has(Flags::PUBSUB),
+            b"keyspace" => {
+                self.group == "generic" || matches!(self.name, "dbsize" | "flushall" | "flushdb")
+            }
+            b"transaction" => self.group == "transactions",
+            b"string" => self.group == "string",
+            b"connection" => {
+                let is_own = self.group == "connection" && self.subcommands.is_empty();
+                is_own || self.name.starts_with("command")
+            }
+            _ => false,
+        }
     }
 
     /// The subcommand with this name, in any case.
@@ -257,6 +288,8 @@ pub(super) const COMMANDS: &[Command] = &[
         subcommand("client|kill", -3, ADMIN.and(Flags::WIDE), connection::client_kill, "connection", "Closes connections: ID ADDR TYPE USER SKIPME"),
         subcommand("client|list", -2, ADMIN.and(Flags::WIDE), connection::client_list, "connection", "All connections: ID TYPE"),
         subcommand("client|no-evict", 3, ADMIN, connection::client_no_evict, "connection", "Accepted; nobody is evicted"),
+        subcommand("client|no-touch", 3, NO_FLAGS, connection::client_no_evict, "connection", "Accepted; nothing is evicted by when it was used"),
+        subcommand("client|reply", 3, Flags::NO_MULTI, connection::client_reply, "connection", "Which commands are answered: ON OFF SKIP"),
         subcommand("client|setinfo", 4, NO_FLAGS, connection::client_setinfo, "connection", "Accepted; what library a client uses"),
         subcommand("client|setname", 3, NO_FLAGS, connection::client_setname, "connection", "Names this connection"),
     ]),
@@ -270,12 +303,16 @@ pub(super) const COMMANDS: &[Command] = &[
     Command { arity: -1, run: server::command, ..container("command", "server", "About commands", &[
         subcommand("command|count", 2, NO_FLAGS, server::command_count, "server", "How many commands there are"),
         subcommand("command|docs", -2, NO_FLAGS, server::command_docs, "server", "What commands do"),
+        subcommand("command|getkeys", -4, NO_FLAGS, server::command_getkeys, "server", "The keys in a command"),
         subcommand("command|info", -2, NO_FLAGS, server::command_info, "server", "What is known about commands"),
-        subcommand("command|list", 2, NO_FLAGS, server::command_list, "server", "The names of all commands"),
+        subcommand("command|list", -2, NO_FLAGS, server::command_list, "server", "The names of all commands, or of some: FILTERBY MODULE ACLCAT PATTERN"),
     ]) },
     container("config", "server", "About the configuration", &[
-        subcommand("config|get", -3, ADMIN, server::config_get, "server", "Settings whose names match patterns"),
+        subcommand("config|get", -3, ADMIN, settings::get, "server", "Settings whose names match patterns"),
+        subcommand("config|resetstat", 2, ADMIN, server::config_resetstat, "server", "Counts from 0 again"),
+        subcommand("config|set", -4, ADMIN, settings::set, "server", "Changes limits, up to those at the start"),
     ]),
+    command("debug", -2, ADMIN.and(IDLE), NO_KEY, server::debug, "server", "Refused"),
     command("dbsize", 1, READ_FAST, NO_KEY, server::dbsize, "server", "How many keys this database has"),
     command("flushall", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys of all databases: SYNC ASYNC"),
     command("flushdb", -1, WRITE, NO_KEY, server::flushdb, "server", "Deletes all keys of this database: SYNC ASYNC"),

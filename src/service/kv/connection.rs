@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::call::{Call, Fault, Flow, Outcome};
-use super::client::Client;
+use super::client::{Answers, Client};
 use super::keyspace::DATABASES;
 use super::pubsub;
 use crate::codec::resp::{Version, parse_integer};
@@ -174,6 +174,24 @@ pub(super) fn client_no_evict(call: &mut Call<'_, '_, '_>) -> Outcome {
         return Err(Fault::SYNTAX);
     }
     call.ok()
+}
+
+pub(super) fn client_reply(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let mode = call.argument().to_ascii_lowercase();
+    let Some(client) = call.client() else { return Ok(Flow::Close) };
+    let answers = match (mode.as_slice(), client.wants()) {
+        (b"on", _) => Answers::All,
+        (b"off", _) | (b"skip", Answers::None) => Answers::None,
+        (b"skip", _) => Answers::NotNext,
+        _ => return Err(Fault::SYNTAX),
+    };
+    client.rare_mut().answers = answers;
+    if answers == Answers::All {
+        return call.ok();
+    }
+    // Nor is this command answered, and what comes next is looked at.
+    call.kv.is_choosy = true;
+    Ok(Flow::Next)
 }
 
 pub(super) fn client_info(call: &mut Call<'_, '_, '_>) -> Outcome {

@@ -24,6 +24,7 @@ mod keys;
 mod keyspace;
 mod pubsub;
 mod server;
+mod settings;
 mod strings;
 mod table;
 mod transaction;
@@ -37,7 +38,7 @@ use slab::Slab;
 
 use self::call::{Call, Fault, Flow, Outcome, QUOTED_MAX, c_string};
 use self::channels::Channels;
-use self::client::{Client, Rare};
+use self::client::{Answers, Client, Rare};
 use self::command::{Command, CommandIndex, Flags};
 use self::database::Now;
 use self::keyspace::Keyspace;
@@ -45,7 +46,7 @@ use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::{
-    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, TopicConfig,
+    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Stats, Token, TopicConfig,
 };
 
 /// The limits of a [`Kv`] beside those of the reactor. Of these,
@@ -96,6 +97,8 @@ impl Default for KvConfig {
 /// ```
 pub struct Kv {
     config: KvConfig,
+    /// As it was before any client changed it.
+    at_start: KvConfig,
     topic: TopicConfig,
     commands: CommandIndex,
     started: Instant,
@@ -115,10 +118,14 @@ pub struct Kv {
     /// Bytes of answers after which they are sent, and it is asked whether there may be more.
     batch_max: usize,
     commands_processed: u64,
+    /// What the reactor had counted when a client reset the counters.
+    counted_before: Option<Box<Stats>>,
     /// Bytes of memory of what clients have queued, and of their names.
     held_by_clients: usize,
     /// A transaction is being carried out, whose reply is sent as a whole.
     is_executing: bool,
+    /// The client that is being served does not want every answer.
+    is_choosy: bool,
     is_draining: bool,
 }
 
@@ -169,10 +176,13 @@ impl Kv {
             value_max: input,
             batch_max,
             commands_processed: 0,
+            counted_before: None,
             held_by_clients: 0,
             is_executing: false,
+            is_choosy: false,
             is_draining: false,
             topic,
+            at_start: config.clone(),
             config,
         })
     }
@@ -254,10 +264,27 @@ impl Kv {
             }
         };
         self.commands_processed += u64::from(flow != Flow::Again);
+        if self.is_choosy && flow != Flow::Again {
+            self.withhold_unwanted(client);
+        }
         if !self.replies.end() {
             self.replies.error(Fault::REPLY_TOO_LONG.0);
         }
         flow
+    }
+
+    /// Takes the answer to a command back, if its client does not want it.
+    #[cold]
+    fn withhold_unwanted(&mut self, client: u32) {
+        let Some(client) = self.clients.get_mut(client as usize) else { return };
+        let listens = Flags::PUBSUB.and(Flags::SUBSCRIBED);
+        // That a subscription begins or ends is a message rather than an answer.
+        let is_message = client.last.is_some_and(|command| command.flags.has_all(listens));
+        let answers = client.next_answers();
+        self.is_choosy = client.wants() != Answers::All;
+        if matches!(answers, Answers::None | Answers::NotThis) && !is_message {
+            self.replies.retract();
+        }
     }
 
     fn dispatch(
@@ -408,6 +435,7 @@ impl Handler for Kv {
             client.active_ms = now.steady_ms;
             self.keyspace.select(client.database.into());
             self.replies.set_version(client.version);
+            self.is_choosy = client.wants() != Answers::All;
         }
         let (done, outcome) = self.serve(cx, token, session, input.contiguous());
         input.consume(done);

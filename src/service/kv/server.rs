@@ -6,8 +6,9 @@ use super::call::{Call, Fault, Flow, Outcome};
 use super::command::{COMMANDS, Command};
 use super::connection::REDIS_VERSION;
 use super::glob;
-use super::keyspace::DATABASES;
+use super::keyspace::KeyspaceStats;
 use crate::codec::resp::Replies;
+use crate::reactor::Stats;
 
 pub(super) fn dbsize(call: &mut Call<'_, '_, '_>) -> Outcome {
     call.answer(call.kv.keyspace.len() as i64)
@@ -127,13 +128,15 @@ fn memory_section(call: &Call<'_, '_, '_>, text: &mut String) {
 
 fn stats_section(call: &Call<'_, '_, '_>, text: &mut String) {
     let (stats, keys) = (call.cx.stats(), call.kv.keyspace.stats);
+    let before = call.kv.counted_before.as_deref();
+    let since = |count: fn(&Stats) -> u64| count(stats) - before.map_or(0, count);
     fields(
         text,
         &[
-            ("total_connections_received", stats.accepted),
+            ("total_connections_received", since(|stats| stats.accepted)),
             ("total_commands_processed", call.kv.commands_processed),
-            ("total_net_input_bytes", stats.bytes_received),
-            ("total_net_output_bytes", stats.bytes_sent),
+            ("total_net_input_bytes", since(|stats| stats.bytes_received)),
+            ("total_net_output_bytes", since(|stats| stats.bytes_sent)),
             ("expired_keys", keys.expired),
             ("evicted_keys", 0),
             ("keyspace_hits", keys.hits),
@@ -159,35 +162,15 @@ fn fields(text: &mut String, fields: &[(&str, u64)]) {
     }
 }
 
-// ---- CONFIG ----
+pub(super) fn config_resetstat(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.kv.keyspace.stats = KeyspaceStats::default();
+    call.kv.commands_processed = 0;
+    call.kv.counted_before = Some(Box::new(call.cx.stats().clone()));
+    call.ok()
+}
 
-pub(super) fn config_get(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let limits = call.cx.config();
-    let timeout = limits.idle_timeout.map_or(0, |timeout| timeout.as_secs());
-    let settings = [
-        ("appendonly", "no".to_owned()),
-        ("databases", DATABASES.to_string()),
-        ("maxclients", limits.connections_max.to_string()),
-        ("maxmemory", call.kv.config.max_memory.to_string()),
-        ("maxmemory-policy", "noeviction".to_owned()),
-        ("proto-max-bulk-len", call.kv.value_max.to_string()),
-        ("save", String::new()),
-        ("timeout", timeout.to_string()),
-    ];
-    let patterns = call.arguments.clone();
-    if patterns.clone().any(|pattern| pattern.len() > glob::PATTERN_MAX) {
-        return Err(Fault::PATTERN_TOO_LONG);
-    }
-    let asked = settings.iter().filter(|(name, _)| {
-        patterns.clone().any(|pattern| glob::matches(pattern, name.as_bytes(), true))
-    });
-    let replies = &mut call.kv.replies;
-    replies.map(asked.clone().count());
-    for (name, value) in asked {
-        replies.bulk(name.as_bytes());
-        replies.bulk(value.as_bytes());
-    }
-    Ok(Flow::Next)
+pub(super) fn debug(_: &mut Call<'_, '_, '_>) -> Outcome {
+    Err(Fault::text("ERR DEBUG command not allowed. Nobody may stop this server or look into it."))
 }
 
 // ---- COMMAND ----
@@ -230,10 +213,75 @@ pub(super) fn command_docs(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn command_list(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let filter = CommandFilter::parse(call)?;
     let replies = call.replies();
     let all = COMMANDS.iter().flat_map(|command| [command].into_iter().chain(command.subcommands));
-    replies.array(all.clone().count());
-    all.for_each(|command| replies.bulk(command.name.as_bytes()));
+    let listed = all.filter(|command| filter.takes(command));
+    replies.array(listed.clone().count());
+    listed.for_each(|command| replies.bulk(command.name.as_bytes()));
+    Ok(Flow::Next)
+}
+
+/// Which commands `COMMAND LIST` lists.
+enum CommandFilter<'a> {
+    All,
+    /// There are no modules.
+    OfModule,
+    InCategory(&'a [u8]),
+    ByPattern(&'a [u8]),
+}
+
+impl<'a> CommandFilter<'a> {
+    fn parse(call: &mut Call<'a, '_, '_>) -> Result<Self, Fault> {
+        let Some(option) = call.arguments.next() else { return Ok(CommandFilter::All) };
+        if !option.eq_ignore_ascii_case(b"filterby") || call.arguments.len() != 2 {
+            return Err(Fault::SYNTAX);
+        }
+        match call.argument().to_ascii_lowercase().as_slice() {
+            b"module" => Ok(CommandFilter::OfModule),
+            b"aclcat" => Ok(CommandFilter::InCategory(call.argument())),
+            b"pattern" => Ok(CommandFilter::ByPattern(call.pattern()?)),
+            _ => Err(Fault::SYNTAX),
+        }
+    }
+
+    fn takes(&self, command: &Command) -> bool {
+        match self {
+            CommandFilter::All => true,
+            CommandFilter::OfModule => false,
+            CommandFilter::InCategory(name) => command.is_in_category(name),
+            CommandFilter::ByPattern(pattern) => {
+                glob::matches(pattern, command.name.as_bytes(), true)
+            }
+        }
+    }
+}
+
+pub(super) fn command_getkeys(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let mut words = call.arguments.clone();
+    let command = call.kv.commands.find(words.next().unwrap_or_default());
+    let mut command = command.ok_or(Fault::text("ERR Invalid command specified"))?;
+    if !command.subcommands.is_empty() {
+        let sub = words.next().and_then(|name| command.subcommand(name));
+        command = sub.ok_or(Fault::text("ERR Invalid command specified"))?;
+    }
+    let count = call.arguments.len();
+    let (first, last, step) = command.keys;
+    if first == 0 {
+        return Err(Fault::text("ERR The command has no key arguments"));
+    }
+    if !command.takes(count) {
+        return Err(Fault::text("ERR Invalid number of arguments specified for command"));
+    }
+    let end = if last < 0 {
+        count.saturating_sub(usize::from(last.unsigned_abs()))
+    } else {
+        last as usize
+    };
+    let (first, step) = (first as usize, (step as usize).max(1));
+    let keys = call.arguments.clone().skip(first).take(end + 1 - first).step_by(step);
+    call.replies().array(keys.clone().count());
+    keys.for_each(|key| call.replies().bulk(key));
     Ok(Flow::Next)
 }
 

@@ -1,0 +1,207 @@
+//! `CONFIG`: the settings that clients ask for, and those that can be changed while the server runs.
+//!
+//! There are no passwords, so a setting can be changed by anybody: a limit can be lowered, and raised
+//! again to what the server was started with, but not beyond.
+
+use super::Kv;
+use super::call::{Call, Fault, Flow, Outcome};
+use super::glob;
+use super::keyspace::DATABASES;
+use crate::codec::resp::parse_integer;
+use crate::reactor::Config;
+
+/// What can be known of a setting, and what it may be set to.
+struct Setting {
+    name: &'static str,
+    value: fn(&Kv, &Config) -> String,
+    change: Change,
+}
+
+enum Change {
+    Never,
+    /// To the value that it has, which clients set to be sure of it.
+    Only(&'static str),
+    /// To a number up to the one at the start.
+    UpTo {
+        parse: fn(&[u8]) -> Option<u64>,
+        fault: &'static str,
+        limit: fn(&mut Kv) -> Limit<'_>,
+    },
+}
+
+/// A limit, and the one at the start.
+struct Limit<'a> {
+    now: &'a mut usize,
+    most: usize,
+    /// Whether 0 means the one at the start. Redis has no limit then.
+    takes_zero: bool,
+}
+
+const SETTINGS: [Setting; 11] = [
+    Setting { name: "appendonly", value: |_, _| "no".into(), change: Change::Only("no") },
+    Setting {
+        name: "channel-memory",
+        value: |kv, _| kv.config.channel_memory.to_string(),
+        change: Change::Never,
+    },
+    Setting { name: "databases", value: |_, _| DATABASES.to_string(), change: Change::Never },
+    Setting {
+        name: "max-subscriptions",
+        value: |kv, _| kv.config.subscriptions_max.to_string(),
+        change: Change::UpTo {
+            parse: number,
+            fault: "argument couldn't be parsed into an integer",
+            limit: |kv| Limit {
+                now: &mut kv.config.subscriptions_max,
+                most: kv.at_start.subscriptions_max,
+                takes_zero: false,
+            },
+        },
+    },
+    Setting {
+        name: "maxclients",
+        value: |_, limits| limits.connections_max.to_string(),
+        change: Change::Never,
+    },
+    Setting {
+        name: "maxmemory",
+        value: |kv, _| kv.config.max_memory.to_string(),
+        change: Change::UpTo {
+            parse: size,
+            fault: NO_SIZE,
+            limit: |kv| Limit {
+                now: &mut kv.config.max_memory,
+                most: kv.at_start.max_memory,
+                takes_zero: true,
+            },
+        },
+    },
+    Setting {
+        name: "maxmemory-policy",
+        value: |_, _| "noeviction".into(),
+        change: Change::Only("noeviction"),
+    },
+    Setting {
+        name: "proto-max-bulk-len",
+        value: |kv, _| kv.value_max.to_string(),
+        change: Change::Never,
+    },
+    Setting { name: "save", value: |_, _| String::new(), change: Change::Only("") },
+    Setting {
+        name: "timeout",
+        value: |_, limits| limits.idle_timeout.map_or(0, |timeout| timeout.as_secs()).to_string(),
+        change: Change::Never,
+    },
+    Setting {
+        name: "transaction-memory",
+        value: |kv, _| kv.config.transaction_memory.to_string(),
+        change: Change::UpTo {
+            parse: size,
+            fault: NO_SIZE,
+            limit: |kv| Limit {
+                now: &mut kv.config.transaction_memory,
+                most: kv.at_start.transaction_memory,
+                takes_zero: false,
+            },
+        },
+    },
+];
+
+const NO_SIZE: &str = "argument must be a memory value";
+
+pub(super) fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let patterns = call.arguments.clone();
+    if patterns.clone().any(|pattern| pattern.len() > glob::PATTERN_MAX) {
+        return Err(Fault::PATTERN_TOO_LONG);
+    }
+    let asked = SETTINGS.iter().filter(|setting| {
+        patterns.clone().any(|pattern| glob::matches(pattern, setting.name.as_bytes(), true))
+    });
+    call.replies().map(asked.clone().count());
+    for setting in asked {
+        let value = (setting.value)(call.kv, call.cx.config());
+        call.replies().bulk(setting.name.as_bytes());
+        call.replies().bulk(value.as_bytes());
+    }
+    Ok(Flow::Next)
+}
+
+/// All of the changes or none.
+pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
+    if !call.arguments.len().is_multiple_of(2) {
+        return Err(Fault::SYNTAX);
+    }
+    let mut asked: Vec<(&Setting, &[u8])> = Vec::new();
+    while let (Some(name), Some(value)) = (call.arguments.next(), call.arguments.next()) {
+        let setting =
+            SETTINGS.iter().find(|setting| setting.name.as_bytes().eq_ignore_ascii_case(name));
+        let text = "ERR Unknown option or number of arguments for CONFIG SET - '{}'";
+        let setting = setting.ok_or_else(|| Fault::quoting(text, name))?;
+        if matches!(setting.change, Change::Never) {
+            return Err(setting.fault("can't set immutable config"));
+        }
+        // So there are never more of them than settings.
+        if asked.iter().any(|(other, _)| other.name == setting.name) {
+            return Err(setting.fault("duplicate parameter"));
+        }
+        asked.push((setting, value));
+    }
+    let mut limits = Vec::new();
+    for (setting, value) in asked {
+        limits.push((setting, setting.check(call.kv, value)?));
+    }
+    for (setting, value) in limits {
+        if let (Change::UpTo { limit, .. }, Some(value)) = (&setting.change, value) {
+            *limit(call.kv).now = value;
+        }
+    }
+    call.ok()
+}
+
+impl Setting {
+    /// The limit that a value means, if it is one.
+    fn check(&self, kv: &mut Kv, value: &[u8]) -> Result<Option<usize>, Fault> {
+        let (parse, fault, limit) = match self.change {
+            Change::Never => return Ok(None),
+            Change::Only(only) if value.eq_ignore_ascii_case(only.as_bytes()) => return Ok(None),
+            Change::Only(only) => {
+                let text = format!("argument(s) must be one of the following: {only}");
+                return Err(self.fault(&text));
+            }
+            Change::UpTo { parse, fault, limit } => (parse, fault, limit(kv)),
+        };
+        let value = parse(value).ok_or_else(|| self.fault(fault))?;
+        if value == 0 && limit.takes_zero {
+            return Ok(Some(limit.most));
+        }
+        let value = usize::try_from(value).ok().filter(|value| (1..=limit.most).contains(value));
+        let text = || format!("argument must be between 1 and {} inclusive", limit.most);
+        value.map(Some).ok_or_else(|| self.fault(&text()))
+    }
+
+    fn fault(&self, text: &str) -> Fault {
+        let name = self.name;
+        Fault::of(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {text}"))
+    }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    u64::try_from(parse_integer(text)?).ok()
+}
+
+/// A number of bytes, with a unit or without. As in Redis, those with a b are powers of two.
+fn size(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, unit) = text.split_at(digits);
+    let scale: u64 = match unit.to_ascii_lowercase().as_slice() {
+        b"" | b"b" => 1,
+        b"k" => 1_000,
+        b"kb" => 1 << 10,
+        b"m" => 1_000_000,
+        b"mb" => 1 << 20,
+        b"g" => 1_000_000_000,
+        b"gb" => 1 << 30,
+        _ => return None,
+    };
+    std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?.checked_mul(scale)
+}
