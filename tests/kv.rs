@@ -81,6 +81,32 @@ fn broken_protocol_is_answered_and_closed_and_what_came_before_counts() {
 }
 
 #[test]
+fn commands_behind_bytes_that_are_no_request_are_never_carried_out() {
+    let server = kv();
+    // A page may choose some of the bytes that its visitor's browser sends in a handshake of TLS.
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\nSET a 1\r\n\x00";
+    for (stream, answer) in [
+        (&hello[..], "this port has no TLS"),
+        (b"\0\r\nSET a 1\r\n", "zero byte in an inline request"),
+        (b"PING\0\nSET a 1\n", "zero byte in an inline request"),
+        (b"SET a 1\0\n", "zero byte in an inline request"),
+    ] {
+        for pieces in [stream.chunks(stream.len()), stream.chunks(1)] {
+            let client = server.connect();
+            for piece in pieces {
+                // What was closed takes no more.
+                let _ = (&client).write_all(piece);
+            }
+            expect_last_bytes(&client, format!("-ERR Protocol error: {answer}\r\n").as_bytes());
+        }
+    }
+    let mut client = Client::new(&server);
+    assert_eq!(client.ask("DBSIZE"), ":0");
+    drop(client);
+    assert_eq!(server.finish().closed(CloseReason::ProtocolError), 8);
+}
+
+#[test]
 fn quit_is_answered_and_what_stands_behind_it_is_not() {
     let server = kv();
     let client = server.connect();

@@ -20,6 +20,10 @@ pub enum RespError {
     TooBigInlineRequest,
     /// An inline command with a quote that is not closed, or closed within a word.
     UnbalancedQuotes,
+    /// An inline command with a zero byte. (Redis waits behind it for ever.)
+    ZeroByte,
+    /// The first message of TLS, in whose random bytes there may be lines that somebody put there.
+    TlsHello,
 }
 
 impl RespError {
@@ -32,6 +36,8 @@ impl RespError {
             RespError::UnendedBulk => "unended_bulk",
             RespError::TooBigInlineRequest => "too_big_inline_request",
             RespError::UnbalancedQuotes => "unbalanced_quotes",
+            RespError::ZeroByte => "zero_byte",
+            RespError::TlsHello => "tls_hello",
         }
     }
 }
@@ -53,6 +59,8 @@ impl fmt::Display for RespError {
             RespError::UnendedBulk => f.write_str("expected CRLF after a bulk string"),
             RespError::TooBigInlineRequest => f.write_str("too big inline request"),
             RespError::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
+            RespError::ZeroByte => f.write_str("zero byte in an inline request"),
+            RespError::TlsHello => f.write_str("this port has no TLS"),
         }
     }
 }

@@ -151,6 +151,7 @@ impl Codec for Resp {
             None => Ok(None),
             // A rewritten line begins with any byte.
             Some(b'*') if self.kept == 0 => self.decode_array(input),
+            Some(0x16) if input.get(1) == Some(&0x03) => Err(RespError::TlsHello),
             Some(_) => self.decode_inline(input),
         }
     }
