@@ -730,6 +730,38 @@ fn counters_begin_anew_when_they_are_reset() {
     server.stop();
 }
 
+#[test]
+fn idle_timeout_spares_those_who_listen() {
+    let config = Config {
+        idle_timeout: Some(Duration::from_millis(300)),
+        tick: Duration::from_millis(20),
+        output_limit: 4 * MIB,
+        ..Config::default()
+    };
+    let server = start(config.clone(), Kv::new(KvConfig::default(), &config).unwrap());
+    let mut listeners: Vec<Client> = ["SUBSCRIBE a", "PSUBSCRIBE *"]
+        .map(|line| {
+            let mut client = Client::new(&server);
+            client.list(line);
+            client
+        })
+        .into();
+    // Who has ceased to listen is idle again.
+    let mut ceased = Client::new(&server);
+    ceased.list("SUBSCRIBE a");
+    ceased.list("UNSUBSCRIBE a");
+    expect_eof(&server.connect());
+    expect_eof(&ceased.stream);
+    assert_eq!(Client::new(&server).ask("PUBLISH a hello"), ":2");
+    for client in &mut listeners {
+        let head = client.line();
+        let mut found = Vec::new();
+        client.collect(&head, &mut found);
+        assert_eq!(found.last().unwrap(), "hello");
+    }
+    server.stop();
+}
+
 /// The page is compared with what the server itself tells.
 #[test]
 fn page_of_commands_lists_each_of_them_with_what_it_does() {

@@ -45,6 +45,40 @@ fn idle_timeout_fires_within_a_tick_and_never_early() {
 }
 
 #[test]
+fn connection_that_may_be_silent_is_never_idle_until_that_is_over() {
+    struct Permits;
+    impl Handler for Permits {
+        type Session = ();
+        fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+            cx.permit_silence(token, true);
+        }
+        fn on_data(
+            &mut self,
+            cx: &mut Context<'_>,
+            token: Token,
+            _session: &mut (),
+            input: &mut RingBuffer,
+        ) -> Result<(), ProtocolError> {
+            input.clear();
+            cx.permit_silence(token, false);
+            cx.send(token, b"x");
+            Ok(())
+        }
+    }
+    let server = start(Config { idle_timeout: Some(ms(100)), ..config() }, Permits);
+    let patient = server.connect();
+    // Five times as long as it may be idle.
+    expect_silence(&patient, ms(500));
+    send(&patient, b"?");
+    let started = Instant::now();
+    expect_bytes(&patient, b"x");
+    expect_eof(&patient);
+    expect_within_a_tick(started.elapsed(), ms(100));
+    drop(patient);
+    assert_eq!(closed(&server.finish()), [(CloseReason::IdleTimeout, 1)]);
+}
+
+#[test]
 fn each_byte_puts_the_idle_timeout_off() {
     let server = start(Config { idle_timeout: Some(ms(150)), ..config() }, Echo::new());
     let stream = server.connect();

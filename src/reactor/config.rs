@@ -68,7 +68,8 @@ pub struct Config {
     /// order unfair.
     pub events: usize,
 
-    /// Close a connection when no byte has moved in either direction for so long. Default: never.
+    /// Close a connection when no byte has moved in either direction for so long, but for those that
+    /// [may be silent](crate::Context::permit_silence). Default: never.
     pub idle_timeout: Option<Duration>,
     /// Close a connection when output waits and the peer has accepted no byte for so long
     /// (`write_timeout`). Default 30 s. It counts bytes, not messages: a slow reader that

@@ -267,6 +267,17 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// Whether a connection may be silent for as long as it likes, whatever
+    /// [`Config::idle_timeout`] says: one that waits for what others may send, for example. None may
+    /// at first.
+    pub fn permit_silence(&mut self, token: Token, may_be_silent: bool) {
+        self.state.change(token, |connection| match may_be_silent {
+            true => connection.hold.insert(Hold::MAY_BE_SILENT),
+            false => connection.hold.remove(Hold::MAY_BE_SILENT),
+        });
+        self.state.arm(token);
+    }
+
     /// Takes the timer away.
     pub fn cancel_timer(&mut self, token: Token) {
         if let Some(connection) = self.state.find_mut(token) {

@@ -84,7 +84,9 @@ impl LoopState {
                 let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
                 // Nor is it idle while it waits for others: its time goes on when that is over.
                 let is_free = !connection.hold.has(Hold::NOT_THE_PEERS);
-                let idle = config.idle_timeout.filter(|_| is_free);
+                let idle = config
+                    .idle_timeout
+                    .filter(|_| is_free && !connection.hold.has(Hold::MAY_BE_SILENT));
                 let quiet = quiet.filter(|_| is_free);
                 let all = [
                     write.map(|span| (waiting(span), Deadline::Write)),

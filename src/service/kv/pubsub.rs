@@ -273,6 +273,7 @@ fn begin_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
         }
         confirm(call, kind.begun, Some(name));
     }
+    permit_silence(call);
     Ok(Flow::Next)
 }
 
@@ -294,6 +295,7 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
         }
         confirm(call, kind.ended, Some(name));
     }
+    permit_silence(call);
     Ok(Flow::Next)
 }
 
@@ -309,6 +311,7 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     if !was_listening {
         confirm(call, kind.ended, None);
     }
+    permit_silence(call);
     Ok(Flow::Next)
 }
 
@@ -324,6 +327,13 @@ pub(super) fn leave_all(call: &mut Call<'_, '_, '_>) {
             kind.leave_in_order(call, key, version);
         }
     }
+    permit_silence(call);
+}
+
+/// Waiting for messages is no idleness.
+fn permit_silence(call: &mut Call<'_, '_, '_>) {
+    let listens = call.client().is_some_and(|client| client.subscriptions() > 0);
+    call.cx.permit_silence(call.token, listens);
 }
 
 /// The reply for one channel: how many the client listens to now.
