@@ -6,7 +6,7 @@ use super::Kv;
 use super::client::Client;
 use super::command::Command;
 use super::glob::PATTERN_MAX;
-use crate::codec::resp::{Arguments, Replies, parse_integer};
+use crate::codec::resp::{Arguments, Replies, Request, parse_integer};
 use crate::reactor::{Context, Token};
 
 /// What a command is called with.
@@ -18,6 +18,8 @@ pub(super) struct Call<'a, 'k, 'c> {
     pub(super) client: u32,
     /// The command, or the subcommand.
     pub(super) command: &'static Command,
+    /// All of it, as the client has written it.
+    pub(super) request: &'a Request<'a>,
     /// What stands behind its name.
     pub(super) arguments: Arguments<'a>,
 }

@@ -39,6 +39,7 @@ pub(super) struct Rare {
     /// Keys of the channels and patterns that it listens to.
     pub(super) channels: Vec<u32>,
     pub(super) patterns: Vec<u32>,
+    pub(super) shard_channels: Vec<u32>,
 }
 
 /// Which answers a client wants.
@@ -119,6 +120,11 @@ impl Client {
     }
 
     pub(super) fn subscriptions(&self) -> usize {
+        self.rare().map_or(0, |rare| rare.shard_channels.len()) + self.global_subscriptions()
+    }
+
+    /// Those that are not of the shard.
+    pub(super) fn global_subscriptions(&self) -> usize {
         self.rare().map_or(0, |rare| rare.channels.len() + rare.patterns.len())
     }
 }

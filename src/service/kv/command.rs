@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::call::{Call, Fault, Outcome};
-use super::{connection, keys, pubsub, server, settings, strings, transaction};
+use super::{bits, connection, keys, lcs, pubsub, server, settings, strings, transaction};
 
 /// A command, or a subcommand of one.
 pub(super) struct Command {
@@ -41,7 +41,7 @@ impl Flags {
     pub(super) const NO_MULTI: Flags = Flags(512);
     /// Carried out at once in a transaction, too.
     pub(super) const AT_ONCE: Flags = Flags(1024);
-    /// Looks at everything there is, of one kind or another.
+    /// May take milliseconds: looks at everything there is, of one kind or another, or compares values.
     pub(super) const WIDE: Flags = Flags(2048);
     /// Sends a message past all patterns.
     pub(super) const PUBLISHES: Flags = Flags(4096);
@@ -134,9 +134,9 @@ pub(super) struct CommandIndex {
 }
 
 /// More than four times as many as there are commands, so that nearly each has a place of its own.
-const PLACES: usize = 256;
+const PLACES: usize = 512;
 const VACANT: u8 = u8::MAX;
-const _: () = assert!(COMMANDS.len() < VACANT as usize / 2);
+const _: () = assert!(COMMANDS.len() < PLACES / 4 && COMMANDS.len() < VACANT as usize);
 
 impl CommandIndex {
     pub(super) fn new() -> Self {
@@ -175,7 +175,7 @@ impl CommandIndex {
     fn hash(name: &[u8]) -> usize {
         let letter = |at: usize| usize::from(name.get(at).map_or(0, |byte| byte | 0x20));
         let (len, last) = (name.len(), name.len().saturating_sub(1));
-        (len + 17 * letter(0) + 7 * letter(len / 2) + 15 * letter(last)) % PLACES
+        (len + 3 * letter(0) + 35 * letter(len / 2) + 19 * letter(last)) % PLACES
     }
 }
 
@@ -243,37 +243,60 @@ const NO_KEY: (i8, i8, i8) = (0, 0, 0);
 const ONE_KEY: (i8, i8, i8) = (1, 1, 1);
 const ALL_KEYS: (i8, i8, i8) = (1, -1, 1);
 const KEYS_AND_VALUES: (i8, i8, i8) = (1, -1, 2);
+const TWO_KEYS: (i8, i8, i8) = (1, 2, 1);
+/// Behind the name of a subcommand, or of an operation.
+const SECOND_KEY: (i8, i8, i8) = (2, 2, 1);
+const KEYS_FROM_SECOND: (i8, i8, i8) = (2, -1, 1);
 
 #[rustfmt::skip]
 pub(super) const COMMANDS: &[Command] = &[
     command("append", 3, GROW_FAST, ONE_KEY, strings::append, "string", "Appends to a value, or sets it"),
+    command("bitcount", -2, READ, ONE_KEY, bits::bitcount, "bitmap", "How many bits of a value are set, or of a part: BYTE BIT"),
+    command("bitop", -4, GROW.and(Flags::WIDE), KEYS_FROM_SECOND, bits::bitop, "bitmap", "Joins values bit by bit: AND OR XOR NOT"),
+    command("bitpos", -3, READ, ONE_KEY, bits::bitpos, "bitmap", "The first bit that is 0, or 1, in a value or a part: BYTE BIT"),
     command("decr", 2, GROW_FAST, ONE_KEY, strings::decr, "string", "Takes 1 from a number"),
     command("decrby", 3, GROW_FAST, ONE_KEY, strings::decrby, "string", "Takes a number from a number"),
     command("get", 2, READ_FAST, ONE_KEY, strings::get, "string", "The value of a key"),
+    command("getbit", 3, READ_FAST, ONE_KEY, bits::getbit, "bitmap", "One bit of a value"),
     command("getdel", 2, WRITE_FAST, ONE_KEY, strings::getdel, "string", "The value of a key, which is deleted"),
+    command("getex", -2, WRITE_FAST, ONE_KEY, strings::getex, "string", "The value of a key, and when that is to end: EX PX EXAT PXAT PERSIST"),
+    command("getrange", 4, READ, ONE_KEY, strings::getrange, "string", "A part of a value"),
     command("getset", 3, GROW_FAST, ONE_KEY, strings::getset, "string", "Sets a key; returns the value before"),
     command("incr", 2, GROW_FAST, ONE_KEY, strings::incr, "string", "Adds 1 to a number"),
     command("incrby", 3, GROW_FAST, ONE_KEY, strings::incrby, "string", "Adds a number to a number"),
+    command("incrbyfloat", 3, GROW_FAST, ONE_KEY, strings::incrbyfloat, "string", "Adds a number with a fraction to a number"),
+    command("lcs", -3, READ.and(Flags::WIDE), TWO_KEYS, lcs::lcs, "string", "The longest common subsequence of two values: LEN IDX MINMATCHLEN WITHMATCHLEN"),
     command("mget", -2, READ_FAST, ALL_KEYS, strings::mget, "string", "The values of several keys"),
     command("mset", -3, GROW, KEYS_AND_VALUES, strings::mset, "string", "Sets several keys"),
     command("msetnx", -3, GROW, KEYS_AND_VALUES, strings::msetnx, "string", "Sets several keys if none of them exists"),
     command("psetex", 4, GROW, ONE_KEY, strings::psetex, "string", "Sets a key that expires after so many milliseconds"),
     command("set", -3, GROW, ONE_KEY, strings::set, "string", "Sets a key: EX PX EXAT PXAT KEEPTTL NX XX GET"),
+    command("setbit", 4, GROW, ONE_KEY, bits::setbit, "bitmap", "Sets one bit of a value; returns what it was"),
     command("setex", 4, GROW, ONE_KEY, strings::setex, "string", "Sets a key that expires after so many seconds"),
     command("setnx", 3, GROW_FAST, ONE_KEY, strings::setnx, "string", "Sets a key that does not exist"),
+    command("setrange", 4, GROW, ONE_KEY, strings::setrange, "string", "Writes into a value from a place on"),
     command("strlen", 2, READ_FAST, ONE_KEY, strings::strlen, "string", "The length of a value"),
+    command("substr", 4, READ, ONE_KEY, strings::getrange, "string", "A part of a value, as GETRANGE"),
 
+    command("copy", -3, GROW, TWO_KEYS, keys::copy, "generic", "Copies a key: DB REPLACE"),
     command("del", -2, WRITE, ALL_KEYS, keys::del, "generic", "Deletes keys"),
     command("exists", -2, READ_FAST, ALL_KEYS, keys::exists, "generic", "How many of the keys exist"),
     command("expire", -3, WRITE_FAST, ONE_KEY, keys::expire, "generic", "Lets a key end after so many seconds: NX XX GT LT"),
     command("expireat", -3, WRITE_FAST, ONE_KEY, keys::expireat, "generic", "Lets a key end at a second since 1970: NX XX GT LT"),
     command("expiretime", 2, READ_FAST, ONE_KEY, keys::expiretime, "generic", "The second since 1970 at which a key ends"),
     command("keys", 2, READ.and(Flags::WIDE), NO_KEY, keys::keys, "generic", "The keys that match a pattern; looks at all of them"),
+    container("object", "generic", "About values", &[
+        command("object|encoding", 3, READ, SECOND_KEY, keys::object_encoding, "generic", "How Redis would keep a value: int, embstr or raw"),
+        command("object|refcount", 3, READ, SECOND_KEY, keys::object_refcount, "generic", "How many keys share a value: 1"),
+    ]),
     command("persist", 2, WRITE_FAST, ONE_KEY, keys::persist, "generic", "Lets a key stay"),
     command("pexpire", -3, WRITE_FAST, ONE_KEY, keys::pexpire, "generic", "Lets a key end after so many milliseconds: NX XX GT LT"),
     command("pexpireat", -3, WRITE_FAST, ONE_KEY, keys::pexpireat, "generic", "Lets a key end at a millisecond since 1970: NX XX GT LT"),
     command("pexpiretime", 2, READ_FAST, ONE_KEY, keys::pexpiretime, "generic", "The millisecond since 1970 at which a key ends"),
     command("pttl", 2, READ_FAST, ONE_KEY, keys::pttl, "generic", "The milliseconds that a key has left"),
+    command("randomkey", 1, READ, NO_KEY, keys::randomkey, "generic", "Some key"),
+    command("rename", 3, WRITE, TWO_KEYS, keys::rename, "generic", "Gives a key another name"),
+    command("renamenx", 3, WRITE_FAST, TWO_KEYS, keys::renamenx, "generic", "Gives a key another name that no key has"),
     command("scan", -2, READ.and(Flags::WIDE), NO_KEY, keys::scan, "generic", "Walks over the keys, some at a time: MATCH COUNT TYPE"),
     command("touch", -2, READ_FAST, ALL_KEYS, keys::exists, "generic", "How many of the keys exist"),
     command("ttl", 2, READ_FAST, ONE_KEY, keys::ttl, "generic", "The seconds that a key has left"),
@@ -300,7 +323,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("reset", 1, TRANSACT_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::reset, "connection", "Ends subscriptions and forgets the name"),
     command("select", 2, IDLE_FAST, NO_KEY, connection::select, "connection", "Goes to one of the databases, 0 to 15"),
 
-    Command { arity: -1, run: server::command, ..container("command", "server", "About commands", &[
+    Command { arity: -1, flags: IDLE, run: server::command, ..container("command", "server", "About commands", &[
         subcommand("command|count", 2, NO_FLAGS, server::command_count, "server", "How many commands there are"),
         subcommand("command|docs", -2, NO_FLAGS, server::command_docs, "server", "What commands do"),
         subcommand("command|getkeys", -4, NO_FLAGS, server::command_getkeys, "server", "The keys in a command"),
@@ -317,6 +340,9 @@ pub(super) const COMMANDS: &[Command] = &[
     command("flushall", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys of all databases: SYNC ASYNC"),
     command("flushdb", -1, WRITE, NO_KEY, server::flushdb, "server", "Deletes all keys of this database: SYNC ASYNC"),
     command("info", -1, IDLE, NO_KEY, server::info, "server", "Counters, by section"),
+    container("memory", "server", "About memory", &[
+        command("memory|usage", -3, READ, SECOND_KEY, keys::memory_usage, "server", "The bytes of memory that a key takes: SAMPLES"),
+    ]),
     command("time", 1, IDLE_FAST, NO_KEY, server::time, "server", "Seconds since 1970, and microseconds"),
 
     command("discard", 1, TRANSACT_FAST, NO_KEY, transaction::discard, "transactions", "Drops what was queued, and watches nothing any more"),
@@ -331,9 +357,14 @@ pub(super) const COMMANDS: &[Command] = &[
         subcommand("pubsub|channels", -2, Flags::PUBSUB.and(Flags::WIDE), pubsub::channels, "pubsub", "Channels that somebody listens to"),
         subcommand("pubsub|numpat", 2, Flags::PUBSUB, pubsub::numpat, "pubsub", "How many patterns somebody listens to"),
         subcommand("pubsub|numsub", -2, Flags::PUBSUB, pubsub::numsub, "pubsub", "How many listen to each channel"),
+        subcommand("pubsub|shardchannels", -2, Flags::PUBSUB.and(Flags::WIDE), pubsub::shardchannels, "pubsub", "Channels of the shard that somebody listens to"),
+        subcommand("pubsub|shardnumsub", -2, Flags::PUBSUB, pubsub::shardnumsub, "pubsub", "How many listen to each channel of the shard"),
     ]),
     command("punsubscribe", -1, LISTEN, NO_KEY, pubsub::punsubscribe, "pubsub", "Ends psubscribe, of all without an argument"),
+    command("spublish", 3, PUBSUB.and(Flags::FAST).and(Flags::PUBLISHES), ONE_KEY, pubsub::spublish, "pubsub", "Sends a message to a channel of the shard"),
+    command("ssubscribe", -2, LISTEN, ALL_KEYS, pubsub::ssubscribe, "pubsub", "Listens to channels of the shard"),
     command("subscribe", -2, LISTEN, NO_KEY, pubsub::subscribe, "pubsub", "Listens to channels"),
+    command("sunsubscribe", -1, LISTEN, ALL_KEYS, pubsub::sunsubscribe, "pubsub", "Ends ssubscribe, of all without an argument"),
     command("unsubscribe", -1, LISTEN, NO_KEY, pubsub::unsubscribe, "pubsub", "Ends subscribe, of all without an argument"),
 ];
 

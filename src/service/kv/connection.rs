@@ -61,6 +61,13 @@ pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn select(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let index = parse_database(call)?;
+    call.select(index);
+    call.ok()
+}
+
+/// The next argument as the number of a database.
+pub(super) fn parse_database(call: &mut Call<'_, '_, '_>) -> Result<usize, Fault> {
     let index = call.integer()?;
     if i32::try_from(index).is_err() {
         let text = "ERR value is out of range, value must between -2147483648 and 2147483647";
@@ -69,8 +76,7 @@ pub(super) fn select(call: &mut Call<'_, '_, '_>) -> Outcome {
     let Some(index) = usize::try_from(index).ok().filter(|index| *index < DATABASES) else {
         return Err(Fault::text("ERR DB index is out of range"));
     };
-    call.select(index);
-    call.ok()
+    Ok(index)
 }
 
 pub(super) fn auth(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -385,8 +391,9 @@ fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
     let rare = client.rare();
     let channels = rare.map_or(0, |rare| rare.channels.len());
     let patterns = rare.map_or(0, |rare| rare.patterns.len());
+    let shard_channels = rare.map_or(0, |rare| rare.shard_channels.len());
     let queued = client.transaction().map_or(-1, |transaction| transaction.len() as i64);
-    let flags = [(channels + patterns > 0, 'P'), (queued >= 0, 'x'), (is_unix, 'U')];
+    let flags = [(client.subscriptions() > 0, 'P'), (queued >= 0, 'x'), (is_unix, 'U')];
     let mut flags: String = flags.iter().filter(|(is, _)| *is).map(|(_, flag)| flag).collect();
     if flags.is_empty() {
         flags.push('N');
@@ -401,7 +408,8 @@ fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
     let _ = writeln!(
         text,
         "id={} addr={address} name={name} age={age} idle={idle} flags={flags} db={} sub={channels} \
-         psub={patterns} multi={queued} omem={output} cmd={command} user=default resp={}",
+         psub={patterns} ssub={shard_channels} multi={queued} omem={output} cmd={command} \
+         user=default resp={}",
         client.id, client.database, client.version as u8,
     );
 }

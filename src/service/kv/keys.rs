@@ -1,6 +1,7 @@
 //! The commands that are about keys, whatever they hold.
 
 use super::call::{Call, Fault, Flow, Outcome, c_string};
+use super::connection::parse_database;
 use super::database::{End, Now};
 use super::glob;
 use super::strings::{Unit, invalid_expire_time};
@@ -21,6 +22,94 @@ pub(super) fn exists(call: &mut Call<'_, '_, '_>) -> Outcome {
     let keyspace = &mut call.kv.keyspace;
     let count = call.arguments.by_ref().filter(|key| keyspace.read(key).is_some()).count();
     call.answer(count as i64)
+}
+
+pub(super) fn rename(call: &mut Call<'_, '_, '_>) -> Outcome {
+    move_to_name(call, true)?;
+    call.ok()
+}
+
+pub(super) fn renamenx(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let is_moved = move_to_name(call, false)?;
+    call.answer(i64::from(is_moved))
+}
+
+pub(super) fn copy(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let from = call.argument();
+    let to = call.argument();
+    let here = call.kv.keyspace.selected();
+    let CopyOptions { replaces, database } = CopyOptions::parse(call, here)?;
+    if from == to && database == here {
+        return Err(Fault::text("ERR source and destination objects are the same"));
+    }
+    let kv = &mut *call.kv;
+    let Some(found) = kv.keyspace.find(from) else { return call.answer(0) };
+    let replaced = kv.keyspace.within(database, |keys| keys.find(to).map(|it| keys.cost(it)));
+    if replaced.is_some() && !replaces {
+        return call.answer(0);
+    }
+    let needed = kv.keyspace.cost(found) + to.len();
+    kv.check_memory(needed.saturating_sub(replaced.unwrap_or(0)))?;
+    kv.keyspace.copy(found, database, to);
+    call.answer(1)
+}
+
+pub(super) fn randomkey(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let kv = &mut *call.kv;
+    match kv.keyspace.random() {
+        Some(key) => kv.replies.bulk(key),
+        None => kv.replies.null(),
+    }
+    Ok(Flow::Next)
+}
+
+// ---- OBJECT and MEMORY ----
+
+/// What Redis would make of the value, were it set now: here all are stored alike.
+pub(super) fn object_encoding(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    let kv = &mut *call.kv;
+    let Some(found) = kv.keyspace.find(key) else {
+        kv.replies.null();
+        return Ok(Flow::Next);
+    };
+    let value = kv.keyspace.value(found);
+    let encoding: &[u8] = match value.len() {
+        _ if parse_integer(value).is_some() => b"int",
+        ..=EMBEDDED_MAX => b"embstr",
+        _ => b"raw",
+    };
+    kv.replies.bulk(encoding);
+    Ok(Flow::Next)
+}
+
+pub(super) fn object_refcount(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    if call.kv.keyspace.find(key).is_some() {
+        return call.answer(1);
+    }
+    call.replies().null();
+    Ok(Flow::Next)
+}
+
+pub(super) fn memory_usage(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    while let Some(option) = call.arguments.next() {
+        if !option.eq_ignore_ascii_case(b"samples") || call.arguments.len() == 0 {
+            return Err(Fault::SYNTAX);
+        }
+        // Nothing is estimated, so the number only has to be one.
+        if call.integer()? < 0 {
+            return Err(Fault::SYNTAX);
+        }
+    }
+    let keyspace = &mut call.kv.keyspace;
+    if let Some(found) = keyspace.find(key) {
+        let cost = keyspace.cost(found);
+        return call.answer(cost as i64);
+    }
+    call.replies().null();
+    Ok(Flow::Next)
 }
 
 pub(super) fn type_of(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -114,6 +203,47 @@ pub(super) fn scan(call: &mut Call<'_, '_, '_>) -> Outcome {
     Ok(Flow::Next)
 }
 
+/// Renames a key. Returns whether that was done: not, if another key has the name and must not be
+/// replaced.
+fn move_to_name(call: &mut Call<'_, '_, '_>, replaces: bool) -> Result<bool, Fault> {
+    let from = call.argument();
+    let to = call.argument();
+    let kv = &mut *call.kv;
+    let found = kv.keyspace.find(from).ok_or(Fault::text("ERR no such key"))?;
+    if from == to || !replaces && kv.keyspace.find(to).is_some() {
+        return Ok(from == to && replaces);
+    }
+    kv.check_memory(to.len().saturating_sub(from.len()))?;
+    kv.keyspace.rename(found, to);
+    Ok(true)
+}
+
+/// What stands behind the two keys of `COPY`.
+struct CopyOptions {
+    /// Whether a key that is there may be replaced.
+    replaces: bool,
+    /// Where the copy goes.
+    database: usize,
+}
+
+impl CopyOptions {
+    fn parse(call: &mut Call<'_, '_, '_>, here: usize) -> Result<Self, Fault> {
+        let mut options = CopyOptions { replaces: false, database: here };
+        while let Some(option) = call.arguments.next() {
+            if option.eq_ignore_ascii_case(b"replace") {
+                options.replaces = true;
+            } else if option.eq_ignore_ascii_case(b"db") && call.arguments.len() > 0 {
+                options.database = parse_database(call)?;
+            } else {
+                return Err(Fault::SYNTAX);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The longest value that Redis keeps in one piece with its header.
+const EMBEDDED_MAX: usize = 44;
 /// The most keys and buckets that one `SCAN` looks at, whatever its `COUNT`: a millisecond's work.
 const SCAN_COUNT_MAX: usize = 10_000;
 /// Bytes of keys looked at after which it ends early; one key more, however long, fits into any reply.

@@ -34,6 +34,8 @@ pub(super) struct Keyspace {
     /// There may be something to do earlier than was said last.
     is_due_earlier: bool,
     watches: Watches,
+    /// Random numbers drawn.
+    drawn: u64,
     pub(super) stats: KeyspaceStats,
 }
 
@@ -65,6 +67,7 @@ impl Keyspace {
             discarded: Vec::new(),
             is_due_earlier: false,
             watches: Watches::default(),
+            drawn: 0,
             stats: KeyspaceStats::default(),
         }
     }
@@ -72,6 +75,18 @@ impl Keyspace {
     /// Selects a database for all that follows; returns which one was selected before.
     pub(super) fn select(&mut self, database: usize) -> usize {
         std::mem::replace(&mut self.selected, database % DATABASES)
+    }
+
+    pub(super) fn selected(&self) -> usize {
+        self.selected
+    }
+
+    /// Does something in another database.
+    pub(super) fn within<T>(&mut self, database: usize, act: impl FnOnce(&mut Self) -> T) -> T {
+        let selected = self.select(database);
+        let result = act(self);
+        self.select(selected);
+        result
     }
 
     pub(super) fn set_now(&mut self, now: Now) {
@@ -146,6 +161,37 @@ impl Keyspace {
         self.here().end_of(found.0)
     }
 
+    /// Bytes of memory that a key takes with all that belongs to it.
+    pub(super) fn cost(&self, found: Found) -> usize {
+        let timer = if self.end_of(found).is_some() { TIMER_OVERHEAD } else { 0 };
+        self.here().table.cost(found.0) + ENTRY_OVERHEAD + timer
+    }
+
+    /// Bytes of memory that it takes to write so long a value into a key, which may be there.
+    pub(super) fn growth(&self, found: Option<Found>, key: &[u8], len: usize) -> usize {
+        match found {
+            Some(found) => self.here().table.growth(found.0, len),
+            None => ENTRY_OVERHEAD + (key.len() + len).max(2 * key.len()),
+        }
+    }
+
+    /// A key that has not ended: some one of some bucket, so that each is about as likely as the
+    /// others. None where there is none, or none was met in [`RANDOM_STEPS`] buckets.
+    pub(super) fn random(&mut self) -> Option<&[u8]> {
+        let buckets = self.here().table.buckets();
+        let (start, chosen) = (self.draw(), self.draw());
+        for step in 0..RANDOM_STEPS.min(GUESSES + buckets) {
+            let place = if step < GUESSES { self.draw() } else { start.wrapping_add(step) };
+            let bucket = place.checked_rem(buckets)?;
+            let count = self.alive_in(bucket).count();
+            if count > 0 {
+                let slot = self.alive_in(bucket).nth(chosen % count)?;
+                return Some(self.here().table.key(slot));
+            }
+        }
+        None
+    }
+
     /// Every key that has not ended, in no order.
     pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let here = self.here();
@@ -204,14 +250,8 @@ impl Keyspace {
 
     /// Adds a key that is not there.
     pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) -> Found {
-        let hash = self.hash(key);
-        let table = &mut self.here_mut().table;
-        let slot = table.insert(hash, key, value);
-        let cost = table.cost(slot) + ENTRY_OVERHEAD;
-        self.charge(cost);
-        self.free_flushed(usize::MAX, cost);
-        self.touch(slot, true);
-        Found(slot)
+        let bytes = [key, value].concat();
+        self.add(key.len(), bytes)
     }
 
     /// Replaces the value of a key. When it ends stays as it is.
@@ -219,8 +259,36 @@ impl Keyspace {
         self.change(found, |table, slot| table.set_value(slot, value));
     }
 
-    pub(super) fn append(&mut self, found: Found, bytes: &[u8]) {
-        self.change(found, |table, slot| table.append(slot, bytes));
+    /// Writes into a value from a place on; zeros come between where it ends before that.
+    pub(super) fn write(&mut self, found: Found, at: usize, bytes: &[u8]) {
+        self.change(found, |table, slot| table.write(slot, at, bytes));
+    }
+
+    /// Gives a key another name; when it ends stays as it is. Another key that has that name already
+    /// is removed.
+    pub(super) fn rename(&mut self, found: Found, name: &[u8]) {
+        if let Some(other) = self.find(name) {
+            self.remove(other);
+        }
+        let hash = self.hash(name);
+        self.touch(found.0, false);
+        self.change(found, |table, slot| table.rename(slot, hash, name));
+    }
+
+    /// Adds a key with the value and the end of another, to some database; one that has the name there
+    /// is removed.
+    pub(super) fn copy(&mut self, found: Found, database: usize, name: &[u8]) {
+        let bytes = [name, self.value(found)].concat();
+        let end = self.end_of(found);
+        self.within(database, |keys| {
+            if let Some(other) = keys.find(name) {
+                keys.remove(other);
+            }
+            let copy = keys.add(name.len(), bytes);
+            if let Some(end) = end {
+                keys.expire(copy, end);
+            }
+        });
     }
 
     pub(super) fn remove(&mut self, found: Found) {
@@ -327,6 +395,18 @@ impl Keyspace {
         self.databases.iter().filter_map(|database| database.next_due(self.now)).min()
     }
 
+    /// Adds a key that is not there, with its value behind it.
+    fn add(&mut self, key_len: usize, bytes: Vec<u8>) -> Found {
+        let hash = self.hash(&bytes[..key_len]);
+        let table = &mut self.here_mut().table;
+        let slot = table.add(hash, key_len, bytes);
+        let cost = table.cost(slot) + ENTRY_OVERHEAD;
+        self.charge(cost);
+        self.free_flushed(usize::MAX, cost);
+        self.touch(slot, true);
+        Found(slot)
+    }
+
     fn change(&mut self, found: Found, change: impl FnOnce(&mut Table, u32)) {
         let table = &mut self.here_mut().table;
         let before = table.cost(found.0);
@@ -389,6 +469,18 @@ impl Keyspace {
         }
     }
 
+    /// The entries of a bucket that have not ended.
+    fn alive_in(&self, bucket: usize) -> impl Iterator<Item = u32> {
+        let here = self.here();
+        here.table.entries_of(bucket).filter(|slot| !here.has_ended(*slot, self.now))
+    }
+
+    /// A random number that tells nothing of the others.
+    fn draw(&mut self) -> usize {
+        self.drawn += 1;
+        self.hasher.hash_one(("draw", self.drawn)) as usize
+    }
+
     fn hash(&self, key: &[u8]) -> u32 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(key);
@@ -401,6 +493,11 @@ impl fmt::Debug for Keyspace {
         write!(f, "Keyspace({} keys, {} bytes)", self.len_of_all(), self.used)
     }
 }
+
+/// Buckets looked at for a random key: those that are guessed, and all of them. At least every second
+/// one holds a key in the mean, but that may have ended.
+const GUESSES: usize = 100;
+const RANDOM_STEPS: usize = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -509,7 +606,7 @@ mod tests {
             let mut number = 0u32;
             while keys.used() < 100_000 {
                 let found = keys.set(&number.to_be_bytes(), &vec![0; len]);
-                keys.append(found, &vec![1; len]);
+                keys.write(found, len, &vec![1; len]);
                 number += 1;
                 assert!(flushed(keys) + keys.used() < 110_000, "{len} bytes, {number} keys");
             }
@@ -599,7 +696,8 @@ mod tests {
                         model.insert(key, (value, u64::MAX));
                     }
                     (2, Some(found)) => {
-                        keys.append(found, &value);
+                        let len = keys.value(found).len();
+                        keys.write(found, len, &value);
                         model.get_mut(&key).expect("it is there").0.extend(value);
                     }
                     (3, Some(found)) => {

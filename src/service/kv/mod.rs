@@ -6,22 +6,27 @@
 //! | `channels`, `client` | who listens to what; what is known about a connection |
 //! | `transaction`, `watches` | commands that are queued; keys that are watched |
 //! | `command`, `call` | the table of all commands; one of them being carried out |
-//! | `strings`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
+//! | `strings`, `bits`, `lcs`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
+//! | `extended`, `natural` | sums of numbers with a fraction, as Redis has them |
 //! | `glob` | patterns |
 //!
 //! What it answers, errors included, is what Redis 7.0 answers, in either version of the protocol;
 //! `docs/reference/kv-commands.md` lists the commands and every difference. Nothing is written to
 //! disk.
 
+mod bits;
 mod call;
 mod channels;
 mod client;
 mod command;
 mod connection;
 mod database;
+mod extended;
 mod glob;
 mod keys;
 mod keyspace;
+mod lcs;
+mod natural;
 mod pubsub;
 mod server;
 mod settings;
@@ -108,6 +113,7 @@ pub struct Kv {
     clients_ever: u64,
     channels: Channels,
     patterns: Channels,
+    shard_channels: Channels,
     /// Answers to the requests that are being handled.
     replies: Replies,
     /// The message that is being published, and the patterns that it goes to.
@@ -169,6 +175,7 @@ impl Kv {
             clients_ever: 0,
             channels: Channels::default(),
             patterns: Channels::default(),
+            shard_channels: Channels::default(),
             replies: Replies::new(reply_max),
             message: Replies::new(topic.message_max()),
             matching: Vec::new(),
@@ -198,8 +205,16 @@ impl Kv {
     }
 
     fn used(&self) -> usize {
-        let channels = self.channels.used() + self.patterns.used();
-        self.keyspace.used() + self.keyspace.used_by_watches() + channels + self.held_by_clients
+        let listened = [&self.channels, &self.patterns, &self.shard_channels];
+        let keys = self.keyspace.used() + self.keyspace.used_by_watches();
+        listened.iter().fold(keys + self.held_by_clients, |used, it| used + it.used())
+    }
+
+    /// Whether so many bytes more may be taken. Asked before the work begins, by whatever takes more
+    /// than its request is long.
+    fn check_memory(&self, bytes: usize) -> Result<(), Fault> {
+        let is_room = bytes == 0 || self.used() + bytes <= self.config.max_memory;
+        if is_room { Ok(()) } else { Err(Fault::OUT_OF_MEMORY) }
     }
 
     /// What time it is in this turn, for all that follows.
@@ -308,7 +323,7 @@ impl Kv {
             }
             Err(fault) => return Err(self.refuse(client, request, fault)),
         }
-        (command.run)(&mut Call { kv: self, cx, token, client, command, arguments })
+        (command.run)(&mut Call { kv: self, cx, token, client, command, request, arguments })
     }
 
     /// The command that a request names; its arguments are what is left of `arguments`.

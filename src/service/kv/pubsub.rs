@@ -5,16 +5,19 @@
 use super::Kv;
 use super::call::{Call, Fault, Flow, Outcome};
 use super::channels::{Channel, Channels};
-use super::client::Rare;
+use super::client::{Client, Rare};
 use super::glob::{self, PATTERN_MAX};
 use crate::codec::resp::{Arguments, Decimal, Replies, Version};
 use crate::reactor::{Context, PublishError, Start, Token};
 
 pub(super) fn subscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
-    if call.arguments.clone().any(|channel| channel.len() > CHANNEL_MAX) {
-        return Err(CHANNEL_TOO_LONG);
-    }
+    check_names(call)?;
     begin_listening(call, &CHANNELS)
+}
+
+pub(super) fn ssubscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
+    check_names(call)?;
+    begin_listening(call, &SHARD_CHANNELS)
 }
 
 pub(super) fn psubscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -28,11 +31,24 @@ pub(super) fn unsubscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
     end_listening(call, &CHANNELS)
 }
 
+pub(super) fn sunsubscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
+    end_listening(call, &SHARD_CHANNELS)
+}
+
 pub(super) fn punsubscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
     end_listening(call, &PATTERNS)
 }
 
 pub(super) fn publish(call: &mut Call<'_, '_, '_>) -> Outcome {
+    publish_as(call, Form::Channel)
+}
+
+/// There is one shard, which has all channels.
+pub(super) fn spublish(call: &mut Call<'_, '_, '_>) -> Outcome {
+    publish_as(call, Form::Shard)
+}
+
+fn publish_as(call: &mut Call<'_, '_, '_>, form: Form<'static>) -> Outcome {
     let channel = call.argument();
     let message = call.argument();
     let most = call.kv.topic.message_max();
@@ -45,7 +61,7 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>) -> Outcome {
     if call.kv.used() + call.cx.topic_memory() > call.kv.config.max_memory {
         return Err(Fault::OUT_OF_MEMORY);
     }
-    match call.kv.publish(call.cx, call.token, channel, message) {
+    match call.kv.publish(call.cx, call.token, form, channel, message) {
         Ok(receivers) => call.answer(receivers as i64),
         Err(PublishError::Full) => Ok(Flow::Again),
         Err(PublishError::TooLong | PublishError::Gone) => Err(MESSAGE_TOO_LONG),
@@ -53,38 +69,89 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn channels(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let pattern = if call.arguments.len() > 0 { call.pattern()? } else { b"*" };
-    if call.arguments.len() > 0 {
-        return Err(Fault::of(
-            "ERR unknown subcommand or wrong number of arguments for 'channels'. Try PUBSUB HELP."
-                .into(),
-        ));
-    }
-    let kv = &mut *call.kv;
-    let array = kv.replies.open_array();
-    let mut count = 0;
-    let channels = kv.channels.iter().map(|(_, channel)| channel);
-    for channel in channels.filter(|it| glob::matches(pattern, &it.name, false)) {
-        kv.replies.bulk(&channel.name);
-        count += 1;
-    }
-    kv.replies.close_array(array, count);
+    let pattern = optional_pattern(call)?;
+    list_channels(&mut call.kv.replies, &call.kv.channels, pattern);
+    Ok(Flow::Next)
+}
+
+pub(super) fn shardchannels(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let pattern = optional_pattern(call)?;
+    list_channels(&mut call.kv.replies, &call.kv.shard_channels, pattern);
     Ok(Flow::Next)
 }
 
 pub(super) fn numsub(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let kv = &mut *call.kv;
-    kv.replies.array(2 * call.arguments.len());
-    for name in &mut call.arguments {
-        let count = kv.channels.find(name).map_or(0, |(_, channel)| channel.subscribers());
-        kv.replies.bulk(name);
-        kv.replies.integer(count as i64);
-    }
+    list_counts(&mut call.kv.replies, &call.kv.channels, &mut call.arguments);
+    Ok(Flow::Next)
+}
+
+pub(super) fn shardnumsub(call: &mut Call<'_, '_, '_>) -> Outcome {
+    list_counts(&mut call.kv.replies, &call.kv.shard_channels, &mut call.arguments);
     Ok(Flow::Next)
 }
 
 pub(super) fn numpat(call: &mut Call<'_, '_, '_>) -> Outcome {
     call.answer(call.kv.patterns.len() as i64)
+}
+
+fn optional_pattern<'a>(call: &mut Call<'a, '_, '_>) -> Result<&'a [u8], Fault> {
+    let pattern = if call.arguments.len() > 0 { call.pattern()? } else { b"*" };
+    if call.arguments.len() > 0 {
+        let text = "ERR unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.";
+        return Err(Fault::quoting(text, call.request.arguments().nth(1).unwrap_or_default()));
+    }
+    Ok(pattern)
+}
+
+fn list_channels(replies: &mut Replies, channels: &Channels, pattern: &[u8]) {
+    let array = replies.open_array();
+    let mut count = 0;
+    let channels = channels.iter().map(|(_, channel)| channel);
+    for channel in channels.filter(|it| glob::matches(pattern, &it.name, false)) {
+        replies.bulk(&channel.name);
+        count += 1;
+    }
+    replies.close_array(array, count);
+}
+
+fn list_counts(replies: &mut Replies, channels: &Channels, names: &mut Arguments<'_>) {
+    replies.array(2 * names.len());
+    for name in names {
+        let count = channels.find(name).map_or(0, |(_, channel)| channel.subscribers());
+        replies.bulk(name);
+        replies.integer(count as i64);
+    }
+}
+
+/// As what a command publishes, if it does.
+pub(super) fn form_of(command: &[u8]) -> Option<Form<'static>> {
+    match command.to_ascii_lowercase().as_slice() {
+        b"publish" => Some(Form::Channel),
+        b"spublish" => Some(Form::Shard),
+        _ => None,
+    }
+}
+
+/// What a message is to those who get it, which stands at its head.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form<'a> {
+    Channel,
+    Pattern(&'a [u8]),
+    Shard,
+}
+
+impl<'a> Form<'a> {
+    fn name(self) -> &'static [u8] {
+        match self {
+            Form::Channel => b"message",
+            Form::Pattern(_) => b"pmessage",
+            Form::Shard => b"smessage",
+        }
+    }
+
+    fn pattern(self) -> Option<&'a [u8]> {
+        if let Form::Pattern(pattern) = self { Some(pattern) } else { None }
+    }
 }
 
 impl Kv {
@@ -94,16 +161,18 @@ impl Kv {
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
+        form: Form<'static>,
         channel: &[u8],
         message: &[u8],
     ) -> Result<usize, PublishError> {
-        self.check_room(cx, token, channel, message)?;
+        self.check_room(cx, token, form, channel, message)?;
+        let own = if form == Form::Shard { &self.shard_channels } else { &self.channels };
         let mut receivers = 0;
-        for (target, pattern) in targets(&self.channels, &self.patterns, &self.matching, channel) {
+        for (target, form) in targets(own, &self.patterns, &self.matching, form, channel) {
             for feed in target.feeds() {
                 self.message.set_version(feed.version);
-                encode(&mut self.message, pattern, channel, message);
-                debug_assert_eq!(self.message.len(), encoded_len(pattern, channel, message));
+                encode(&mut self.message, form, channel, message);
+                debug_assert_eq!(self.message.len(), encoded_len(form, channel, message));
                 // In nobody's name, as a publisher that listens gets its own messages, too.
                 cx.publish(feed.topic, None, self.message.as_bytes())?;
                 receivers += cx.subscribers(feed.topic);
@@ -118,15 +187,19 @@ impl Kv {
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
+        form: Form<'static>,
         channel: &[u8],
         message: &[u8],
     ) -> Result<(), PublishError> {
-        let matching =
-            self.patterns.iter().filter(|(_, it)| glob::matches(&it.name, channel, false));
         self.matching.clear();
-        self.matching.extend(matching.map(|(key, _)| key));
-        for (target, pattern) in targets(&self.channels, &self.patterns, &self.matching, channel) {
-            let len = encoded_len(pattern, channel, message);
+        if form == Form::Channel {
+            let patterns = self.patterns.iter();
+            let matching = patterns.filter(|(_, it)| glob::matches(&it.name, channel, false));
+            self.matching.extend(matching.map(|(key, _)| key));
+        }
+        let own = if form == Form::Shard { &self.shard_channels } else { &self.channels };
+        for (target, form) in targets(own, &self.patterns, &self.matching, form, channel) {
+            let len = encoded_len(form, channel, message);
             for feed in target.feeds() {
                 cx.check_room(feed.topic, Some(token), len)?;
             }
@@ -142,7 +215,8 @@ impl Kv {
         version: Version,
         rare: &Rare,
     ) {
-        for (kind, keys) in [(&CHANNELS, &rare.channels), (&PATTERNS, &rare.patterns)] {
+        let keys = [&rare.channels, &rare.patterns, &rare.shard_channels];
+        for (kind, keys) in KINDS.into_iter().zip(keys) {
             for key in keys {
                 kind.leave(self, cx, token, *key, version);
             }
@@ -155,7 +229,7 @@ pub(super) fn catch_up(call: &mut Call<'_, '_, '_>) {
     let Some(client) = call.client().filter(|client| client.subscriptions() > 0) else { return };
     let version = client.version;
     call.kv.send_replies(call.cx, call.token);
-    for kind in [&CHANNELS, &PATTERNS] {
+    for kind in KINDS {
         let keys = call.client().map(|client| (kind.keys)(client.rare_mut()).clone());
         keys.into_iter().flatten().for_each(|key| kind.catch_up(call, key, version));
     }
@@ -168,7 +242,7 @@ pub(super) fn change_version(call: &mut Call<'_, '_, '_>, version: Version) {
     if before == version || client.subscriptions() == 0 {
         return;
     }
-    for kind in [&CHANNELS, &PATTERNS] {
+    for kind in KINDS {
         let keys = call.client().map(|client| (kind.keys)(client.rare_mut()).clone());
         for key in keys.into_iter().flatten() {
             let Some(name) = (kind.names)(call.kv).name(key) else { continue };
@@ -179,31 +253,37 @@ pub(super) fn change_version(call: &mut Call<'_, '_, '_>, version: Version) {
     }
 }
 
-/// Where a message goes: to its channel, and to each pattern that matches, by its name.
+/// Where a message goes, and as what: to its channel, and to each pattern that matches.
 fn targets<'a>(
     channels: &'a Channels,
     patterns: &'a Channels,
     matching: &'a [u32],
+    form: Form<'static>,
     channel: &[u8],
-) -> impl Iterator<Item = (&'a Channel, Option<&'a [u8]>)> {
-    let own = channels.find(channel).map(|(_, own)| (own, None));
+) -> impl Iterator<Item = (&'a Channel, Form<'a>)> {
+    let own = channels.find(channel).map(|(_, own)| (own, form));
     let patterns = matching.iter().filter_map(|key| patterns.channel(*key));
-    own.into_iter().chain(patterns.map(|it| (it, Some(&*it.name))))
+    own.into_iter().chain(patterns.map(|it| (it, Form::Pattern(&it.name))))
 }
 
-/// What is different between channels and patterns.
+/// What is different between channels, patterns and channels of the shard.
 struct Kind {
     begun: &'static str,
     ended: &'static str,
     names: fn(&mut Kv) -> &mut Channels,
     keys: fn(&mut Rare) -> &mut Vec<u32>,
+    /// How many subscriptions a client is told to have.
+    count: fn(&Client) -> usize,
 }
+
+const KINDS: [&Kind; 3] = [&CHANNELS, &PATTERNS, &SHARD_CHANNELS];
 
 const CHANNELS: Kind = Kind {
     begun: "subscribe",
     ended: "unsubscribe",
     names: |kv| &mut kv.channels,
     keys: |rare| &mut rare.channels,
+    count: Client::global_subscriptions,
 };
 
 const PATTERNS: Kind = Kind {
@@ -211,6 +291,15 @@ const PATTERNS: Kind = Kind {
     ended: "punsubscribe",
     names: |kv| &mut kv.patterns,
     keys: |rare| &mut rare.patterns,
+    count: Client::global_subscriptions,
+};
+
+const SHARD_CHANNELS: Kind = Kind {
+    begun: "ssubscribe",
+    ended: "sunsubscribe",
+    names: |kv| &mut kv.shard_channels,
+    keys: |rare| &mut rare.shard_channels,
+    count: |client| client.subscriptions() - client.global_subscriptions(),
 };
 
 impl Kind {
@@ -271,7 +360,7 @@ fn begin_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
                 (kind.keys)(client.rare_mut()).push(key);
             }
         }
-        confirm(call, kind.begun, Some(name));
+        confirm(call, kind, kind.begun, Some(name));
     }
     permit_silence(call);
     Ok(Flow::Next)
@@ -293,7 +382,7 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
         if let Some(key) = place {
             kind.leave_in_order(call, key, version);
         }
-        confirm(call, kind.ended, Some(name));
+        confirm(call, kind, kind.ended, Some(name));
     }
     permit_silence(call);
     Ok(Flow::Next)
@@ -306,10 +395,10 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
         was_listening = true;
         let name = (kind.names)(call.kv).name(key);
         kind.leave_in_order(call, key, version);
-        confirm(call, kind.ended, name.as_deref());
+        confirm(call, kind, kind.ended, name.as_deref());
     }
     if !was_listening {
-        confirm(call, kind.ended, None);
+        confirm(call, kind, kind.ended, None);
     }
     permit_silence(call);
     Ok(Flow::Next)
@@ -318,7 +407,7 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 /// Ends all that a client listens to, without a word of it.
 pub(super) fn leave_all(call: &mut Call<'_, '_, '_>) {
     let version = call.client().map_or(Version::V2, |client| client.version);
-    for kind in [&CHANNELS, &PATTERNS] {
+    for kind in KINDS {
         let next = |call: &mut Call<'_, '_, '_>| {
             let client = call.client().filter(|client| client.subscriptions() > 0)?;
             (kind.keys)(client.rare_mut()).pop()
@@ -337,8 +426,8 @@ fn permit_silence(call: &mut Call<'_, '_, '_>) {
 }
 
 /// The reply for one channel: how many the client listens to now.
-fn confirm(call: &mut Call<'_, '_, '_>, what: &str, name: Option<&[u8]>) {
-    let count = call.client().map_or(0, |client| client.subscriptions());
+fn confirm(call: &mut Call<'_, '_, '_>, kind: &Kind, what: &str, name: Option<&[u8]>) {
+    let count = call.client().map_or(0, |client| (kind.count)(client));
     let replies = call.replies();
     replies.push(3);
     replies.bulk(what.as_bytes());
@@ -349,35 +438,32 @@ fn confirm(call: &mut Call<'_, '_, '_>, what: &str, name: Option<&[u8]>) {
     replies.integer(count as i64);
 }
 
-fn encode(to: &mut Replies, pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) {
+fn encode(to: &mut Replies, form: Form<'_>, channel: &[u8], message: &[u8]) {
     to.clear();
     to.begin();
-    match pattern {
-        Some(pattern) => {
-            to.push(4);
-            to.bulk(PMESSAGE);
-            to.bulk(pattern);
-        }
-        None => {
-            to.push(3);
-            to.bulk(MESSAGE);
-        }
+    to.push(if form.pattern().is_some() { 4 } else { 3 });
+    to.bulk(form.name());
+    if let Some(pattern) = form.pattern() {
+        to.bulk(pattern);
     }
     to.bulk(channel);
     to.bulk(message);
 }
 
 /// How long that is, in either version of the protocol.
-fn encoded_len(pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) -> usize {
+fn encoded_len(form: Form<'_>, channel: &[u8], message: &[u8]) -> usize {
     let bulk_len = |bytes: &[u8]| {
         let digits = Decimal::new(bytes.len() as i64);
         "$\r\n\r\n".len() + digits.as_bytes().len() + bytes.len()
     };
-    let head = match pattern {
-        Some(pattern) => bulk_len(PMESSAGE) + bulk_len(pattern),
-        None => bulk_len(MESSAGE),
-    };
-    ">3\r\n".len() + head + bulk_len(channel) + bulk_len(message)
+    let pattern_len = form.pattern().map_or(0, bulk_len);
+    let head = ">3\r\n".len() + bulk_len(form.name()) + pattern_len;
+    head + bulk_len(channel) + bulk_len(message)
+}
+
+fn check_names(call: &Call<'_, '_, '_>) -> Result<(), Fault> {
+    let is_too_long = call.arguments.clone().any(|channel| channel.len() > CHANNEL_MAX);
+    if is_too_long { Err(CHANNEL_TOO_LONG) } else { Ok(()) }
 }
 
 /// The longest name of a channel. It is compared with every pattern, which costs up to the length of
@@ -385,7 +471,5 @@ fn encoded_len(pattern: Option<&[u8]>, channel: &[u8], message: &[u8]) -> usize 
 const CHANNEL_MAX: usize = 1024;
 const CHANNEL_TOO_LONG: Fault = Fault::text("ERR channel name is too long");
 const MESSAGE_TOO_LONG: Fault = Fault::text("ERR message is longer than a channel holds");
-const MESSAGE: &[u8] = b"message";
-const PMESSAGE: &[u8] = b"pmessage";
 /// Heads of an array and of four bulk strings, and a word.
 const MESSAGE_OVERHEAD: usize = 128;

@@ -143,6 +143,7 @@ fn stats_section(call: &Call<'_, '_, '_>, text: &mut String) {
             ("keyspace_misses", keys.misses),
             ("pubsub_channels", call.kv.channels.len() as u64),
             ("pubsub_patterns", call.kv.patterns.len() as u64),
+            ("pubsubshard_channels", call.kv.shard_channels.len() as u64),
         ],
     );
 }

@@ -1,7 +1,10 @@
 //! The commands that read and write values.
 
+use std::ops::Range;
+
 use super::call::{Call, Fault, Flow, Outcome};
 use super::database::{End, Now};
+use super::extended::Extended;
 use super::keyspace::{Found, Keyspace};
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
 
@@ -40,6 +43,31 @@ pub(super) fn getdel(call: &mut Call<'_, '_, '_>) -> Outcome {
     Ok(Flow::Next)
 }
 
+pub(super) fn getex(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    let change = EndChange::parse(&mut call.arguments)?;
+    let kv = &mut *call.kv;
+    let Some(found) = kv.keyspace.find(key) else {
+        kv.keyspace.stats.misses += 1;
+        kv.replies.null();
+        return Ok(Flow::Next);
+    };
+    let now = kv.keyspace.now();
+    let end = match &change {
+        EndChange::At(expiry) => Some(expiry.end(call.command.name, now)?),
+        EndChange::Stay | EndChange::Persist => None,
+    };
+    kv.keyspace.stats.hits += 1;
+    kv.replies.bulk(kv.keyspace.value(found));
+    match end {
+        Some(end) if now.left_ms(end) == 0 => kv.keyspace.remove(found),
+        Some(end) => kv.keyspace.expire(found, end),
+        None if matches!(change, EndChange::Persist) => drop(kv.keyspace.persist(found)),
+        None => {}
+    }
+    Ok(Flow::Next)
+}
+
 pub(super) fn getset(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let value = call.argument();
@@ -52,7 +80,8 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let value = call.argument();
     let options = SetOptions::parse(&mut call.arguments)?;
-    let end = options.end(call.command.name, call.kv.keyspace.now())?;
+    let (name, now) = (call.command.name, call.kv.keyspace.now());
+    let end = options.expiry.as_ref().map(|expiry| expiry.end(name, now)).transpose()?;
     if options.get {
         get_of(call, key);
     }
@@ -137,22 +166,53 @@ pub(super) fn decrby(call: &mut Call<'_, '_, '_>) -> Outcome {
     add(call, key, by)
 }
 
+/// The sum is that of Redis, which adds numbers of the 80-bit format of x86.
+pub(super) fn incrbyfloat(call: &mut Call<'_, '_, '_>) -> Outcome {
+    const NOT_A_FLOAT: Fault = Fault::text("ERR value is not a valid float");
+    const NO_SUM: Fault = Fault::text("ERR increment would produce NaN or Infinity");
+    let key = call.argument();
+    let by = call.argument();
+    let keyspace = &mut call.kv.keyspace;
+    let found = keyspace.find(key);
+    let before = found.map_or(b"0".as_slice(), |found| keyspace.value(found));
+    let before = Extended::parse(before).ok_or(NOT_A_FLOAT)?;
+    let by = Extended::parse(by).ok_or(NOT_A_FLOAT)?;
+    let sum = before.add(by).ok_or(NO_SUM)?.to_string();
+    call.kv.check_memory(call.kv.keyspace.growth(found, key, sum.len()))?;
+    store(&mut call.kv.keyspace, found, key, sum.as_bytes());
+    call.replies().bulk(sum.as_bytes());
+    Ok(Flow::Next)
+}
+
 pub(super) fn append(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let bytes = call.argument();
-    let most = call.kv.value_max;
     let keyspace = &mut call.kv.keyspace;
-    let found = match keyspace.find(key) {
-        Some(found) if keyspace.value(found).len() + bytes.len() > most => {
-            return Err(VALUE_TOO_LONG);
-        }
-        Some(found) => {
-            keyspace.append(found, bytes);
-            found
-        }
-        None => keyspace.insert(key, bytes),
-    };
-    let len = keyspace.value(found).len();
+    let len = keyspace.find(key).map_or(0, |found| keyspace.value(found).len());
+    write(call, key, len, bytes)?;
+    call.answer((len + bytes.len()) as i64)
+}
+
+pub(super) fn getrange(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    let (start, end) = (call.integer()?, call.integer()?);
+    let kv = &mut *call.kv;
+    let value = kv.keyspace.read(key).unwrap_or_default();
+    let range = Span::new(start, end).map_or(0..0, |span| span.clamp(value.len()));
+    kv.replies.bulk(&value[range]);
+    Ok(Flow::Next)
+}
+
+pub(super) fn setrange(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    let offset = usize::try_from(call.integer()?);
+    let offset = offset.map_err(|_| Fault::text("ERR offset is out of range"))?;
+    let bytes = call.argument();
+    if !bytes.is_empty() {
+        write(call, key, offset, bytes)?;
+    }
+    let keyspace = &mut call.kv.keyspace;
+    let len = keyspace.find(key).map_or(0, |found| keyspace.value(found).len());
     call.answer(len as i64)
 }
 
@@ -169,6 +229,39 @@ pub(super) enum Unit {
     Milliseconds,
 }
 
+/// `EX`, `PX`, `EXAT` or `PXAT`, with the number behind it.
+struct Expiry<'a> {
+    number: &'a [u8],
+    unit: Unit,
+    from_now: bool,
+}
+
+impl<'a> Expiry<'a> {
+    /// None if the option is another one.
+    fn parse(option: &[u8], arguments: &mut Arguments<'a>) -> Result<Option<Self>, Fault> {
+        let (unit, from_now) = match option.to_ascii_lowercase().as_slice() {
+            b"ex" => (Unit::Seconds, true),
+            b"px" => (Unit::Milliseconds, true),
+            b"exat" => (Unit::Seconds, false),
+            b"pxat" => (Unit::Milliseconds, false),
+            _ => return Ok(None),
+        };
+        let number = arguments.next().ok_or(Fault::SYNTAX)?;
+        Ok(Some(Expiry { number, unit, from_now }))
+    }
+
+    /// Whether it is the same option. That may be repeated, and the last one counts; as in Redis.
+    fn repeats(&self, other: &Expiry<'_>) -> bool {
+        (self.unit, self.from_now) == (other.unit, other.from_now)
+    }
+
+    /// When the key is to end.
+    fn end(&self, command: &str, now: Now) -> Result<End, Fault> {
+        let number = parse_integer(self.number).ok_or(Fault::NOT_AN_INTEGER)?;
+        end_of(number, self.unit, self.from_now, now).ok_or_else(|| invalid_expire_time(command))
+    }
+}
+
 /// What stands behind key and value of `SET`.
 #[derive(Default)]
 struct SetOptions<'a> {
@@ -176,8 +269,7 @@ struct SetOptions<'a> {
     only_existing: bool,
     get: bool,
     keep_ttl: bool,
-    /// A number, its unit, whether it counts from now; and by which option it was given.
-    expiry: Option<(&'a [u8], Unit, bool)>,
+    expiry: Option<Expiry<'a>>,
 }
 
 impl<'a> SetOptions<'a> {
@@ -185,32 +277,19 @@ impl<'a> SetOptions<'a> {
         let mut options = SetOptions::default();
         while let Some(option) = arguments.next() {
             let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
-            let kind = if is("ex") {
-                Some((Unit::Seconds, true))
-            } else if is("px") {
-                Some((Unit::Milliseconds, true))
-            } else if is("exat") {
-                Some((Unit::Seconds, false))
-            } else if is("pxat") {
-                Some((Unit::Milliseconds, false))
-            } else {
-                None
-            };
-            let expires = options.expiry.map(|(_, unit, from_now)| (unit, from_now));
-            if let Some((unit, from_now)) = kind {
-                // The same option may be repeated, and the last one counts; as in Redis.
-                if options.keep_ttl || expires.is_some_and(|before| before != (unit, from_now)) {
+            if let Some(expiry) = Expiry::parse(option, arguments)? {
+                let before = &options.expiry;
+                if options.keep_ttl || before.as_ref().is_some_and(|it| !expiry.repeats(it)) {
                     return Err(Fault::SYNTAX);
                 }
-                let number = arguments.next().ok_or(Fault::SYNTAX)?;
-                options.expiry = Some((number, unit, from_now));
+                options.expiry = Some(expiry);
             } else if is("nx") && !options.only_existing {
                 options.only_new = true;
             } else if is("xx") && !options.only_new {
                 options.only_existing = true;
             } else if is("get") {
                 options.get = true;
-            } else if is("keepttl") && expires.is_none() {
+            } else if is("keepttl") && options.expiry.is_none() {
                 options.keep_ttl = true;
             } else {
                 return Err(Fault::SYNTAX);
@@ -218,12 +297,33 @@ impl<'a> SetOptions<'a> {
         }
         Ok(options)
     }
+}
 
-    /// When the key is to end.
-    fn end(&self, command: &str, now: Now) -> Result<Option<End>, Fault> {
-        let Some((number, unit, from_now)) = self.expiry else { return Ok(None) };
-        let number = parse_integer(number).ok_or(Fault::NOT_AN_INTEGER)?;
-        end_of(number, unit, from_now, now).ok_or_else(|| invalid_expire_time(command)).map(Some)
+/// What `GETEX` does to the time at which a key ends.
+enum EndChange<'a> {
+    Stay,
+    Persist,
+    At(Expiry<'a>),
+}
+
+impl<'a> EndChange<'a> {
+    fn parse(arguments: &mut Arguments<'a>) -> Result<Self, Fault> {
+        let mut change = EndChange::Stay;
+        while let Some(option) = arguments.next() {
+            change = match (Expiry::parse(option, arguments)?, change) {
+                (Some(expiry), EndChange::Stay) => EndChange::At(expiry),
+                (Some(expiry), EndChange::At(before)) if expiry.repeats(&before) => {
+                    EndChange::At(expiry)
+                }
+                (None, EndChange::Stay | EndChange::Persist)
+                    if option.eq_ignore_ascii_case(b"persist") =>
+                {
+                    EndChange::Persist
+                }
+                _ => return Err(Fault::SYNTAX),
+            };
+        }
+        Ok(change)
     }
 }
 
@@ -292,6 +392,48 @@ fn store(keyspace: &mut Keyspace, found: Option<Found>, key: &[u8], value: &[u8]
     match found {
         Some(found) => keyspace.set_value(found, value),
         None => drop(keyspace.insert(key, value)),
+    }
+}
+
+/// Writes into the value of a key from a place on. A key that is not there comes to be, and memory is
+/// asked for before any is taken.
+pub(super) fn write(
+    call: &mut Call<'_, '_, '_>,
+    key: &[u8],
+    at: usize,
+    bytes: &[u8],
+) -> Result<(), Fault> {
+    let kv = &mut *call.kv;
+    let end = at.checked_add(bytes.len()).filter(|end| *end <= kv.value_max);
+    let end = end.ok_or(VALUE_TOO_LONG)?;
+    let found = kv.keyspace.find(key);
+    kv.check_memory(kv.keyspace.growth(found, key, end))?;
+    let found = found.unwrap_or_else(|| kv.keyspace.insert(key, b""));
+    kv.keyspace.write(found, at, bytes);
+    Ok(())
+}
+
+/// Places in a value, from one to another, which counts too; negative ones count from its end.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) start: i64,
+    pub(super) end: i64,
+}
+
+impl Span {
+    /// None for one that is empty however long the value is. Redis asks that before it moves what
+    /// stands before the beginning to it.
+    pub(super) fn new(start: i64, end: i64) -> Option<Self> {
+        let is_empty = start < 0 && end < 0 && start > end;
+        (!is_empty).then_some(Span { start, end })
+    }
+
+    /// Those of `len` places that it takes in.
+    pub(super) fn clamp(self, len: usize) -> Range<usize> {
+        let len = len as i64;
+        let place = |index: i64| if index < 0 { (len + index).max(0) } else { index };
+        let (start, end) = (place(self.start), place(self.end).min(len - 1));
+        if start > end { 0..0 } else { start as usize..end as usize + 1 }
     }
 }
 

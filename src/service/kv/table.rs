@@ -70,17 +70,12 @@ impl Table {
         None
     }
 
-    /// Adds a key that is not there.
-    pub(super) fn insert(&mut self, hash: u32, key: &[u8], value: &[u8]) -> u32 {
-        let mut bytes = Vec::with_capacity(key.len() + value.len());
-        bytes.extend_from_slice(key);
-        bytes.extend_from_slice(value);
+    /// Adds a key that is not there, with its value behind it.
+    pub(super) fn add(&mut self, hash: u32, key_len: usize, bytes: Vec<u8>) -> u32 {
         if self.heads.is_empty() {
             self.heads.resize(BUCKETS_MIN, NONE);
         }
-        let bucket = self.bucket(hash);
-        let next = self.heads[bucket];
-        let entry = Entry { bytes, key_len: key.len() as u32, hash, next, tag: NONE };
+        let entry = Entry { bytes, key_len: key_len as u32, hash, next: NONE, tag: NONE };
         let slot = self.free;
         let slot = match self.entries.get_mut(slot as usize) {
             Some(place) => {
@@ -92,7 +87,7 @@ impl Table {
                 self.entries.len() as u32 - 1
             }
         };
-        self.heads[bucket] = slot;
+        self.link(slot);
         self.len += 1;
         if self.len > self.heads.len() {
             self.split();
@@ -100,20 +95,26 @@ impl Table {
         slot
     }
 
-    pub(super) fn remove(&mut self, slot: u32) {
-        let Some(entry) = self.entries.get(slot as usize).filter(|entry| !entry.is_free()) else {
-            return;
-        };
-        let (bucket, next) = (self.bucket(entry.hash), entry.next);
-        if self.heads[bucket] == slot {
-            self.heads[bucket] = next;
+    /// Gives an entry another key, which is not there. The entry keeps its slot and its tag, and the
+    /// value is moved once.
+    pub(super) fn rename(&mut self, slot: u32, hash: u32, key: &[u8]) {
+        self.unlink(slot);
+        let entry = &mut self.entries[slot as usize];
+        let key_len = entry.key_len as usize;
+        if entry.suits(key.len() + entry.bytes.len() - key_len) {
+            entry.bytes.splice(..key_len, key.iter().copied());
         } else {
-            let mut before = self.heads[bucket] as usize;
-            while self.entries[before].next != slot {
-                before = self.entries[before].next as usize;
-            }
-            self.entries[before].next = next;
+            entry.bytes = [key, &entry.bytes[key_len..]].concat();
         }
+        (entry.key_len, entry.hash) = (key.len() as u32, hash);
+        self.link(slot);
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) {
+        if self.entries.get(slot as usize).is_none_or(Entry::is_free) {
+            return;
+        }
+        self.unlink(slot);
         let free = Entry { bytes: Vec::new(), key_len: FREE, hash: 0, next: self.free, tag: NONE };
         self.entries[slot as usize] = free;
         self.free = slot;
@@ -144,10 +145,8 @@ impl Table {
     pub(super) fn set_value(&mut self, slot: u32, value: &[u8]) {
         let entry = &mut self.entries[slot as usize];
         let key_len = entry.key_len as usize;
-        let needed = key_len + value.len();
-        let capacity = entry.bytes.capacity();
-        if needed > capacity || (capacity > WASTE_MIN && needed < capacity / 4) {
-            let mut bytes = Vec::with_capacity(needed);
+        if !entry.suits(key_len + value.len()) {
+            let mut bytes = Vec::with_capacity(key_len + value.len());
             bytes.extend_from_slice(&entry.bytes[..key_len]);
             entry.bytes = bytes;
         }
@@ -155,9 +154,27 @@ impl Table {
         entry.bytes.extend_from_slice(value);
     }
 
-    /// Appends to a value. Its memory doubles when it is full.
-    pub(super) fn append(&mut self, slot: u32, bytes: &[u8]) {
-        self.entries[slot as usize].bytes.extend_from_slice(bytes);
+    /// Writes into a value from a place on. Where the value ends before that place, zeros come
+    /// between; its memory doubles when it is full.
+    pub(super) fn write(&mut self, slot: u32, at: usize, bytes: &[u8]) {
+        let growth = self.growth(slot, at + bytes.len());
+        let entry = &mut self.entries[slot as usize];
+        let capacity = entry.bytes.capacity() + growth;
+        entry.bytes.reserve_exact(capacity - entry.bytes.len());
+        let start = entry.key_len as usize + at;
+        if entry.bytes.len() < start {
+            entry.bytes.resize(start, 0);
+        }
+        let (within, behind) = bytes.split_at(bytes.len().min(entry.bytes.len() - start));
+        entry.bytes[start..start + within.len()].copy_from_slice(within);
+        entry.bytes.extend_from_slice(behind);
+    }
+
+    /// Bytes of memory by which an entry grows when so long a value is written into it.
+    pub(super) fn growth(&self, slot: u32, len: usize) -> usize {
+        let entry = &self.entries[slot as usize];
+        let (capacity, needed) = (entry.bytes.capacity(), entry.key_len as usize + len);
+        if needed <= capacity { 0 } else { needed.max(2 * capacity) - capacity }
     }
 
     pub(super) fn tag(&self, slot: u32) -> u32 {
@@ -172,6 +189,17 @@ impl Table {
     pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
         let entries = self.entries.iter().enumerate();
         entries.filter(|(_, entry)| !entry.is_free()).map(|(slot, _)| slot as u32)
+    }
+
+    pub(super) fn buckets(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// The entries of one bucket.
+    pub(super) fn entries_of(&self, bucket: usize) -> impl Iterator<Item = u32> {
+        let next = |slot: &u32| self.entries.get(*slot as usize).map(|entry| entry.next);
+        let first = self.heads.get(bucket).copied();
+        std::iter::successors(first, next).take_while(|slot| *slot != NONE)
     }
 
     /// Lists the entries of one bucket from a place on the line on, in its order, each with its own
@@ -207,6 +235,27 @@ impl Table {
         self.entries.iter().map(|entry| entry.bytes.capacity() + ENTRY_OVERHEAD).sum()
     }
 
+    /// Puts an entry into the bucket of its hash.
+    fn link(&mut self, slot: u32) {
+        let bucket = self.bucket(self.entries[slot as usize].hash);
+        self.entries[slot as usize].next = std::mem::replace(&mut self.heads[bucket], slot);
+    }
+
+    /// Takes an entry out of its bucket.
+    fn unlink(&mut self, slot: u32) {
+        let Entry { hash, next, .. } = self.entries[slot as usize];
+        let bucket = self.bucket(hash);
+        if self.heads[bucket] == slot {
+            self.heads[bucket] = next;
+            return;
+        }
+        let mut before = self.heads[bucket] as usize;
+        while self.entries[before].next != slot {
+            before = self.entries[before].next as usize;
+        }
+        self.entries[before].next = next;
+    }
+
     fn bucket(&self, hash: u32) -> usize {
         let mask = self.heads.len().next_power_of_two() - 1;
         let bucket = hash as usize & mask;
@@ -227,9 +276,9 @@ impl Table {
         self.heads.push(NONE);
         let mut slot = std::mem::replace(&mut self.heads[old], NONE);
         while slot != NONE {
-            let bucket = self.bucket(self.entries[slot as usize].hash);
-            let head = std::mem::replace(&mut self.heads[bucket], slot);
-            slot = std::mem::replace(&mut self.entries[slot as usize].next, head);
+            let next = self.entries[slot as usize].next;
+            self.link(slot);
+            slot = next;
         }
     }
 
@@ -237,9 +286,9 @@ impl Table {
     fn join(&mut self) {
         let Some(mut slot) = self.heads.pop() else { return };
         while slot != NONE {
-            let bucket = self.bucket(self.entries[slot as usize].hash);
-            let head = std::mem::replace(&mut self.heads[bucket], slot);
-            slot = std::mem::replace(&mut self.entries[slot as usize].next, head);
+            let next = self.entries[slot as usize].next;
+            self.link(slot);
+            slot = next;
         }
     }
 }
@@ -251,6 +300,12 @@ impl Entry {
 
     fn key(&self) -> &[u8] {
         &self.bytes[..self.key_len as usize]
+    }
+
+    /// Whether its memory is enough for so many bytes, and not far too much.
+    fn suits(&self, needed: usize) -> bool {
+        let capacity = self.bytes.capacity();
+        needed <= capacity && (capacity <= WASTE_MIN || needed >= capacity / 4)
     }
 }
 
@@ -271,10 +326,14 @@ mod tests {
         format!("key:{number}").into_bytes()
     }
 
+    fn insert(table: &mut Table, hash: u32, key: &[u8], value: &[u8]) -> u32 {
+        table.add(hash, key.len(), [key, value].concat())
+    }
+
     fn put(table: &mut Table, key: &[u8], value: &[u8]) {
         match table.find(hash(key), key) {
             Some(slot) => table.set_value(slot, value),
-            None => drop(table.insert(hash(key), key, value)),
+            None => drop(insert(table, hash(key), key, value)),
         }
     }
 
@@ -283,10 +342,15 @@ mod tests {
         slot.map(|slot| table.remove(slot)).is_some()
     }
 
+    fn overwrite(value: &mut Vec<u8>, at: usize, bytes: &[u8]) {
+        value.resize(value.len().max(at + bytes.len()), 0);
+        value[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
     proptest! {
         #[test]
         fn holds_what_a_map_holds(
-            steps in proptest::collection::vec((0u32..300, 0usize..4, 0usize..300), 1..600),
+            steps in proptest::collection::vec((0u32..300, 0usize..5, 0usize..300), 1..600),
         ) {
             let (mut table, mut model) = (Table::new(), BTreeMap::new());
             for (number, action, len) in steps {
@@ -300,8 +364,22 @@ mod tests {
                         let slot = table.find(hash(&key), &key);
                         prop_assert_eq!(slot.is_some(), model.contains_key(&key));
                         if let Some(slot) = slot {
-                            table.append(slot, &value);
-                            model.entry(key).or_default().extend(value);
+                            let growth = table.growth(slot, len / 2 + value.len());
+                            let cost = table.cost(slot);
+                            table.write(slot, len / 2, &value);
+                            prop_assert_eq!(table.cost(slot), cost + growth);
+                            overwrite(model.entry(key).or_default(), len / 2, &value);
+                        }
+                    }
+                    3 => {
+                        let other = [&key[..], &value[..len / 3]].concat();
+                        let (from, to) = (table.find(hash(&key), &key), hash(&other));
+                        if let Some(slot) = from.filter(|_| !model.contains_key(&other)) {
+                            table.set_tag(slot, number);
+                            table.rename(slot, to, &other);
+                            prop_assert_eq!(table.tag(slot), number);
+                            let value = model.remove(&key).expect("it is there");
+                            model.insert(other, value);
                         }
                     }
                     _ => prop_assert_eq!(delete(&mut table, &key), model.remove(&key).is_some()),
@@ -313,6 +391,8 @@ mod tests {
                 prop_assert_eq!((table.key(slot), table.value(slot)), (&key[..], &value[..]));
             }
             prop_assert_eq!(table.slots().count(), model.len());
+            let chains = (0..table.buckets()).map(|bucket| table.entries_of(bucket).count());
+            prop_assert_eq!(chains.sum::<usize>(), model.len());
         }
 
         /// Growing and shrinking by any amount between any two steps of the walk.
@@ -388,7 +468,7 @@ mod tests {
     #[test]
     fn value_of_the_same_size_is_written_where_the_old_one_stood() {
         let mut table = Table::new();
-        let slot = table.insert(1, b"key", b"value");
+        let slot = insert(&mut table, 1, b"key", b"value");
         let address = table.value(slot).as_ptr();
         table.set_value(slot, b"other");
         table.set_value(slot, b"");

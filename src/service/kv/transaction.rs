@@ -270,12 +270,12 @@ fn may_publish(call: &mut Call<'_, '_, '_>) -> bool {
     let mut may_publish = true;
     transaction.each(|request, _| {
         let mut arguments = request.arguments();
-        let name = arguments.next().unwrap_or_default();
+        let form = pubsub::form_of(arguments.next().unwrap_or_default());
         if may_publish
-            && name.eq_ignore_ascii_case(b"publish")
+            && let Some(form) = form
             && let (Some(channel), Some(message)) = (arguments.next(), arguments.next())
         {
-            let room = call.kv.check_room(call.cx, call.token, channel, message);
+            let room = call.kv.check_room(call.cx, call.token, form, channel, message);
             may_publish = room != Err(PublishError::Full);
         }
     });
@@ -324,7 +324,8 @@ fn carry_out_one(call: &mut Call<'_, '_, '_>, request: &Request<'_>) -> Outcome 
     }
     call.kv.commands_processed += 1;
     let Call { kv, cx, token, client, .. } = call;
-    (command.run)(&mut Call { kv, cx, token: *token, client: *client, command, arguments })
+    let (token, client) = (*token, *client);
+    (command.run)(&mut Call { kv, cx, token, client, command, request, arguments })
 }
 
 #[cfg(test)]
