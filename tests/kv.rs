@@ -302,6 +302,88 @@ fn memory_above_the_limit_refuses_what_adds_and_permits_what_takes_away() {
     server.stop();
 }
 
+/// One command of a few bytes that would take a megabyte, be it for a moment only.
+#[test]
+fn growth_is_refused_before_it_begins_where_there_is_no_memory_for_it() {
+    const OOM: &str = "-OOM command not allowed when used memory > 'maxmemory'.";
+    let server = kv_with(KvConfig { max_memory: 280 * KIB, ..KvConfig::default() });
+    let mut client = Client::new(&server);
+    let mut ask = |words: &str| {
+        let words: Vec<&str> = words.split(' ').collect();
+        send(&client.stream, &request(&words));
+        client.line()
+    };
+    ask(&format!("SET value {}", "x".repeat(100_000)));
+    ask(&format!("SET other {}", "x".repeat(100_000)));
+    ask("SET small x");
+    ask(&format!("SET a {}", "ab".repeat(1_000)));
+    let before = ask("MEMORY USAGE value");
+    let long = "k".repeat(200_000);
+    for command in [
+        "SETRANGE new 400000 x",
+        "SETRANGE small 400000 x",
+        "SETBIT new 4000000 1",
+        "SETBIT small 4000000 0",
+        // It would double.
+        &format!("APPEND value {}", "x".repeat(60_000)),
+        &format!("RENAME small {long}"),
+        &format!("RENAMENX small {long}"),
+        &format!("COPY value {long}"),
+    ] {
+        assert_eq!(ask(command), OOM, "{}", &command[..command.len().min(30)]);
+    }
+    assert_eq!(ask("MEMORY USAGE value"), before);
+    assert_eq!([ask("EXISTS new"), ask("STRLEN small"), ask("DBSIZE")], [":0", ":1", ":4"]);
+    assert_eq!(ask("DEL other"), ":1");
+    assert_eq!(ask("COPY value copy"), ":1");
+    assert_eq!(ask("COPY value copy2"), OOM);
+    assert_eq!(ask("COPY value copy REPLACE"), ":1");
+    assert_eq!(ask("BITOP NOT inverse value"), OOM);
+    assert_eq!(ask("BITOP NOT copy value"), ":100000");
+    // Two thousand rows of two thousand bits.
+    assert_eq!(ask("LCS a a"), OOM);
+    assert_eq!(ask("LCS a a LEN"), ":2000");
+    server.stop();
+}
+
+const LCS_TOO_LONG: &str = "-ERR LCS takes values whose lengths multiply to at most 67108864";
+
+#[test]
+fn work_of_one_command_is_bounded() {
+    let server = kv();
+    let mut client = Client::new(&server);
+    client.ask("SETRANGE a 8191 x");
+    client.ask("SETRANGE b 8192 x");
+    client.ask("SETRANGE long 1000000 x");
+    assert_eq!(client.ask("LCS a a LEN"), ":8192");
+    assert_eq!(client.ask("LCS a b LEN"), LCS_TOO_LONG);
+    assert_eq!(client.ask("LCS long long LEN"), LCS_TOO_LONG);
+    assert_eq!(client.ask("LCS long none LEN"), ":0");
+    let keys = " long".repeat(67);
+    assert_eq!(client.ask(&format!("BITOP OR to{}", &keys[5..])), ":1000001");
+    let refused = "-ERR BITOP takes at most 67108864 bytes in all keys";
+    assert_eq!(client.ask(&format!("BITOP OR to{keys} long")), refused);
+    server.stop();
+}
+
+#[test]
+fn rename_and_copy_take_time_to_live_and_memory_with_them() {
+    let server = kv();
+    let mut client = Client::new(&server);
+    client.ask("SET a value EX 1000");
+    let cost = client.ask("MEMORY USAGE a");
+    assert_eq!(client.ask("RENAME a b"), "+OK");
+    assert_eq!(client.ask("MEMORY USAGE b"), cost);
+    assert_eq!(client.ask("COPY b c"), ":1");
+    assert_eq!(client.ask("MEMORY USAGE c"), cost);
+    let ttl: u64 = client.ask("TTL c")[1..].parse().unwrap();
+    assert!((990..=1000).contains(&ttl), "{ttl}");
+    assert_eq!([client.ask("PERSIST b"), client.ask("TTL b")], [":1", ":-1"]);
+    assert_eq!(client.ask("DEL b c"), ":2");
+    assert!(client.bulk("INFO memory").contains("used_memory:0\r\n"));
+    server.stop();
+}
+
 // ---- publish and subscribe ----
 
 #[test]
@@ -337,23 +419,50 @@ fn messages_reach_channels_and_patterns_behind_the_confirmation() {
 }
 
 #[test]
+fn channels_of_the_shard_are_a_world_of_their_own() {
+    let server = kv();
+    let (listener, mut publisher) = (server.connect(), Client::new(&server));
+    send(&listener, b"SSUBSCRIBE news\r\nPSUBSCRIBE *\r\n");
+    expect_bytes(
+        &listener,
+        b"*3\r\n$10\r\nssubscribe\r\n$4\r\nnews\r\n:1\r\n*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n",
+    );
+    assert_eq!(publisher.ask("SPUBLISH news hello"), ":1");
+    expect_bytes(&listener, b"*3\r\n$8\r\nsmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n");
+    assert_eq!(publisher.ask("SPUBLISH nothing hello"), ":0");
+    assert_eq!(publisher.list("PUBSUB SHARDCHANNELS"), ["news"]);
+    assert_eq!(publisher.list("PUBSUB CHANNELS"), [""; 0]);
+    let list = publisher.bulk("CLIENT LIST TYPE pubsub");
+    assert!(list.contains(" flags=P ") && list.contains(" sub=0 psub=1 ssub=1 "), "{list}");
+    assert!(publisher.bulk("INFO stats").contains("pubsubshard_channels:1\r\n"));
+    send(&listener, b"PUNSUBSCRIBE\r\nSUNSUBSCRIBE\r\nGET x\r\n");
+    expect_bytes(
+        &listener,
+        b"*3\r\n$12\r\npunsubscribe\r\n$1\r\n*\r\n:0\r\n*3\r\n$12\r\nsunsubscribe\r\n$4\r\nnews\r\n:0\r\n$-1\r\n",
+    );
+    server.stop();
+}
+
+#[test]
 fn channel_goes_with_its_last_subscriber_however_that_leaves() {
     let server = kv();
     let mut asker = Client::new(&server);
-    for leave in ["UNSUBSCRIBE a\r\n", "RESET\r\n", "QUIT\r\n", ""] {
+    for leave in ["UNSUBSCRIBE a\r\nSUNSUBSCRIBE\r\n", "RESET\r\n", "QUIT\r\n", ""] {
         let mut listeners: Vec<Client> = (0..3).map(|_| Client::new(&server)).collect();
         listeners[0].list("HELLO 3");
         for listener in &mut listeners {
-            send(&listener.stream, b"SUBSCRIBE a\r\nPSUBSCRIBE p*\r\n");
-            (0..12).for_each(|_| drop(listener.line()));
+            send(&listener.stream, b"SUBSCRIBE a\r\nPSUBSCRIBE p*\r\nSSUBSCRIBE a\r\n");
+            (0..18).for_each(|_| drop(listener.line()));
         }
         assert_eq!(asker.ask("PUBLISH a x"), ":3");
+        assert_eq!(asker.ask("SPUBLISH a x"), ":3");
         for listener in &listeners {
             send(&listener.stream, leave.as_bytes());
         }
         drop(listeners);
         let begun = Instant::now();
         while asker.list("PUBSUB CHANNELS") != Vec::<String>::new()
+            || asker.list("PUBSUB SHARDCHANNELS") != Vec::<String>::new()
             || asker.ask("PUBSUB NUMPAT") != ":0"
         {
             assert!(begun.elapsed() < Duration::from_secs(10), "after {leave:?}");

@@ -677,10 +677,64 @@ mod tests {
         assert_eq!((seen.len(), calls), (500, 72));
     }
 
+    #[test]
+    fn copy_in_another_database_has_the_end_of_the_first_and_outlives_it() {
+        let mut keys = Keyspace::new();
+        let found = keys.set(b"key", b"value");
+        keys.expire(found, End::Steady(1_000));
+        keys.within(3, |keys| keys.set(b"copy", b"replaced"));
+        keys.copy(found, 3, b"copy");
+        keys.remove(found);
+        assert_eq!((keys.len(), keys.selected()), (0, 0));
+        keys.select(3);
+        let copy = keys.find(b"copy").expect("it was put there");
+        assert_eq!((keys.value(copy), keys.len()), (&b"value"[..], 1));
+        assert_eq!(keys.end_of(copy), Some(End::Steady(1_000)));
+        assert_eq!(keys.cost(copy), keys.used());
+        keys.set_now(at(1_000));
+        assert!(keys.find(b"copy").is_none());
+    }
+
+    #[test]
+    fn random_key_is_any_that_has_not_ended() {
+        for count in [1, 2, 16, 1_000] {
+            let mut keys = Keyspace::new();
+            assert_eq!(keys.random(), None);
+            for number in 0..2 * count {
+                let found = keys.set(format!("{number}").as_bytes(), b"");
+                if number >= count {
+                    keys.expire(found, End::Steady(1));
+                }
+            }
+            keys.set_now(at(1));
+            let mut times = BTreeMap::new();
+            for _ in 0..100 * count {
+                let key = keys.random().expect("there is one").to_vec();
+                *times.entry(key).or_insert(0) += 1;
+            }
+            // Each a hundred times in the mean, or less where it shares a bucket.
+            assert_eq!(times.len(), count, "{times:?}");
+            assert!(times.values().all(|times| *times < 1_000 || count <= 16), "{times:?}");
+        }
+    }
+
+    #[test]
+    fn search_for_a_random_key_among_those_that_have_ended_is_given_up() {
+        let mut keys = Keyspace::new();
+        for number in 0..100_000u32 {
+            let found = keys.set(&number.to_be_bytes(), b"");
+            keys.expire(found, End::Steady(1));
+        }
+        keys.set_now(at(1));
+        let before = keys.drawn;
+        assert_eq!(keys.random(), None);
+        assert!(keys.drawn - before <= 2 + GUESSES as u64);
+    }
+
     proptest! {
         #[test]
         fn memory_is_the_sum_of_what_is_there(
-            steps in proptest::collection::vec((0u8..20, 0usize..6, 0usize..200, 0u64..50), 1..300),
+            steps in proptest::collection::vec((0u8..20, 0usize..8, 0usize..200, 0u64..50), 1..300),
         ) {
             let (mut keys, mut model, mut now) = (Keyspace::new(), BTreeMap::new(), 0);
             for (key, action, len, time) in steps {
@@ -708,15 +762,29 @@ mod tests {
                         keys.expire(found, End::Steady(now + len as u64 + 1));
                         model.get_mut(&key).expect("it is there").1 = now + len as u64 + 1;
                     }
+                    (5, Some(found)) if len as u8 % 20 != key => {
+                        keys.rename(found, &[len as u8 % 20]);
+                        let moved = model.remove(&key).expect("it is there");
+                        model.insert(len as u8 % 20, moved);
+                    }
+                    (6, Some(found)) if len as u8 % 20 != key => {
+                        keys.copy(found, 0, &[len as u8 % 20]);
+                        model.insert(len as u8 % 20, model[&key].clone());
+                    }
                     _ => drop(keys.tidy(3)),
                 }
             }
+            let mut cost = 0;
+            keys.tidy(1_000);
             for (key, (value, end)) in &model {
                 let found = keys.find(&[*key]).expect("it has not ended");
+                cost += keys.cost(found);
                 prop_assert_eq!(keys.value(found), &value[..]);
                 let found = keys.end_of(found).unwrap_or(End::Steady(u64::MAX));
                 prop_assert_eq!(found, End::Steady(*end));
             }
+            // The wheel removes what has ended at its next tick.
+            prop_assert!(cost <= keys.used());
             for key in 0..20 {
                 if let Some(found) = keys.find(&[key]) {
                     keys.remove(found);

@@ -24,7 +24,8 @@ pub(super) fn lcs(call: &mut Call<'_, '_, '_>) -> Outcome {
     let kv = &mut *call.kv;
     let a = found_a.map_or(&[][..], |found| kv.keyspace.value(found));
     let b = found_b.map_or(&[][..], |found| kv.keyspace.value(found));
-    if a.len().saturating_mul(b.len()) > PLACES_MAX {
+    // A row is in whole words, so that is what counts.
+    if a.len().saturating_mul(words_for(b) * 64) > PLACES_MAX {
         return Err(Fault::of(format!(
             "ERR LCS takes values whose lengths multiply to at most {PLACES_MAX}"
         )));
@@ -40,7 +41,8 @@ pub(super) fn lcs(call: &mut Call<'_, '_, '_>) -> Outcome {
     Ok(Flow::Next)
 }
 
-/// The most places that a table may have: 8 MiB of bits, and a few milliseconds' work.
+/// The most places that a table may have: 8 MiB of bits, as much again for the places of bytes, and a
+/// few milliseconds' work.
 const PLACES_MAX: usize = 64 << 20;
 
 #[derive(Default)]
