@@ -367,6 +367,38 @@ fn work_of_one_command_is_bounded() {
 }
 
 #[test]
+fn work_of_a_transaction_on_long_values_is_bounded() {
+    const COUNT: usize = 1_100;
+    let server = kv();
+    let mut client = Client::new(&server);
+    client.ask("SETRANGE long 1000000 x");
+    client.ask("MULTI");
+    let mut lines = "COPY long to REPLACE\r\n".repeat(COUNT);
+    let commands = [
+        "BITCOUNT long",
+        "BITPOS long 1",
+        "RENAME long longer",
+        "SETRANGE new 10000 x",
+        "INCRBYFLOAT f 1",
+        "STRLEN long",
+        "SETBIT long 7 1",
+    ];
+    commands.iter().for_each(|command| lines.push_str(&format!("{command}\r\n")));
+    send(&client.stream, lines.as_bytes());
+    (0..COUNT + commands.len()).for_each(|_| assert_eq!(client.line(), "+QUEUED"));
+    let answers = client.list("EXEC");
+    let refused = "ERR transaction takes too long";
+    let copied = answers.iter().take_while(|answer| *answer == "1").count();
+    assert!((1_000..COUNT).contains(&copied), "{copied}");
+    assert!(answers[copied..COUNT].iter().all(|answer| answer == refused));
+    // What takes no time is done all the same.
+    assert_eq!(answers[COUNT..COUNT + 4], [refused; 4]);
+    assert_eq!(answers[COUNT + 4..], ["1", "1000001", "0"]);
+    assert_eq!(client.ask("BITCOUNT long"), ":5", "it is the transaction that ends");
+    server.stop();
+}
+
+#[test]
 fn rename_and_copy_take_time_to_live_and_memory_with_them() {
     let server = kv();
     let mut client = Client::new(&server);

@@ -167,8 +167,8 @@ fn commands_take_what_they_take_in_redis() {
 
 /// The first seven elements that tell of a command, the flags in order.
 fn what_it_takes(reply: &[u8]) -> Vec<String> {
-    const KNOWN: [&str; 8] =
-        ["write", "readonly", "denyoom", "admin", "pubsub", "loading", "stale", "fast"];
+    const KNOWN: [&str; 9] =
+        ["write", "readonly", "denyoom", "admin", "pubsub", "loading", "stale", "fast", "no_multi"];
     let parts = elements(reply);
     let flags: usize = parts.iter().skip(2).take_while(|part| part.parse::<i64>().is_err()).count();
     let mut told: Vec<String> =
@@ -333,6 +333,14 @@ fn generated_transactions_are_answered_as_in_redis() {
         "MSETNX a 1 c 2",
         "GETDEL c",
         "APPEND a x",
+        "SETRANGE a 3 x",
+        "SETBIT b 9 1",
+        "INCRBYFLOAT c 0.5",
+        "RENAME a b",
+        "RENAME b a",
+        "COPY c a",
+        "COPY a b REPLACE DB 1",
+        "GETEX b EX 1000",
         "NOPE",
         "GET",
         "RESET",
@@ -859,6 +867,32 @@ SET a 1 | WATCH a | GETDEL nokey | MSETNX a 1 b 1 | SETNX a 1 | MULTI | PING | E
 SET a 1 | WATCH a | EXPIRE a -1 | MULTI | PING | EXEC
 SET a 1 EX 100 | WATCH a | EXPIRE a 50 GT | MULTI | PING | EXEC
 SET a 1 | WATCH a | MULTI | SET a 2 | EXEC | MULTI | GET a | EXEC
+WATCH a | INCRBYFLOAT a 0.5 | MULTI | PING | EXEC
+WATCH a | INCRBYFLOAT a x | MULTI | PING | EXEC
+WATCH a | SETRANGE a 2 x | MULTI | PING | EXEC
+SET a xy | WATCH a | SETRANGE a 2 "" | MULTI | PING | EXEC
+WATCH a | SETBIT a 3 0 | MULTI | PING | EXEC
+SET a 1 | WATCH a | SETBIT a 3 1 | MULTI | PING | EXEC
+SET a 1 | WATCH a | GETEX a | MULTI | PING | EXEC
+SET a 1 | WATCH a | GETEX a PERSIST | MULTI | PING | EXEC
+SET a 1 | WATCH a | GETEX a EX 100 | MULTI | PING | EXEC
+SET a 1 EX 100 | WATCH a | GETEX a PERSIST | MULTI | PING | EXEC
+SET a 1 | WATCH a | GETEX a EXAT 1 | MULTI | PING | EXEC
+SET a 1 | WATCH a | RENAME a b | MULTI | PING | EXEC
+SET a 1 | WATCH b | RENAME a b | MULTI | PING | EXEC
+SET a 1 | WATCH a | RENAME a a | MULTI | PING | EXEC
+MSET a 1 b 2 | WATCH a b | RENAMENX a b | MULTI | PING | EXEC
+SET a 1 | WATCH a | COPY a b | MULTI | PING | EXEC
+SET a 1 | WATCH b | COPY a b | MULTI | PING | EXEC
+MSET a 1 b 2 | WATCH b | COPY a b | MULTI | PING | EXEC
+SET a 1 | WATCH a | COPY a a DB 1 | MULTI | PING | EXEC | SELECT 1 | WATCH a | SELECT 0 | COPY a a DB 1 REPLACE | MULTI | PING | EXEC
+SET a 1 | WATCH a b | BITOP NOT b a | MULTI | PING | EXEC
+SET a 1 | WATCH a | BITOP OR a none | MULTI | PING | EXEC
+WATCH a | BITOP OR a none | MULTI | PING | EXEC
+SET a 1 | WATCH a | GETRANGE a 0 1 | BITCOUNT a | GETBIT a 1 | LCS a a | RANDOMKEY | MULTI | PING | EXEC
+MULTI | SETBIT a 7 1 | BITCOUNT a | RENAME a b | COPY b a | LCS a b | LCS a b x | INCRBYFLOAT f 0.1 | PUBSUB SHARDCHANNELS | EXEC
+MULTI | SSUBSCRIBE c | PING | EXEC | SUNSUBSCRIBE
+MULTI | SPUBLISH nobody x | EXEC
 MULTI | SET a | SET a 1 | DISCARD | GET a"#;
 
 /// A request that somebody might make, or one that is nothing but words.

@@ -26,18 +26,22 @@ pub(super) fn setbit(call: &mut Call<'_, '_, '_>) -> Outcome {
     };
     let (at, mask) = (place / 8, bit_mask(place));
     let keyspace = &mut call.kv.keyspace;
-    let value = keyspace.find(key).map_or(&[][..], |found| keyspace.value(found));
-    let before = value.get(at).copied().unwrap_or(0);
-    write(call, key, at, &[if is_set { before | mask } else { before & !mask }])?;
-    call.answer(i64::from(before & mask != 0))
+    let before = keyspace.find(key).and_then(|found| keyspace.value(found).get(at).copied());
+    let byte = before.unwrap_or(0);
+    let after = if is_set { byte | mask } else { byte & !mask };
+    // Where nothing would be different nothing is written, and who watches the key is not told.
+    if before != Some(after) {
+        write(call, key, at, &[after])?;
+    }
+    call.answer(i64::from(byte & mask != 0))
 }
 
 pub(super) fn bitcount(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
-    let keyspace = &mut call.kv.keyspace;
     // As in Redis, what stands behind a key that is not there does not matter.
-    let Some(found) = keyspace.find(key) else { return call.answer(0) };
-    let value = keyspace.value(found);
+    let Some(found) = call.kv.keyspace.find(key) else { return call.answer(0) };
+    call.kv.charge_work(call.kv.keyspace.value(found).len())?;
+    let value = call.kv.keyspace.value(found);
     let count = match call.arguments.len() {
         0 => ones(value),
         2 | 3 => {
@@ -66,6 +70,7 @@ pub(super) fn bitpos(call: &mut Call<'_, '_, '_>) -> Outcome {
     };
     // A key that is not there is a row of zeros without an end.
     let Some(found) = call.kv.keyspace.find(key) else { return call.answer(-i64::from(bit)) };
+    call.kv.charge_work(call.kv.keyspace.value(found).len())?;
     let has_end = call.arguments.len() > 1;
     if call.arguments.len() > 3 {
         return Err(Fault::SYNTAX);

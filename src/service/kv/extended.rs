@@ -21,8 +21,6 @@ const EXPONENT_MIN: i32 = -16_445;
 const EXPONENT_MAX: i32 = 16_320;
 /// That of infinity.
 const INFINITE: i32 = i32::MAX;
-/// Longer numbers are refused, as by Redis.
-const LEN_MAX: usize = 5 * 1024 - 1;
 /// More digits before the point than any number has, and more zeros behind it than the least one has:
 /// in decimal, and in bits.
 const MAGNITUDE_MAX: i64 = 5_000;
@@ -32,6 +30,8 @@ const PLACES: usize = 17;
 const SCALE: u128 = 10u128.pow(PLACES as u32);
 
 impl Extended {
+    /// Longer numbers are refused, as by Redis.
+    pub(super) const LEN_MAX: usize = 5 * 1024 - 1;
     const ZERO: Extended = Extended { is_negative: false, mantissa: 0, exponent: EXPONENT_MIN };
 
     /// Reads what `strtold` reads: decimal and hexadecimal numbers with an exponent, and infinity. None
@@ -42,7 +42,7 @@ impl Extended {
             [b'+', rest @ ..] => (false, rest),
             _ => (false, text),
         };
-        if text.len() > LEN_MAX {
+        if text.len() > Self::LEN_MAX {
             return None;
         }
         let number = match text.to_ascii_lowercase().as_slice() {
@@ -280,7 +280,7 @@ mod tests {
         ] {
             assert_eq!(Extended::parse(text.as_bytes()), None, "{text}");
         }
-        let digits = "1".repeat(LEN_MAX + 1);
+        let digits = "1".repeat(Extended::LEN_MAX + 1);
         assert_eq!(Extended::parse(digits.as_bytes()), None);
         assert!(Extended::parse(&digits.as_bytes()[..4_900]).is_some());
         assert_eq!(sum("inf", "1"), None);

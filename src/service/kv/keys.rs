@@ -50,6 +50,7 @@ pub(super) fn copy(call: &mut Call<'_, '_, '_>) -> Outcome {
     }
     let needed = kv.keyspace.cost(found) + to.len();
     kv.check_memory(needed.saturating_sub(replaced.unwrap_or(0)))?;
+    kv.charge_work(needed)?;
     kv.keyspace.copy(found, database, to);
     call.answer(1)
 }
@@ -214,6 +215,7 @@ fn move_to_name(call: &mut Call<'_, '_, '_>, replaces: bool) -> Result<bool, Fau
         return Ok(from == to && replaces);
     }
     kv.check_memory(to.len().saturating_sub(from.len()))?;
+    kv.charge_work(kv.keyspace.value(found).len())?;
     kv.keyspace.rename(found, to);
     Ok(true)
 }

@@ -41,8 +41,8 @@ pub(super) fn lcs(call: &mut Call<'_, '_, '_>) -> Outcome {
     Ok(Flow::Next)
 }
 
-/// The most places that a table may have: 8 MiB of bits, as much again for the places of bytes, and a
-/// few milliseconds' work.
+/// The most places that a table may have: 8 MiB of bits, as much again for the places of bytes, and
+/// some ten milliseconds' work at most.
 const PLACES_MAX: usize = 64 << 20;
 
 #[derive(Default)]
@@ -112,12 +112,11 @@ impl<'a> Table<'a> {
 
     fn new(a: &'a [u8], b: &'a [u8], wanted: Rows) -> Self {
         let width = words_for(b);
-        let mut places: [Option<Vec<u64>>; 256] = [const { None }; 256];
+        let places = places_of(a, b);
         let mut row = vec![u64::MAX; width];
         let mut rows = Vec::with_capacity(if wanted == Rows::All { a.len() * width } else { 0 });
         for byte in a {
-            let places = places[usize::from(*byte)].get_or_insert_with(|| places_of(*byte, b));
-            next_row(&mut row, places);
+            next_row(&mut row, &places[usize::from(*byte)]);
             if wanted == Rows::All {
                 rows.extend_from_slice(&row);
             }
@@ -186,11 +185,18 @@ fn words_for(b: &[u8]) -> usize {
     b.len().div_ceil(64)
 }
 
-/// Where a byte stands, as bits.
-fn places_of(byte: u8, text: &[u8]) -> Vec<u64> {
-    let mut places = vec![0; words_for(text)];
-    for (at, _) in text.iter().enumerate().filter(|(_, other)| **other == byte) {
-        places[at / 64] |= 1 << (at % 64);
+/// Where each byte of `a` stands in `b`, as bits.
+fn places_of(a: &[u8], b: &[u8]) -> Vec<Vec<u64>> {
+    let mut places = vec![Vec::new(); 256];
+    for byte in a.iter().map(|byte| usize::from(*byte)) {
+        if places[byte].is_empty() {
+            places[byte] = vec![0; words_for(b)];
+        }
+    }
+    for (at, byte) in b.iter().enumerate() {
+        if let Some(word) = places[usize::from(*byte)].get_mut(at / 64) {
+            *word |= 1 << (at % 64);
+        }
     }
     places
 }

@@ -126,6 +126,8 @@ pub struct Kv {
     commands_processed: u64,
     /// What the reactor had counted when a client reset the counters.
     counted_before: Option<Box<Stats>>,
+    /// Bytes of values that the commands of a transaction have gone over.
+    work: usize,
     /// Bytes of memory of what clients have queued, and of their names.
     held_by_clients: usize,
     /// A transaction is being carried out, whose reply is sent as a whole.
@@ -184,6 +186,7 @@ impl Kv {
             batch_max,
             commands_processed: 0,
             counted_before: None,
+            work: 0,
             held_by_clients: 0,
             is_executing: false,
             is_choosy: false,
@@ -215,6 +218,16 @@ impl Kv {
     fn check_memory(&self, bytes: usize) -> Result<(), Fault> {
         let is_room = bytes == 0 || self.used() + bytes <= self.config.max_memory;
         if is_room { Ok(()) } else { Err(Fault::OUT_OF_MEMORY) }
+    }
+
+    /// Counts bytes of values that a command is about to go over. In a transaction, which nobody can
+    /// interrupt, there is an end to them.
+    fn charge_work(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.work = self.work.saturating_add(bytes);
+        if bytes > 0 && self.is_executing && self.work > WORK_MAX {
+            return Err(Fault::text("ERR transaction takes too long"));
+        }
+        Ok(())
     }
 
     /// What time it is in this turn, for all that follows.
@@ -541,6 +554,9 @@ fn unknown_subcommand(command: &Command, name: &[u8]) -> Fault {
 const BATCH_MAX: usize = 16 << 10;
 /// What surrounds a value in a reply.
 const REPLY_OVERHEAD: usize = 64;
+/// Bytes of values that the commands of one transaction may go over, beside what comes and goes: a
+/// tenth of a second's work.
+const WORK_MAX: usize = 1 << 30;
 /// Keys that are removed in one turn because they have ended, and entries freed that were flushed:
 /// about a millisecond's work.
 const TIDY_BUDGET: usize = 4096;

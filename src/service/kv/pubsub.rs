@@ -16,6 +16,10 @@ pub(super) fn subscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn ssubscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
+    // As in Redis, which permits the other two.
+    if call.kv.is_executing {
+        return Err(Fault::text("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
+    }
     check_names(call)?;
     begin_listening(call, &SHARD_CHANNELS)
 }

@@ -172,12 +172,16 @@ pub(super) fn incrbyfloat(call: &mut Call<'_, '_, '_>) -> Outcome {
     const NO_SUM: Fault = Fault::text("ERR increment would produce NaN or Infinity");
     let key = call.argument();
     let by = call.argument();
-    let keyspace = &mut call.kv.keyspace;
-    let found = keyspace.find(key);
+    let found = call.kv.keyspace.find(key);
+    // To read and to write a number takes time that grows with the square of its length.
+    let len = by.len() + found.map_or(0, |found| call.kv.keyspace.value(found).len());
+    call.kv.charge_work(len.min(2 * Extended::LEN_MAX).pow(2) / 2)?;
+    let keyspace = &call.kv.keyspace;
     let before = found.map_or(b"0".as_slice(), |found| keyspace.value(found));
     let before = Extended::parse(before).ok_or(NOT_A_FLOAT)?;
     let by = Extended::parse(by).ok_or(NOT_A_FLOAT)?;
     let sum = before.add(by).ok_or(NO_SUM)?.to_string();
+    call.kv.charge_work(sum.len().pow(2) / 2)?;
     call.kv.check_memory(call.kv.keyspace.growth(found, key, sum.len()))?;
     store(&mut call.kv.keyspace, found, key, sum.as_bytes());
     call.replies().bulk(sum.as_bytes());
@@ -407,7 +411,10 @@ pub(super) fn write(
     let end = at.checked_add(bytes.len()).filter(|end| *end <= kv.value_max);
     let end = end.ok_or(VALUE_TOO_LONG)?;
     let found = kv.keyspace.find(key);
-    kv.check_memory(kv.keyspace.growth(found, key, end))?;
+    let len = found.map_or(0, |found| kv.keyspace.value(found).len());
+    let growth = kv.keyspace.growth(found, key, end);
+    kv.check_memory(growth)?;
+    kv.charge_work(growth.max(at.saturating_sub(len)))?;
     let found = found.unwrap_or_else(|| kv.keyspace.insert(key, b""));
     kv.keyspace.write(found, at, bytes);
     Ok(())

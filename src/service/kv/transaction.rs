@@ -290,7 +290,7 @@ fn may_publish(call: &mut Call<'_, '_, '_>) -> bool {
 fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow {
     call.replies().array(transaction.len());
     let mut flow = Flow::Next;
-    call.kv.is_executing = true;
+    (call.kv.is_executing, call.kv.work) = (true, 0);
     transaction.each(|request, left| {
         let outer = call.replies().begin_part(left * REPLY_MIN);
         match carry_out_one(call, request) {
