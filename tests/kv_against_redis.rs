@@ -163,6 +163,31 @@ fn commands_take_what_they_take_in_redis() {
             [&mut theirs, &mut ours].map(|peer| what_it_takes(&peer.ask(ask.as_bytes())));
         assert_eq!(found, expected, "{name}");
     }
+    // Of the categories those that follow from what is known here.
+    for category in [
+        "write",
+        "read",
+        "fast",
+        "slow",
+        "admin",
+        "dangerous",
+        "pubsub",
+        "keyspace",
+        "transaction",
+        "string",
+        "bitmap",
+        "connection",
+        "nope",
+    ] {
+        let ask = format!("COMMAND LIST FILTERBY ACLCAT {category}\r\n");
+        let [expected, found] = [&mut theirs, &mut ours].map(|peer| {
+            let mut listed = elements(&peer.ask(ask.as_bytes()));
+            listed.retain(|name| names.contains(name) && !differ.contains(&name.as_str()));
+            listed.sort();
+            listed
+        });
+        assert_eq!(found, expected, "{category}");
+    }
 }
 
 /// The first seven elements that tell of a command, the flags in order.
@@ -814,6 +839,20 @@ MEMORY USAGE a SAMPLES x
 MEMORY USAGE a SAMPLES -1
 MEMORY USAGE a SAMPLES 0
 MEMORY USAGE a foo 1
+COMMAND GETKEYS BITOP AND to a b
+COMMAND GETKEYS BITOP AND to
+COMMAND GETKEYS COPY a b DB 1
+COMMAND GETKEYS RENAME a b
+COMMAND GETKEYS LCS a b IDX
+COMMAND GETKEYS SETRANGE a 1 b
+COMMAND GETKEYS MEMORY USAGE a SAMPLES 1
+COMMAND GETKEYS OBJECT ENCODING a
+COMMAND GETKEYS OBJECT FOO a
+COMMAND GETKEYS RANDOMKEY
+COMMAND GETKEYS SPUBLISH a b
+COMMAND GETKEYS SSUBSCRIBE a b
+COMMAND GETKEYS SUNSUBSCRIBE
+COMMAND GETKEYS SUNSUBSCRIBE a
 "#;
 
 const TRANSACTIONS: &str = r#"EXEC | DISCARD | UNWATCH | EXEC x | DISCARD x | MULTI x | WATCH | UNWATCH x

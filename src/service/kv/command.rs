@@ -102,10 +102,12 @@ impl Command {
             }
             b"pubsub" => has(Flags::PUBSUB),
             b"keyspace" => {
-                self.group == "generic" || matches!(self.name, "dbsize" | "flushall" | "flushdb")
+                let is_own = self.group == "generic" && self.subcommands.is_empty();
+                is_own || matches!(self.name, "dbsize" | "flushall" | "flushdb")
             }
             b"transaction" => self.group == "transactions",
             b"string" => self.group == "string",
+            b"bitmap" => self.group == "bitmap",
             b"connection" => {
                 let is_own = self.group == "connection" && self.subcommands.is_empty();
                 is_own || self.name.starts_with("command")

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::call::{Call, Fault, Flow, Outcome};
-use super::command::{COMMANDS, Command};
+use super::command::{COMMANDS, Command, Flags};
 use super::connection::REDIS_VERSION;
 use super::glob;
 use super::keyspace::KeyspaceStats;
@@ -268,7 +268,8 @@ pub(super) fn command_getkeys(call: &mut Call<'_, '_, '_>) -> Outcome {
     }
     let count = call.arguments.len();
     let (first, last, step) = command.keys;
-    if first == 0 {
+    // Channels of the shard stand where a cluster looks for keys, and are none.
+    if first == 0 || command.flags.has(Flags::PUBSUB) {
         return Err(Fault::text("ERR The command has no key arguments"));
     }
     if !command.takes(count) {
