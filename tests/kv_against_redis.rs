@@ -147,6 +147,74 @@ fn longest_common_subsequence_is_the_one_that_redis_finds() {
     }
 }
 
+#[test]
+fn reads_are_counted_as_in_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let ours = Ours::start();
+    let (mut theirs, mut ours) = (redis.connect(), ours.connect());
+    for line in [
+        "SET a 1",
+        "GETEX a",
+        "GETEX none",
+        "GETRANGE a 0 1",
+        "SUBSTR none 0 1",
+        "GETBIT a 1",
+        "GETBIT none 1",
+        "BITCOUNT a",
+        "BITPOS none 1",
+        "BITOP OR to a none a",
+        "LCS a none",
+        "COPY a b",
+        "COPY none b",
+        "COPY a b",
+        "COPY a b REPLACE",
+        "RENAME b c",
+        "RENAME none c",
+        "SETBIT a 1 1",
+        "SETBIT none 1 1",
+        "SETRANGE a 1 x",
+        "INCRBYFLOAT f 1",
+        "OBJECT ENCODING a",
+        "OBJECT ENCODING no",
+        "OBJECT REFCOUNT a",
+        "MEMORY USAGE a",
+        "RANDOMKEY",
+        "STRLEN a",
+        "TYPE a",
+        "TTL a",
+        "TTL none",
+        "EXPIRETIME a",
+        "MGET a none",
+        "EXISTS a none",
+        "TOUCH a none",
+        "GETDEL c",
+        "GETDEL c",
+        "GETSET a x",
+        "GETSET none2 x",
+        "SET a y GET",
+        "APPEND a x",
+        "INCR n",
+        "EXPIRE a 100",
+        "PERSIST a",
+        "DEL a",
+        "UNLINK none",
+        "SETNX a 1",
+        "MSETNX a 1 q 1",
+        "SCAN 0 COUNT 100",
+        "KEYS *",
+        "WATCH a none",
+    ] {
+        let [expected, found] = [&mut theirs, &mut ours].map(|peer| {
+            peer.ask(format!("{line}\r\n").as_bytes());
+            let stats = peer.ask(b"INFO stats\r\n");
+            let stats = String::from_utf8(stats).unwrap();
+            let counts = stats.lines().filter(|line| line.starts_with("keyspace_"));
+            counts.map(str::to_owned).collect::<Vec<_>>()
+        });
+        assert_eq!(found, expected, "after `{line}`");
+    }
+}
+
 /// Those flags are compared that mean something here.
 #[test]
 fn commands_take_what_they_take_in_redis() {

@@ -39,7 +39,7 @@ pub(super) fn setbit(call: &mut Call<'_, '_, '_>) -> Outcome {
 pub(super) fn bitcount(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     // As in Redis, what stands behind a key that is not there does not matter.
-    let Some(found) = call.kv.keyspace.find(key) else { return call.answer(0) };
+    let Some(found) = call.kv.keyspace.look_up(key) else { return call.answer(0) };
     call.kv.charge_work(call.kv.keyspace.value(found).len())?;
     let value = call.kv.keyspace.value(found);
     let count = match call.arguments.len() {
@@ -69,7 +69,7 @@ pub(super) fn bitpos(call: &mut Call<'_, '_, '_>) -> Outcome {
         _ => return Err(Fault::text("ERR The bit argument must be 1 or 0.")),
     };
     // A key that is not there is a row of zeros without an end.
-    let Some(found) = call.kv.keyspace.find(key) else { return call.answer(-i64::from(bit)) };
+    let Some(found) = call.kv.keyspace.look_up(key) else { return call.answer(-i64::from(bit)) };
     call.kv.charge_work(call.kv.keyspace.value(found).len())?;
     let has_end = call.arguments.len() > 1;
     if call.arguments.len() > 3 {
@@ -95,7 +95,7 @@ pub(super) fn bitop(call: &mut Call<'_, '_, '_>) -> Outcome {
         return Err(Fault::text("ERR BITOP NOT must be called with a single source key."));
     }
     let keyspace = &mut call.kv.keyspace;
-    let sources: Vec<_> = call.arguments.by_ref().map(|key| keyspace.find(key)).collect();
+    let sources: Vec<_> = call.arguments.by_ref().map(|key| keyspace.look_up(key)).collect();
     let values = sources.iter().map(|found| found.map_or(&[][..], |it| keyspace.value(it)));
     let len = values.clone().map(<[u8]>::len).max().unwrap_or(0);
     if sources.len().saturating_mul(len) > BITOP_MAX {

@@ -43,7 +43,7 @@ pub(super) fn copy(call: &mut Call<'_, '_, '_>) -> Outcome {
         return Err(Fault::text("ERR source and destination objects are the same"));
     }
     let kv = &mut *call.kv;
-    let Some(found) = kv.keyspace.find(from) else { return call.answer(0) };
+    let Some(found) = kv.keyspace.look_up(from) else { return call.answer(0) };
     let replaced = kv.keyspace.within(database, |keys| keys.find(to).map(|it| keys.cost(it)));
     if replaced.is_some() && !replaces {
         return call.answer(0);
@@ -70,7 +70,7 @@ pub(super) fn randomkey(call: &mut Call<'_, '_, '_>) -> Outcome {
 pub(super) fn object_encoding(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let kv = &mut *call.kv;
-    let Some(found) = kv.keyspace.find(key) else {
+    let Some(found) = kv.keyspace.look_up(key) else {
         kv.replies.null();
         return Ok(Flow::Next);
     };
@@ -86,7 +86,7 @@ pub(super) fn object_encoding(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn object_refcount(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
-    if call.kv.keyspace.find(key).is_some() {
+    if call.kv.keyspace.look_up(key).is_some() {
         return call.answer(1);
     }
     call.replies().null();
@@ -115,7 +115,7 @@ pub(super) fn memory_usage(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn type_of(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
-    let is_there = call.kv.keyspace.find(key).is_some();
+    let is_there = call.kv.keyspace.look_up(key).is_some();
     call.replies().simple(if is_there { "string" } else { "none" });
     Ok(Flow::Next)
 }
@@ -377,7 +377,7 @@ fn expire_at(call: &mut Call<'_, '_, '_>, unit: Unit, from_now: bool) -> Outcome
 fn answer_end(call: &mut Call<'_, '_, '_>, form: impl FnOnce(Now, End) -> u64) -> Outcome {
     let key = call.argument();
     let keyspace = &mut call.kv.keyspace;
-    let answer = match keyspace.find(key) {
+    let answer = match keyspace.look_up(key) {
         None => -2,
         Some(found) => {
             let now = keyspace.now();

@@ -127,18 +127,17 @@ impl Keyspace {
 
     // ---- reading ----
 
-    /// Looks a key up to read it, and counts whether it was there.
+    /// The value of a key. Counts whether it was there.
     pub(super) fn read(&mut self, key: &[u8]) -> Option<&[u8]> {
-        match self.find(key) {
-            Some(found) => {
-                self.stats.hits += 1;
-                Some(self.here().table.value(found.0))
-            }
-            None => {
-                self.stats.misses += 1;
-                None
-            }
-        }
+        self.look_up(key).map(|found| self.here().table.value(found.0))
+    }
+
+    /// As [`find`](Self::find), to read a key; counts whether it was there.
+    pub(super) fn look_up(&mut self, key: &[u8]) -> Option<Found> {
+        let found = self.find(key);
+        let count = if found.is_some() { &mut self.stats.hits } else { &mut self.stats.misses };
+        *count += 1;
+        found
     }
 
     /// Looks a key up. One that has ended is removed.

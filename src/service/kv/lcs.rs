@@ -19,7 +19,7 @@ use crate::codec::resp::Replies;
 pub(super) fn lcs(call: &mut Call<'_, '_, '_>) -> Outcome {
     let (key_a, key_b) = (call.argument(), call.argument());
     let keyspace = &mut call.kv.keyspace;
-    let (found_a, found_b) = (keyspace.find(key_a), keyspace.find(key_b));
+    let (found_a, found_b) = (keyspace.look_up(key_a), keyspace.look_up(key_b));
     let options = Options::parse(call)?;
     let kv = &mut *call.kv;
     let a = found_a.map_or(&[][..], |found| kv.keyspace.value(found));

@@ -33,7 +33,7 @@ pub(super) fn mget(call: &mut Call<'_, '_, '_>) -> Outcome {
 pub(super) fn getdel(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let kv = &mut *call.kv;
-    match kv.keyspace.find(key) {
+    match kv.keyspace.look_up(key) {
         Some(found) => {
             kv.replies.bulk(kv.keyspace.value(found));
             kv.keyspace.remove(found);
@@ -47,8 +47,7 @@ pub(super) fn getex(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let change = EndChange::parse(&mut call.arguments)?;
     let kv = &mut *call.kv;
-    let Some(found) = kv.keyspace.find(key) else {
-        kv.keyspace.stats.misses += 1;
+    let Some(found) = kv.keyspace.look_up(key) else {
         kv.replies.null();
         return Ok(Flow::Next);
     };
@@ -57,7 +56,6 @@ pub(super) fn getex(call: &mut Call<'_, '_, '_>) -> Outcome {
         EndChange::At(expiry) => Some(expiry.end(call.command.name, now)?),
         EndChange::Stay | EndChange::Persist => None,
     };
-    kv.keyspace.stats.hits += 1;
     kv.replies.bulk(kv.keyspace.value(found));
     match end {
         Some(end) if now.left_ms(end) == 0 => kv.keyspace.remove(found),
