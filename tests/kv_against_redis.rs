@@ -177,6 +177,7 @@ fn reads_are_counted_as_in_redis() {
         "OBJECT ENCODING a",
         "OBJECT ENCODING no",
         "OBJECT REFCOUNT a",
+        "OBJECT FREQ a",
         "MEMORY USAGE a",
         "RANDOMKEY",
         "STRLEN a",
@@ -887,6 +888,8 @@ OBJECT
 OBJECT ENCODING
 OBJECT ENCODING none
 OBJECT REFCOUNT none
+OBJECT FREQ none
+OBJECT FREQ a
 OBJECT REFCOUNT a
 OBJECT ENCODING a
 SET n 12345678901234567890

@@ -28,6 +28,7 @@ def values(r):
     assert r.setnx("y", "0") is False and r.getset("y", "3") == "2"
     assert r.expire("y", 100, nx=True) is True and r.pttl("y") > 90_000
     assert r.delete("a", "n", "y", "none") == 3 and r.dbsize() == 0
+    parts_of_values(r)
     for number in range(500):
         r.set(f"key:{number}", number)
     assert sorted(r.scan_iter("key:*", count=50)) == sorted(r.keys("key:*"))
@@ -37,6 +38,22 @@ def values(r):
         except redis.ResponseError:
             continue
         raise AssertionError(f"{command} was not refused")
+
+
+def parts_of_values(r):
+    assert r.incrbyfloat("f", 10.5) == 10.5 and r.incrbyfloat("f", 0.1) == 10.6
+    assert r.setrange("t", 3, "text") == 7 and r.getrange("t", 3, -2) == "tex"
+    assert r.setbit("b", 7, 1) == 0 and r.getbit("b", 7) == 1 and r.bitcount("b") == 1
+    assert r.bitpos("b", 1) == 7 and r.bitop("NOT", "c", "b") == 1 and r.bitcount("c", 0, 6, "BIT") == 7
+    assert r.mset({"x": "ohmytext", "y": "mynewtext"}) is True
+    assert r.lcs("x", "y") == "mytext" and r.lcs("x", "y", len=True) == 6
+    assert r.rename("x", "z") is True and r.renamenx("z", "y") is False
+    assert r.copy("z", "z", destination_db=1) is True and r.copy("z", "y") is False
+    assert r.getex("z", ex=100) == "ohmytext" and 90 < r.ttl("z") <= 100
+    assert r.getex("z", persist=True) == "ohmytext" and r.ttl("z") == -1
+    assert r.randomkey() in {"f", "t", "b", "c", "y", "z"}
+    assert r.object("encoding", "t") == "embstr" and r.memory_usage("t") > 8
+    r.flushall()
 
 
 def pipelines(r):
@@ -80,6 +97,15 @@ def messages(r):
         listener.punsubscribe("n*")
         assert [told(listener)["data"] for _ in range(3)] == [2, 1, 0]
         assert r.publish("news", "x") == 0
+    with r.pubsub() as listener:
+        listener.ssubscribe("shard")
+        assert told(listener)["type"] == "ssubscribe"
+        assert r.pubsub_shardchannels() == ["shard"]
+        assert r.pubsub_shardnumsub("shard") == [("shard", 1)]
+        assert r.spublish("shard", "x") == 1
+        assert told(listener)["data"] == "x"
+        listener.sunsubscribe("shard")
+        assert told(listener)["type"] == "sunsubscribe"
 
 
 def told(listener):

@@ -289,6 +289,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("keys", 2, READ.and(Flags::WIDE), NO_KEY, keys::keys, "generic", "The keys that match a pattern; looks at all of them"),
     container("object", "generic", "About values", &[
         command("object|encoding", 3, READ, SECOND_KEY, keys::object_encoding, "generic", "How Redis would keep a value: int, embstr or raw"),
+        command("object|freq", 3, READ, SECOND_KEY, keys::object_freq, "generic", "Refused: how often a key is used is not counted"),
         command("object|refcount", 3, READ, SECOND_KEY, keys::object_refcount, "generic", "How many keys share a value: 1"),
     ]),
     command("persist", 2, WRITE_FAST, ONE_KEY, keys::persist, "generic", "Lets a key stay"),

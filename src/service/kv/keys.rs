@@ -84,6 +84,20 @@ pub(super) fn object_encoding(call: &mut Call<'_, '_, '_>) -> Outcome {
     Ok(Flow::Next)
 }
 
+/// What Redis says unless it evicts the keys that are used least.
+pub(super) fn object_freq(call: &mut Call<'_, '_, '_>) -> Outcome {
+    let key = call.argument();
+    if call.kv.keyspace.look_up(key).is_some() {
+        return Err(Fault::text(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note \
+             that when switching between policies at runtime LRU and LFU data will take some time \
+             to adjust.",
+        ));
+    }
+    call.replies().null();
+    Ok(Flow::Next)
+}
+
 pub(super) fn object_refcount(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     if call.kv.keyspace.look_up(key).is_some() {
