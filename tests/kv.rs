@@ -903,6 +903,41 @@ fn idle_timeout_spares_those_who_listen() {
     server.stop();
 }
 
+#[test]
+fn what_programs_that_watch_a_server_compute_with_is_there_and_moves() {
+    let server = kv();
+    let mut client = Client::new(&server);
+    let value = |client: &mut Client, name: &str| -> String {
+        let info = client.bulk("INFO");
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("no {name} in {info}")).to_owned()
+    };
+    let number = |client: &mut Client, name: &str| -> f64 { value(client, name).parse().unwrap() };
+    assert_eq!(value(&mut client, "blocked_clients"), "0");
+    assert_eq!(value(&mut client, "run_id").len(), 40);
+    let empty = number(&mut client, "used_memory");
+    client.ask(&format!("SET a {}", "x".repeat(50_000)));
+    assert!(number(&mut client, "used_memory") > empty + 50_000.0);
+    assert!(value(&mut client, "used_memory_human").ends_with('K'));
+    client.ask("DEL a");
+    assert_eq!(number(&mut client, "used_memory"), empty);
+    assert!(number(&mut client, "used_memory_peak") > empty + 50_000.0);
+    client.ask("GET a b");
+    assert_eq!(number(&mut client, "total_error_replies"), 1.0);
+    if cfg!(target_os = "linux") {
+        assert!(number(&mut client, "used_memory_rss") > 1_000_000.0);
+        assert!(number(&mut client, "used_cpu_user") >= 0.0);
+    }
+    let deadline = Instant::now() + common::PATIENCE;
+    while number(&mut client, "instantaneous_ops_per_sec") < 10.0 {
+        assert!(Instant::now() < deadline, "the rate does not rise");
+    }
+    for name in ["rejected_connections", "instantaneous_input_kbps", "master_repl_offset"] {
+        number(&mut client, name);
+    }
+    server.stop();
+}
+
 /// The page is compared with what the server itself tells.
 #[test]
 fn page_of_commands_lists_each_of_them_with_what_it_does() {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::call::{Call, Fault, Outcome};
-use super::{bits, connection, keys, lcs, pubsub, server, settings, strings, transaction};
+use super::{bits, connection, info, keys, lcs, pubsub, server, settings, strings, transaction};
 
 /// A command, or a subcommand of one.
 pub(super) struct Command {
@@ -342,7 +342,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("dbsize", 1, READ_FAST, NO_KEY, server::dbsize, "server", "How many keys this database has"),
     command("flushall", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys of all databases: SYNC ASYNC"),
     command("flushdb", -1, WRITE, NO_KEY, server::flushdb, "server", "Deletes all keys of this database: SYNC ASYNC"),
-    command("info", -1, IDLE, NO_KEY, server::info, "server", "Counters, by section"),
+    command("info", -1, IDLE, NO_KEY, info::info, "server", "Counters, by section"),
     container("memory", "server", "About memory", &[
         command("memory|usage", -3, READ, SECOND_KEY, keys::memory_usage, "server", "The bytes of memory that a key takes: SAMPLES"),
     ]),

@@ -125,6 +125,11 @@ impl Keyspace {
         self.databases.iter().enumerate().filter(|(_, database)| database.table.len() > 0)
     }
 
+    /// What was flushed and is not freed yet.
+    pub(super) fn entries_to_free(&self) -> usize {
+        self.discarded.iter().map(Table::places).sum()
+    }
+
     // ---- reading ----
 
     /// The value of a key. Counts whether it was there.

@@ -8,6 +8,7 @@
 //! | `command`, `call` | the table of all commands; one of them being carried out |
 //! | `strings`, `bits`, `lcs`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
 //! | `extended`, `natural` | sums of numbers with a fraction, as Redis has them |
+//! | `info`, `settings` | what is told of the server; what can be set |
 //! | `glob` | patterns |
 //!
 //! What it answers, errors included, is what Redis 7.0 answers, in either version of the protocol;
@@ -23,6 +24,7 @@ mod connection;
 mod database;
 mod extended;
 mod glob;
+mod info;
 mod keys;
 mod keyspace;
 mod lcs;
@@ -46,12 +48,13 @@ use self::channels::Channels;
 use self::client::{Answers, Client, Rare};
 use self::command::{Command, CommandIndex, Flags};
 use self::database::Now;
+use self::info::Counters;
 use self::keyspace::Keyspace;
 use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::{
-    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Stats, Token, TopicConfig,
+    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, TopicConfig,
 };
 
 /// The limits of a [`Kv`] beside those of the reactor. Of these,
@@ -123,9 +126,7 @@ pub struct Kv {
     value_max: usize,
     /// Bytes of answers after which they are sent, and it is asked whether there may be more.
     batch_max: usize,
-    commands_processed: u64,
-    /// What the reactor had counted when a client reset the counters.
-    counted_before: Option<Box<Stats>>,
+    counters: Counters,
     /// Bytes of values that the commands of a transaction have gone over.
     work: usize,
     /// Bytes of memory of what clients have queued, and of their names.
@@ -184,8 +185,7 @@ impl Kv {
             request_max: input,
             value_max: input,
             batch_max,
-            commands_processed: 0,
-            counted_before: None,
+            counters: Counters::new(),
             work: 0,
             held_by_clients: 0,
             is_executing: false,
@@ -286,12 +286,13 @@ impl Kv {
         let flow = match self.dispatch(cx, token, client, request) {
             Ok(flow) => flow,
             Err(Fault(text)) => {
+                self.counters.errors += 1;
                 self.replies.retract();
                 self.replies.error(text);
                 Flow::Next
             }
         };
-        self.commands_processed += u64::from(flow != Flow::Again);
+        self.counters.commands += u64::from(flow != Flow::Again);
         if self.is_choosy && flow != Flow::Again {
             self.withhold_unwanted(client);
         }
@@ -467,6 +468,7 @@ impl Handler for Kv {
         }
         let (done, outcome) = self.serve(cx, token, session, input.contiguous());
         input.consume(done);
+        self.counters.look(now.steady_ms, self.used(), cx.stats());
         if let Err(error) = outcome {
             self.replies.error(format!("ERR {error}"));
         }

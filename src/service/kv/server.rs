@@ -1,14 +1,10 @@
 //! The commands about the server and about commands.
 
-use std::fmt::Write;
-
 use super::call::{Call, Fault, Flow, Outcome};
 use super::command::{COMMANDS, Command, Flags};
-use super::connection::REDIS_VERSION;
 use super::glob;
 use super::keyspace::KeyspaceStats;
 use crate::codec::resp::Replies;
-use crate::reactor::Stats;
 
 pub(super) fn dbsize(call: &mut Call<'_, '_, '_>) -> Outcome {
     call.answer(call.kv.keyspace.len() as i64)
@@ -47,126 +43,9 @@ pub(super) fn time(call: &mut Call<'_, '_, '_>) -> Outcome {
     Ok(Flow::Next)
 }
 
-// ---- INFO ----
-
-pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let asked: Vec<Vec<u8>> = call.arguments.by_ref().map(<[u8]>::to_ascii_lowercase).collect();
-    let all = ["all", "default", "everything"];
-    let is_asked = |name: &str| {
-        let is = |section: &Vec<u8>| section == name.as_bytes();
-        asked.is_empty()
-            || asked
-                .iter()
-                .any(|section| is(section) || all.iter().any(|all| section == all.as_bytes()))
-    };
-    let mut text = String::new();
-    for (name, write) in SECTIONS {
-        if is_asked(&name.to_ascii_lowercase()) {
-            if !text.is_empty() {
-                text.push_str("\r\n");
-            }
-            // Writing into a string does not fail.
-            let _ = write!(text, "# {name}\r\n");
-            write(call, &mut text);
-        }
-    }
-    call.replies().verbatim(&text);
-    Ok(Flow::Next)
-}
-
-type WriteSection = fn(&Call<'_, '_, '_>, &mut String);
-
-const SECTIONS: [(&str, WriteSection); 8] = [
-    ("Server", server_section),
-    ("Clients", clients_section),
-    ("Memory", memory_section),
-    ("Persistence", |_, text| fields(text, &[("loading", 0)])),
-    ("Stats", stats_section),
-    ("Replication", |_, text| text.push_str("role:master\r\nconnected_slaves:0\r\n")),
-    ("Cluster", |_, text| fields(text, &[("cluster_enabled", 0)])),
-    ("Keyspace", keyspace_section),
-];
-
-fn server_section(call: &Call<'_, '_, '_>, text: &mut String) {
-    let up = call.kv.keyspace.now().steady_ms / 1000;
-    let _ = write!(
-        text,
-        "redis_version:{REDIS_VERSION}\r\nredis_mode:standalone\r\nedgeloop_version:{}\r\n",
-        env!("CARGO_PKG_VERSION")
-    );
-    let (bits, pid) = (u64::from(usize::BITS), u64::from(std::process::id()));
-    fields(
-        text,
-        &[
-            ("arch_bits", bits),
-            ("process_id", pid),
-            ("uptime_in_seconds", up),
-            ("uptime_in_days", up / 86_400),
-        ],
-    );
-}
-
-fn clients_section(call: &Call<'_, '_, '_>, text: &mut String) {
-    let most = call.cx.config().connections_max as u64;
-    fields(text, &[("connected_clients", call.kv.clients.len() as u64), ("maxclients", most)]);
-}
-
-fn memory_section(call: &Call<'_, '_, '_>, text: &mut String) {
-    let messages = call.cx.topic_memory();
-    let used = call.kv.used() + messages;
-    fields(
-        text,
-        &[
-            ("used_memory", used as u64),
-            ("used_memory_dataset", call.kv.keyspace.used() as u64),
-            ("used_memory_messages", messages as u64),
-            ("maxmemory", call.kv.config.max_memory as u64),
-        ],
-    );
-    text.push_str("maxmemory_policy:noeviction\r\n");
-}
-
-fn stats_section(call: &Call<'_, '_, '_>, text: &mut String) {
-    let (stats, keys) = (call.cx.stats(), call.kv.keyspace.stats);
-    let before = call.kv.counted_before.as_deref();
-    let since = |count: fn(&Stats) -> u64| count(stats) - before.map_or(0, count);
-    fields(
-        text,
-        &[
-            ("total_connections_received", since(|stats| stats.accepted)),
-            ("total_commands_processed", call.kv.commands_processed),
-            ("total_net_input_bytes", since(|stats| stats.bytes_received)),
-            ("total_net_output_bytes", since(|stats| stats.bytes_sent)),
-            ("expired_keys", keys.expired),
-            ("evicted_keys", 0),
-            ("keyspace_hits", keys.hits),
-            ("keyspace_misses", keys.misses),
-            ("pubsub_channels", call.kv.channels.len() as u64),
-            ("pubsub_patterns", call.kv.patterns.len() as u64),
-            ("pubsubshard_channels", call.kv.shard_channels.len() as u64),
-        ],
-    );
-}
-
-fn keyspace_section(call: &Call<'_, '_, '_>, text: &mut String) {
-    let now = call.kv.keyspace.now();
-    for (number, database) in call.kv.keyspace.databases() {
-        let (len, expiring) = (database.table.len(), database.expiring());
-        let ttl = database.mean_ttl_ms(now);
-        let _ = write!(text, "db{number}:keys={len},expires={expiring},avg_ttl={ttl}\r\n");
-    }
-}
-
-fn fields(text: &mut String, fields: &[(&str, u64)]) {
-    for (name, value) in fields {
-        let _ = write!(text, "{name}:{value}\r\n");
-    }
-}
-
 pub(super) fn config_resetstat(call: &mut Call<'_, '_, '_>) -> Outcome {
     call.kv.keyspace.stats = KeyspaceStats::default();
-    call.kv.commands_processed = 0;
-    call.kv.counted_before = Some(Box::new(call.cx.stats().clone()));
+    call.kv.counters.reset(call.cx.stats());
     call.ok()
 }
 

@@ -219,6 +219,11 @@ impl Table {
         (interval << (32 - bits)) as u32
     }
 
+    /// Places for entries, whether they are taken or free.
+    pub(super) fn places(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether it takes no memory that grows with what it has held.
     pub(super) fn is_unused(&self) -> bool {
         self.entries.is_empty()

@@ -299,6 +299,7 @@ fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow 
             // What was found to have room before the first command has none behind others.
             Ok(Flow::Again) => call.replies().error("ERR channel is full; try again"),
             Err(Fault(text)) => {
+                call.kv.counters.errors += 1;
                 call.replies().retract();
                 call.replies().error(text);
             }
@@ -322,7 +323,7 @@ fn carry_out_one(call: &mut Call<'_, '_, '_>, request: &Request<'_>) -> Outcome 
     if command.flags.has(Flags::DENYOOM) && call.kv.used() > call.kv.config.max_memory {
         return Err(Fault::OUT_OF_MEMORY);
     }
-    call.kv.commands_processed += 1;
+    call.kv.counters.commands += 1;
     let Call { kv, cx, token, client, .. } = call;
     let (token, client) = (*token, *client);
     (command.run)(&mut Call { kv, cx, token, client, command, request, arguments })
