@@ -904,6 +904,24 @@ fn idle_timeout_spares_those_who_listen() {
 }
 
 #[test]
+fn client_that_was_killed_is_no_connected_one_though_it_does_not_go() {
+    let server = kv();
+    let others = [server.connect(), server.connect()];
+    for other in &others {
+        send(other, b"PING\r\n");
+        expect_bytes(other, b"+PONG\r\n");
+    }
+    let mut client = Client::new(&server);
+    assert_eq!(client.ask("CLIENT KILL SKIPME yes"), ":2");
+    assert!(client.bulk("INFO clients").contains("connected_clients:1\r\n"));
+    // Their own end is awaited, and counts once.
+    others.iter().for_each(expect_eof);
+    drop(others);
+    assert!(client.bulk("INFO clients").contains("connected_clients:1\r\n"));
+    server.stop();
+}
+
+#[test]
 fn what_programs_that_watch_a_server_compute_with_is_there_and_moves() {
     let server = kv();
     let mut client = Client::new(&server);

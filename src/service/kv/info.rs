@@ -146,7 +146,7 @@ fn clients_section(call: &Call<'_, '_, '_>, text: &mut String) {
     fields(
         text,
         &[
-            ("connected_clients", &call.kv.clients.len()),
+            ("connected_clients", &(call.kv.clients.len() - call.kv.clients_closing)),
             ("cluster_connections", &0),
             ("maxclients", &call.cx.config().connections_max),
             // By commands that wait for data, of which there is none.

@@ -114,6 +114,8 @@ pub struct Kv {
     keyspace: Keyspace,
     clients: Slab<Client>,
     clients_ever: u64,
+    /// Clients that were closed and whose own end is awaited.
+    clients_closing: usize,
     channels: Channels,
     patterns: Channels,
     shard_channels: Channels,
@@ -176,6 +178,7 @@ impl Kv {
             keyspace: Keyspace::new(),
             clients: Slab::new(),
             clients_ever: 0,
+            clients_closing: 0,
             channels: Channels::default(),
             patterns: Channels::default(),
             shard_channels: Channels::default(),
@@ -409,7 +412,9 @@ impl Kv {
     /// Closes a connection behind its answers. It listens to nothing any more.
     fn close(&mut self, cx: &mut Context<'_>, client: u32) {
         let Some(client) = self.clients.get_mut(client as usize) else { return };
-        client.is_closed = true;
+        if !std::mem::replace(&mut client.is_closed, true) {
+            self.clients_closing += 1;
+        }
         let (token, version, rare) = (client.token, client.version, client.take_rare());
         if let Some(rare) = rare {
             self.release(cx, token, version, *rare);
@@ -506,9 +511,9 @@ impl Handler for Kv {
         session: KvSession,
         _reason: CloseReason,
     ) {
-        if let Some(mut client) = self.clients.try_remove(session.client as usize)
-            && let Some(rare) = client.take_rare()
-        {
+        let Some(mut client) = self.clients.try_remove(session.client as usize) else { return };
+        self.clients_closing -= usize::from(client.is_closed);
+        if let Some(rare) = client.take_rare() {
             self.release(cx, token, client.version, *rare);
         }
     }
