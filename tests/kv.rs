@@ -366,6 +366,40 @@ fn work_of_one_command_is_bounded() {
     server.stop();
 }
 
+/// Each of them takes much time and few bytes. Counted, since a turn has no length that a test could
+/// know: there are as many turns as it takes, and somebody else is answered in them.
+#[test]
+fn commands_that_take_long_take_turns_with_those_of_others() {
+    let server = kv();
+    let (busy, mut other) = (server.connect(), Client::new(&server));
+    other.ask("SETRANGE a 8191 x");
+    other.ask("SETRANGE long 1000000 x");
+    for (command, answer, count, turns) in [
+        ("LCS a a LEN", ":8192\r\n", 12, 12),
+        ("MULTI\r\nLCS a a LEN\r\nEXEC", "+OK\r\n+QUEUED\r\n*1\r\n:8192\r\n", 12, 12),
+        ("COPY long to REPLACE", ":1\r\n", 1_000, 29),
+    ] {
+        let before = server.stats().turns;
+        send(&busy, format!("{command}\r\n").repeat(count).as_bytes());
+        let mut asked = 0;
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| expect_bytes(&busy, answer.repeat(count).as_bytes()));
+            while !reader.is_finished() {
+                assert_eq!(other.ask("STRLEN a"), ":8192");
+                asked += 1;
+            }
+        });
+        let taken = server.stats().turns - before;
+        assert!(taken >= turns, "{command}: {taken} turns");
+        assert!(asked > 1, "{command}: {asked} answers beside it");
+    }
+    // In the order in which they came, with what takes no time between them.
+    send(&busy, &b"LCS a a LEN\r\nPING\r\n".repeat(5));
+    end_sending(&busy);
+    expect_last_bytes(&busy, &b":8192\r\n+PONG\r\n".repeat(5));
+    server.stop();
+}
+
 #[test]
 fn work_of_a_transaction_on_long_values_is_bounded() {
     const COUNT: usize = 1_100;
@@ -378,7 +412,7 @@ fn work_of_a_transaction_on_long_values_is_bounded() {
         "BITCOUNT long",
         "BITPOS long 1",
         "RENAME long longer",
-        "SETRANGE new 10000 x",
+        "SETRANGE new 1000000 x",
         "INCRBYFLOAT f 1",
         "STRLEN long",
         "SETBIT long 7 1",

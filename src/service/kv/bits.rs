@@ -101,6 +101,7 @@ pub(super) fn bitop(call: &mut Call<'_, '_, '_>) -> Outcome {
     if sources.len().saturating_mul(len) > BITOP_MAX {
         return Err(Fault::of(format!("ERR BITOP takes at most {BITOP_MAX} bytes in all keys")));
     }
+    call.kv.charge_work(sources.len() * len)?;
     let found = call.kv.keyspace.find(target);
     call.kv.check_memory(call.kv.keyspace.growth(found, target, len))?;
     let keyspace = &mut call.kv.keyspace;

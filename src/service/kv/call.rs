@@ -47,6 +47,8 @@ impl Fault {
     pub(super) const NOT_AN_INTEGER: Fault =
         Fault::text("ERR value is not an integer or out of range");
     pub(super) const PATTERN_TOO_LONG: Fault = Fault::text("ERR pattern is too long");
+    /// Is never told: the command is to be carried out in the next turn.
+    pub(super) const NOT_NOW: Fault = Fault(Cow::Borrowed(b""));
     pub(super) const OUT_OF_MEMORY: Fault =
         Fault::text("OOM command not allowed when used memory > 'maxmemory'.");
     pub(super) const REPLY_TOO_LONG: Fault =

@@ -25,13 +25,18 @@ pub(super) fn lcs(call: &mut Call<'_, '_, '_>) -> Outcome {
     let a = found_a.map_or(&[][..], |found| kv.keyspace.value(found));
     let b = found_b.map_or(&[][..], |found| kv.keyspace.value(found));
     // A row is in whole words, so that is what counts.
-    if a.len().saturating_mul(words_for(b) * 64) > PLACES_MAX {
+    let places = a.len().saturating_mul(words_for(b) * 64);
+    if places > PLACES_MAX {
         return Err(Fault::of(format!(
             "ERR LCS takes values whose lengths multiply to at most {PLACES_MAX}"
         )));
     }
     let wanted = if options.only_length { Rows::Last } else { Rows::All };
     kv.check_memory(Table::memory(a, b, wanted))?;
+    // It takes about as long to go over as many bytes.
+    kv.charge_work(places)?;
+    let a = found_a.map_or(&[][..], |found| kv.keyspace.value(found));
+    let b = found_b.map_or(&[][..], |found| kv.keyspace.value(found));
     let table = Table::new(a, b, wanted);
     match (options.only_length, options.indexes) {
         (true, _) => kv.replies.integer(table.len() as i64),

@@ -129,8 +129,12 @@ pub struct Kv {
     /// Bytes of answers after which they are sent, and it is asked whether there may be more.
     batch_max: usize,
     counters: Counters,
-    /// Bytes of values that the commands of a transaction have gone over.
+    /// Bytes of values that commands have gone over, in this turn or in a transaction.
     work: usize,
+    /// When this turn began.
+    turn: Instant,
+    /// Connections that go on in the next turn.
+    put_off: Vec<Token>,
     /// Bytes of memory of what clients have queued, and of their names.
     held_by_clients: usize,
     /// A transaction is being carried out, whose reply is sent as a whole.
@@ -190,6 +194,8 @@ impl Kv {
             batch_max,
             counters: Counters::new(),
             work: 0,
+            turn: started,
+            put_off: Vec::new(),
             held_by_clients: 0,
             is_executing: false,
             is_choosy: false,
@@ -223,18 +229,42 @@ impl Kv {
         if is_room { Ok(()) } else { Err(Fault::OUT_OF_MEMORY) }
     }
 
-    /// Counts bytes of values that a command is about to go over. In a transaction, which nobody can
-    /// interrupt, there is an end to them.
+    /// Counts bytes of values that a command is about to go over, before it does anything. When there
+    /// were enough of them in this turn, the command waits for the next one; in a transaction, which
+    /// nobody can interrupt, there is an end to them.
     fn charge_work(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.work = self.work.saturating_add(bytes);
-        if bytes > 0 && self.is_executing && self.work > WORK_MAX {
-            return Err(Fault::text("ERR transaction takes too long"));
+        let work = self.work.saturating_add(bytes);
+        match bytes {
+            0 => return Ok(()),
+            _ if self.is_executing && work > TRANSACTION_WORK_MAX => {
+                return Err(Fault::text("ERR transaction takes too long"));
+            }
+            _ if !self.is_executing && self.work > 0 && work > TURN_WORK_MAX => {
+                return Err(Fault::NOT_NOW);
+            }
+            _ => {}
         }
+        self.work = work;
         Ok(())
+    }
+
+    /// Lets a transaction wait for the next turn when there was work enough in this one.
+    fn check_turn(&self) -> Result<(), Fault> {
+        if self.work > TURN_WORK_MAX { Err(Fault::NOT_NOW) } else { Ok(()) }
+    }
+
+    /// Lets a connection go on in the next turn, when others have had theirs.
+    fn put_off(&mut self, cx: &mut Context<'_>, token: Token) {
+        cx.pause(token);
+        self.put_off.push(token);
+        cx.set_alarm(cx.now());
     }
 
     /// What time it is in this turn, for all that follows.
     fn look_at_the_clocks(&mut self, now: Instant) -> Now {
+        if std::mem::replace(&mut self.turn, now) != now {
+            self.work = 0;
+        }
         let steady_ms = now.saturating_duration_since(self.started).as_millis() as u64;
         let now = Now { steady_ms, wall_ms: self.wall_clock.at(now) };
         self.keyspace.set_now(now);
@@ -288,6 +318,10 @@ impl Kv {
         self.replies.begin();
         let flow = match self.dispatch(cx, token, client, request) {
             Ok(flow) => flow,
+            Err(fault) if fault == Fault::NOT_NOW => {
+                self.put_off(cx, token);
+                Flow::Again
+            }
             Err(Fault(text)) => {
                 self.counters.errors += 1;
                 self.replies.retract();
@@ -431,6 +465,9 @@ impl Kv {
 
     /// Sees to it that the next key which ends is removed.
     fn set_alarm(&self, cx: &mut Context<'_>, due_ms: u64) {
+        if !self.put_off.is_empty() {
+            return cx.set_alarm(cx.now());
+        }
         let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now().steady_ms));
         // What is too far ahead for the clock comes after this server.
         if let Some(at) = cx.now().checked_add(span) {
@@ -490,6 +527,8 @@ impl Handler for Kv {
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
         self.look_at_the_clocks(cx.now());
+        self.work = 0;
+        self.put_off.drain(..).for_each(|token| cx.resume(token));
         if let Some(due_ms) = self.keyspace.tidy(TIDY_BUDGET) {
             self.set_alarm(cx, due_ms);
         }
@@ -561,9 +600,11 @@ fn unknown_subcommand(command: &Command, name: &[u8]) -> Fault {
 const BATCH_MAX: usize = 16 << 10;
 /// What surrounds a value in a reply.
 const REPLY_OVERHEAD: usize = 64;
-/// Bytes of values that the commands of one transaction may go over, beside what comes and goes: a
-/// tenth of a second's work.
-const WORK_MAX: usize = 1 << 30;
+/// Bytes of values that the commands of one turn go over, beside what comes and goes: some three
+/// milliseconds' work. One command may take more by itself.
+const TURN_WORK_MAX: usize = 32 << 20;
+/// As many in one transaction: a tenth of a second's work.
+const TRANSACTION_WORK_MAX: usize = 1 << 30;
 /// Keys that are removed in one turn because they have ended, and entries freed that were flushed:
 /// about a millisecond's work.
 const TIDY_BUDGET: usize = 4096;

@@ -102,6 +102,7 @@ pub(super) fn unwatch(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn exec(call: &mut Call<'_, '_, '_>) -> Outcome {
     let patterns = call.kv.patterns.len();
+    call.kv.check_turn()?;
     let transaction = call.client().and_then(|client| client.transaction());
     let Some(transaction) = transaction else {
         return Err(Fault::text("ERR EXEC without MULTI"));
@@ -290,7 +291,8 @@ fn may_publish(call: &mut Call<'_, '_, '_>) -> bool {
 fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow {
     call.replies().array(transaction.len());
     let mut flow = Flow::Next;
-    (call.kv.is_executing, call.kv.work) = (true, 0);
+    call.kv.is_executing = true;
+    let work = std::mem::take(&mut call.kv.work);
     transaction.each(|request, left| {
         let outer = call.replies().begin_part(left * REPLY_MIN);
         match carry_out_one(call, request) {
@@ -307,6 +309,7 @@ fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow 
         end_part(call.replies(), outer);
     });
     call.kv.is_executing = false;
+    call.kv.work += work;
     flow
 }
 
