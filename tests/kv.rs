@@ -393,10 +393,18 @@ fn commands_that_take_long_take_turns_with_those_of_others() {
         assert!(taken >= turns, "{command}: {taken} turns");
         assert!(asked > 1, "{command}: {asked} answers beside it");
     }
+    // Whatever had to wait is counted once.
+    let hits = |client: &mut Client| {
+        let info = client.bulk("INFO stats");
+        let line = info.lines().find_map(|line| line.strip_prefix("keyspace_hits:"));
+        line.unwrap().parse::<usize>().unwrap()
+    };
+    let before = hits(&mut other);
     // In the order in which they came, with what takes no time between them.
     send(&busy, &b"LCS a a LEN\r\nPING\r\n".repeat(5));
     end_sending(&busy);
     expect_last_bytes(&busy, &b":8192\r\n+PONG\r\n".repeat(5));
+    assert_eq!(hits(&mut other) - before, 2 * 5);
     server.stop();
 }
 

@@ -49,7 +49,7 @@ use self::client::{Answers, Client, Rare};
 use self::command::{Command, CommandIndex, Flags};
 use self::database::Now;
 use self::info::Counters;
-use self::keyspace::Keyspace;
+use self::keyspace::{Keyspace, KeyspaceStats};
 use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
@@ -316,9 +316,12 @@ impl Kv {
             return Flow::Next;
         }
         self.replies.begin();
+        let KeyspaceStats { hits, misses, .. } = self.keyspace.stats;
         let flow = match self.dispatch(cx, token, client, request) {
             Ok(flow) => flow,
             Err(fault) if fault == Fault::NOT_NOW => {
+                // It will look its keys up again.
+                (self.keyspace.stats.hits, self.keyspace.stats.misses) = (hits, misses);
                 self.put_off(cx, token);
                 Flow::Again
             }
