@@ -5,6 +5,7 @@
 
 import asyncio
 import sys
+import threading
 
 import redis
 import redis.asyncio
@@ -64,6 +65,55 @@ def pipelines(r):
         pipe.get("none")
         replies = pipe.execute()
     assert replies == [*range(1, 1_001), "1000", None]
+
+
+def transactions(r, other):
+    with r.pipeline() as pipe:
+        assert pipe.set("t", 1).incr("t").get("t").execute() == [True, 2, "2"]
+        for number in range(5_000):
+            pipe.set(f"many:{number}", "x" * 100)
+        assert all(pipe.execute())
+        pipe.set("t", "text").incr("t").set("behind", 1)
+        try:
+            pipe.execute()
+            raise AssertionError("a text was counted up")
+        except redis.ResponseError as error:
+            assert "not an integer" in str(error), error
+        # One that fails does not undo the others; one that is unknown does.
+        assert r.get("behind") == "1"
+        pipe.execute_command("NOPE").set("never", 1)
+        try:
+            pipe.execute()
+            raise AssertionError("NOPE is a command")
+        except redis.ResponseError:
+            assert r.get("never") is None
+        pipe.watch("t")
+        other.set("t", 5)
+        pipe.multi()
+        pipe.set("t", 6)
+        try:
+            pipe.execute()
+            raise AssertionError("a watched key has changed")
+        except redis.WatchError:
+            assert r.get("t") == "5"
+    add = lambda pipe: (pipe.get("sum"), pipe.multi(), pipe.incr("sum"))
+    threads = [
+        threading.Thread(target=lambda: [r.transaction(add, "sum") for _ in range(25)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert r.get("sum") == "100"
+
+
+def databases(options):
+    with redis.Redis(**options | {"db": 3}) as third, redis.Redis(**options) as first:
+        third.flushdb()
+        third.set("only", "here")
+        assert (third.dbsize(), first.get("only")) == (1, None)
+        assert third.info("keyspace")["db3"]["keys"] == 1
 
 
 def server(r, version):
@@ -130,6 +180,9 @@ for version, options in [(3, {}), (2, {"protocol": 2})]:
     with redis.Redis(**options) as client:
         values(client)
         pipelines(client)
+        with redis.Redis(**options) as other:
+            transactions(client, other)
+        databases(options)
         server(client, version)
         messages(client)
     asyncio.run(from_coroutines(options))
