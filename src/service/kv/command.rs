@@ -336,7 +336,7 @@ pub(super) const COMMANDS: &[Command] = &[
     container("config", "server", "About the configuration", &[
         subcommand("config|get", -3, ADMIN, settings::get, "server", "Settings whose names match patterns"),
         subcommand("config|resetstat", 2, ADMIN, server::config_resetstat, "server", "Counts from 0 again"),
-        subcommand("config|set", -4, ADMIN, settings::set, "server", "Changes limits, up to those at the start"),
+        subcommand("config|set", -4, ADMIN, settings::set, "server", "Changes limits while the server runs"),
     ]),
     command("debug", -2, ADMIN.and(IDLE), NO_KEY, server::debug, "server", "Refused"),
     command("dbsize", 1, READ_FAST, NO_KEY, server::dbsize, "server", "How many keys this database has"),

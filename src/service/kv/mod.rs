@@ -175,6 +175,12 @@ impl Kv {
             ));
         }
         let started = Instant::now();
+        if !(1..=TRANSACTION_MEMORY_MAX).contains(&config.transaction_memory) {
+            let memory = config.transaction_memory;
+            return invalid(format!(
+                "transaction_memory is {memory}; it must be between 1 and {TRANSACTION_MEMORY_MAX}"
+            ));
+        }
         Ok(Kv {
             commands: CommandIndex::new(),
             started,
@@ -614,3 +620,4 @@ const TIDY_BUDGET: usize = 4096;
 /// Room for a message that is worth sending, behind the longest pattern.
 const CHANNEL_MEMORY_MIN: usize = 8 << 10;
 const CHANNEL_MEMORY_MAX: usize = 1 << 30;
+const TRANSACTION_MEMORY_MAX: usize = 1 << 30;

@@ -1,14 +1,14 @@
 //! `CONFIG`: the settings that clients ask for, and those that can be changed while the server runs.
 //!
 //! There are no passwords, so a setting can be changed by anybody: a limit can be lowered, and raised
-//! again to what the server was started with, but not beyond.
+//! again to what the server was started with. Beyond that only a client on this machine can raise it.
 
-use super::Kv;
 use super::call::{Call, Fault, Flow, Outcome};
 use super::glob;
 use super::keyspace::DATABASES;
+use super::{Kv, TRANSACTION_MEMORY_MAX};
 use crate::codec::resp::parse_integer;
-use crate::reactor::Config;
+use crate::reactor::{Address, Config};
 
 /// What can be known of a setting, and what it may be set to.
 struct Setting {
@@ -21,7 +21,7 @@ enum Change {
     Never,
     /// To the value that it has, which clients set to be sure of it.
     Only(&'static str),
-    /// To a number up to the one at the start.
+    /// To a number, within bounds.
     UpTo {
         parse: fn(&[u8]) -> Option<u64>,
         fault: &'static str,
@@ -29,9 +29,11 @@ enum Change {
     },
 }
 
-/// A limit, and the one at the start.
+/// A limit, and how far it can be raised.
 struct Limit<'a> {
     now: &'a mut usize,
+    at_start: usize,
+    /// By a client on this machine.
     most: usize,
     /// Whether 0 means the one at the start. Redis has no limit then.
     takes_zero: bool,
@@ -53,7 +55,8 @@ const SETTINGS: [Setting; 11] = [
             fault: "argument couldn't be parsed into an integer",
             limit: |kv| Limit {
                 now: &mut kv.config.subscriptions_max,
-                most: kv.at_start.subscriptions_max,
+                at_start: kv.at_start.subscriptions_max,
+                most: SUBSCRIPTIONS_MAX,
                 takes_zero: false,
             },
         },
@@ -71,7 +74,8 @@ const SETTINGS: [Setting; 11] = [
             fault: NO_SIZE,
             limit: |kv| Limit {
                 now: &mut kv.config.max_memory,
-                most: kv.at_start.max_memory,
+                at_start: kv.at_start.max_memory,
+                most: isize::MAX as usize,
                 takes_zero: true,
             },
         },
@@ -100,13 +104,16 @@ const SETTINGS: [Setting; 11] = [
             fault: NO_SIZE,
             limit: |kv| Limit {
                 now: &mut kv.config.transaction_memory,
-                most: kv.at_start.transaction_memory,
+                at_start: kv.at_start.transaction_memory,
+                most: TRANSACTION_MEMORY_MAX,
                 takes_zero: false,
             },
         },
     },
 ];
 
+/// More than anybody listens to.
+const SUBSCRIPTIONS_MAX: usize = 1 << 20;
 const NO_SIZE: &str = "argument must be a memory value";
 
 pub(super) fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -146,9 +153,14 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
         }
         asked.push((setting, value));
     }
+    let is_local = match call.cx.peer_address(call.token) {
+        Some(Address::Tcp(address)) => address.ip().to_canonical().is_loopback(),
+        Some(Address::Unix(_)) => true,
+        None => false,
+    };
     let mut limits = Vec::new();
     for (setting, value) in asked {
-        limits.push((setting, setting.check(call.kv, value)?));
+        limits.push((setting, setting.check(call.kv, value, is_local)?));
     }
     for (setting, value) in limits {
         if let (Change::UpTo { limit, .. }, Some(value)) = (&setting.change, value) {
@@ -160,7 +172,7 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 impl Setting {
     /// The limit that a value means, if it is one.
-    fn check(&self, kv: &mut Kv, value: &[u8]) -> Result<Option<usize>, Fault> {
+    fn check(&self, kv: &mut Kv, value: &[u8], is_local: bool) -> Result<Option<usize>, Fault> {
         let (parse, fault, limit) = match self.change {
             Change::Never => return Ok(None),
             Change::Only(only) if value.eq_ignore_ascii_case(only.as_bytes()) => return Ok(None),
@@ -172,10 +184,11 @@ impl Setting {
         };
         let value = parse(value).ok_or_else(|| self.fault(fault))?;
         if value == 0 && limit.takes_zero {
-            return Ok(Some(limit.most));
+            return Ok(Some(limit.at_start));
         }
-        let value = usize::try_from(value).ok().filter(|value| (1..=limit.most).contains(value));
-        let text = || format!("argument must be between 1 and {} inclusive", limit.most);
+        let most = if is_local { limit.most } else { limit.at_start };
+        let value = usize::try_from(value).ok().filter(|value| (1..=most).contains(value));
+        let text = || format!("argument must be between 1 and {most} inclusive");
         value.map(Some).ok_or_else(|| self.fault(&text()))
     }
 
@@ -204,4 +217,29 @@ fn size(text: &[u8]) -> Option<u64> {
         _ => return None,
     };
     std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?.checked_mul(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::KvConfig;
+
+    #[test]
+    fn client_elsewhere_raises_a_limit_to_what_it_was_at_the_start_and_not_beyond() {
+        let config = Config { output_limit: 4 << 20, ..Config::default() };
+        let mut kv = Kv::new(KvConfig::default(), &config).unwrap();
+        let most = KvConfig::default().max_memory;
+        let setting = SETTINGS.iter().find(|setting| setting.name == "maxmemory").unwrap();
+        kv.config.max_memory = 1;
+        for (value, is_local, limit) in [
+            ("256mb", false, Some(most)),
+            ("257mb", false, None),
+            ("257mb", true, Some(257 << 20)),
+            ("0", false, Some(most)),
+            ("0", true, Some(most)),
+        ] {
+            let checked = setting.check(&mut kv, value.as_bytes(), is_local);
+            assert_eq!(checked.ok().flatten(), limit, "{value}");
+        }
+    }
 }
