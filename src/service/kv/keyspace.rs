@@ -416,15 +416,18 @@ impl Keyspace {
         let before = table.cost(found.0);
         change(table, found.0);
         let after = table.cost(found.0);
-        self.charge(after);
-        self.release(before);
-        self.free_flushed(usize::MAX, after.saturating_sub(before));
+        // Most values take the place of others of their size.
+        if after != before {
+            self.charge(after);
+            self.release(before);
+            self.free_flushed(usize::MAX, after.saturating_sub(before));
+        }
         self.touch(found.0, true);
     }
 
     /// A key has changed: tells those who watch it.
     fn touch(&mut self, slot: u32, is_there: bool) {
-        if self.watches.concerns(self.selected) {
+        if !self.watches.is_empty() {
             let table = &self.databases[self.selected % DATABASES].table;
             self.watches.touch(self.selected, table.key(slot), is_there);
         }

@@ -46,9 +46,9 @@ const WATCHED_OVERHEAD: usize = 128;
 pub(super) const WATCHER_OVERHEAD: usize = 48;
 
 impl Watches {
-    /// Whether a change of a key in this database has to be told.
-    pub(super) fn concerns(&self, database: usize) -> bool {
-        !self.by_key[database % DATABASES].is_empty()
+    /// Whether nobody watches anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.watched.is_empty()
     }
 
     /// One client more watches a key.
