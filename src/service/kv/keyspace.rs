@@ -314,6 +314,7 @@ impl Keyspace {
     }
 
     /// Lets a key stay. Returns whether it would have ended.
+    #[inline]
     pub(super) fn persist(&mut self, found: Found) -> bool {
         let expired = self.here_mut().persist(found.0);
         if expired {

@@ -386,7 +386,9 @@ impl Kv {
         (command.run)(&mut Call { kv: self, cx, token, client, command, request, arguments })
     }
 
-    /// The command that a request names; its arguments are what is left of `arguments`.
+    /// The command that a request names; its arguments are what is left of `arguments`. Inlined, as
+    /// every request comes by here, and transactions call it as well.
+    #[inline(always)]
     fn command(
         &self,
         arguments: &mut Arguments<'_>,
