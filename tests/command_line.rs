@@ -603,7 +603,14 @@ fn second_signal_ends_a_server_that_is_stuck() {
     let (reader, mut writer) = io::pipe().unwrap();
     let stderr = writer.try_clone().unwrap().into();
     // Full, and nobody reads it: the first line of the log is written for ever.
-    let filler = thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
+    let (full, is_full) = mpsc::channel();
+    let filler = thread::spawn(move || {
+        // What a pipe holds on Linux. The write behind that waits until the reader is gone.
+        let filled = writer.write_all(&[b'x'; 64 << 10]);
+        full.send(filled).unwrap();
+        while writer.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    is_full.recv().unwrap().unwrap();
     let mut server = Server::start_logging_to(stderr, program("echo"));
     server.signal(Signal::TERM);
     thread::sleep(Duration::from_millis(100));
