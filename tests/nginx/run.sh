@@ -18,12 +18,14 @@ if [ -z "${INSIDE:-}" ]; then
     grep -qs '^user www-data' /etc/nginx/nginx.conf || { echo "skipped: this is not Debian's nginx"; exit 0; }
     unshare --mount --net --pid true 2>/dev/null || { echo 'skipped: only root can follow the page here'; exit 0; }
     # Whatever is started ends with the first process of the namespace.
-    INSIDE=1 exec timeout -k 5 120 unshare --mount --net --pid --fork --kill-child --mount-proc "$0" "$program"
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    INSIDE=$work timeout -k 5 120 unshare --mount --net --pid --fork --kill-child --mount-proc "$0" "$program"
+    exit
 fi
 
 ip link set lo up
-work=/tmp
-mount -t tmpfs tmpfs /tmp
+work=$INSIDE
 for folder in /run /etc/nginx/sites-enabled /etc/nginx/conf.d /var/log/nginx /var/lib/nginx; do
     mount -t tmpfs -o mode=755 tmpfs "$folder"
 done
