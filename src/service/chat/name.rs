@@ -10,8 +10,9 @@ use unicode_properties::{GeneralCategory, UnicodeGeneralCategory};
 use super::text::is_invisible;
 
 /// A name, stored in place: letters and digits of any script with their marks, `_`, `-`, `.`; at
-/// most [`Name::CHARACTERS_MAX`] characters and [`Name::BYTES_MAX`] bytes in normal form C. Nothing in it can end a line, a word, or a
-/// string of JSON. Zeros fill it up, so that its length needs no place.
+/// most [`Name::CHARACTERS_MAX`] characters and [`Name::BYTES_MAX`] bytes in normal form C. Nothing
+/// in it can end a line, a word, or a string of JSON. Zeros fill it up, so that its length needs no
+/// place.
 #[derive(Clone, Copy)]
 pub(super) struct Name {
     bytes: [u8; Name::BYTES_MAX],
@@ -52,18 +53,17 @@ fn is_name(text: &str) -> bool {
     let (mut before, mut marks) = (None, 0);
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
-        let is_mark = matches!(
-            c.general_category(),
-            GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark
-        );
         let is_nonspacing = c.general_category() == GeneralCategory::NonspacingMark;
         marks = if is_nonspacing { marks + 1 } else { 0 };
         let may_stand = match c {
             '_' | '-' | '.' => true,
             '\u{200c}' | '\u{200d}' => joins(before, c, rest.peek().copied()),
             c if is_invisible(c) => false,
-            // A mark needs a letter that it stands on.
-            _ if is_mark => before.is_some() && marks <= MARKS_MAX,
+            // A mark needs a letter that it stands on, perhaps with other marks.
+            c if is_mark(c) => {
+                before.is_some_and(|c: char| c.is_alphanumeric() || is_mark(c))
+                    && marks <= MARKS_MAX
+            }
             c => c.is_alphanumeric(),
         };
         if !may_stand {
@@ -74,13 +74,19 @@ fn is_name(text: &str) -> bool {
     before.is_some() && text.chars().count() <= Name::CHARACTERS_MAX
 }
 
+fn is_mark(c: char) -> bool {
+    matches!(c.general_category(), GeneralCategory::NonspacingMark | GeneralCategory::SpacingMark)
+}
+
 /// Whether a joiner shows here (RFC 5892, appendix A): behind a virama, or, where it keeps two
 /// letters apart, between letters of Arabic.
 fn joins(before: Option<char>, joiner: char, after: Option<char>) -> bool {
     let (Some(before), Some(after)) = (before, after) else { return false };
     let is_arabic = |c: char| matches!(c, '\u{620}'..='\u{8ff}');
     let is_virama = canonical_combining_class(before) == 9;
+    // Some marks count as alphabetic.
     after.is_alphabetic()
+        && !is_mark(after)
         && (is_virama || joiner == '\u{200c}' && is_arabic(before) && is_arabic(after))
 }
 
@@ -174,6 +180,12 @@ mod tests {
             "a\u{34f}",
             "\u{e0061}",
             "\u{301}a",
+            "a-\u{301}",
+            "a.\u{301}b",
+            "_\u{301}",
+            "ශ\u{dca}\u{200d}\u{dd2}",
+            "क\u{94d}\u{200d}\u{301}",
+            "علی\u{200c}\u{64b}ر",
             "a\u{20dd}",
             "a\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}",
             "123456789012345678901",
