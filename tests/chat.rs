@@ -702,6 +702,44 @@ fn client_that_fills_its_input_again_and_again_is_closed() {
     assert_eq!(stats.closed(CloseReason::ProtocolError), 2);
 }
 
+#[test]
+fn client_that_rests_between_two_large_pastes_stays() {
+    let server = chat(ChatOptions { rate: 1000, ..ChatOptions::default() });
+    let mut anna = Lines::open(&server.address);
+    let mut bob = WebSocket::open(&server.address);
+    // More than pass at once, and than 32 KiB, but not twice as much.
+    let command = format!("/ping {:x<30}", "");
+    for _ in 0..2 {
+        anna.say(&vec![&*command; 1300].join("\n"));
+        send(&bob.stream, &text(&command).repeat(1300));
+        (0..1300).for_each(|_| drop(anna.until("xxx")));
+        (0..1300).for_each(|_| drop(bob.until("\"pong\"")));
+        // Nothing tells that a client has rested but time.
+        thread::sleep(Duration::from_millis(700));
+    }
+    let stats = server.stop();
+    assert_eq!(stats.closed(CloseReason::ProtocolError), 0);
+}
+
+#[test]
+fn long_message_is_no_full_input() {
+    let options = ChatOptions { message_max: 48 << 10, rate: 2, ..ChatOptions::default() };
+    let server = chat(options);
+    let mut anna = Lines::open(&server.address);
+    let mut bob = WebSocket::open(&server.address);
+    let short = "/ping".to_owned();
+    let long = format!("/ping {:x<1$}", "", 40 << 10);
+    // The tokens are used up, and each long message comes too soon.
+    for command in std::iter::repeat_n(short, 16).chain(vec![long; 3]) {
+        anna.say(&command);
+        bob.say(&command);
+        anna.until("* pong");
+        bob.until("\"pong\"");
+    }
+    let stats = server.stop();
+    assert_eq!(stats.closed(CloseReason::ProtocolError), 0);
+}
+
 /// A client that a full room kept waiting, or that spoke while the server stood still, has said no
 /// more than it may.
 #[test]
@@ -720,7 +758,7 @@ fn time_in_which_the_server_stood_still_is_the_clients() {
     server.turn_until("all is said", |reactor| reactor.stats().messages_published == 2 * 41);
     let took = begin.elapsed();
     assert!(
-        took < Duration::from_millis(500),
+        took < Duration::from_millis(1500),
         "{took:?}, {} turns",
         server.reactor.stats().turns - turns
     );

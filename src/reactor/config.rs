@@ -165,7 +165,7 @@ impl Config {
 
     /// The most bytes that one read of a connection adds to its input: the budget, and never more
     /// than an echo of it could queue without reaching the output limit.
-    pub(super) fn read_size(&self) -> usize {
+    pub(crate) fn read_size(&self) -> usize {
         self.read_budget.min(self.output_limit / 2)
     }
 

@@ -153,6 +153,17 @@ impl Hall {
         self.clients.get(key as usize).is_some_and(|client| !client.is_held)
     }
 
+    /// A client is heard again. If it has rested meanwhile, it does not flood.
+    pub(super) fn look_for_rest(&mut self, cx: &Context<'_>, key: u32, flood: &mut Flood) {
+        let rate = self.options.rate;
+        if *flood != Flood::None
+            && let Some(client) = self.count_time(cx, key)
+            && client.bucket.is_calm(rate)
+        {
+            *flood = Flood::None;
+        }
+    }
+
     /// All that a client has sent was taken. If it had tokens left, it does not flood.
     pub(super) fn ebb(&self, key: u32, flood: &mut Flood) {
         let client = self.clients.get(key as usize);
@@ -277,13 +288,7 @@ impl Hall {
     /// not read until its timer fires, and the message is offered again.
     pub(super) fn charge(&mut self, cx: &mut Context<'_>, key: u32) -> Option<Flow> {
         let (rate, now_ms) = (self.options.rate, self.clock_ms(cx));
-        let (still_from, still_until) = self.standstill;
-        let client = self.clients.get_mut(key as usize)?;
-        if std::mem::take(&mut client.is_held) {
-            client.bucket.credit(rate, now_ms, u32::MAX);
-        } else {
-            client.bucket.credit_span(rate, still_from, still_until);
-        }
+        let client = self.count_time(cx, key)?;
         let taken = client.bucket.take(rate, now_ms);
         let token = client.token;
         // While somebody speaks, a time in which nobody is served must show.
@@ -292,6 +297,20 @@ impl Hall {
         cx.pause(token);
         cx.set_timer(token, wait);
         Some(Flow::Held)
+    }
+
+    /// Counts the time until now in a client's bucket. What others took from it is not its own.
+    fn count_time(&mut self, cx: &Context<'_>, key: u32) -> Option<&mut Client> {
+        let (rate, now_ms) = (self.options.rate, self.clock_ms(cx));
+        let (still_from, still_until) = self.standstill;
+        let client = self.clients.get_mut(key as usize)?;
+        if std::mem::take(&mut client.is_held) {
+            client.bucket.credit_held(rate, now_ms);
+        } else {
+            client.bucket.credit_standstill(rate, still_from, still_until);
+            client.bucket.earn(rate, now_ms);
+        }
+        Some(client)
     }
 
     fn carry_out(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {

@@ -208,6 +208,7 @@ impl Chat {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         let State::Lines { client, lines, flood, .. } = state else { return Ok(()) };
+        self.hall.look_for_rest(cx, *client, flood);
         let waiting = input.len();
         // What means nothing costs work as well.
         if lines.pass_over(input) && self.hall.charge(cx, *client).is_some() {
@@ -246,8 +247,8 @@ impl Chat {
         if !self.hall.is_slowed(client) {
             return;
         }
-        // As much as half of what is read at once.
-        let much = cx.config().read_budget / 2;
+        // As much as half of what is read at once, but more than one message, however long.
+        let much = (cx.config().read_size() / 2).max(2 * self.hall.options.line_max());
         if flood.rises(waiting, much) {
             let (code, reason) = (close_code::POLICY, CloseReason::ProtocolError);
             self.hall.dismiss(cx, client, code, "too many messages", reason);
@@ -264,6 +265,7 @@ impl Chat {
         let State::WebSocket { client, endpoint, pulse, flood } = state else { return Ok(()) };
         let client = *client;
         pulse.hear(self.hall.clock_ms(cx));
+        self.hall.look_for_rest(cx, client, flood);
         let waiting = input.len();
         let mut has_to_wait = false;
         let hall = &mut self.hall;

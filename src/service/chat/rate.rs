@@ -33,7 +33,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether at least half of what can be saved was there when a token was taken last.
+    /// Whether at least half of what can be saved was there when the tokens were counted last.
     pub(super) fn is_calm(&self, rate: u32) -> bool {
         self.tokens >= most(rate) / 2
     }
@@ -43,30 +43,37 @@ impl Bucket {
         self.tokens = self.tokens.saturating_add(TOKEN);
     }
 
-    /// Counts a time, up to now, in which we kept the client from being heard: what it said
-    /// meanwhile comes at once, however much that is.
-    pub(super) fn credit(&mut self, rate: u32, now_ms: u32, lost_ms: u32) {
-        let lost_ms = lost_ms.min(now_ms.wrapping_sub(self.counted_ms));
-        self.earn(rate, now_ms.wrapping_sub(lost_ms));
-        let earned = i64::from(lost_ms) * i64::from(rate);
-        self.tokens = (i64::from(self.tokens) + earned).min(i32::MAX.into()) as i32;
-        self.counted_ms = now_ms;
+    /// Counts the time until now, in which a full room kept the client from being heard. What it
+    /// said meanwhile comes at once, but not more than [`HELD_BURSTS`] allows: a room can be kept
+    /// full for long, by the client itself, too.
+    pub(super) fn credit_held(&mut self, rate: u32, now_ms: u32) {
+        self.gain(rate, now_ms, HELD_BURSTS * i64::from(most(rate)));
     }
 
-    /// As [`credit`](Self::credit), for a time that may have ended before now.
-    pub(super) fn credit_span(&mut self, rate: u32, from_ms: u32, until_ms: u32) {
-        let age_ms = until_ms.wrapping_sub(self.counted_ms) as i32;
-        if age_ms > 0 {
-            self.credit(rate, until_ms, until_ms.wrapping_sub(from_ms));
+    /// Counts a time in which we stood still and heard nobody: what was said meanwhile comes at
+    /// once, and beside it no more than after any other rest.
+    pub(super) fn credit_standstill(&mut self, rate: u32, from_ms: u32, until_ms: u32) {
+        let unknown_ms = until_ms.wrapping_sub(self.counted_ms);
+        if unknown_ms as i32 <= 0 {
+            return;
         }
+        let lost_ms = unknown_ms.min(until_ms.wrapping_sub(from_ms));
+        self.earn(rate, until_ms.wrapping_sub(lost_ms));
+        let lost = i64::from(lost_ms) * i64::from(rate);
+        self.gain(rate, until_ms, i64::from(most(rate)) + lost);
     }
 
-    fn earn(&mut self, rate: u32, now_ms: u32) {
+    /// Counts the time until now.
+    pub(super) fn earn(&mut self, rate: u32, now_ms: u32) {
+        self.gain(rate, now_ms, most(rate).into());
+    }
+
+    /// Adds what the time until now is worth, up to `limit`. What is there already stays.
+    fn gain(&mut self, rate: u32, now_ms: u32, limit: i64) {
         let passed_ms = now_ms.wrapping_sub(std::mem::replace(&mut self.counted_ms, now_ms));
-        let earned = i64::from(passed_ms) * i64::from(rate);
-        let saved = (i64::from(self.tokens) + earned).min(most(rate).into()) as i32;
-        // What was credited is not taken away.
-        self.tokens = self.tokens.max(saved);
+        let gained = i64::from(passed_ms) * i64::from(rate);
+        let tokens = (i64::from(self.tokens) + gained).min(limit).min(i32::MAX.into()) as i32;
+        self.tokens = self.tokens.max(tokens);
     }
 }
 
@@ -78,6 +85,10 @@ const TOKEN: i32 = 1000;
 
 /// A name, eight rooms, the list of rooms, and a few more tries for the name.
 const BURST_LEAST: u32 = 16;
+
+/// How many times the usual savings may come together while a full room keeps a client waiting:
+/// seconds of ordinary talk.
+const HELD_BURSTS: i64 = 4;
 
 /// The highest rate: a second's worth must fit a number, twice.
 pub(super) const RATE_MAX: u32 = 1_000_000;
@@ -117,12 +128,28 @@ mod tests {
         let mut bucket = Bucket::new(10, 0);
         (0..16).for_each(|_| bucket.take(10, 0).unwrap());
         // A second passed in silence, then six in which we stood still.
-        bucket.credit(10, 7000, 6000);
+        bucket.credit_standstill(10, 1000, 7000);
         assert_eq!((0..100).filter(|_| bucket.take(10, 7000).is_ok()).count(), 70);
-        bucket.credit(10, 7000, 6000);
+        bucket.credit_standstill(10, 1000, 7000);
         assert!(bucket.take(10, 7000).is_err(), "no time is counted twice");
-        bucket.credit(RATE_MAX, u32::MAX, u32::MAX);
+        bucket.credit_standstill(RATE_MAX, 7000, i32::MAX as u32);
         bucket.give_back();
-        assert_eq!(bucket.take(RATE_MAX, u32::MAX), Ok(()));
+        assert_eq!(bucket.take(RATE_MAX, i32::MAX as u32), Ok(()));
+    }
+
+    #[test]
+    fn credit_is_not_hoarded() {
+        let count = |bucket: &mut Bucket, now_ms| {
+            (0..10_000).filter(|_| bucket.take(20, now_ms).is_ok()).count()
+        };
+        // A room was full for an hour.
+        let mut bucket = Bucket::new(20, 0);
+        bucket.credit_held(20, 3_600_000);
+        assert_eq!(count(&mut bucket, 3_600_000), 80);
+        // We stood still for a second, again and again, and the client said nothing.
+        let mut bucket = Bucket::new(20, 0);
+        (0..100)
+            .for_each(|second| bucket.credit_standstill(20, second * 1000, second * 1000 + 1000));
+        assert_eq!(count(&mut bucket, 100_000), 40);
     }
 }
