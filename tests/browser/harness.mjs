@@ -46,9 +46,14 @@ export async function serve(...options) {
 // A cable that can be cut, between a browser and a server.
 export async function cable(port) {
   const plugs = new Set();
-  let isCut = false;
+  let isCut = false, isMute = false;
   const server = net.createServer(near => {
     if (isCut) return near.destroy();
+    if (isMute) {
+      plugs.add(near);
+      near.on('error', () => {});
+      return near.on('close', () => plugs.delete(near));
+    }
     const far = net.connect(port, '127.0.0.1');
     for (const [end, other] of [[near, far], [far, near]]) {
       plugs.add(end);
@@ -61,7 +66,9 @@ export async function cable(port) {
   const wire = {
     port: server.address().port,
     cut() { isCut = true; for (const end of plugs) end.destroy(); },
-    mend() { isCut = false; },
+    // From now on it takes connections, and nothing comes of them.
+    mute() { this.cut(); isCut = false; isMute = true; },
+    mend() { isCut = isMute = false; },
     close() { this.cut(); server.close(); },
   };
   ends.push(wire);

@@ -21,6 +21,11 @@ export async function takePictures(directory) {
     await shoot(tab, `${name}-narrow`, {viewport: NARROW});
     await shoot(tab, `${name}-forced`, {forcedColors: 'active'});
   };
+  // What is waited for then is of that room.
+  const go = async (tab, room) => {
+    await enter(tab, room);
+    await until('it is there', async () => await tab.textContent('#title') === `#${room}`);
+  };
   const heard = (tab, count) => until('all came', async () => (await messages(tab)).length >= count);
 
   const wire = await cable(port);
@@ -61,10 +66,9 @@ export async function takePictures(directory) {
   await shoot(anna, 'help');
 
   // Rooms with something unread.
-  await enter(anna, 'harbour');
+  await go(anna, 'harbour');
+  await go(anna, 'a-room-of-long-name');
   await until('it is there', async () => (await people(anna)).length === 1);
-  await enter(anna, 'a-room-of-long-name');
-  await until('it is there', async () => await anna.textContent('#title') === '#a-room-of-long-name');
   for (let i = 0; i < 120; i++) carl.say(`The ${i}th word from the lobby.`);
   carl.say('/join harbour');
   carl.say('Is the tide in?');
@@ -83,7 +87,7 @@ export async function takePictures(directory) {
   await say(anna, 'First line\nSecond line\nThird line');
 
   // Scrolled back.
-  await enter(anna, 'tower');
+  await go(anna, 'tower');
   const herald = lineClient(port, '/nick herald', '/join tower');
   for (let i = 0; i < 500; i++) herald.say(`${i}: ${'what happened then '.repeat(1 + i % 9)}`);
   await heard(anna, 500);
@@ -97,7 +101,7 @@ export async function takePictures(directory) {
   await shoot(anna, 'scrolled-end');
 
   // Long texts, and every direction.
-  await enter(anna, 'babel');
+  await go(anna, 'babel');
   const hebrew = lineClient(port, '/nick בנימין', '/join babel', 'שלום עולם, זה 123 (abc) ועוד: https://example.org/שלום.');
   lineClient(port, '/nick فاطمة', '/join babel', 'مرحبا بالعالم — 42 رسالة!');
   await heard(anna, 2);
@@ -114,7 +118,7 @@ export async function takePictures(directory) {
   await anna.fill('#text', '');
 
   // All hues.
-  await enter(anna, 'palette');
+  await go(anna, 'palette');
   const many = Array.from({length: 24}, (_, i) => lineClient(port, `/nick guest${i + 100}`, '/join palette', `I am guest ${i + 100}.`));
   await heard(anna, many.length);
   await shootAll(anna, 'palette');
@@ -122,7 +126,7 @@ export async function takePictures(directory) {
   // Put out; not sent; not connected.
   const warden = lineClient(port, '/nick warden', '/join cell');
   await until('it is open', () => warden.lines().some(line => line.includes('warden joins')));
-  await enter(anna, 'cell');
+  await go(anna, 'cell');
   await until('it is in', async () => (await people(anna)).length === 2);
   await say(anna, 'What is this place?');
   await heard(anna, 1);

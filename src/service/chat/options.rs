@@ -29,7 +29,7 @@ pub struct ChatOptions {
     pub message_max: usize,
     /// Messages and commands a second that a client may send, and as many at once, or 16 if that is
     /// more. Default 10. Beyond it a client is read more slowly, and loses nothing; if it goes on
-    /// until its input is full a second time, the connection is closed.
+    /// without a rest until its input is full a second time, the connection is closed.
     pub rate: u32,
     /// How long a connection may take for its first line. Default 60 s: time to type one, and far
     /// less than for ever. `None`: for ever.

@@ -31,7 +31,7 @@ const PAGE: &str = concat!(
 /// The page may run its own script and style, which are named by their hashes, connect to the server
 /// that it came from, and show the icon that it draws itself; nothing else, and no other page may
 /// show it in a frame.
-const POLICY: &str = "default-src 'none'; script-src 'sha256-VQurZYCad6G/qPrQmLKHi5wIDh3Q1/WVRfTvTuR7At8='; \
+const POLICY: &str = "default-src 'none'; script-src 'sha256-PGKVGR+aDBlDQOCL05wQZp7Gh98qHYgD9oeFc4s9pNA='; \
     style-src 'sha256-JE2IW+noeLMI5UKPWGg+of86KMMVgxOsIut+4njGCAc='; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -51,6 +51,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
+    use crate::service::chat::name::Name;
     use crate::service::chat::options::OUTPUT_LEAST;
 
     #[test]
@@ -61,6 +62,13 @@ mod tests {
             let hash = crate::codec::websocket::base64(&Sha256::digest(text));
             assert!(POLICY.contains(&format!("{tag}-src 'sha256-{hash}'")), "{tag}: {hash}");
         }
+    }
+
+    #[test]
+    fn page_knows_how_long_a_name_may_be() {
+        let (characters, bytes) = (Name::CHARACTERS_MAX, Name::BYTES_MAX);
+        let limits = format!("NAME_MAX = {{characters: {characters}, bytes: {bytes}}};");
+        assert!(PAGE.contains(&limits), "{limits}");
     }
 
     #[test]

@@ -97,6 +97,25 @@ mod tests {
         }
     }
 
+    /// A text that only one of them takes for blank would never come back to the page.
+    #[test]
+    fn page_and_server_agree_on_what_is_obeyed_and_what_shows_nothing() {
+        let script = include_str!("page/text.js");
+        let expression = |name: &str| {
+            let begin = script.split_once(&format!("const {name} = /")).unwrap().1;
+            let (text, flags) = begin.split_once(";\n").unwrap().0.rsplit_once('/').unwrap();
+            assert!(flags.contains('u'), "{flags}");
+            regex::Regex::new(text).unwrap()
+        };
+        let (obeyed, blank) = (expression("OBEYED"), expression("BLANK"));
+        // The planes in between have ideographs only.
+        for c in ('\0'..='\u{1ffff}').chain('\u{e0000}'..='\u{e1fff}') {
+            let text = c.to_string();
+            assert_eq!(obeyed.is_match(&text), is_obeyed(c), "{c:?}");
+            assert_eq!(obeyed.is_match(&text) || blank.is_match(&text), is_blank(&text), "{c:?}");
+        }
+    }
+
     #[test]
     fn quoted_text_is_one_json_string() {
         assert_eq!(Quoted("a\"b\\c\u{1}é").to_string(), "\"a\\\"b\\\\c\\u0001é\"");

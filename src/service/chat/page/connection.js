@@ -51,23 +51,26 @@ function countDown() {
 
 function watch() {
   countDown();
-  if (!isWelcome) return;
+  if (!socket) return;
   const now = Date.now();
-  expire(now - PATIENCE);
-  if (askedAt && now - askedAt > PATIENCE) { const dead = socket; lose({reason: 'no answer'}); dead.close(); }
-  else if (!askedAt && now - heardAt > QUIET) { askedAt = now; tell('/ping'); }
+  if (isWelcome) expire(now - PATIENCE);
+  // A server that has not welcomed us owes an answer since we called it.
+  const owedSince = isWelcome ? askedAt : heardAt;
+  if (owedSince && now - owedSince > PATIENCE) { const dead = socket; lose({reason: 'no answer'}); dead.close(); }
+  else if (isWelcome && !askedAt && now - heardAt > QUIET) { askedAt = now; tell('/ping'); }
 }
 
-// Everything that is sent goes through here: nothing is longer or comes faster than the server
-// takes, for which it would end the connection.
+// Everything that is sent goes through here: nothing is longer than the server takes, for which it
+// would end the connection, or comes faster, for which it would make all that follows wait.
 function tell(line) {
   if (!isWelcome) return false;
   if (bytes(line) > limits.line) {
     note('That is longer than the server takes.', 'bad');
     return false;
   }
-  const [word, name] = line.split(' ');
-  if (word === '/join' || word === '/nick') asked.push({word, name, isNew: word === '/join' && !same(name)});
+  const [word, name] = line.split(/\s+/);
+  // Without a name it is answered with how it is written.
+  if (name && (word === '/join' || word === '/nick')) asked.push({word, name, isNew: word === '/join' && !same(name)});
   queue.push(line);
   pump();
   return true;

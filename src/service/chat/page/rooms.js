@@ -66,7 +66,7 @@ const replies = {
       const room = word === '/join' && same(name);
       if (room && code !== 'joined_already') return lock(room, text);
     }
-    if (['rate', 'viewer', 'too_long', 'not_there'].includes(code)) failSent();
+    if (['viewer', 'too_long', 'not_there'].includes(code)) failSent();
     note(text, 'bad');
   },
 };

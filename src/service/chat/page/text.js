@@ -11,7 +11,7 @@ function bytes(text) { return encoder.encode(text).length; }
 // As the server does, so that text comes back as it was sent: what a terminal would obey and what
 // turns the direction of writing become spaces, and a text that shows nothing is none.
 const OBEYED = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb]/gu;
-const BLANK = /^[\s\p{Default_Ignorable_Code_Point}\u2800]*$/u;
+const BLANK = /^[\s\p{Default_Ignorable_Code_Point}\u2800\u{13441}\u{13442}\u{16fe4}\u{1d159}]*$/u;
 function clean(text) {
   const cleaned = text.replace(OBEYED, ' ').trim();
   return BLANK.test(cleaned) ? '' : cleaned;
@@ -29,11 +29,15 @@ function listed(names, most) {
   return all.length ? `${all.join(', ')} and ${last}` : last;
 }
 
-// The name with a number behind it, and still not longer than a name may be.
+const NAME_MAX = {characters: 20, bytes: 30};   // marks are characters, too
+
+// The name with a number behind it, and still not longer than a name may be. Letters are cut off as
+// wholes, with their marks and with what joins them to the one before.
 function numbered(name, number) {
-  const letters = [...name];
-  while (bytes(letters.join('')) > 17) letters.pop();
-  return `${letters.join('')}-${number}`;
+  const letters = name.normalize('NFC').match(/[\u200c\u200d]?\P{M}\p{M}*/gu) || [];
+  const full = () => `${letters.join('')}-${number}`;
+  while ([...full()].length > NAME_MAX.characters || bytes(full()) > NAME_MAX.bytes) letters.pop();
+  return full();
 }
 
 // ---- how a name looks ----
