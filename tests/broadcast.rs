@@ -824,6 +824,34 @@ fn client_without_input_listens_on_and_one_that_said_something_is_closed() {
     }
 }
 
+/// A balancer's check connects and closes; nothing tells it from a client that listens on.
+#[test]
+fn checks_of_a_balancer_take_a_bounded_share_of_an_idle_broadcast() {
+    let config = Config { connections_max: 16, keepalive: None, ..Config::default() };
+    let server = start_narrow(config, lines(TopicConfig::default()));
+    let listener = || {
+        let listener = connect_many(&server, 1).remove(0);
+        end_sending(&listener);
+        listener
+    };
+    let first = listener();
+    (0..20).for_each(|_| drop(connect_many(&server, 1)));
+    expect_eof(&first);
+    server.wait_until("a quarter has places", |stats| stats.open() == 4);
+    let speaker = connect_many(&server, 1).remove(0);
+    send(&speaker, b"news\n");
+    server.wait_until("all others were found to be gone", |stats| stats.open() == 1);
+    // Whoever takes a message is no check, and keeps its place.
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        listeners.extend((0..4).map(|_| listener()));
+        send(&speaker, b"news\n");
+        listeners.iter().for_each(|listener| expect_bytes(listener, b"news\n"));
+    }
+    drop((speaker, listeners));
+    server.stop();
+}
+
 #[test]
 fn client_that_ends_its_side_later_has_left() {
     let server = start_lines(TopicConfig::default());

@@ -1,10 +1,12 @@
 //! Delivers each message from one client to every other client.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::codec::{Codec, Delimited, FrameError, LengthPrefixed, NO_TLS, begins_tls};
 use crate::reactor::{
-    Context, Handler, ProtocolError, PublishError, RingBuffer, Start, Token, TopicConfig, TopicId,
+    CloseReason, Context, Handler, ProtocolError, PublishError, RingBuffer, Start, Token,
+    TopicConfig, TopicId,
 };
 
 /// How messages are told apart.
@@ -24,13 +26,19 @@ pub enum Framing {
 ///
 /// A client that ends its side is given what was published until then, and closed; but one that does
 /// so within a second and without having sent a byte has no input at all, such as `nc` in a script
-/// with `/dev/null`, and listens on. Lines that are the greeting of TLS are published to nobody.
+/// with `/dev/null`, and listens on. Whoever has gone altogether looks the same until something is
+/// sent to it, so the places of such listeners are limited: while no message comes, they are at most
+/// a quarter of [`Config::connections_max`](crate::Config::connections_max), and at most 1024; then
+/// the one that ended its side first is closed. Lines that are the greeting of TLS are published to nobody.
 #[derive(Debug)]
 pub struct Broadcast {
     framing: Framing,
     input_limit: usize,
     config: TopicConfig,
     topic: Option<TopicId>,
+    /// Those that have ended their side and listen on, if no message was published since; the
+    /// longest first.
+    unproven: VecDeque<Token>,
     /// What the sessions' stamps count from.
     started: Option<Instant>,
 }
@@ -43,6 +51,8 @@ pub struct BroadcastSession {
     /// When it came, in wrapping milliseconds.
     opened_ms: u32,
     has_sent: bool,
+    /// It has ended its side, and listens on.
+    has_ended: bool,
 }
 
 #[derive(Debug)]
@@ -55,10 +65,24 @@ enum Messages {
 /// it is told to go.
 const LISTENER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
+/// Listeners that have ended their side and were sent nothing since: the check of a balancer that
+/// connects each second leaves so many in a quarter of an hour, and `--keepalive` finds them sooner.
+const UNPROVEN_MAX: usize = 1024;
+
+/// The share of all connections that such listeners may have: one in so many.
+const UNPROVEN_SHARE: usize = 4;
+
 impl Broadcast {
     /// A broadcast of messages of at most `input_limit` bytes, on a topic with these limits.
     pub fn new(framing: Framing, input_limit: usize, config: TopicConfig) -> Self {
-        Broadcast { framing, input_limit, config, topic: None, started: None }
+        Broadcast {
+            framing,
+            input_limit,
+            config,
+            topic: None,
+            unproven: VecDeque::new(),
+            started: None,
+        }
     }
 
     fn topic(&mut self, cx: &mut Context<'_>) -> TopicId {
@@ -76,6 +100,30 @@ impl Broadcast {
         let age_ms = self.stamp(cx).wrapping_sub(session.opened_ms);
         !session.has_sent && u128::from(age_ms) <= LISTENER_ENDS_WITHIN.as_millis()
     }
+
+    /// A client that has ended its side listens on. Nothing tells that it has not gone altogether.
+    fn keep_listening(&mut self, cx: &mut Context<'_>, token: Token) {
+        self.unproven.push_back(token);
+        let most = (cx.config().connections_max / UNPROVEN_SHARE).clamp(1, UNPROVEN_MAX);
+        if self.unproven.len() > most
+            && let Some(longest) = self.unproven.pop_front()
+        {
+            cx.close(longest);
+        }
+    }
+
+    /// Publishes a message to all others. Whoever has gone answers it with a reset.
+    fn publish(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        message: &[u8],
+    ) -> Result<(), PublishError> {
+        let topic = self.topic(cx);
+        cx.publish(topic, Some(token), message)?;
+        self.unproven.clear();
+        Ok(())
+    }
 }
 
 impl Handler for Broadcast {
@@ -88,7 +136,7 @@ impl Handler for Broadcast {
             Framing::Lines => Messages::Lines(Delimited::lines(self.input_limit)),
             Framing::Length => Messages::Length(LengthPrefixed::new(self.input_limit)),
         };
-        BroadcastSession { messages, opened_ms: self.stamp(cx), has_sent: false }
+        BroadcastSession { messages, opened_ms: self.stamp(cx), has_sent: false, has_ended: false }
     }
 
     fn on_data(
@@ -98,11 +146,10 @@ impl Handler for Broadcast {
         session: &mut BroadcastSession,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        let topic = self.topic(cx);
         session.refuse_tls(input)?;
         while let Some(len) = session.messages.next(input.contiguous())? {
-            match cx.publish(topic, Some(token), &input.contiguous()[..len]) {
-                Ok(_) => {
+            match self.publish(cx, token, &input.contiguous()[..len]) {
+                Ok(()) => {
                     input.consume(len);
                     session.has_sent = true;
                 }
@@ -124,6 +171,8 @@ impl Handler for Broadcast {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         if input.is_empty() && self.listens(cx, session) {
+            session.has_ended = true;
+            self.keep_listening(cx, token);
             return Ok(());
         }
         if let Messages::Lines(_) = session.messages
@@ -131,8 +180,7 @@ impl Handler for Broadcast {
         {
             // A last line without a newline is a line all the same.
             let line = [&*input.contiguous(), b"\n"].concat();
-            let topic = self.topic(cx);
-            match cx.publish(topic, Some(token), &line) {
+            match self.publish(cx, token, &line) {
                 // It stays in the input; the end is told again when there is room.
                 Err(PublishError::Full) => return Ok(()),
                 _ => input.clear(),
@@ -145,6 +193,20 @@ impl Handler for Broadcast {
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, _session: &mut BroadcastSession) {
         // Subscribers never finish by themselves. What was published is still delivered.
         cx.close(token);
+    }
+
+    fn on_close(
+        &mut self,
+        _cx: &mut Context<'_>,
+        token: Token,
+        session: BroadcastSession,
+        _reason: CloseReason,
+    ) {
+        if session.has_ended
+            && let Some(at) = self.unproven.iter().position(|unproven| *unproven == token)
+        {
+            self.unproven.remove(at);
+        }
     }
 }
 
