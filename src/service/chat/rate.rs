@@ -87,7 +87,7 @@ const TOKEN: i32 = 1000;
 const BURST_LEAST: u32 = 16;
 
 /// How many times the usual savings may come together while a full room keeps a client waiting:
-/// seconds of ordinary talk.
+/// some seconds of ordinary talk.
 const HELD_BURSTS: i64 = 4;
 
 /// The highest rate: a second's worth must fit a number, twice.
