@@ -29,7 +29,9 @@ pub enum Framing {
 /// with `/dev/null`, and listens on. Whoever has gone altogether looks the same until something is
 /// sent to it, so the places of such listeners are limited: while no message comes, they are at most
 /// a quarter of [`Config::connections_max`](crate::Config::connections_max), and at most 1024; then
-/// the one that ended its side first is closed. Lines that are the greeting of TLS are published to nobody.
+/// the one that ended its side first is closed.
+///
+/// Lines that are the greeting of TLS are published to nobody.
 #[derive(Debug)]
 pub struct Broadcast {
     framing: Framing,
