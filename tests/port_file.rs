@@ -72,10 +72,48 @@ fn ending_server_leaves_its_successors_file() {
 #[test]
 fn failing_start_removes_nothing_but_a_list_of_addresses() {
     let dir = Dir::new();
-    let notes = dir.path("notes");
-    fs::write(&notes, "127.0.0.1:7000\nremember the milk\n").unwrap();
-    fail(&format!("echo --port-file {} --output-limit 5", notes.display()));
-    assert!(fs::read_to_string(&notes).unwrap().ends_with("milk\n"));
+    let file = dir.path("file");
+    let numbers: String = (0..100_000).map(|number| format!("{number}\n")).collect();
+    let addresses = "127.0.0.1:7000\n".repeat(5000);
+    for text in [
+        "127.0.0.1:7000\nremember the milk\n",
+        "s3cr3t-token\n",
+        "7000\n",
+        "127.0.0.1:7000",
+        "127.0.0.1:7000\n\n",
+        "localhost:7000\n",
+        "unix:relative path\nof two lines\n",
+        &numbers,
+        &format!("{addresses}s3cr3t-token\n"),
+        &addresses,
+    ] {
+        fs::write(&file, text).unwrap();
+        for mistake in ["--output-limit 5", "--typo"] {
+            fail(&format!("echo --port-file {} {mistake}", file.display()));
+            assert!(fs::read_to_string(&file).unwrap() == text, "{mistake} took {:.40}", text);
+        }
+    }
+    for text in ["127.0.0.1:7000\n", "[::1]:7000\nunix:/run/a b.sock\n"] {
+        fs::write(&file, text).unwrap();
+        fail(&format!("echo --port-file {} --typo", file.display()));
+        assert_eq!(dir.names(), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn only_a_server_removes_a_port_file() {
+    let dir = Dir::new();
+    let ports = dir.path("ports");
+    let text = "127.0.0.1:7000\n";
+    fs::write(&ports, text).unwrap();
+    for line in ["load 7000 --port-file", "ehco --port-file", "--port-file", "help --port-file"] {
+        fail(&format!("{line} {}", ports.display()));
+        assert_eq!(fs::read_to_string(&ports).unwrap(), text, "{line}");
+    }
+    let mut load = Command::new(PROGRAM);
+    load.args(["load", "7000", "--typo"]).env("EDGELOOP_PORT_FILE", &ports);
+    assert!(!load.output().unwrap().status.success());
+    assert_eq!(fs::read_to_string(&ports).unwrap(), text);
 }
 
 #[test]

@@ -44,8 +44,10 @@ pub(crate) fn read(arguments: &[OsString]) -> Result<(Cli, Sources), Stop> {
     cli.map(|cli| (cli, sources)).map_err(Stop::Asked)
 }
 
-/// The port file that a command line names which is wrong in something else.
+/// The port file that the command line of a server names which is wrong in something else.
 pub(crate) fn port_file(arguments: &[OsString]) -> Option<PathBuf> {
+    let name = arguments.get(1)?;
+    Cli::command().find_subcommand(name).filter(|command| is_configurable(command))?;
     let value = |(place, argument): (usize, &OsString)| match argument.to_str()? {
         "--port-file" => arguments.get(place + 1).map(PathBuf::from),
         text => text.strip_prefix("--port-file=").map(PathBuf::from),

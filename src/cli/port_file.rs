@@ -9,7 +9,7 @@
 //! written into.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -51,8 +51,8 @@ impl Drop for PortFile {
     }
 }
 
-/// Removes what an earlier server has left at the path. What belongs to a running one, or is
-/// certainly no list of addresses, stays.
+/// Removes what an earlier server has left at the path. What belongs to a running one, or is no list of
+/// addresses, stays.
 pub(crate) fn remove_stale(path: &Path) {
     let is_file = fs::metadata(path).is_ok_and(|found| found.is_file());
     // What was given as a stream holds what others have written, too.
@@ -158,13 +158,15 @@ fn write_when_read(path: PathBuf, text: String) -> io::Result<()> {
     thread::Builder::new().name("port-file".into()).spawn(write).map(drop)
 }
 
-fn lists_addresses(mut file: &File) -> bool {
+/// Whether a file has what a server has written there, and nothing else: anything may stand in a file
+/// that a command line names by mistake.
+fn lists_addresses(file: &File) -> bool {
     let mut text = String::new();
-    let read = io::Read::read_to_string(&mut io::Read::take(&mut file, SIZE_MAX), &mut text);
-    // What another program calls a port file has a bare port, or a name.
-    let is_word = |line: &str| !line.is_empty() && !line.contains(char::is_whitespace);
-    let is_place = |line: &str| is_word(line) || line.parse::<Address>().is_ok();
-    read.is_ok() && !text.is_empty() && text.lines().all(is_place)
+    let read = file.take(SIZE_MAX + 1).read_to_string(&mut text);
+    let is_whole = read.is_ok_and(|size| size as u64 <= SIZE_MAX) && text.ends_with('\n');
+    let is_address =
+        |line: &str| line.parse::<Address>().is_ok_and(|address| address.to_string() == line);
+    is_whole && text.lines().all(is_address)
 }
 
 /// The lock ends with the process, however it ends.
