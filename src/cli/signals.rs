@@ -153,12 +153,14 @@ impl Signals {
     fn show_life(&mut self, now: Instant) {
         let age = |then| now.saturating_duration_since(then);
         let is_over = self.ends_since.is_some_and(|first| age(first) > SAME_SIGNAL);
-        if self.is_armed.load(Ordering::Relaxed) != is_over {
-            self.is_armed.store(is_over, Ordering::Relaxed);
-        }
+        // The alarm first: one that came after the handlers were disarmed would leave them armed for as
+        // long as the loop then sleeps.
         if self.alarm_set.is_none_or(|set| age(set) >= ALARM_RENEWED) {
             self.alarm_set = Some(now);
             alarm::set(STUCK_SECONDS);
+        }
+        if self.is_armed.load(Ordering::Relaxed) != is_over {
+            self.is_armed.store(is_over, Ordering::Relaxed);
         }
     }
 
