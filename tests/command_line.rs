@@ -533,25 +533,40 @@ fn second_signal_exits_at_once_with_its_number() {
 #[test]
 fn signal_that_is_sent_again_at_once_is_one_wish() {
     for signal in [Signal::TERM, Signal::INT] {
-        let mut server = Server::start(program("echo --drain-timeout 1h --write-timeout off"));
-        let mut client = server.connect();
-        let mut sender = client.try_clone().unwrap();
-        let text = vec![b'x'; 8 << 20];
-        let length = text.len();
-        let sending = thread::spawn(move || {
-            sender.write_all(&text).unwrap();
-            sender.shutdown(std::net::Shutdown::Write).unwrap();
-        });
-        client.read_exact(&mut [0]).unwrap();
-        for _ in 0..3 {
-            server.signal(signal);
-            thread::sleep(Duration::from_millis(5));
+        // On a busy machine some are so far apart that they are two wishes.
+        assert!((0..ROUNDS).any(|_| survives_a_second(signal)), "it was cut off each time");
+    }
+}
+
+/// Sends a signal again as soon as it has been seen, while a client is served; says whether that one
+/// got all that it was owed.
+fn survives_a_second(signal: Signal) -> bool {
+    let mut server = Server::start(program("echo --drain-timeout 1h --write-timeout off"));
+    let mut client = server.connect();
+    let mut sender = client.try_clone().unwrap();
+    let text = vec![b'x'; 8 << 20];
+    let length = text.len();
+    // It fails where the server has ended at once.
+    let sending = thread::spawn(move || {
+        sender.write_all(&text).and_then(|()| sender.shutdown(std::net::Shutdown::Write))
+    });
+    client.read_exact(&mut [0]).unwrap();
+    server.signal(signal);
+    server.expect_line("finishing what is in flight");
+    server.signal(signal);
+    let mut rest = Vec::new();
+    let received = client.read_to_end(&mut rest);
+    let sent = sending.join().unwrap();
+    match server.wait().code() {
+        Some(0) => {
+            sent.and(received).unwrap();
+            assert_eq!(rest.len(), length - 1);
+            true
         }
-        let mut rest = Vec::new();
-        client.read_to_end(&mut rest).unwrap();
-        assert_eq!(rest.len(), length - 1);
-        sending.join().unwrap();
-        assert_eq!(server.wait().code(), Some(0));
+        code => {
+            assert_eq!(code, Some(128 + signal.as_raw()));
+            false
+        }
     }
 }
 
@@ -995,5 +1010,7 @@ fn take_json_value(rest: &mut &str) -> String {
     value.to_owned()
 }
 
+/// How often a test tries what depends on how soon its machine gets to it.
+const ROUNDS: usize = 20;
 /// Far more than anything here takes; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -247,10 +247,11 @@ mod tests {
         command.args(["--exact", "cli::signals::tests::stuck_loop", "--ignored", "--nocapture"]);
         // Whoever runs the ignored tests does not mean that one.
         command.env("STUCK", "1");
+        // Before its alarm is set.
+        let begun = Instant::now();
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains("it is stuck")));
-        let begun = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait().unwrap() {
                 break status;
