@@ -280,6 +280,16 @@ fn port_and_listen_are_one_setting_and_the_stronger_source_wins() {
 }
 
 #[test]
+fn empty_list_counts_as_unset() {
+    let dir = Dir::new();
+    let path = dir.path("edgeloop.toml");
+    fs::write(&path, "listen = []\nport = 0\n").unwrap();
+    let mut command = program("echo --config");
+    command.arg(&path);
+    assert!(Server::start_as_it_is(command).addresses[0].starts_with("127.0.0.1:"));
+}
+
+#[test]
 fn variable_that_a_flag_overrules_is_not_looked_at() {
     let mut command = program("echo -v --backlog 5");
     command.env("EDGELOOP_QUIET", "loud").env("EDGELOOP_BACKLOG", "many");

@@ -189,7 +189,9 @@ impl Said {
     fn in_file(option: &Arg, service: &str, file: &ConfigFile) -> Result<Option<Said>, Failure> {
         let name = long(option);
         let is_list = matches!(option.get_action(), ArgAction::Append);
-        let Some(value) = file.value(service, &name, is_list)? else { return Ok(None) };
+        let value = file.value(service, &name, is_list)?;
+        // An empty list says as much as no key.
+        let Some(value) = value.filter(|value| !value.texts.is_empty()) else { return Ok(None) };
         let texts = value.texts.into_iter().map(OsString::from).collect();
         let arguments = as_flags(option, texts);
         let arguments =
