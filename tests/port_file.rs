@@ -48,6 +48,22 @@ fn killed_servers_file_does_not_survive_a_start_that_fails() {
 }
 
 #[test]
+fn killed_servers_file_that_a_configuration_names_does_not_survive_a_start_that_fails_either() {
+    for mistake in ["", "zzz = 1", "listen = nowhere", "[echo]\nhistory = 3"] {
+        let dir = Dir::new();
+        let (ports, config) = (dir.path("ports"), dir.path("config"));
+        let right = format!("port-file = '{}'\n", ports.display());
+        fs::write(&config, &right).unwrap();
+        let line = format!("echo --config {}", config.display());
+        kill(Program::start(&line));
+        assert!(ports.exists());
+        fs::write(&config, right + mistake).unwrap();
+        fail(&if mistake.is_empty() { line + " --typo" } else { line });
+        assert_eq!(dir.names(), ["config"], "left after {mistake}");
+    }
+}
+
+#[test]
 fn running_servers_file_survives_a_start_that_fails() {
     let dir = Dir::new();
     let ports = dir.path("ports");

@@ -12,7 +12,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::sources::Sources;
-use super::{Cli, kv, variables};
+use super::{Cli, config_file, kv, variables};
 
 /// Why there is nothing to run.
 #[derive(Debug)]
@@ -48,12 +48,20 @@ pub(crate) fn read(arguments: &[OsString]) -> Result<(Cli, Sources), Stop> {
 pub(crate) fn port_file(arguments: &[OsString]) -> Option<PathBuf> {
     let name = arguments.get(1)?;
     Cli::command().find_subcommand(name).filter(|command| is_configurable(command))?;
-    let value = |(place, argument): (usize, &OsString)| match argument.to_str()? {
-        "--port-file" => arguments.get(place + 1).map(PathBuf::from),
-        text => text.strip_prefix("--port-file=").map(PathBuf::from),
+    let path = |option: &str| {
+        let flag = flag_value(arguments, &format!("--{option}"));
+        flag.or_else(|| variables::read(&variables::name_of(option))).map(PathBuf::from)
     };
-    let flag = arguments.iter().enumerate().find_map(value);
-    flag.or_else(|| variables::read(&variables::name_of("port-file")).map(PathBuf::from))
+    path("port-file").or_else(|| config_file::peek(&path("config")?, "port-file").map(PathBuf::from))
+}
+
+/// What stands behind a flag on a line that need not be right.
+fn flag_value(arguments: &[OsString], flag: &str) -> Option<OsString> {
+    let value = |(place, argument): (usize, &OsString)| match argument.to_str()?.strip_prefix(flag)? {
+        "" => arguments.get(place + 1).cloned(),
+        rest => rest.strip_prefix('=').map(OsString::from),
+    };
+    arguments.iter().enumerate().find_map(value)
 }
 
 fn gather(flags: &ArgMatches) -> Result<Sources, Failure> {

@@ -176,6 +176,13 @@ impl ConfigFile {
     }
 }
 
+/// What a file says above its sections, as far as it can be read, whatever else is wrong with it.
+pub(crate) fn peek(path: &Path, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let (table, _wrong) = DeTable::parse_recoverable(&text);
+    scalar(table.get_ref().get(name)?.get_ref()).ok()
+}
+
 impl Value {
     fn of(value: &DeValue<'_>) -> Value {
         let DeValue::Array(values) = value else {
