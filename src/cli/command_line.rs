@@ -52,15 +52,17 @@ pub(crate) fn port_file(arguments: &[OsString]) -> Option<PathBuf> {
         let flag = flag_value(arguments, &format!("--{option}"));
         flag.or_else(|| variables::read(&variables::name_of(option))).map(PathBuf::from)
     };
-    path("port-file").or_else(|| config_file::peek(&path("config")?, "port-file").map(PathBuf::from))
+    path("port-file")
+        .or_else(|| config_file::peek(&path("config")?, "port-file").map(PathBuf::from))
 }
 
 /// What stands behind a flag on a line that need not be right.
 fn flag_value(arguments: &[OsString], flag: &str) -> Option<OsString> {
-    let value = |(place, argument): (usize, &OsString)| match argument.to_str()?.strip_prefix(flag)? {
-        "" => arguments.get(place + 1).cloned(),
-        rest => rest.strip_prefix('=').map(OsString::from),
-    };
+    let value =
+        |(place, argument): (usize, &OsString)| match argument.to_str()?.strip_prefix(flag)? {
+            "" => arguments.get(place + 1).cloned(),
+            rest => rest.strip_prefix('=').map(OsString::from),
+        };
     arguments.iter().enumerate().find_map(value)
 }
 

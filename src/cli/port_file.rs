@@ -3,16 +3,19 @@
 //! It is there as long as its server, as a pid file is: it appears whole, and is removed at the end.
 //! A server that was killed leaves it behind; the next one that is told of the same path removes it
 //! before it does anything else, so that nobody reads addresses of a server that is not there. The
-//! file of a running server is locked, and left alone.
+//! file of a running server is locked, and left alone. Whoever puts a file at a path or takes one away
+//! has a lock on the directory meanwhile, or the end of one server could take the file of the next.
 //!
 //! Only a regular file, or nothing, is replaced. A device, a pipe, or what a link leads to is
-//! written into.
+//! written into. A file behind a link is for one server: two that write into the same are not told
+//! apart.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use edgeloop::Address;
 use log::warn;
@@ -70,6 +73,7 @@ pub(crate) fn remove_stale(path: &Path) {
 fn erase(file: &File, path: &Path) {
     let identity = |found: fs::Metadata| (found.dev(), found.ino());
     let Ok(ours) = file.metadata().map(identity) else { return };
+    let _held = lock_directory(path);
     if fs::symlink_metadata(path).is_ok_and(|there| identity(there) == ours) {
         let _ = fs::remove_file(path);
     } else if fs::metadata(path).is_ok_and(|there| identity(there) == ours) {
@@ -82,7 +86,11 @@ fn erase(file: &File, path: &Path) {
 fn replace(path: &Path, text: &str) -> io::Result<File> {
     let (beside, mut file) = create_beside(path)?;
     lock(&file);
-    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&beside, path));
+    let move_there = || {
+        let _held = lock_directory(path);
+        fs::rename(&beside, path)
+    };
+    let written = file.write_all(text.as_bytes()).and_then(|()| move_there());
     if let Err(error) = written {
         // The first error is the one to report; a leftover is only untidy.
         let _ = fs::remove_file(&beside);
@@ -174,9 +182,58 @@ fn lock(file: &File) -> bool {
     flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
+/// Until the returned file is closed, no other server changes what stands at the path. Others than
+/// servers may have such a lock for long, and some directories cannot be read; then it goes without.
+fn lock_directory(path: &Path) -> Option<File> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = File::open(directory.unwrap_or(Path::new("."))).ok()?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    while !lock(&directory) {
+        if Instant::now() > until {
+            return None;
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    Some(directory)
+}
+
 /// Names tried for the temporary file; another process of this number may have left some.
 const ATTEMPTS_MAX: u32 = 16;
 /// As many as the kernel follows is more than anybody has.
 const LINKS_MAX: u32 = 8;
 /// More than the addresses of any server take.
 const SIZE_MAX: u64 = 64 << 10;
+/// A server has the lock of a directory for a few system calls.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn end_of_a_server_never_takes_the_file_of_the_next() {
+        let name = format!("edgeloop-port-file-ends-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("ports");
+        for _ in 0..3000 {
+            let first = PortFile::write(&path, &[]).unwrap();
+            let together = Barrier::new(2);
+            let second = thread::scope(|scope| {
+                scope.spawn(|| {
+                    together.wait();
+                    drop(first);
+                });
+                together.wait();
+                PortFile::write(&path, &[]).unwrap()
+            });
+            assert!(path.exists(), "it is gone");
+            drop(second);
+            assert!(!path.exists(), "it was left");
+        }
+        fs::remove_dir(&directory).unwrap();
+    }
+}
