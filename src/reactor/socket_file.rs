@@ -80,6 +80,12 @@ impl SocketFile {
         // A group that was named, and could not connect, would not have been named.
         let for_group = options.socket_group.map(|_| 0o660);
         if let Some(mode) = options.socket_mode.or(for_group) {
+            // A link would be followed, and the rights of what it leads to are none of ours to set.
+            if !self.is_there() {
+                return Err(io::Error::other(
+                    "its mode cannot be set: something else has its place",
+                ));
+            }
             fs::set_permissions(&self.path, Permissions::from_mode(mode)).map_err(|error| {
                 explain(&format!("its mode cannot be set to {mode:03o}"), &error)
             })?;
@@ -98,10 +104,14 @@ impl SocketFile {
     }
 
     fn remove_if_ours(&self) {
-        if self.identity.is_some() && Identity::of(&self.path).ok() == self.identity {
+        if self.is_there() {
             // Somebody may have removed it already, which is what we wanted.
             let _ = fs::remove_file(&self.path);
         }
+    }
+
+    fn is_there(&self) -> bool {
+        self.identity.is_some() && Identity::of(&self.path).ok() == self.identity
     }
 }
 
@@ -207,3 +217,30 @@ fn open_or_create(path: &Path) -> io::Result<Option<File>> {
 
 /// How often a lock may be gone by the time that it is ours: as many others were quicker.
 const LOCK_TRIES: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn rights_are_not_given_to_what_a_link_leads_to() {
+        let name = format!("edgeloop-socket-file-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).unwrap();
+        let (path, precious) = (directory.join("socket"), directory.join("precious"));
+        let _listener = UnixListener::bind(&path).unwrap();
+        let file = SocketFile { path: path.clone(), identity: Identity::of(&path).ok() };
+        fs::write(&precious, "precious").unwrap();
+        let before = fs::metadata(&precious).unwrap().mode();
+        fs::remove_file(&path).unwrap();
+        symlink(&precious, &path).unwrap();
+        let options = ListenOptions { socket_mode: Some(0o777), ..ListenOptions::default() };
+        assert!(file.set_rights(&options).is_err());
+        let after = fs::metadata(&precious).unwrap().mode();
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(before, after);
+    }
+}
