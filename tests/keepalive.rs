@@ -17,7 +17,7 @@ use common::*;
 use edgeloop::{
     CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, Reactor, RingBuffer, Token,
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -92,15 +92,36 @@ fn dialled_connection_is_watched_too() {
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = peer.local_addr().unwrap();
     for (keepalive, timer) in [(Config::default().keepalive, "02"), (None, "00")] {
-        let mut reactor = Reactor::new(Config { keepalive, ..Config::default() }, Silent).unwrap();
+        let config = Config { keepalive, ..Config::default() };
+        let mut reactor = Reactor::new(config, Dialler::default()).unwrap();
         reactor.with_context(|_, cx| cx.connect(&to.into())).unwrap();
         let (stream, from) = peer.accept().unwrap();
-        while reactor.stats().open() == 0 {
+        while !reactor.with_context(|dialler, _| dialler.is_connected) {
             reactor.turn().unwrap();
         }
         assert_eq!(timer_of(from, to), timer);
         drop(stream);
     }
+}
+
+#[test]
+fn connect_timeout_is_longer_than_keepalive_if_it_says_so() {
+    // One connection is as many as wait here; what the next one sends is dropped.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let to = listener.local_addr().unwrap().as_socket().unwrap();
+    let _waiting = TcpStream::connect(to).unwrap();
+    let config =
+        Config { keepalive: Some(4 * SECOND), connect_timeout: 5 * SECOND, ..Config::default() };
+    let mut reactor = Reactor::new(config, Dialler::default()).unwrap();
+    let begun = Instant::now();
+    reactor.with_context(|_, cx| cx.connect(&to.into())).unwrap();
+    while reactor.stats().open() > 0 {
+        reactor.turn().unwrap();
+    }
+    assert!(begun.elapsed() >= 5 * SECOND, "{:?}", begun.elapsed());
+    assert_eq!(closed(reactor.stats()), [(CloseReason::ConnectFailed, 1)]);
 }
 
 /// The timer that runs on a socket, as /proc/net/tcp names it: 02 is the one of keepalive.
@@ -154,6 +175,30 @@ fn peer_in_a_network_of_its_own() {
     println!("it is connected");
     // Until it is killed.
     let _ = std::io::copy(&mut &stream, &mut std::io::sink());
+}
+
+/// Knows whether a connection that it dialled is established.
+#[derive(Default)]
+struct Dialler {
+    is_connected: bool,
+}
+
+impl Handler for Dialler {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {
+        self.is_connected = true;
+    }
+
+    fn on_data(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Token,
+        (): &mut (),
+        _: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        Ok(())
+    }
 }
 
 /// Says something again and again, if it has a pause to make in between.

@@ -7,7 +7,6 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpStream, UnixStream};
-use socket2::SockRef;
 
 use super::connection::{Hold, Peer, State};
 use super::loop_state::LoopState;
@@ -230,7 +229,6 @@ impl<'a> Context<'a> {
                     None => TcpStream::connect(*address)?,
                 };
                 socket.set_nodelay(true)?;
-                stream::watch_for_the_peer(&SockRef::from(&socket), &self.state.config)?;
                 (Stream::Tcp(socket), Peer::from(Some(*address)))
             }
             (Address::Unix(path), None) => (Stream::Unix(UnixStream::connect(path)?), Peer::Unix),

@@ -9,7 +9,7 @@ use super::config::EVENTS_MAX;
 use super::connection::State;
 use super::deadline::Deadline;
 use super::listener::{AcceptFault, Listener, Wrap};
-use super::loop_state::LoopState;
+use super::loop_state::{LoopState, find};
 use super::remote::TaskQueue;
 use super::{
     Address, CloseReason, Config, Context, Handler, Layer, ListenOptions, ProtocolError, Remote,
@@ -528,8 +528,9 @@ impl<H: Handler> Reactor<H> {
     /// the event before.
     fn establish(&mut self, token: Token) {
         let now_ms = self.state.clock.stamp();
-        let Some(connection) = self.state.find_mut(token) else { return };
-        match connection.stream.establishment() {
+        let LoopState { connections, config, .. } = &mut self.state;
+        let Some(connection) = find(connections, token) else { return };
+        match connection.stream.establishment(config) {
             Ok(None) => connection.writable = false,
             Ok(Some(())) => {
                 connection.state = State::Open;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::{Config, RingBuffer, Token};
 
@@ -132,14 +132,15 @@ impl Stream {
     }
 
     /// Says whether an outgoing connection is established: `None` while the kernel is still busy
-    /// with it.
-    pub(super) fn establishment(&self) -> io::Result<Option<()>> {
+    /// with it. Only then is the peer watched for, or what is to find one that vanished would also cut
+    /// the wait for one that does not answer yet.
+    pub(super) fn establishment(&self, config: &Config) -> io::Result<Option<()>> {
         let Stream::Tcp(socket) = self else { return Ok(Some(())) };
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
         match socket.peer_addr() {
-            Ok(_) => Ok(Some(())),
+            Ok(_) => watch_for_the_peer(&SockRef::from(socket), config).map(Some),
             // ET: the first event of a connecting socket may come before it is connected; another
             // one follows.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
@@ -160,7 +161,7 @@ impl Stream {
     pub(super) fn discard_on_close(&self) {
         if let Stream::Tcp(socket) = self {
             // It can only fail on a socket that is already gone, where there is nothing to discard.
-            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
     }
 }
