@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::*;
 use edgeloop::service::Echo;
-use edgeloop::{CloseReason, Config, WhenFull};
+use edgeloop::{CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, WhenFull};
 
 /// Sends a byte; whether it comes back within `span`.
 fn is_served(stream: &TcpStream, span: Duration) -> bool {
@@ -201,6 +201,120 @@ fn spent_memory_closes_the_largest_output_and_the_others_go_on() {
     assert!(is_served(&small, PATIENCE));
     drop(small);
     server.finish();
+}
+
+/// Answers each byte with a kibibyte, and leaves in its input what it may not answer yet.
+struct Answers;
+
+impl Handler for Answers {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        (): &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        while !input.is_empty() && !cx.is_held(token) {
+            input.consume(1);
+            cx.send(token, &[b'x'; KIB]);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn many_who_pipeline_and_do_not_read_keep_within_the_memory_and_the_others_are_served() {
+    let config = Config { buffer_memory: MIB, output_limit: 256 * KIB, ..Config::default() };
+    let most = (config.buffer_memory + config.read_budget) as u64;
+    let mut server = ByHand::new(config, Answers);
+    let small = server.connect();
+    let silent: Vec<TcpStream> =
+        (0..100).map(|_| connect_narrow(&server.address, 4 * KIB)).collect();
+    // Each asks for more than the kernel holds for it, and for more than its share.
+    silent.iter().for_each(|stream| send(stream, &[b'?'; 16 * KIB]));
+    let mut held_most = 0;
+    while server.reactor.stats().closed(CloseReason::Memory) < 50 {
+        server.turn();
+        let stats = server.reactor.stats();
+        let held = stats.bytes_waiting() + stats.bytes_unconsumed();
+        assert!(held <= most, "{held} bytes are held: {stats:?}");
+        held_most = held_most.max(held);
+    }
+    assert!(held_most > most / 2, "it was never short: {held_most} bytes");
+    send(&small, b"?");
+    small.set_nonblocking(true).unwrap();
+    server.turn_until("it is answered", |_| matches!(small.peek(&mut [0; KIB]), Ok(KIB)));
+    expect_bytes(&small, &[b'x'; KIB]);
+    let reasons: Vec<_> = closed(server.reactor.stats()).into_iter().map(|(why, _)| why).collect();
+    assert_eq!(reasons, [CloseReason::Memory]);
+}
+
+/// Takes nothing, and pauses whoever has sent all that is expected of it.
+#[derive(Default)]
+struct Hoards {
+    small: Option<Token>,
+    offers: u32,
+    large: usize,
+}
+
+impl Handler for Hoards {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        (): &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        match input.len() {
+            1 => {
+                self.small = Some(token);
+                self.offers += 1;
+                cx.pause(token);
+            }
+            LARGE => {
+                self.large += 1;
+                cx.pause(token);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+const LARGE: usize = 32 * KIB;
+
+#[test]
+fn input_that_is_owed_waits_for_memory() {
+    // Seven large ones and a small one leave less than a read.
+    let config = Config { buffer_memory: 8 * LARGE, read_budget: LARGE, ..Config::default() };
+    let mut server = ByHand::new(config, Hoards::default());
+    let small = server.connect();
+    send(&small, b"x");
+    server.turn_until("the small one is held", |reactor| {
+        reactor.with_context(|handler, _| handler.offers == 1)
+    });
+    let large: Vec<TcpStream> = (0..7).map(|_| server.connect()).collect();
+    large.iter().for_each(|stream| send(stream, &[b'x'; LARGE]));
+    server.turn_until("all of them are held", |reactor| {
+        reactor.with_context(|handler, _| handler.large == 7)
+    });
+    assert_eq!(closed(server.reactor.stats()), []);
+    server.reactor.with_context(|handler, cx| cx.resume(handler.small.unwrap()));
+    server.turn();
+    let offers = server.reactor.with_context(|handler, _| handler.offers);
+    assert_eq!(offers, 1, "what it makes of its input would have taken more than there is");
+    server.turn_until("there is memory", |reactor| {
+        reactor.with_context(|handler, _| handler.offers == 2)
+    });
+    assert_eq!(closed(server.reactor.stats()), [(CloseReason::Memory, 1)]);
 }
 
 #[cfg(feature = "cli")]

@@ -119,21 +119,21 @@ impl LoopState {
         // A walk over the whole table, which is worth it: each one frees a part of all there is.
         let mut holders: Vec<(usize, u32)> = Vec::new();
         for (slot, connection) in &self.connections {
-            let held = connection.output.capacity() + connection.input.capacity();
-            let is_alive = connection.state != State::Closed;
-            holders.extend((held > 0 && is_alive).then_some((held, slot as u32)));
+            let size = connection.output.capacity() + connection.input.capacity();
+            holders.extend((size > 0).then_some((size, slot as u32)));
         }
-        holders.sort_unstable_by_key(|(held, slot)| (Reverse(*held), *slot));
-        let most = self.config.buffer_memory - self.config.buffer_memory / MEMORY_PARTS;
-        let mut excess =
-            self.pool.leased().saturating_sub(most.saturating_sub(self.config.read_size()));
-        for (held, slot) in holders {
-            if excess == 0 {
+        holders.sort_unstable_by_key(|(size, slot)| (Reverse(*size), *slot));
+        let memory = self.config.buffer_memory;
+        // What they may keep, so that a read fits in beside the part that is to be free.
+        let most = memory - memory / MEMORY_PARTS - self.config.read_size();
+        let mut leased = self.pool.leased();
+        for (size, slot) in holders {
+            if leased <= most {
                 break;
             }
             if let Some(token) = self.token_at(slot) {
                 self.abort(token, CloseReason::Memory);
-                excess = excess.saturating_sub(held);
+                leased = leased.saturating_sub(size);
             }
         }
     }
