@@ -69,7 +69,7 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_OUTPUT_LIMIT", help_heading = LIMITS)]
     pub(crate) output_limit: Option<Size>,
 
-    /// The most bytes of buffers in all; beyond it the largest output is closed [default: 256MiB]
+    /// The most bytes of buffers in all; beyond it those who hold most are closed [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_BUFFER_MEMORY", help_heading = LIMITS)]
     pub(crate) buffer_memory: Option<Size>,
 

@@ -36,9 +36,11 @@ pub struct Config {
     /// quarter of it ([`output_high`](Self::output_high)), so that a peer which is answered,
     /// as by an echo, never gets there.
     pub output_limit: usize,
-    /// The most bytes of connections' buffers in all. Default 256 MiB. When it is spent nothing is
-    /// read until memory returns, and the connection that holds the most output, or where nobody
-    /// has output the most input, is closed (`memory`). Topics have limits of their own.
+    /// The most bytes of connections' buffers in all, input and output; at least four reads, each of
+    /// [`read_budget`](Self::read_budget), or half of `output_limit` if that is less. Default
+    /// 256 MiB. When it is spent nothing is read until memory returns, and connections are closed
+    /// (`memory`), those that hold most first, until a sixteenth of it is free. Topics have limits of
+    /// their own.
     pub buffer_memory: usize,
     /// Free blocks that the pool keeps for reuse, in bytes. Default 4 MiB: enough for the working
     /// set of a turn; what a burst needed beyond it goes back to the allocator. Topics keep as
