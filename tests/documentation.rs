@@ -60,6 +60,53 @@ fn code_map_and_module_page_give_the_same_reading_order() {
 }
 
 #[test]
+fn every_file_of_codecs_and_services_is_named_on_a_page() {
+    let page = read("docs/architecture.md");
+    for folder in ["src/codec", "src/service"] {
+        for path in rust_files(folder) {
+            let relative = path.strip_prefix(root("")).unwrap().to_str().unwrap();
+            let is_outside = path.parent() == Some(&root(folder)) && !relative.ends_with("/mod.rs");
+            assert!(!is_outside || page.contains(relative), "architecture.md lacks {relative}");
+        }
+    }
+    for module in rust_files("src/service").into_iter().filter(|path| path.ends_with("mod.rs")) {
+        let text = fs::read_to_string(&module).unwrap();
+        let Some((_, table)) = text.split_once("//! | file | what it is |\n") else { continue };
+        let rows = table.lines().take_while(|line| line.starts_with("//! |"));
+        let listed: BTreeSet<&str> =
+            rows.flat_map(|row| cell(row, 1).split('`').skip(1).step_by(2)).collect();
+        for path in rust_files(module.parent().unwrap().to_str().unwrap()) {
+            let name = file_name(&path).strip_suffix(".rs").unwrap();
+            assert!(name == "mod" || listed.contains(name), "{} lacks {name}", module.display());
+        }
+    }
+}
+
+#[test]
+fn readme_counts_the_lines_of_the_reactor_and_its_mutants() {
+    let page = read("README.md");
+    let before = |words: &str| -> usize {
+        let number = page.split_once(words).expect(words).0.rsplit(' ').next().unwrap();
+        number.replace(',', "").parse().unwrap()
+    };
+    let (mut code, mut comments) = (0, 0);
+    for path in rust_files("src/reactor") {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = without_tests(&text).lines().map(str::trim).filter(|line| !line.is_empty());
+        let (of_comment, of_code): (Vec<_>, Vec<_>) =
+            lines.partition(|line| line.starts_with("//"));
+        (code, comments) = (code + of_code.len(), comments + of_comment.len());
+    }
+    for (words, counted) in [(" lines of code and", code), (" of comment,", comments)] {
+        // Within a twentieth.
+        let difference = before(words).abs_diff(counted);
+        assert!(difference * 20 <= counted, "{counted}{words} not {}", before(words));
+    }
+    let pages = files("tests/sim/mutants", "md").len() - 1;
+    assert_eq!(before(" mutants of the reactor"), pages, "beside the README of mutants");
+}
+
+#[test]
 fn links_between_documents_lead_somewhere() {
     let mut pages = vec![root("README.md")];
     for directory in ["docs", "tests", "benches"] {
@@ -464,9 +511,11 @@ fn file_name(path: &Path) -> &str {
 
 /// A file's program text, without comments and without its unit tests, which stand at the end.
 fn code_of(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
-    without_comments(&text[..end])
+    without_comments(without_tests(&fs::read_to_string(path).unwrap()))
+}
+
+fn without_tests(text: &str) -> &str {
+    text.find("\n#[cfg(test)]\nmod ").map_or(text, |end| &text[..end])
 }
 
 fn without_comments(text: &str) -> String {

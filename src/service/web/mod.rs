@@ -9,7 +9,8 @@
 //! | `router` | which handler a request is for: [`Router`] |
 //! | `request`, `response` | what a handler is given and what it makes |
 //! | `percent` | the one spelling of a path, and what stands behind it |
-//! | `middleware` | layers: [`Middleware`], [`Next`]; ready ones: [`AccessLog`], [`BodyLimit`], [`RequestLimit`] |
+//! | `middleware` | layers: [`Middleware`], [`Next`] |
+//! | `access_log`, `body_limit`, `request_limit` | ready ones: [`AccessLog`], [`BodyLimit`], [`RequestLimit`] |
 //! | `body_stream` | bodies handled while they arrive: [`BodyStream`] |
 //! | `exchange` | a request that does not fit one call: its body is on its way, or its answer |
 //! | `web` | the handler that joins all this with the reactor: [`Web`], [`WebConfig`] |
