@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue, Error};
 use super::Cli;
 use super::command_line::is_configurable;
 use super::failure::Failure;
+use super::nearest::nearest;
 use super::server_options::ServerOptions;
 
 /// A configuration file, of which every key is known; an empty one if there is none.
@@ -138,15 +139,14 @@ impl ConfigFile {
         if known.iter().any(|key| key.section == section && key.name == name) {
             return Ok(());
         }
-        let likeness = |key: &&Key| strsim::jaro_winkler(&key.name, name);
-        let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-        let hint = nearest.filter(|key| likeness(key) > ALIKE).map(|nearest| {
+        let nearest = nearest(name, known.iter().map(|key| key.name.as_str()));
+        let hint = nearest.map(|nearest| {
             // Several services may have a key of that name.
-            let alike = known.iter().filter(|key| key.name == nearest.name);
+            let alike = known.iter().filter(|key| key.name == nearest);
             let is_here = alike.clone().any(|key| key.section == section);
             let places = alike.map(Key::place).collect::<Vec<_>>().join(" or ");
             let place = if is_here { String::new() } else { format!(" {places}") };
-            format!("; did you mean `{}`{place}?", nearest.name)
+            format!("; did you mean `{nearest}`{place}?")
         });
         let hint = hint.unwrap_or_default();
         Err(Failure::Usage(format!("{place}: unknown key `{name}`{hint}")))
@@ -251,9 +251,6 @@ fn option_names(command: &Command) -> Vec<String> {
     // A file that names another file would have to be read before it is known which keys count.
     names.filter(|name| *name != "config").map(str::to_owned).collect()
 }
-
-/// A slip of the finger is about 0.95; what is below this only shares some letters.
-const ALIKE: f64 = 0.75;
 
 #[cfg(test)]
 mod tests {

@@ -19,6 +19,7 @@ mod json;
 mod kv;
 mod load;
 mod log;
+mod nearest;
 mod port_file;
 mod server;
 mod server_options;

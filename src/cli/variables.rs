@@ -7,6 +7,8 @@
 use std::env;
 use std::ffi::OsString;
 
+use super::nearest::nearest;
+
 /// The variable of an option with this long name.
 pub(crate) fn name_of(option: &str) -> String {
     format!("{PREFIX}{}", option.replace('-', "_").to_uppercase())
@@ -36,11 +38,12 @@ fn remark(name: &str, value: &str, known: &[String]) -> String {
             "{PORT} is read by no option, since Kubernetes sets one of that name; set EDGELOOP_LISTEN={value}"
         );
     }
-    let likeness =
-        |known: &&String| strsim::jaro_winkler(&known[PREFIX.len()..], &name[PREFIX.len()..]);
-    let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
-    match nearest.filter(|nearest| likeness(nearest) > ALIKE) {
-        Some(nearest) => format!("{name} is the variable of no option; did you mean {nearest}?"),
+    // What all names begin with says nothing.
+    let known = known.iter().map(|known| &known[PREFIX.len()..]);
+    match nearest(&name[PREFIX.len()..], known) {
+        Some(nearest) => {
+            format!("{name} is the variable of no option; did you mean {PREFIX}{nearest}?")
+        }
         None => format!("{name} is the variable of no option"),
     }
 }
@@ -69,8 +72,6 @@ fn is_of_port(rest: &str) -> bool {
 
 const PREFIX: &str = "EDGELOOP_";
 const PORT: &str = "EDGELOOP_PORT";
-/// A slip of the finger is about 0.95; what is below this only shares some letters.
-const ALIKE: f64 = 0.8;
 
 #[cfg(test)]
 mod tests {
