@@ -4,6 +4,8 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,13 +13,13 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::PATIENCE;
+use common::directory::Directory;
 use edgeloop::CloseReason;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -74,7 +76,7 @@ fn wrong_variable_is_named() {
 
 #[test]
 fn wrong_file_is_named_with_its_line() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let path = dir.path("edgeloop.toml");
     for (text, culprit) in [
         ("\nidle-timout = '1s'", ":2: unknown key `idle-timout`; did you mean `idle-timeout`?"),
@@ -100,7 +102,7 @@ fn wrong_file_is_named_with_its_line() {
 
 #[test]
 fn what_the_system_refuses_is_one_line_that_names_it() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let file = dir.path("file");
     fs::write(&file, "precious").unwrap();
     let no_socket = format!("unix:{}", file.display());
@@ -126,7 +128,7 @@ fn what_the_system_refuses_is_one_line_that_names_it() {
 
 #[test]
 fn missing_permission_is_one_line_that_names_the_address() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let locked = dir.path("locked");
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o500)).unwrap();
@@ -148,7 +150,7 @@ fn missing_permission_is_one_line_that_names_the_address() {
 
 #[test]
 fn group_that_may_not_be_given_is_one_line_that_names_the_address() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     fs::set_permissions(dir.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     let (socket, copy) = (dir.path("socket"), dir.path("edgeloop"));
     fs::copy(env!("CARGO_BIN_EXE_edgeloop"), &copy).unwrap();
@@ -165,7 +167,7 @@ fn group_that_may_not_be_given_is_one_line_that_names_the_address() {
 
 #[test]
 fn rights_of_a_socket_come_from_flag_variable_and_file() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let (socket, config) = (dir.path("socket"), dir.path("edgeloop.toml"));
     fs::write(&config, "socket-mode = 600\n").unwrap();
     let mode = |flag: &str, variable: Option<&str>| {
@@ -186,7 +188,7 @@ fn rights_of_a_socket_come_from_flag_variable_and_file() {
 
 #[test]
 fn failing_second_listener_leaves_nothing_half_started() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let (socket, ports) = (dir.path("socket"), dir.path("ports"));
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = busy.local_addr().unwrap().to_string();
@@ -201,7 +203,7 @@ fn failing_second_listener_leaves_nothing_half_started() {
 
 #[test]
 fn flag_wins_over_variable_over_file_over_default() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let path = dir.path("edgeloop.toml");
     fs::write(&path, "max-connections = 13\n[echo]\nlines = true\nprefix = 'file: '\n").unwrap();
     let run = |flag: bool, variable: bool, file: bool| {
@@ -230,7 +232,7 @@ fn flag_wins_over_variable_over_file_over_default() {
 
 #[test]
 fn numbers_have_one_form_in_flag_variable_and_file() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let path = dir.path("edgeloop.toml");
     for (text, shown) in [("1k", "1000"), ("500", "500")] {
         let flag = program(&format!("echo --max-connections {text}"));
@@ -270,7 +272,7 @@ fn port_and_listen_are_one_setting_and_the_stronger_source_wins() {
     let mut command = program("echo -p 0");
     command.env("EDGELOOP_LISTEN", "no-such-host.invalid:1");
     assert!(Server::start_as_it_is(command).addresses[0].starts_with("127.0.0.1:"));
-    let dir = Dir::new();
+    let dir = Directory::new();
     let path = dir.path("edgeloop.toml");
     fs::write(&path, "port = 1\n").unwrap();
     let mut command = program("echo --config");
@@ -281,7 +283,7 @@ fn port_and_listen_are_one_setting_and_the_stronger_source_wins() {
 
 #[test]
 fn empty_list_counts_as_unset() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let path = dir.path("edgeloop.toml");
     fs::write(&path, "listen = []\nport = 0\n").unwrap();
     let mut command = program("echo --config");
@@ -397,7 +399,7 @@ fn web_names_its_routes_at_its_root() {
 
 #[test]
 fn sections_of_the_file_reach_their_service_and_flags_overrule_them() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let path = dir.path("edgeloop.toml");
     fs::write(&path, "[echo]\nlines = true\nprefix = 'file: '\n[broadcast]\nhistory = 2\n")
         .unwrap();
@@ -452,14 +454,14 @@ fn version_is_one_line() {
 
 #[test]
 fn port_file_lists_every_bound_address_once_all_listen() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let socket = dir.path("socket");
     let mut command = program("echo -l 127.0.0.1:0 -l");
     command.arg(format!("unix:{}", socket.display()));
     let mut server = Server::start(command);
     assert_eq!(server.addresses.len(), 2);
     assert_eq!(server.addresses[1], format!("unix:{}", socket.display()));
-    assert_eq!(server.dir.names(), ["ports"], "a temporary file was left");
+    assert_eq!(server.directory.names(), ["ports"], "a temporary file was left");
     let stream = UnixStream::connect(&socket).unwrap();
     (&stream).write_all(b"over unix").unwrap();
     let mut answer = [0; 9];
@@ -609,7 +611,7 @@ fn nohup_is_obeyed_without_a_word() {
 
 #[test]
 fn log_file_that_may_not_grow_does_not_end_the_server() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let mut command = clean(Command::new("sh"));
     let program = env!("CARGO_BIN_EXE_edgeloop");
     // In blocks of 512 bytes.
@@ -716,7 +718,7 @@ fn json_log_is_one_object_a_line() {
 
 #[test]
 fn unread_log_does_not_stop_the_server() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let socket = dir.path("socket");
     let mut command = program("echo -vv -l 127.0.0.1:0 -l");
     command.arg(format!("unix:{}", socket.display()));
@@ -768,10 +770,11 @@ fn verbosity_and_colour_are_as_asked_for() {
 
 // Vocabulary.
 
-/// A running server; it dies with the test.
+/// A running server; it dies with the test. Unlike `common::program::Program` it may listen at several
+/// addresses, which its port file tells, and its log may be left unread.
 struct Server {
     child: Child,
-    dir: Dir,
+    directory: Directory,
     addresses: Vec<String>,
     /// The line that says what it listens on, and those before it.
     listening: String,
@@ -800,7 +803,7 @@ impl Server {
             server.before_listening.push(line);
         }
         // The line comes after the file.
-        server.addresses = server.dir.lines("ports").unwrap();
+        server.addresses = server.ports().unwrap();
         server
     }
 
@@ -817,24 +820,29 @@ impl Server {
         let deadline = Instant::now() + PATIENCE;
         while server.addresses.is_empty() {
             assert!(Instant::now() < deadline, "no port file");
-            server.addresses = server.dir.lines("ports").unwrap_or_default();
+            server.addresses = server.ports().unwrap_or_default();
             thread::sleep(Duration::from_millis(2));
         }
         server
     }
 
     fn spawn(stderr: Stdio, mut command: Command) -> Server {
-        let dir = Dir::new();
-        command.arg("--port-file").arg(dir.path("ports"));
+        let directory = Directory::new();
+        command.arg("--port-file").arg(directory.path("ports"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         Server {
             child: command.spawn().unwrap(),
-            dir,
+            directory,
             addresses: Vec::new(),
             listening: String::new(),
             before_listening: Vec::new(),
             log: None,
         }
+    }
+
+    fn ports(&self) -> io::Result<Vec<String>> {
+        let text = fs::read_to_string(self.directory.path("ports"))?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// Reads the log from now on, in a thread, so that waiting for a line has an end.
@@ -896,39 +904,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A directory of its own, removed with the test.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Dir {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("edgeloop-command-line-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Dir(path)
-    }
-
-    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn lines(&self, name: &str) -> io::Result<Vec<String>> {
-        Ok(fs::read_to_string(self.path(name))?.lines().map(str::to_owned).collect())
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -1022,5 +997,3 @@ fn take_json_value(rest: &mut &str) -> String {
 
 /// How often a test tries what depends on how soon its machine gets to it.
 const ROUNDS: usize = 20;
-/// Far more than anything here takes; only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(30);

@@ -4,11 +4,15 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+
+use common::directory::Directory;
 
 /// What is typed; what the answer has to say, part by part.
 type Mistake = (&'static str, &'static [&'static str]);
@@ -267,12 +271,11 @@ fn wrong_variable_is_named_with_what_to_write() {
 
 #[test]
 fn wrong_file_is_named_with_its_line_and_what_to_write() {
-    let directory = std::env::temp_dir().join(format!("edgeloop-mistakes-{}", std::process::id()));
-    fs::create_dir(&directory).unwrap();
+    let directory = Directory::new();
     let count = AtomicUsize::new(0);
     in_parallel(FILES, |(typed, parts)| {
         let (service, text) = typed.split_once('|').unwrap();
-        let path = directory.join(format!("{}.toml", count.fetch_add(1, Ordering::Relaxed)));
+        let path = directory.path(format!("{}.toml", count.fetch_add(1, Ordering::Relaxed)));
         fs::write(&path, text).unwrap();
         let mut command = program(service);
         command.arg("--config").arg(&path);
@@ -282,7 +285,6 @@ fn wrong_file_is_named_with_its_line_and_what_to_write() {
         let whole: Vec<&str> = whole.iter().map(String::as_str).collect();
         expect(command, 2, &whole, typed);
     });
-    fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]
@@ -312,10 +314,9 @@ fn port_of_root_is_refused_with_a_remedy() {
         return;
     }
     // Root may do it; who else may run the program where only root gets at it?
-    let directory = std::env::temp_dir().join(format!("edgeloop-port-80-{}", std::process::id()));
-    fs::create_dir(&directory).unwrap();
-    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = directory.join("edgeloop");
+    let directory = Directory::new();
+    fs::set_permissions(directory.itself(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = directory.path("edgeloop");
     // By another process: what a child of this one inherits at the wrong moment could not be run.
     assert!(Command::new("cp").arg(PROGRAM).arg(&copy).status().unwrap().success());
     let mut command = Command::new(&copy);
@@ -324,7 +325,6 @@ fn port_of_root_is_refused_with_a_remedy() {
         command.uid(65_534).gid(65_534);
     }
     expect(command, 1, &["127.0.0.1:80", "choose a higher one", "cap_net_bind_service"], "-p 80");
-    fs::remove_dir_all(&directory).unwrap();
 }
 
 /// One line on stderr, nothing on stdout.

@@ -10,17 +10,17 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use common::directory::Directory;
 use common::program::{PROGRAM, Program};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 #[test]
 fn file_is_there_as_long_as_its_server() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let ports = dir.path("ports");
     let mut server = start(&ports);
     assert_eq!(fs::read_to_string(&ports).unwrap(), format!("{}\n", server.address));
@@ -37,7 +37,7 @@ fn killed_servers_file_does_not_survive_a_start_that_fails() {
     for mistake in
         [&busy, "--lisen x", "--listen nowhere", "--output-limit 5", "--config absent", "extra"]
     {
-        let dir = Dir::new();
+        let dir = Directory::new();
         let ports = dir.path("ports");
         kill(start(&ports));
         assert_eq!(dir.names(), ["ports"]);
@@ -50,7 +50,7 @@ fn killed_servers_file_does_not_survive_a_start_that_fails() {
 #[test]
 fn killed_servers_file_that_a_configuration_names_does_not_survive_a_start_that_fails_either() {
     for mistake in ["", "zzz = 1", "listen = nowhere", "[echo]\nhistory = 3"] {
-        let dir = Dir::new();
+        let dir = Directory::new();
         let (ports, config) = (dir.path("ports"), dir.path("config"));
         let right = format!("port-file = '{}'\n", ports.display());
         fs::write(&config, &right).unwrap();
@@ -65,7 +65,7 @@ fn killed_servers_file_that_a_configuration_names_does_not_survive_a_start_that_
 
 #[test]
 fn running_servers_file_survives_a_start_that_fails() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let ports = dir.path("ports");
     let server = start(&ports);
     for mistake in [format!("--listen {}", server.address), "--lisen x".into(), "-p x".into()] {
@@ -76,7 +76,7 @@ fn running_servers_file_survives_a_start_that_fails() {
 
 #[test]
 fn ending_server_leaves_its_successors_file() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let ports = dir.path("ports");
     let mut first = start(&ports);
     let second = start(&ports);
@@ -87,7 +87,7 @@ fn ending_server_leaves_its_successors_file() {
 
 #[test]
 fn failing_start_removes_nothing_but_a_list_of_addresses() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let file = dir.path("file");
     let numbers: String = (0..100_000).map(|number| format!("{number}\n")).collect();
     let addresses = "127.0.0.1:7000\n".repeat(5000);
@@ -118,7 +118,7 @@ fn failing_start_removes_nothing_but_a_list_of_addresses() {
 
 #[test]
 fn only_a_server_removes_a_port_file() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let ports = dir.path("ports");
     let text = "127.0.0.1:7000\n";
     fs::write(&ports, text).unwrap();
@@ -134,7 +134,7 @@ fn only_a_server_removes_a_port_file() {
 
 #[test]
 fn device_behind_a_link_stays_and_so_does_the_link() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let link = dir.path("link");
     symlink("/dev/null", &link).unwrap();
     let mut server = start(&link);
@@ -146,7 +146,7 @@ fn device_behind_a_link_stays_and_so_does_the_link() {
 
 #[test]
 fn pipe_gets_the_addresses_once_somebody_reads() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let pipe = dir.path("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     // It listens although nobody reads.
@@ -161,7 +161,7 @@ fn pipe_gets_the_addresses_once_somebody_reads() {
 
 #[test]
 fn pipe_that_nobody_reads_holds_up_nothing() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let pipe = dir.path("pipe");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let mut server = start(&pipe);
@@ -171,7 +171,7 @@ fn pipe_that_nobody_reads_holds_up_nothing() {
 
 #[test]
 fn link_to_stdout_is_stdout() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let link = dir.path("link");
     for target in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
         let _ = fs::remove_file(&link);
@@ -190,7 +190,7 @@ fn link_to_stdout_is_stdout() {
 
 #[test]
 fn stream_that_is_a_file_is_not_cut() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let log = dir.path("log");
     for descriptor in [1, 3] {
         fs::write(&log, "before\n").unwrap();
@@ -210,7 +210,7 @@ fn stream_that_is_a_file_is_not_cut() {
 
 #[test]
 fn file_behind_a_link_is_written_in_place_and_emptied() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let (link, file) = (dir.path("link"), dir.path("file"));
     fs::write(&file, "an older and longer text than any address\n").unwrap();
     symlink(&file, &link).unwrap();
@@ -229,7 +229,7 @@ fn file_behind_a_link_is_written_in_place_and_emptied() {
 
 #[test]
 fn link_to_nothing_is_not_followed() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let link = dir.path("link");
     symlink(dir.path("elsewhere"), &link).unwrap();
     let output = fail(&format!("echo -p 0 --port-file {}", link.display()));
@@ -239,7 +239,7 @@ fn link_to_nothing_is_not_followed() {
 
 #[test]
 fn temporary_file_follows_no_link() {
-    let dir = Dir::new();
+    let dir = Directory::new();
     let (ports, precious) = (dir.path("ports"), dir.path("precious"));
     fs::write(&precious, "precious").unwrap();
     // The shell plants it under its own number, which the program then has.
@@ -271,33 +271,4 @@ fn fail(arguments: &str) -> Output {
     let output = Command::new(PROGRAM).args(arguments.split_whitespace()).output().unwrap();
     assert!(!output.status.success(), "{arguments}");
     output
-}
-
-/// A directory of its own, removed with the test.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Dir {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("edgeloop-port-file-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Dir(path)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

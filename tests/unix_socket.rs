@@ -14,31 +14,9 @@ use std::thread;
 use std::time::Instant;
 
 use common::PATIENCE;
+use common::directory::Directory;
 use edgeloop::service::Echo;
 use edgeloop::{Address, Config, ListenOptions, Reactor};
-
-/// A directory of its own, removed with the test.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Directory {
-        let name = format!("edgeloop-unix-socket-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Directory(path)
-    }
-
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(&self.0).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn listen_with(path: &Path, options: &ListenOptions) -> io::Result<Reactor<Echo>> {
     let mut reactor = Reactor::new(Config::default(), Echo::new())?;
@@ -58,8 +36,8 @@ fn expect_in_use(path: &Path) {
 
 #[test]
 fn file_goes_with_its_server_and_nothing_else_is_left() {
-    let directory = Directory::new("goes");
-    let path = directory.0.join("socket");
+    let directory = Directory::new();
+    let path = directory.path("socket");
     let reactor = listen(&path).unwrap();
     assert_eq!(directory.names(), ["socket"]);
     drop(reactor);
@@ -69,8 +47,8 @@ fn file_goes_with_its_server_and_nothing_else_is_left() {
 // Linux gives the number of an inode out again as soon as nobody has it.
 #[test]
 fn file_of_a_successor_is_left_alone() {
-    let directory = Directory::new("successor");
-    let path = directory.0.join("socket");
+    let directory = Directory::new();
+    let path = directory.path("socket");
     for _ in 0..20 {
         let former = listen(&path).unwrap();
         fs::remove_file(&path).unwrap();
@@ -84,8 +62,8 @@ fn file_of_a_successor_is_left_alone() {
 
 #[test]
 fn file_that_is_no_socket_is_left_alone_at_the_start_and_at_the_end() {
-    let directory = Directory::new("no-socket");
-    let path = directory.0.join("socket");
+    let directory = Directory::new();
+    let path = directory.path("socket");
     let reactor = listen(&path).unwrap();
     fs::remove_file(&path).unwrap();
     fs::write(&path, "precious").unwrap();
@@ -97,9 +75,9 @@ fn file_that_is_no_socket_is_left_alone_at_the_start_and_at_the_end() {
 
 #[test]
 fn one_of_many_that_find_an_abandoned_file_gets_it() {
-    let directory = Directory::new("many");
+    let directory = Directory::new();
     for round in 0..100 {
-        let path = directory.0.join(round.to_string());
+        let path = directory.path(round.to_string());
         drop(UnixListener::bind(&path).unwrap());
         let (start, end) = (Barrier::new(6), Barrier::new(6));
         let outcomes: Vec<_> = thread::scope(|scope| {
@@ -124,8 +102,8 @@ fn one_of_many_that_find_an_abandoned_file_gets_it() {
 
 #[test]
 fn listener_that_accepts_nobody_is_found_without_waiting() {
-    let directory = Directory::new("stuck");
-    let path = directory.0.join("socket");
+    let directory = Directory::new();
+    let path = directory.path("socket");
     let stuck = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     let address = socket2::SockAddr::unix(&path).unwrap();
     stuck.bind(&address).unwrap();
@@ -148,8 +126,8 @@ fn listener_that_accepts_nobody_is_found_without_waiting() {
 
 #[test]
 fn path_that_somebody_is_changing_is_in_use_and_one_that_somebody_left_is_not() {
-    let directory = Directory::new("lock");
-    let (path, lock) = (directory.0.join("socket"), directory.0.join("socket.lock"));
+    let directory = Directory::new();
+    let (path, lock) = (directory.path("socket"), directory.path("socket.lock"));
     let abandon = || drop(UnixListener::bind(&path).unwrap());
     abandon();
     let held = File::create(&lock).unwrap();
@@ -161,9 +139,9 @@ fn path_that_somebody_is_changing_is_in_use_and_one_that_somebody_left_is_not() 
     assert_eq!(directory.names(), [""; 0]);
     // What is no lock does not count as one, and is not followed.
     abandon();
-    std::os::unix::fs::symlink(directory.0.join("elsewhere"), &lock).unwrap();
+    std::os::unix::fs::symlink(directory.path("elsewhere"), &lock).unwrap();
     assert!(listen(&path).is_err());
-    assert!(!directory.0.join("elsewhere").exists());
+    assert!(!directory.path("elsewhere").exists());
     fs::remove_file(&lock).unwrap();
     fs::write(&lock, "precious").unwrap();
     let error = listen(&path).map(drop).unwrap_err().to_string();
@@ -177,9 +155,9 @@ fn path_that_somebody_is_changing_is_in_use_and_one_that_somebody_left_is_not() 
 
 #[test]
 fn rights_are_there_before_anybody_can_connect() {
-    let directory = Directory::new("rights");
+    let directory = Directory::new();
     for (round, mode) in [0o600, 0o660, 0o666, 0o777].into_iter().cycle().take(40).enumerate() {
-        let path = directory.0.join(round.to_string());
+        let path = directory.path(round.to_string());
         let options = ListenOptions { socket_mode: Some(mode), ..ListenOptions::default() };
         thread::scope(|scope| {
             let watcher = scope.spawn(|| {
@@ -199,10 +177,10 @@ fn rights_are_there_before_anybody_can_connect() {
 
 #[test]
 fn group_that_is_named_may_connect() {
-    let directory = Directory::new("group");
-    let path = directory.0.join("socket");
+    let directory = Directory::new();
+    let path = directory.path("socket");
     // The one group that everybody may give a file to.
-    let own = fs::metadata(&directory.0).unwrap().gid();
+    let own = fs::metadata(directory.itself()).unwrap().gid();
     let options = ListenOptions { socket_group: Some(own), ..ListenOptions::default() };
     let reactor = listen_with(&path, &options).unwrap();
     let metadata = fs::metadata(&path).unwrap();

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test program uses its own part of the vocabulary")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+pub(crate) mod directory;
 pub(crate) mod handlers;
 pub(crate) mod processor;
 #[cfg(feature = "cli")]
