@@ -16,6 +16,8 @@ pub(crate) struct Audit<H> {
     rules: Rules,
     /// What a callback was lent, to be compared with what it left.
     before: Vec<u8>,
+    /// Have ended their side, and were not closed for it.
+    listening: Vec<Token>,
 }
 
 /// What the service and its configuration allow.
@@ -35,7 +37,7 @@ pub(crate) struct Rules {
 
 impl<H> Audit<H> {
     pub(crate) fn new(inner: H, rules: Rules) -> Self {
-        Audit { inner, rules, before: Vec::new() }
+        Audit { inner, rules, before: Vec::new(), listening: Vec::new() }
     }
 
     /// Looks at what is lent: it is what the peer sent, from where the handler left off.
@@ -98,7 +100,21 @@ impl<H> Audit<H> {
         });
     }
 
-    /// At the end of its stream a subscriber has been published to so many times by others.
+    /// A subscriber that has ended its side may listen on, and is owed what is published until it is
+    /// closed: by its own end, by that of another one, or by the drain.
+    fn note_ends(&mut self, cx: &mut Context<'_>) {
+        let mut ended = Vec::new();
+        // Takes bytes while the connection is open, and changes nothing.
+        self.listening.retain(|token| {
+            cx.send(*token, &[]) || {
+                ended.push(*token);
+                false
+            }
+        });
+        ended.into_iter().for_each(|token| self.note_expected(token));
+    }
+
+    /// When it is closed a subscriber has been published to so many times by others.
     fn note_expected(&self, token: Token) {
         if !self.rules.counts_messages && !self.rules.skips {
             return;
@@ -211,8 +227,9 @@ impl<H: Handler> Handler for Audit<H> {
         let outcome = self.inner.on_end(cx, token, session, input);
         self.take_back(cx, token, input);
         if input.is_empty() {
-            self.note_expected(token);
+            self.listening.push(token);
         }
+        self.note_ends(cx);
         outcome
     }
 
@@ -230,6 +247,7 @@ impl<H: Handler> Handler for Audit<H> {
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut H::Session) {
         with(|world| world.oracles.expect_open(token, "the drain").map(drop));
         self.inner.on_drain(cx, token, session);
+        self.note_ends(cx);
         self.note_output(cx, token);
     }
 
