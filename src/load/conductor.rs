@@ -264,8 +264,8 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
     fn gather(&mut self, connections: usize) -> io::Result<f64> {
         self.enter(Phase::Connecting, None);
         for thread in 0..self.workers.len() {
-            let threads = self.plan.threads;
-            let connections = connections / threads + usize::from(thread < connections % threads);
+            let connections = worker::part_of(connections as u64, thread, self.plan.threads);
+            let connections = connections as usize;
             self.workers[thread].command(Command::Gather { connections });
             // The first thread finds the address.
             while self.route.is_open() && self.page.heard == 0 && !self.stop.is_asked() {
@@ -287,10 +287,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         self.page.heard = 0;
         self.page.connects = ConnectCounts::new()?;
         for (thread, worker) in self.workers.iter().enumerate() {
-            let part = |all: u64| {
-                let threads = self.plan.threads as u64;
-                all / threads + u64::from((thread as u64) < all % threads)
-            };
+            let part = |all| worker::part_of(all, thread, self.plan.threads);
             worker.command(Command::Start { window, messages: self.plan.messages.map(part) });
         }
         self.enter(Phase::WarmUp, Some(Duration::from_nanos(warmup)));

@@ -138,6 +138,10 @@ pub struct Ramp {
 }
 
 impl Plan {
+    /// The most addresses that a server may have, the target included: 16, since a connect to each of
+    /// them may take its whole timeout.
+    pub const ADDRESSES_MAX: usize = 16;
+
     /// The default measurement of a server.
     pub fn new(target: Address, mode: Mode) -> Plan {
         Plan {
@@ -188,7 +192,7 @@ impl Plan {
         within("threads", self.threads, 1, THREADS_MAX.min(self.connections))?;
         within("size", self.size, size_min, IN_FLIGHT_MAX)?;
         within("pipeline", self.pipeline, 1, IN_FLIGHT_MAX / self.size.max(1))?;
-        within("alternatives", self.alternatives.len(), 0, ALTERNATIVES_MAX)?;
+        within("alternatives", self.alternatives.len(), 0, Plan::ADDRESSES_MAX - 1)?;
         within("connects_in_flight", self.connects_in_flight, 1, CONNECTIONS_MAX)?;
         // Somebody only receives: he says in which order the messages came.
         let publishers_max = if is_broadcast { first.saturating_sub(1) } else { 1 };
@@ -315,8 +319,6 @@ const CONNECTIONS_PER_SOURCE: usize = 10_000;
 /// The whole of 127.0.0.0/8 is this machine; the first address is everybody's.
 const SECOND_LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A connect to each may take its whole timeout.
-const ALTERNATIVES_MAX: usize = 15;
 const CONNECTIONS_MAX: usize = 1 << 20;
 const THREADS_MAX: usize = 256;
 /// Bytes in flight on one connection: far below the largest output that a reactor may queue, so
@@ -339,9 +341,14 @@ mod tests {
         Mode::Http { host: "h".into(), path: path.into() }
     }
 
+    fn with_addresses(count: usize) -> Plan {
+        Plan { alternatives: vec![plan().target; count - 1], ..plan() }
+    }
+
     #[test]
     fn default_is_valid() {
         plan().check().unwrap();
+        with_addresses(Plan::ADDRESSES_MAX).check().unwrap();
         assert_eq!(plan().steps(), [50]);
     }
 
@@ -375,6 +382,7 @@ mod tests {
             (Plan { spin: true, ..plan() }, "spin needs a rate"),
             (Plan { threads: 51, ..plan() }, "threads is 51"),
             (Plan { messages: Some(0), ..plan() }, "messages is 0"),
+            (with_addresses(Plan::ADDRESSES_MAX + 1), "alternatives is 16"),
             (Plan { mode: Mode::Broadcast { publishers: 50 }, ..plan() }, "publishers is 50"),
             (Plan { mode: Mode::Broadcast { publishers: 1 }, threads: 2, ..plan() }, "one thread"),
             (Plan { ramp: Some(Ramp { first: 1, add: 0 }), ..plan() }, "ramp"),

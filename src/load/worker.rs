@@ -71,9 +71,15 @@ impl Share {
 
     /// How many of `all` are this thread's.
     pub(super) fn part_of(&self, all: u64) -> u64 {
-        let (threads, thread) = (self.threads as u64, self.thread as u64);
-        all / threads + u64::from(thread < all % threads)
+        part_of(all, self.thread, self.threads)
     }
+}
+
+/// How many of `all` are those of one of several threads: as many as any other thread has, or one
+/// more.
+pub(super) fn part_of(all: u64, thread: usize, threads: usize) -> u64 {
+    let (threads, thread) = (threads as u64, thread as u64);
+    all / threads + u64::from(thread < all % threads)
 }
 
 /// The clients of a thread.
@@ -170,3 +176,17 @@ const BUFFER_MEMORY: usize = 4 << 30;
 /// A server that does not close when we do is not waited for any longer.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_the_whole_and_differ_by_one_at_most() {
+        for (all, threads) in [(0, 1), (1, 3), (7, 3), (9, 3), (u64::MAX, 2), (50, 256)] {
+            let parts = (0..threads).map(|thread| part_of(all, thread, threads));
+            assert_eq!(parts.clone().sum::<u64>(), all);
+            assert!(parts.clone().max() <= parts.min().map(|least| least + 1), "{all} {threads}");
+        }
+    }
+}

@@ -216,7 +216,7 @@ impl LoadOptions {
         if addresses.iter().any(has_way) {
             addresses.retain(has_way);
         }
-        addresses.truncate(ADDRESSES_MAX);
+        addresses.truncate(Plan::ADDRESSES_MAX);
         Ok(addresses)
     }
 
@@ -292,8 +292,6 @@ fn set<T>(place: &mut T, value: Option<T>) {
     }
 }
 
-/// Each may cost a `--connect-timeout`.
-const ADDRESSES_MAX: usize = 16;
 const TRAFFIC: &str = "Traffic";
 const MODES: &str = "Modes";
 const CLIENTS: &str = "Clients";
