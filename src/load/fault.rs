@@ -58,7 +58,7 @@ faults! {
     /// The server closed a connection on which nothing was missing, and which was to stay.
     Closed = "closed",
     /// An answer was not whole, or no byte was taken, for
-    /// [`Plan::reply_timeout`](super::Plan::reply_timeout).
+    /// [`Plan::reply_timeout`](super::Plan::reply_timeout); or the kernel gave the server up before.
     Timeout = "timeout",
     /// A byte came back that is not the one that was sent.
     WrongByte = "wrong_byte",
@@ -87,7 +87,7 @@ impl Fault {
     pub(super) fn of_connect(error: &io::Error) -> Fault {
         use io::ErrorKind::{
             AddrInUse, AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable,
-            NetworkUnreachable, NotFound, TimedOut,
+            NetworkDown, NetworkUnreachable, NotFound, TimedOut,
         };
         match error.kind() {
             // The path of a Unix socket that is not there.
@@ -95,7 +95,7 @@ impl Fault {
             ConnectionReset => Fault::Reset,
             TimedOut => Fault::ConnectTimeout,
             AddrNotAvailable | AddrInUse => Fault::NoPorts,
-            HostUnreachable | NetworkUnreachable => Fault::Unreachable,
+            HostUnreachable | NetworkDown | NetworkUnreachable => Fault::Unreachable,
             _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => Fault::NoDescriptors,
             _ => Fault::Io,
         }
@@ -108,13 +108,25 @@ impl Fault {
             CloseReason::Reset => Some(Fault::Reset),
             CloseReason::PeerClosed if owed => Some(Fault::ClosedEarly),
             CloseReason::PeerClosed => Some(Fault::Closed),
-            CloseReason::WriteTimeout => Some(Fault::Timeout),
+            // The kernel gave the peer up. Nothing that was sent to it will be answered any more.
+            CloseReason::WriteTimeout
+            | CloseReason::KeepaliveTimeout
+            | CloseReason::IdleTimeout
+            | CloseReason::RequestTimeout => Some(Fault::Timeout),
             CloseReason::MessageTooLong
             | CloseReason::LineTooLong
             | CloseReason::Memory
-            | CloseReason::OutputLimit => Some(Fault::ClientLimit),
-            CloseReason::IoError => Some(Fault::Io),
-            _ => None,
+            | CloseReason::OutputLimit
+            | CloseReason::SlowConsumer => Some(Fault::ClientLimit),
+            CloseReason::ProtocolError => Some(Fault::BadReply),
+            CloseReason::IoError
+            | CloseReason::SetupFailed
+            | CloseReason::Refused
+            | CloseReason::ConnectFailed => Some(Fault::Io),
+            CloseReason::Closed
+            | CloseReason::Aborted
+            | CloseReason::Drained
+            | CloseReason::DrainTimeout => None,
         }
     }
 }
@@ -187,3 +199,18 @@ impl fmt::Display for Faults {
 
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_that_the_clients_did_not_make_is_an_error() {
+        let is_own = |reason: &CloseReason| Fault::of_close(*reason, true).is_none();
+        let own: Vec<_> =
+            CloseReason::ALL.into_iter().filter(is_own).map(CloseReason::name).collect();
+        assert_eq!(own, ["closed", "aborted", "drained", "drain_timeout"]);
+        let vanished = Fault::of_close(CloseReason::KeepaliveTimeout, false);
+        assert_eq!(vanished, Some(Fault::Timeout));
+    }
+}
