@@ -6,13 +6,13 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use edgeloop::Address;
-use edgeloop::load::{Fault, Mode, Plan, RedisCommand, Report, Step, Stop, run};
+use edgeloop::load::{Fault, Mode, Phase, Plan, Ramp, RedisCommand, Report, Step, Stop, run};
 
 #[path = "common/processor.rs"]
 mod processor;
@@ -168,6 +168,35 @@ fn connection_that_is_closed_before_any_answer_is_an_error() {
     let lost = step.errors.count(Fault::ClosedEarly) + step.errors.count(Fault::Reset);
     assert!(lost > 0 && step.messages == 0, "{}", step.errors);
     assert!(step.pauses > 0, "a server in trouble is left alone for a while, and that is told");
+}
+
+#[test]
+fn time_in_which_other_clients_were_connected_is_in_no_latency() {
+    let is_slow = Arc::new(AtomicBool::new(false));
+    let slow = Arc::clone(&is_slow);
+    // Each answer is the last one of its connection; those of the second life take long.
+    let server = sessions(move |life, mut requests| {
+        if life == 1 || slow.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_secs(1));
+        }
+        requests.answer(&[LAST])
+    });
+    let mut plan = plan(&server, http_mode());
+    (plan.connections, plan.messages) = (2, Some(2));
+    let step = measure(&plan);
+    assert_eq!((step.messages, step.connects.seconds >= 1.0), (2, true));
+    assert!(step.latency.max_us < 0.9e6, "{:?}", step.latency);
+
+    // In a ramp the first client waits for those that each further step adds.
+    (plan.messages, plan.ramp) = (None, Some(Ramp { first: 1, add: 1 }));
+    plan.duration = Some(Duration::from_millis(200));
+    let report = run(&plan, &Stop::default(), |progress| {
+        let is_adding = progress.step == 2 && progress.phase == Phase::Connecting;
+        is_slow.store(is_adding, Ordering::SeqCst);
+    });
+    let steps = report.unwrap().steps;
+    assert!(steps[1].connects.seconds >= 1.0 && steps[1].messages > 0, "{:?}", steps[1].connects);
+    assert!(steps[1].latency.max_us < 0.9e6, "{:?}", steps[1].latency);
 }
 
 #[test]
@@ -496,6 +525,38 @@ fn http(answer: impl Fn(usize, usize) -> &'static str + Send + Sync + 'static) -
         }
         Ok(())
     })
+}
+
+/// Serves each connection as it is told, by its number.
+fn sessions(f: impl Fn(usize, Requests) -> io::Result<()> + Send + Sync + 'static) -> Address {
+    let lives = AtomicUsize::new(0);
+    serve(move |stream| {
+        let writer = stream.try_clone()?;
+        let requests = Requests { lines: BufReader::new(stream).lines(), writer };
+        f(lives.fetch_add(1, Ordering::SeqCst), requests)
+    })
+}
+
+/// The requests of one connection.
+struct Requests {
+    lines: io::Lines<BufReader<TcpStream>>,
+    writer: TcpStream,
+}
+
+impl Requests {
+    /// Takes in a request.
+    fn skip(&mut self) -> io::Result<()> {
+        while !self.lines.next().ok_or(io::ErrorKind::UnexpectedEof)??.is_empty() {}
+        Ok(())
+    }
+
+    /// Takes in a request for each of these, and answers with it.
+    fn answer(&mut self, answers: &[&str]) -> io::Result<()> {
+        answers.iter().try_for_each(|answer| {
+            self.skip()?;
+            self.writer.write_all(answer.as_bytes())
+        })
+    }
 }
 
 fn http_mode() -> Mode {

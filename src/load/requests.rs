@@ -208,6 +208,8 @@ impl<D: Dialect> Requests<D> {
         self.scheduled.clear();
         for (index, client) in self.clients.iter_mut().enumerate() {
             (client.taken, client.owed, client.place) = (0, 0, self.scheduled.len());
+            // What was before is in no latency: connections were gathered meanwhile.
+            (client.resumes_since, client.waiting_since) = (0, window.start);
             if client.is_proved {
                 self.scheduled.push(index);
             }
