@@ -21,6 +21,8 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const LAST: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
 const MISSING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+const BUSY_LAST: &str =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 // A wrong answer is none.
 
@@ -197,6 +199,49 @@ fn time_in_which_other_clients_were_connected_is_in_no_latency() {
     let steps = report.unwrap().steps;
     assert!(steps[1].connects.seconds >= 1.0 && steps[1].messages > 0, "{:?}", steps[1].connects);
     assert!(steps[1].latency.max_us < 0.9e6, "{:?}", steps[1].latency);
+}
+
+#[test]
+fn client_that_was_refused_pauses_whether_or_not_the_close_was_announced() {
+    let announced = sessions(|_, mut requests| requests.answer(&[BUSY_LAST]));
+    let silent = sessions(|_, mut requests| {
+        requests.answer(&[BUSY])?;
+        requests.skip()
+    });
+    for server in [announced, silent] {
+        let mut plan = plan(&server, http_mode());
+        plan.duration = Some(Duration::from_millis(500));
+        let step = measure(&plan);
+        let refused = step.errors.count(Fault::BadStatus);
+        // Each of four clients at once, and then once in 100 ms.
+        assert!((1..=24).contains(&refused) && step.pauses > 0, "{refused}: {}", step.pauses);
+    }
+}
+
+#[test]
+fn pause_of_a_client_that_was_refused_is_in_no_latency() {
+    let server = sessions(|life, mut requests| {
+        requests.answer(&[if life % 2 == 0 { LAST } else { BUSY_LAST }])
+    });
+    let mut plan = plan(&server, http_mode());
+    (plan.connections, plan.messages) = (1, Some(10));
+    let step = measure(&plan);
+    assert_eq!((step.messages, step.pauses > 0), (5, true), "{}", step.errors);
+    // Before each right answer there was a wrong one, and a pause.
+    assert!(step.latency.min_us < 90_000.0, "{:?}", step.latency);
+}
+
+#[test]
+fn refusal_that_right_answers_followed_is_no_reason_to_pause() {
+    let server = sessions(|_, mut requests| {
+        requests.answer(&[BUSY, OK])?;
+        requests.skip()
+    });
+    let mut plan = plan(&server, http_mode());
+    plan.messages = Some(40);
+    let step = measure(&plan);
+    assert!(step.closes.idle > 0, "{:?}", step.closes);
+    assert_eq!(step.pauses, 0);
 }
 
 #[test]

@@ -322,13 +322,13 @@ impl<D: Dialect> Requests<D> {
                 self.tally.record(since, now);
             }
         }
-        it.waiting_since = now;
+        (it.waiting_since, it.was_refused) = (now, answers.refusal.is_some());
         self.in_flight -= answers.right;
         if is_counted {
             self.tally.record_bytes(answers.bytes, now);
         }
         if let Some(refusal) = answers.refusal {
-            (it.answered, it.was_refused) = (it.answered + 1, true);
+            it.answered += 1;
             self.in_flight -= 1;
             self.tally.refuse(refusal, now);
         }
@@ -399,7 +399,10 @@ impl<D: Dialect> Requests<D> {
         self.clients[client].resumes_since = now;
         let asked_again = self.carry_over(client);
         self.tally.closed(Closes { announced: 1, idle: 0, asked_again }, now);
-        self.come_back(cx, client);
+        match self.clients[client].was_refused {
+            true => self.come_back_later(cx, client),
+            false => self.come_back(cx, client),
+        }
         self.dial(cx);
     }
 
@@ -512,6 +515,8 @@ impl<D: Dialect> Requests<D> {
         if self.stage == Stage::Running {
             let now = self.tally.now();
             self.tally.pause(now);
+            // The pause is the client's own doing.
+            self.clients[client].resumes_since = 0;
             self.redials.push_back((now + REDIAL_PAUSE, client));
             self.arm(cx);
         }
