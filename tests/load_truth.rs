@@ -6,8 +6,8 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -410,6 +410,24 @@ fn run_ends_at_its_time_whatever_the_server_sends() {
             assert!(told(&server, mode.clone(), 300).contains(kind), "{what}");
             assert!(began.elapsed() < PATIENCE, "{what}");
         }
+    }
+}
+
+#[test]
+fn client_that_pauses_when_the_time_is_over_holds_nothing_up() {
+    // Busy, and it closes over the next request: that is asked again, after a pause.
+    let server = sessions(|_, mut requests| {
+        requests.answer(&[BUSY])?;
+        requests.skip()
+    });
+    for rate in [None, Some(200.0)] {
+        let mut plan = plan(&server, http_mode());
+        (plan.connections, plan.rate) = (10, rate);
+        plan.duration = Some(Duration::from_millis(300));
+        let began = Instant::now();
+        let errors = measure(&plan).all_errors();
+        assert!(began.elapsed() < plan.reply_timeout, "at {rate:?}: {:?}", began.elapsed());
+        assert_eq!(errors.total(), errors.count(Fault::BadStatus), "at {rate:?}: {errors}");
     }
 }
 

@@ -12,6 +12,8 @@
 //! new one; the latency goes on from when that was first sent, or due. The old connection is left
 //! behind: its end is the server's to make.
 //!
+//! After an error, or an answer that says no, a client pauses before it connects again.
+//!
 //! While the stage is `Running`, an answer is followed by the next message (closed loop), or by
 //! the next one that is owed (open loop): there the schedule hands out what is due, and a client
 //! that may send no more owes it. For each client `in flight = asked - answered <= pipeline`.
@@ -170,7 +172,7 @@ impl<D: Dialect> Requests<D> {
             let now = self.tally.now();
             self.clients[client].state = State::Dialling;
             if let Err(fault) = self.dialler.dial(cx, client, now) {
-                self.clients[client].state = State::Resting;
+                self.forget(client);
                 self.lose(cx, client, fault);
             }
         }
@@ -381,8 +383,8 @@ impl<D: Dialect> Requests<D> {
     /// Ends a connection in good order, as both sides expect.
     fn part(&mut self, cx: &mut Context<'_>, client: usize) {
         let it = &mut self.clients[client];
-        it.state = State::Leaving;
         if let Some(token) = it.token {
+            it.state = State::Leaving;
             cx.close(token);
         }
     }
@@ -440,11 +442,7 @@ impl<D: Dialect> Requests<D> {
     /// Keeps what is in flight on a connection that is over for the next one, as far as somebody
     /// still wants it; how much that is.
     fn carry_over(&mut self, client: usize) -> u64 {
-        let is_wanted = match self.stage {
-            Stage::Running => true,
-            Stage::Finishing => self.pacer.is_some(),
-            Stage::Gathering | Stage::Idle => false,
-        };
+        let is_wanted = matches!(self.stage, Stage::Running | Stage::Finishing);
         let it = &self.clients[client];
         let (first, open) = (it.answered, it.asked - it.answered);
         if !is_wanted || open == 0 {
@@ -512,7 +510,12 @@ impl<D: Dialect> Requests<D> {
 
     /// A server that is in trouble is not asked again at once.
     fn come_back_later(&mut self, cx: &mut Context<'_>, client: usize) {
-        if self.stage == Stage::Running {
+        let is_awaited = match self.stage {
+            Stage::Running => true,
+            Stage::Finishing => self.clients[client].asks_again > 0,
+            Stage::Gathering | Stage::Idle => false,
+        };
+        if is_awaited {
             let now = self.tally.now();
             self.tally.pause(now);
             // The pause is the client's own doing.
@@ -554,12 +557,17 @@ impl<D: Dialect> Requests<D> {
         self.pace(cx, now);
         self.stage = Stage::Finishing;
         self.finish_by = now + self.plan.reply_timeout.as_nanos() as u64;
-        self.redials.clear();
+        self.stay_away(|it| it.asks_again == 0);
+        self.rest(cx);
+    }
+
+    /// These clients are not connected again.
+    fn stay_away(&mut self, stays_away: impl Fn(&Client<D::Stream>) -> bool) {
         let clients = &self.clients;
-        for client in self.dialler.keep_queued(|client| clients[client].asks_again > 0) {
+        self.redials.retain(|(_, client)| !stays_away(&clients[*client]));
+        for client in self.dialler.keep_queued(|client| !stays_away(&clients[client])) {
             self.clients[client].state = State::Resting;
         }
-        self.rest(cx);
     }
 
     /// Nothing is in flight: whether that is the end.
@@ -600,6 +608,7 @@ impl<D: Dialect> Requests<D> {
             }
             self.drop_asks(client);
         }
+        self.stay_away(|_| true);
         self.stage = Stage::Idle;
         let unsent = self.count_unsent(now);
         let until = self.tally.window.until;
@@ -641,6 +650,7 @@ impl<D: Dialect> Requests<D> {
 
     /// Sets the one alarm to what comes first.
     fn arm(&mut self, cx: &mut Context<'_>) {
+        let redial = self.redials.front().map_or(u64::MAX, |(at, _)| *at);
         let at = match self.stage {
             Stage::Running => {
                 let due = match &self.pacer {
@@ -650,10 +660,9 @@ impl<D: Dialect> Requests<D> {
                     Some(pacer) => pacer.next_due(),
                     None => u64::MAX,
                 };
-                let redial = self.redials.front().map_or(u64::MAX, |(at, _)| *at);
                 due.min(redial).min(self.tally.window.until)
             }
-            Stage::Finishing => self.finish_by,
+            Stage::Finishing => self.finish_by.min(redial),
             Stage::Gathering | Stage::Idle => u64::MAX,
         };
         if at < u64::MAX {
@@ -828,7 +837,10 @@ impl<D: Dialect> Handler for Requests<D> {
                     self.finish(cx, now);
                 }
             }
-            Stage::Finishing => self.settle(cx, now),
+            Stage::Finishing => {
+                self.redial(cx, now);
+                self.settle(cx, now);
+            }
             Stage::Gathering | Stage::Idle => {}
         }
         self.arm(cx);
