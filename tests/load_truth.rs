@@ -6,8 +6,8 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Output};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -429,6 +429,79 @@ fn client_that_pauses_when_the_time_is_over_holds_nothing_up() {
         assert!(began.elapsed() < plan.reply_timeout, "at {rate:?}: {:?}", began.elapsed());
         assert_eq!(errors.total(), errors.count(Fault::BadStatus), "at {rate:?}: {errors}");
     }
+}
+
+#[test]
+fn run_ends_at_its_time_when_the_server_falls_silent_and_counts_what_it_owes() {
+    let silent_after = |answers: usize, text: &'static [u8]| {
+        serve(move |mut stream| {
+            let mut buffer = [0; 4096];
+            for _ in 0..answers {
+                let _ = stream.read(&mut buffer)?;
+                stream.write_all(text)?;
+            }
+            stream.read_to_end(&mut Vec::new()).map(drop)
+        })
+    };
+    let redis = Mode::Redis(RedisCommand::Ping);
+    let web = silent_after(20, OK.as_bytes());
+    let pong = silent_after(20, b"+PONG\r\n");
+    for (server, mode) in [(&web, http_mode()), (&pong, redis)] {
+        for rate in [None, Some(1000.0)] {
+            let mut plan = plan(server, mode.clone());
+            (plan.rate, plan.duration) = (rate, Some(Duration::from_millis(300)));
+            let began = Instant::now();
+            let step = measure(&plan);
+            assert!(began.elapsed() < plan.reply_timeout, "{mode:?}: {:?}", began.elapsed());
+            assert!(step.all_errors().is_none(), "{mode:?}: {}", step.all_errors());
+            assert_eq!((step.messages, step.unanswered), (4 * 19, 4), "{mode:?} at {rate:?}");
+            if rate.is_some() {
+                assert_eq!(step.latency.count, step.messages + step.unanswered + step.unsent);
+            }
+        }
+    }
+    let arguments = [&format!("http://{web}/"), "-c", "3", "-d", "300ms", "--warmup", "0s"];
+    let output = load(&arguments);
+    assert_eq!(output.status.code(), Some(0));
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("note: 3 messages had been sent and were not answered"), "{stdout}");
+    let output = load(&[&arguments[..], &["--fail-if", "unanswered>2"]].concat());
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+}
+
+#[test]
+fn broadcast_ends_at_its_time_when_the_server_falls_silent() {
+    // To each of two members it delivers what the other one sends, until the clock has started.
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let (silent, members) = (Arc::clone(&is_silent), Arc::new(Mutex::new(Vec::new())));
+    let server = serve(move |mut stream| {
+        let number = {
+            let mut members = members.lock().unwrap();
+            members.push(stream.try_clone()?);
+            members.len() - 1
+        };
+        let mut buffer = [0; 4096];
+        loop {
+            let len = stream.read(&mut buffer)?;
+            if len == 0 || silent.load(Ordering::SeqCst) {
+                return stream.read_to_end(&mut Vec::new()).map(drop);
+            }
+            let mut members = members.lock().unwrap();
+            for (_, member) in members.iter_mut().enumerate().filter(|(it, _)| *it != number) {
+                member.write_all(&buffer[..len])?;
+            }
+        }
+    });
+    let mut plan = plan(&server, Mode::Broadcast { publishers: 1 });
+    (plan.connections, plan.duration) = (3, Some(Duration::from_millis(500)));
+    let began = Instant::now();
+    let report = run(&plan, &Stop::default(), |progress| {
+        is_silent.fetch_or(progress.phase == Phase::Measuring, Ordering::SeqCst);
+    });
+    assert!(began.elapsed() < plan.reply_timeout, "{:?}", began.elapsed());
+    let step = only_step(report.unwrap());
+    assert!(step.all_errors().is_none(), "{}", step.all_errors());
+    assert_eq!(step.unanswered, 2, "one message, which neither of two members received");
 }
 
 #[test]

@@ -69,6 +69,7 @@ enum Number {
     Messages,
     Errors,
     Unsent,
+    Unanswered,
     BytesRate,
     RssPerConnection,
     Retransmits,
@@ -189,6 +190,7 @@ impl Metric {
                 Number::Messages => Some(step.messages as f64),
                 Number::Errors => Some(step.errors.total() as f64),
                 Number::Unsent => Some(step.unsent as f64),
+                Number::Unanswered => Some(step.unanswered as f64),
                 Number::BytesRate => Some(step.bytes_rate),
                 Number::RssPerConnection => server.map(|it| it.rss_per_connection_bytes),
                 Number::Retransmits => step.kernel.map(|it| it.retransmits as f64),
@@ -227,11 +229,12 @@ const TIMES: [(&str, Time); 12] = [
     ("client.cpu", Time::ClientCpu),
     ("server.cpu", Time::ServerCpu),
 ];
-const NUMBERS: [(&str, Number); 8] = [
+const NUMBERS: [(&str, Number); 9] = [
     ("rate", Number::Rate),
     ("messages", Number::Messages),
     ("errors", Number::Errors),
     ("unsent", Number::Unsent),
+    ("unanswered", Number::Unanswered),
     ("bytes.rate", Number::BytesRate),
     ("server.rss", Number::RssPerConnection),
     ("retransmits", Number::Retransmits),

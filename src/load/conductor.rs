@@ -172,6 +172,7 @@ struct Page {
     connections: usize,
     connects: ConnectCounts,
     unsent: u64,
+    unanswered: u64,
     last: u64,
     until: u64,
     speaks: Option<Protocol>,
@@ -363,7 +364,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
 
     /// Waits for the last answers; the threads give up by themselves.
     fn finish(&mut self) -> io::Result<()> {
-        let limit = self.now() + self.plan.reply_timeout.as_nanos() as u64 + FINISH_PATIENCE;
+        let limit = self.now() + worker::end_patience(self.plan) + FINISH_PATIENCE;
         while self.page.heard < self.workers.len() {
             let left = limit.saturating_sub(self.now());
             if left == 0 {
@@ -462,6 +463,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             messages: page.messages,
             rate,
             unsent: page.unsent,
+            unanswered: page.unanswered,
             bytes: page.bytes,
             bytes_rate: if seconds > 0.0 { page.bytes as f64 / seconds } else { 0.0 },
             lateness: (!page.lateness.is_empty()).then(|| Latency::of(&page.lateness)),
@@ -536,7 +538,10 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             // One message has many deliveries; and a churning client waits for the close as well.
             Mode::Broadcast { .. } | Mode::Churn | Mode::Idle => false,
             // A connection that is lost comes back after a pause, in which it has nothing in flight.
-            _ => self.plan.rate.is_none() && latency.count > 0 && self.page.incidents.is_calm(),
+            _ => {
+                let is_calm = self.page.incidents.is_calm() && self.page.unanswered == 0;
+                self.plan.rate.is_none() && latency.count > 0 && is_calm
+            }
         };
         // At both ends of the time some messages count only partly.
         let is_long_enough = latency.mean_us * 1e-6 * LITTLE_ROUNDS <= seconds;
@@ -554,6 +559,7 @@ impl Page {
             connections: 0,
             connects: ConnectCounts::new()?,
             unsent: 0,
+            unanswered: 0,
             last: 0,
             until: 0,
             speaks: None,
@@ -574,8 +580,9 @@ impl Page {
                 self.connections += connections;
                 self.connects.merge(&connects);
             }
-            Note::Done { last, until, unsent, connects } => {
+            Note::Done { last, until, unsent, unanswered, connects } => {
                 self.heard += 1;
+                self.unanswered += unanswered;
                 self.unsent += unsent;
                 self.until = self.until.max(until);
                 self.last = self.last.max(last);

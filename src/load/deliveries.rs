@@ -25,7 +25,9 @@ use super::pacer::Pacer;
 use super::pattern::{self, Pattern};
 use super::protocol::Protocol;
 use super::tally::{Tally, Window};
-use super::worker::{Command, Crew, Live, Note, Share};
+use super::worker::{
+    Command, Crew, INTERRUPT_PATIENCE, Live, Note, SURPLUS_PATIENCE, Share, end_patience,
+};
 use super::{Fault, Mode, Plan};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
@@ -55,8 +57,6 @@ pub(super) struct Deliveries {
     /// When the stage gives up, or looks again.
     stage_ends: u64,
     look_again: u64,
-    /// Somebody ended the run: what is on its way is not late for that.
-    is_stopped: bool,
     line: Vec<u8>,
 }
 
@@ -152,7 +152,6 @@ impl Deliveries {
             probes: 0,
             stage_ends: u64::MAX,
             look_again: u64::MAX,
-            is_stopped: false,
             line: Vec::with_capacity(plan.size),
             plan: plan.clone(),
         })
@@ -217,7 +216,6 @@ impl Deliveries {
         let now = self.tally.now();
         self.tally.begin(window);
         self.stage = Stage::Running;
-        self.is_stopped = false;
         self.messages_left = messages.unwrap_or(u64::MAX);
         self.order.clear();
         self.base = 0;
@@ -532,7 +530,7 @@ impl Deliveries {
         if self.stage == Stage::Running {
             self.pace(cx, now);
             self.stage = Stage::Finishing;
-            self.stage_ends = now + self.patience();
+            self.stage_ends = now + end_patience(&self.plan);
             self.rest(cx);
         }
     }
@@ -554,12 +552,13 @@ impl Deliveries {
     /// All is there, or what is missing will never come.
     fn settle(&mut self, now: u64) {
         (0..self.publishers.len()).for_each(|member| self.catch_up(member));
-        let mut unsent = 0;
-        let patience = if self.is_stopped { self.patience() } else { 0 };
+        let (mut unsent, mut unanswered) = (0, 0);
+        let patience = self.patience();
         for (place, publisher) in self.publishers.iter_mut().enumerate() {
             for flight in publisher.flights.drain(..) {
-                if now.saturating_sub(flight.sent) >= patience {
-                    (0..flight.missing).for_each(|_| self.tally.fault(Fault::Missed, now));
+                match now.saturating_sub(flight.sent) >= patience {
+                    true => (0..flight.missing).for_each(|_| self.tally.fault(Fault::Missed, now)),
+                    false => unanswered += flight.missing,
                 }
                 self.tally.record_unanswered(flight.since, now);
             }
@@ -575,7 +574,8 @@ impl Deliveries {
         let until = self.tally.window.until;
         self.tally.end();
         let connects = self.dialler.counts.clone();
-        self.note(Note::Done { last: self.tally.last, until, unsent, connects });
+        let last = self.tally.last;
+        self.note(Note::Done { last, until, unsent, unanswered, connects });
     }
 
     fn arm(&self, cx: &mut Context<'_>) {
@@ -625,7 +625,6 @@ impl Crew for Deliveries {
             Command::Stop => {
                 let now = self.tally.now();
                 self.tally.window.until = self.tally.window.until.min(now);
-                self.is_stopped = true;
                 self.finish(cx, now);
                 self.stage_ends = self.stage_ends.min(now + INTERRUPT_PATIENCE);
             }
@@ -773,9 +772,6 @@ const TRIM: usize = 4096;
 /// What a member missed is remembered up to here, to tell a late message from a second one.
 const MISSED_MAX: usize = 1024;
 const PROBE_PAUSE: u64 = 50_000_000;
-/// As in `requests`.
-const SURPLUS_PATIENCE: u64 = 10_000_000;
-const INTERRUPT_PATIENCE: u64 = 200_000_000;
 
 #[cfg(test)]
 mod tests {

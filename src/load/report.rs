@@ -93,6 +93,11 @@ pub struct Step {
     pub rate: f64,
     /// Messages of the schedule that were never sent because too many were in flight.
     pub unsent: u64,
+    /// Messages (in broadcast: deliveries) that had been sent and were not answered when the run
+    /// ended, a second after its time; those that had waited for
+    /// [`Plan::reply_timeout`](super::Plan::reply_timeout) are errors instead.
+    #[serde(default)]
+    pub unanswered: u64,
     /// Bytes of those messages, one way.
     pub bytes: u64,
     /// The same for each second.

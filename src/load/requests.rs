@@ -33,7 +33,9 @@ use super::pacer::Pacer;
 use super::pattern;
 use super::protocol::Protocol;
 use super::tally::{Tally, Window};
-use super::worker::{Command, Crew, LINGER, Live, Note, Share};
+use super::worker::{
+    Command, Crew, INTERRUPT_PATIENCE, LINGER, Live, Note, SURPLUS_PATIENCE, Share, end_patience,
+};
 use super::{Closes, Fault, Mode, Plan};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
@@ -64,8 +66,8 @@ pub(super) struct Requests<D: Dialect> {
     in_flight: u64,
     /// When the stage `Finishing` gives up, or is over.
     finish_by: u64,
-    /// Somebody ended the run: what is in flight is not late for that.
-    is_stopped: bool,
+    /// Messages of this step that had no answer when it was over, and had not waited too long.
+    unanswered: u64,
 }
 
 /// One client: what it has asked, and what it has seen of the answers.
@@ -147,7 +149,7 @@ impl<D: Dialect> Requests<D> {
             asks_left: u64::MAX,
             in_flight: 0,
             finish_by: u64::MAX,
-            is_stopped: false,
+            unanswered: 0,
             share,
         })
     }
@@ -205,7 +207,7 @@ impl<D: Dialect> Requests<D> {
     fn start(&mut self, cx: &mut Context<'_>, window: Window, messages: Option<u64>) {
         self.tally.begin(window);
         self.stage = Stage::Running;
-        self.is_stopped = false;
+        self.unanswered = 0;
         self.asks_left = messages.unwrap_or(u64::MAX);
         self.scheduled.clear();
         for (index, client) in self.clients.iter_mut().enumerate() {
@@ -465,12 +467,18 @@ impl<D: Dialect> Requests<D> {
         if fault == Fault::Timeout {
             self.record_waits(client, now);
         }
+        if self.clients[client].state == State::Proving {
+            self.despair(fault);
+        }
+        self.cut(cx, client);
+    }
+
+    /// Ends a connection at once.
+    fn cut(&mut self, cx: &mut Context<'_>, client: usize) {
         let it = &mut self.clients[client];
         if it.state == State::Proving {
             self.dialler.settled();
-            self.despair(fault);
         }
-        let it = &mut self.clients[client];
         if let Some(token) = it.token {
             it.state = State::Leaving;
             cx.abort(token);
@@ -489,17 +497,19 @@ impl<D: Dialect> Requests<D> {
         }
     }
 
-    /// What is in flight on a connection has waited in vain up to now. The message that proves a
-    /// client is no part of the measurement, except in churn.
-    fn record_waits(&mut self, client: usize, now: u64) {
+    /// What is in flight on a connection has waited in vain up to now; how much that is. The message
+    /// that proves a client is no part of the measurement, except in churn.
+    fn record_waits(&mut self, client: usize, now: u64) -> u64 {
         let it = &self.clients[client];
         let first = u64::from(it.lives == 1 && !self.is_churn());
-        let again = 0..it.asks_again;
-        for number in again.chain(it.answered.max(first)..it.asked) {
+        let (again, open) = (0..it.asks_again, it.answered.max(first)..it.asked);
+        let count = again.clone().count() + open.clone().count();
+        for number in again.chain(open) {
             let place = number & ((1 << self.depth_bits) - 1);
             let since = self.stamps[(client << self.depth_bits) + place as usize];
             self.tally.record_unanswered(since, now);
         }
+        count as u64
     }
 
     /// A client is without a connection because of a fault.
@@ -556,7 +566,7 @@ impl<D: Dialect> Requests<D> {
         }
         self.pace(cx, now);
         self.stage = Stage::Finishing;
-        self.finish_by = now + self.plan.reply_timeout.as_nanos() as u64;
+        self.finish_by = now + end_patience(&self.plan);
         self.stay_away(|it| it.asks_again == 0);
         self.rest(cx);
     }
@@ -584,7 +594,10 @@ impl<D: Dialect> Requests<D> {
                 }
                 self.finish(cx, now);
             }
-            Stage::Finishing => self.finish_by = self.finish_by.min(now + SURPLUS_PATIENCE),
+            // In churn a message begins with its connect.
+            Stage::Finishing if !self.is_churn() || self.dialler.is_idle() => {
+                self.finish_by = self.finish_by.min(now + SURPLUS_PATIENCE);
+            }
             _ => return,
         }
         self.arm(cx);
@@ -595,26 +608,36 @@ impl<D: Dialect> Requests<D> {
         if now < self.finish_by {
             return;
         }
-        for client in 0..self.clients.len() {
-            let it = &self.clients[client];
-            let is_open = it.asked > it.answered || it.asks_again > 0;
-            if !is_open || it.state == State::Leaving {
-                continue;
-            }
-            let waited = Duration::from_nanos(now.saturating_sub(it.waiting_since));
-            match self.is_stopped && waited < self.plan.reply_timeout {
-                true => self.part(cx, client),
-                false => self.fail(cx, client, Fault::Timeout),
-            }
-            self.drop_asks(client);
-        }
+        (0..self.clients.len()).for_each(|client| self.give_up(cx, client, now));
         self.stay_away(|_| true);
         self.stage = Stage::Idle;
         let unsent = self.count_unsent(now);
         let until = self.tally.window.until;
         self.tally.end();
         let connects = self.dialler.counts.clone();
-        self.note(Note::Done { last: self.tally.last, until, unsent, connects });
+        let (last, unanswered) = (self.tally.last, self.unanswered);
+        self.note(Note::Done { last, until, unsent, unanswered, connects });
+    }
+
+    /// The run is over: what a client has in flight is late only if it has waited too long.
+    fn give_up(&mut self, cx: &mut Context<'_>, client: usize, now: u64) {
+        let it = &self.clients[client];
+        let is_connecting = self.is_churn() && it.state == State::Dialling;
+        let is_open = it.asked > it.answered || it.asks_again > 0 || is_connecting;
+        if !is_open || it.state == State::Leaving {
+            return;
+        }
+        let waited = Duration::from_nanos(now.saturating_sub(it.waiting_since));
+        if is_connecting {
+            self.tally.record_unanswered(it.waiting_since, now);
+            self.unanswered += 1;
+        } else if waited >= self.plan.reply_timeout {
+            self.fail(cx, client, Fault::Timeout);
+        } else {
+            self.unanswered += self.record_waits(client, now);
+            self.cut(cx, client);
+        }
+        self.drop_asks(client);
     }
 
     /// What was due in the window and could never be sent has waited up to now.
@@ -708,7 +731,6 @@ impl<D: Dialect> Crew for Requests<D> {
             Command::Stop => {
                 let now = self.tally.now();
                 self.tally.window.until = self.tally.window.until.min(now);
-                self.is_stopped = true;
                 self.finish(cx, now);
                 // Whoever interrupts does not want to wait.
                 self.finish_by = self.finish_by.min(now + INTERRUPT_PATIENCE);
@@ -856,12 +878,16 @@ impl<D: Dialect> Handler for Requests<D> {
         if self.is_idle_close(client, reason) {
             self.replace(cx, client);
         } else {
+            let fault = Fault::of_close(reason, owed).filter(|_| was != State::Leaving);
+            if fault == Some(Fault::Timeout) {
+                self.record_waits(client, self.tally.now());
+            }
             self.forget(client);
             if was == State::Proving {
                 self.dialler.settled();
             }
-            match Fault::of_close(reason, owed) {
-                Some(fault) if was != State::Leaving => self.lose(cx, client, fault),
+            match fault {
+                Some(fault) => self.lose(cx, client, fault),
                 // Its fault is counted already.
                 _ if reason == CloseReason::Aborted => self.come_back_later(cx, client),
                 _ => self.come_back(cx, client),
@@ -910,7 +936,3 @@ impl<S: Default> Client<S> {
 
 /// A lost connection is made again after so long.
 const REDIAL_PAUSE: u64 = 100_000_000;
-/// Once all answers are there, so much longer is waited for bytes that nobody asked for.
-const SURPLUS_PATIENCE: u64 = 10_000_000;
-/// An interrupted run waits so long for what is in flight.
-const INTERRUPT_PATIENCE: u64 = 200_000_000;

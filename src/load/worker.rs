@@ -45,6 +45,8 @@ pub(super) enum Note {
         until: u64,
         /// Messages that were due and could not be sent in time.
         unsent: u64,
+        /// Messages that were sent and had no answer when it ended, without being late.
+        unanswered: u64,
         /// Connects of this step.
         connects: ConnectCounts,
     },
@@ -168,6 +170,11 @@ pub(super) fn work<C: Crew>(
     Ok(())
 }
 
+/// How long the end of a run waits for what is in flight, in nanoseconds.
+pub(super) fn end_patience(plan: &Plan) -> u64 {
+    plan.reply_timeout.min(END_PATIENCE).as_nanos() as u64
+}
+
 /// Places and bytes beyond what the connections need.
 const SPARE: usize = 1024;
 /// Input that waits for its rest, and output that a server does not take: a limit for a machine's
@@ -175,6 +182,13 @@ const SPARE: usize = 1024;
 const BUFFER_MEMORY: usize = 4 << 30;
 /// A server that does not close when we do is not waited for any longer.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// Answers behind the time are in no rate; they are awaited since they may be wrong. A server that has
+/// fallen silent must not make a run last for that, and a lost segment is sent again within a second.
+const END_PATIENCE: Duration = Duration::from_secs(1);
+/// Once all answers are there, so much longer is waited for bytes that nobody asked for.
+pub(super) const SURPLUS_PATIENCE: u64 = 10_000_000;
+/// An interrupted run waits so long for what is in flight.
+pub(super) const INTERRUPT_PATIENCE: u64 = 200_000_000;
 const TICK: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

@@ -182,8 +182,8 @@ Modes:
 Bounds for --fail-if are METRIC>LIMIT, or with >=, <, <=:
   times (us, ms, s)   min mean p50 p90 p99 p99.9 max connect.p99 connect.max lateness.p99
                       client.cpu server.cpu (for each message)
-  numbers (k, M)      rate messages errors errors.KIND unsent bytes.rate server.rss retransmits
-                      overflows
+  numbers (k, M)      rate messages errors errors.KIND unsent unanswered bytes.rate server.rss
+                      retransmits overflows
 
 Exit codes: 0 every answer was right, 1 there were errors or there was no answer, 2 usage,
 3 a bound was missed. Ctrl-C ends the run and shows what was measured; a second one ends at once.";

@@ -182,6 +182,9 @@ fn notes(report: &Report, step: &Step) -> Vec<String> {
         let unsent = count(step.unsent);
         notes.push(format!("{unsent} messages were due and never sent, since answers were missing; they count in the latency"));
     }
+    if step.unanswered > 0 {
+        notes.push(unanswered(report, step));
+    }
     if let Some(lateness) = step
         .lateness
         .as_ref()
@@ -225,6 +228,16 @@ fn notes(report: &Report, step: &Step) -> Vec<String> {
         );
     }
     notes
+}
+
+/// What the server still owed at the end.
+fn unanswered(report: &Report, step: &Step) -> String {
+    let number = count(step.unanswered);
+    let (what, state) = match &report.plan.mode[..] {
+        "broadcast" => ("deliveries", "were still to come"),
+        _ => ("messages", "had been sent and were not answered"),
+    };
+    format!("{number} {what} {state} when the run ended: the server had fallen silent, or is slow")
 }
 
 /// What kept the clients, or the server, from doing as well as they could.
