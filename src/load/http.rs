@@ -121,6 +121,10 @@ impl HttpStream {
             parsed => parsed,
         };
         let (len, version, status, framing) = match parsed {
+            // Whether or not its end came in the same read.
+            Ok(Status::Complete((head, _))) if head.len > HEAD_MAX => {
+                return Err(Fault::ClientLimit);
+            }
             Ok(Status::Complete((head, framing))) => {
                 (head.len, head.version, head.status, framing?)
             }
@@ -475,6 +479,8 @@ mod tests {
         for text in [
             format!("{start}{}\r\n", fields(FIELDS_MAX)),
             format!("{start}X: {}", "y".repeat(HEAD_MAX)),
+            // The same, whole in one read.
+            format!("{start}X: {}\r\n\r\n", "y".repeat(HEAD_MAX)),
             "HTTP/1.1 100 Continue\r\n\r\n".repeat(HEAD_MAX / 20),
             format!("{chunked}0\r\n{}", fields(HEAD_MAX / 5)),
             format!("{chunked}5;{}", "x".repeat(LINE_MAX)),
