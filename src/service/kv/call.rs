@@ -36,9 +36,14 @@ pub(super) enum Flow {
     Close,
 }
 
-/// The text of an error, which begins with its kind.
+/// Why a command is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault(pub(super) Cow<'static, [u8]>);
+pub(super) enum Fault {
+    /// The text of an error, which begins with its kind.
+    Text(Cow<'static, [u8]>),
+    /// It is never told: the command is to be carried out in the next turn.
+    NotNow,
+}
 
 pub(super) type Outcome = Result<Flow, Fault>;
 
@@ -47,25 +52,21 @@ impl Fault {
     pub(super) const NOT_AN_INTEGER: Fault =
         Fault::text("ERR value is not an integer or out of range");
     pub(super) const PATTERN_TOO_LONG: Fault = Fault::text("ERR pattern is too long");
-    /// Is never told: the command is to be carried out in the next turn.
-    pub(super) const NOT_NOW: Fault = Fault(Cow::Borrowed(b""));
     pub(super) const OUT_OF_MEMORY: Fault =
         Fault::text("OOM command not allowed when used memory > 'maxmemory'.");
-    pub(super) const REPLY_TOO_LONG: Fault =
-        Fault::text("ERR reply is longer than the output limit allows");
 
     pub(super) const fn text(text: &'static str) -> Fault {
-        Fault(Cow::Borrowed(text.as_bytes()))
+        Fault::Text(Cow::Borrowed(text.as_bytes()))
     }
 
     pub(super) fn of(text: String) -> Fault {
-        Fault(Cow::Owned(text.into_bytes()))
+        Fault::Text(Cow::Owned(text.into_bytes()))
     }
 
     /// A text with a client's bytes in the place of `{}`.
     pub(super) fn quoting(text: &str, bytes: &[u8]) -> Fault {
         let (before, behind) = text.split_once("{}").unwrap_or((text, ""));
-        Fault(Cow::Owned([before.as_bytes(), c_string(bytes), behind.as_bytes()].concat()))
+        Fault::Text(Cow::Owned([before.as_bytes(), c_string(bytes), behind.as_bytes()].concat()))
     }
 }
 
@@ -113,6 +114,7 @@ impl<'a> Call<'a, '_, '_> {
     }
 }
 
+pub(super) const REPLY_TOO_LONG: &str = "ERR reply is longer than the output limit allows";
 /// As much of a name that is unknown is told back.
 pub(super) const QUOTED_MAX: usize = 128;
 

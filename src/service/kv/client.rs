@@ -7,6 +7,7 @@ use crate::reactor::Token;
 
 use super::command::Command;
 use super::transaction::Transaction;
+use super::work::Ticket;
 
 /// A connection, as `CLIENT LIST` shows it. Kept small: most connections are idle.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Client {
     pub(super) database: u8,
     /// In which its replies are written.
     pub(super) version: Version,
+    /// Since when it waits for its share of the work.
+    pub(super) ticket: Option<Ticket>,
     rare: Option<Box<Rare>>,
 }
 
@@ -72,6 +75,7 @@ impl Client {
             is_closed: false,
             database: 0,
             version: Version::V2,
+            ticket: None,
             rare: None,
         }
     }

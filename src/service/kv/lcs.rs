@@ -34,7 +34,7 @@ pub(super) fn lcs(call: &mut Call<'_, '_, '_>) -> Outcome {
     let wanted = if options.only_length { Rows::Last } else { Rows::All };
     kv.check_memory(Table::memory(a, b, wanted))?;
     // It takes about as long to go over as many bytes.
-    kv.charge_work(places)?;
+    kv.charge_work(places.max(a.len() + b.len()))?;
     let a = found_a.map_or(&[][..], |found| kv.keyspace.value(found));
     let b = found_b.map_or(&[][..], |found| kv.keyspace.value(found));
     let table = Table::new(a, b, wanted);
@@ -116,6 +116,9 @@ impl<'a> Table<'a> {
     }
 
     fn new(a: &'a [u8], b: &'a [u8], wanted: Rows) -> Self {
+        if a.is_empty() || b.is_empty() {
+            return Table { a: &[], b: &[], rows: Vec::new() };
+        }
         let width = words_for(b);
         let places = places_of(a, b);
         let mut row = vec![u64::MAX; width];

@@ -6,6 +6,7 @@
 //! | `channels`, `client` | who listens to what; what is known about a connection |
 //! | `transaction`, `watches` | commands that are queued; keys that are watched |
 //! | `command`, `call` | the table of all commands; one of them being carried out |
+//! | `work` | what commands cost, and whose turn it is |
 //! | `strings`, `bits`, `lcs`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
 //! | `extended`, `natural` | sums of numbers with a fraction, as Redis has them |
 //! | `info`, `settings` | what is told of the server; what can be set |
@@ -36,6 +37,7 @@ mod strings;
 mod table;
 mod transaction;
 mod watches;
+mod work;
 
 use std::fmt;
 use std::io;
@@ -50,6 +52,7 @@ use self::command::{Command, CommandIndex, Flags};
 use self::database::Now;
 use self::info::Counters;
 use self::keyspace::{Keyspace, KeyspaceStats};
+use self::work::Work;
 use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
@@ -63,8 +66,9 @@ use crate::reactor::{
 #[derive(Clone, Debug)]
 pub struct KvConfig {
     /// The most bytes of memory for keys, values, the names of channels and the subscriptions to them,
-    /// the commands that are queued, the keys that are watched and the names of clients, with what each of them costs beside its bytes. Default 256 MiB, as much as the reactor's buffers may take. Above it,
-    /// commands that add data are refused with Redis's error; nothing is evicted.
+    /// the commands that are queued, the keys that are watched and the names of clients, with what
+    /// each of them costs beside its bytes. Default 256 MiB, as much as the reactor's buffers may take.
+    /// Above it, commands that add data are refused with Redis's error; nothing is evicted.
     pub max_memory: usize,
     /// The most channels and patterns that one client may listen to. Default 1024. A subscription
     /// beyond it is refused with an error.
@@ -129,12 +133,9 @@ pub struct Kv {
     /// Bytes of answers after which they are sent, and it is asked whether there may be more.
     batch_max: usize,
     counters: Counters,
-    /// Bytes of values that commands have gone over, in this turn or in a transaction.
-    work: usize,
+    work: Work,
     /// When this turn began.
     turn: Instant,
-    /// Connections that go on in the next turn.
-    put_off: Vec<Token>,
     /// Bytes of memory of what clients have queued, and of their names.
     held_by_clients: usize,
     /// A transaction is being carried out, whose reply is sent as a whole.
@@ -199,9 +200,8 @@ impl Kv {
             value_max: input,
             batch_max,
             counters: Counters::new(),
-            work: 0,
+            work: Work::default(),
             turn: started,
-            put_off: Vec::new(),
             held_by_clients: 0,
             is_executing: false,
             is_choosy: false,
@@ -235,41 +235,38 @@ impl Kv {
         if is_room { Ok(()) } else { Err(Fault::OUT_OF_MEMORY) }
     }
 
-    /// Counts bytes of values that a command is about to go over, before it does anything. When there
-    /// were enough of them in this turn, the command waits for the next one; in a transaction, which
-    /// nobody can interrupt, there is an end to them.
-    fn charge_work(&mut self, bytes: usize) -> Result<(), Fault> {
-        let work = self.work.saturating_add(bytes);
-        match bytes {
-            0 => return Ok(()),
-            _ if self.is_executing && work > TRANSACTION_WORK_MAX => {
-                return Err(Fault::text("ERR transaction takes too long"));
-            }
-            _ if !self.is_executing && self.work > 0 && work > TURN_WORK_MAX => {
-                return Err(Fault::NOT_NOW);
-            }
-            _ => {}
+    /// Counts the work of a command before it does anything: the bytes of values that it is about to go
+    /// over, or what takes as long. When there was enough of that in this turn, the command waits for
+    /// the next one; in a transaction, which nobody can interrupt, there is an end to it.
+    fn charge_work(&mut self, amount: usize) -> Result<(), Fault> {
+        if amount == 0 {
+            return Ok(());
         }
-        self.work = work;
+        if self.is_executing {
+            if self.work.done().saturating_add(amount) > TRANSACTION_WORK_MAX {
+                return Err(TRANSACTION_TOO_LONG);
+            }
+        } else if !self.work.may_do(amount) {
+            return Err(Fault::NotNow);
+        }
+        self.work.add(amount);
         Ok(())
     }
 
-    /// Lets a transaction wait for the next turn when there was work enough in this one.
-    fn check_turn(&self) -> Result<(), Fault> {
-        if self.work > TURN_WORK_MAX { Err(Fault::NOT_NOW) } else { Ok(()) }
-    }
-
-    /// Lets a connection go on in the next turn, when others have had theirs.
-    fn put_off(&mut self, cx: &mut Context<'_>, token: Token) {
+    /// Lets the client that is being served go on in the next turn, when others have had theirs.
+    #[cold]
+    fn put_off(&mut self, cx: &mut Context<'_>, token: Token, client: u32) {
         cx.pause(token);
-        self.put_off.push(token);
         cx.set_alarm(cx.now());
+        if let Some(client) = self.clients.get_mut(client as usize) {
+            client.ticket = Some(self.work.wait());
+        }
     }
 
     /// What time it is in this turn, for all that follows.
     fn look_at_the_clocks(&mut self, now: Instant) -> Now {
         if std::mem::replace(&mut self.turn, now) != now {
-            self.work = 0;
+            self.work.clear();
         }
         let steady_ms = now.saturating_duration_since(self.started).as_millis() as u64;
         let now = Now { steady_ms, wall_ms: self.wall_clock.at(now) };
@@ -292,6 +289,12 @@ impl Kv {
             }
             // A command may have sent something, too.
             if cx.is_held(token) {
+                return (done, Ok(Flow::Again));
+            }
+            if self.is_choosy && !self.work.may_do(1) {
+                if done < input.len() {
+                    self.put_off(cx, token, session.client);
+                }
                 return (done, Ok(Flow::Again));
             }
             match session.resp.decode(&mut input[done..]) {
@@ -325,13 +328,13 @@ impl Kv {
         let KeyspaceStats { hits, misses, .. } = self.keyspace.stats;
         let flow = match self.dispatch(cx, token, client, request) {
             Ok(flow) => flow,
-            Err(fault) if fault == Fault::NOT_NOW => {
+            Err(Fault::NotNow) => {
                 // It will look its keys up again.
                 (self.keyspace.stats.hits, self.keyspace.stats.misses) = (hits, misses);
-                self.put_off(cx, token);
+                self.put_off(cx, token, client);
                 Flow::Again
             }
-            Err(Fault(text)) => {
+            Err(Fault::Text(text)) => {
                 self.counters.errors += 1;
                 self.replies.retract();
                 self.replies.error(text);
@@ -343,7 +346,7 @@ impl Kv {
             self.withhold_unwanted(client);
         }
         if !self.replies.end() {
-            self.replies.error(Fault::REPLY_TOO_LONG.0);
+            self.replies.error(call::REPLY_TOO_LONG);
         }
         flow
     }
@@ -358,7 +361,10 @@ impl Kv {
         let answers = client.next_answers();
         self.is_choosy = client.wants() != Answers::All;
         if matches!(answers, Answers::None | Answers::NotThis) && !is_message {
+            // Nobody takes it, so that no output above its mark holds the client.
+            let len = self.replies.len();
             self.replies.retract();
+            self.work.add(len - self.replies.len());
         }
     }
 
@@ -476,7 +482,7 @@ impl Kv {
 
     /// Sees to it that the next key which ends is removed.
     fn set_alarm(&self, cx: &mut Context<'_>, due_ms: u64) {
-        if !self.put_off.is_empty() {
+        if self.work.anybody_waits() {
             return cx.set_alarm(cx.now());
         }
         let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now().steady_ms));
@@ -518,9 +524,11 @@ impl Handler for Kv {
             self.keyspace.select(client.database.into());
             self.replies.set_version(client.version);
             self.is_choosy = client.wants() != Answers::All;
+            self.work.begin(session.client, client.ticket.take());
         }
         let (done, outcome) = self.serve(cx, token, session, input.contiguous());
         input.consume(done);
+        self.work.end();
         self.counters.look(now.steady_ms, self.used(), cx.stats());
         if let Err(error) = outcome {
             self.replies.error(format!("ERR {error}"));
@@ -538,8 +546,12 @@ impl Handler for Kv {
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
         self.look_at_the_clocks(cx.now());
-        self.work = 0;
-        self.put_off.drain(..).for_each(|token| cx.resume(token));
+        self.work.clear();
+        self.work.call_all(|client| {
+            let Some(client) = self.clients.get(client as usize) else { return false };
+            cx.resume(client.token);
+            !cx.is_held(client.token)
+        });
         if let Some(due_ms) = self.keyspace.tidy(TIDY_BUDGET) {
             self.set_alarm(cx, due_ms);
         }
@@ -598,7 +610,7 @@ fn unknown(request: &Request<'_>) -> Fault {
     }
     let parts: [&[u8]; 4] =
         [b"ERR unknown command '", &name, b"', with args beginning with: ", &listed];
-    Fault(parts.concat().into())
+    Fault::Text(parts.concat().into())
 }
 
 fn unknown_subcommand(command: &Command, name: &[u8]) -> Fault {
@@ -611,11 +623,9 @@ fn unknown_subcommand(command: &Command, name: &[u8]) -> Fault {
 const BATCH_MAX: usize = 16 << 10;
 /// What surrounds a value in a reply.
 const REPLY_OVERHEAD: usize = 64;
-/// Bytes of values that the commands of one turn go over, beside what comes and goes: some three
-/// milliseconds' work. One command may take more by itself.
-const TURN_WORK_MAX: usize = 32 << 20;
-/// As many in one transaction: a tenth of a second's work.
-const TRANSACTION_WORK_MAX: usize = 1 << 30;
+/// The most work of one transaction: a tenth of a second.
+const TRANSACTION_WORK_MAX: usize = 256 << 20;
+const TRANSACTION_TOO_LONG: Fault = Fault::text("ERR transaction takes too long");
 /// Keys that are removed in one turn because they have ended, and entries freed that were flushed:
 /// about a millisecond's work.
 const TIDY_BUDGET: usize = 4096;

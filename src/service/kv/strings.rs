@@ -179,7 +179,7 @@ pub(super) fn incrbyfloat(call: &mut Call<'_, '_, '_>) -> Outcome {
     let before = Extended::parse(before).ok_or(NOT_A_FLOAT)?;
     let by = Extended::parse(by).ok_or(NOT_A_FLOAT)?;
     let sum = before.add(by).ok_or(NO_SUM)?.to_string();
-    call.kv.work += sum.len().pow(2) / 2;
+    call.kv.work.add(sum.len().pow(2) / 2);
     call.kv.check_memory(call.kv.keyspace.growth(found, key, sum.len()))?;
     store(&mut call.kv.keyspace, found, key, sum.as_bytes());
     call.replies().bulk(sum.as_bytes());

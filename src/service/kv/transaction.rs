@@ -13,7 +13,7 @@
 
 use std::collections::btree_map::Entry;
 
-use super::call::{Call, Fault, Flow, Outcome};
+use super::call::{Call, Fault, Flow, Outcome, REPLY_TOO_LONG};
 use super::command::Flags;
 use super::pubsub;
 use super::watches::{Seen, WATCHER_OVERHEAD};
@@ -48,6 +48,8 @@ const WATCHED_MAX: usize = 4096;
 /// The most patterns that the messages of a transaction are compared with, all in all: 100 ms of
 /// work as a rule.
 const COMPARISONS_MAX: usize = 1 << 20;
+/// The work to read a command that is queued, to carry it out, and to answer it.
+const COMMAND_COST: usize = 2 << 10;
 /// As much of the reply is kept for each command: room to say that its own does not fit.
 const REPLY_MIN: usize = 64;
 
@@ -102,11 +104,14 @@ pub(super) fn unwatch(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn exec(call: &mut Call<'_, '_, '_>) -> Outcome {
     let patterns = call.kv.patterns.len();
-    call.kv.check_turn()?;
     let transaction = call.client().and_then(|client| client.transaction());
     let Some(transaction) = transaction else {
         return Err(Fault::text("ERR EXEC without MULTI"));
     };
+    let cost = transaction.cost();
+    call.kv.charge_work(cost)?;
+    let transaction = call.client().and_then(|client| client.transaction());
+    let Some(transaction) = transaction else { return Ok(Flow::Close) };
     let refusal = transaction.refusal(patterns);
     let publishes = transaction.messages > 0;
     let has_changed = refusal.is_none() && call.kv.watched_keys_have_changed(call.client);
@@ -132,8 +137,9 @@ pub(super) fn exec(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 /// The reply where `EXEC` itself is refused.
 pub(super) fn aborted_by(fault: &Fault) -> Fault {
-    let text = fault.0.strip_prefix(b"ERR ").unwrap_or(&fault.0);
-    Fault([b"EXECABORT Transaction discarded because of: ", text].concat().into())
+    let Fault::Text(text) = fault else { return fault.clone() };
+    let text = text.strip_prefix(b"ERR ").unwrap_or(text);
+    Fault::Text([b"EXECABORT Transaction discarded because of: ", text].concat().into())
 }
 
 impl Kv {
@@ -224,6 +230,11 @@ impl Transaction {
         self.count
     }
 
+    /// The work to carry it out, beside what its commands count themselves.
+    fn cost(&self) -> usize {
+        self.requests.len() + (1 + self.count) * COMMAND_COST
+    }
+
     /// Bytes of memory that it takes.
     pub(super) fn memory(&self) -> usize {
         self.requests.capacity()
@@ -292,15 +303,17 @@ fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow 
     call.replies().array(transaction.len());
     let mut flow = Flow::Next;
     call.kv.is_executing = true;
-    let work = std::mem::take(&mut call.kv.work);
+    let work = call.kv.work.begin_transaction();
     transaction.each(|request, left| {
         let outer = call.replies().begin_part(left * REPLY_MIN);
         match carry_out_one(call, request) {
             Ok(Flow::Close) => flow = Flow::Close,
             Ok(Flow::Next) => {}
             // What was found to have room before the first command has none behind others.
-            Ok(Flow::Again) => call.replies().error("ERR channel is full; try again"),
-            Err(Fault(text)) => {
+            Ok(Flow::Again) | Err(Fault::NotNow) => {
+                call.replies().error("ERR channel is full; try again")
+            }
+            Err(Fault::Text(text)) => {
                 call.kv.counters.errors += 1;
                 call.replies().retract();
                 call.replies().error(text);
@@ -309,13 +322,13 @@ fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow 
         end_part(call.replies(), outer);
     });
     call.kv.is_executing = false;
-    call.kv.work += work;
+    call.kv.work.add(work);
     flow
 }
 
 fn end_part(replies: &mut Replies, outer: Part) {
     if !replies.end() {
-        replies.error(Fault::REPLY_TOO_LONG.0);
+        replies.error(REPLY_TOO_LONG);
     }
     replies.end_part(outer);
 }
@@ -338,6 +351,6 @@ mod tests {
 
     #[test]
     fn what_is_kept_of_a_reply_for_each_command_holds_the_error_that_takes_its_place() {
-        assert!(Fault::REPLY_TOO_LONG.0.len() + "-\r\n".len() <= REPLY_MIN);
+        assert!(REPLY_TOO_LONG.len() + "-\r\n".len() <= REPLY_MIN);
     }
 }

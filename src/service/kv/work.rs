@@ -1,0 +1,173 @@
+//! Work: what commands cost beyond the bytes that come and go, and whose turn it is to have some done.
+//!
+//! A turn of the reactor has room for so much of it, or for one command. Whoever comes when that is used
+//! up waits for the next turn, with a ticket that says since which turn. The client that has waited
+//! longest is first in a turn: until it has been served, nothing else that costs is done for anybody.
+//!
+//! ```text
+//!   turn 1   A works, and has had its share: it waits since turn 2.   B waits since turn 1.
+//!   turn 2   B is first and works: it waits since turn 3.             A keeps its ticket.
+//!   turn 3   A is first and works: ...
+//! ```
+
+/// The unit is a byte of a value that is gone over, about a quarter of a nanosecond.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// In this turn; or in a transaction, while that is carried out.
+    done: usize,
+    /// The client that is being served, and what it came with.
+    client: u32,
+    ticket: Option<Ticket>,
+    /// It has had work done since it came.
+    has_worked: bool,
+    waiting: Vec<(Ticket, u32)>,
+    /// Who has waited longest, until it has been served.
+    first: Option<(Ticket, u32)>,
+    turn: u64,
+}
+
+/// The turn since which a client waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Ticket(u64);
+
+/// The most work of one turn, unless a single command takes more: some ten milliseconds at most.
+pub(super) const TURN_MAX: usize = 32 << 20;
+
+impl Work {
+    /// A client is served, which may have waited.
+    pub(super) fn begin(&mut self, client: u32, ticket: Option<Ticket>) {
+        (self.client, self.ticket, self.has_worked) = (client, ticket, false);
+    }
+
+    /// Nothing more of it is carried out now, and it does not wait.
+    pub(super) fn end(&mut self) {
+        if self.is_first() {
+            self.first = None;
+        }
+    }
+
+    /// Whether so much may be done now. Otherwise the client is to [wait](Self::wait).
+    pub(super) fn may_do(&self, amount: usize) -> bool {
+        match self.first {
+            Some(_) => self.is_first(),
+            None => self.done == 0 || self.done.saturating_add(amount) <= TURN_MAX,
+        }
+    }
+
+    /// So much is done, or has been done.
+    pub(super) fn add(&mut self, amount: usize) {
+        self.done = self.done.saturating_add(amount);
+        if amount > 0 {
+            self.has_worked = true;
+            self.end();
+        }
+    }
+
+    /// Lets the client wait for the next turn: behind all others, if it has had its share of this one.
+    pub(super) fn wait(&mut self) -> Ticket {
+        let ticket = match self.ticket {
+            Some(ticket) if !self.has_worked => ticket,
+            _ => Ticket(self.turn + u64::from(self.has_worked)),
+        };
+        self.waiting.push((ticket, self.client));
+        ticket
+    }
+
+    pub(super) fn anybody_waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A turn begins.
+    pub(super) fn clear(&mut self) {
+        self.done = 0;
+    }
+
+    /// Ends the wait of everybody. `comes` is told each client that waited, and says whether that will
+    /// be served in this turn: one that does not read its answers keeps nobody waiting.
+    pub(super) fn call_all(&mut self, mut comes: impl FnMut(u32) -> bool) {
+        self.turn += 1;
+        let waited = self.waiting.drain(..).chain(self.first.take());
+        self.first = waited.filter(|(_, client)| comes(*client)).min();
+    }
+
+    pub(super) fn done(&self) -> usize {
+        self.done
+    }
+
+    /// Counts anew for a transaction; returns what was counted until now, for [`add`](Self::add).
+    pub(super) fn begin_transaction(&mut self) -> usize {
+        std::mem::take(&mut self.done)
+    }
+
+    fn is_first(&self) -> bool {
+        self.first.is_some_and(|(_, client)| client == self.client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Turns in which the same clients want more than there is, and are served in the same order. Who
+    /// was served in each.
+    fn served(clients: u32, turns: usize, held: Option<u32>) -> Vec<Vec<u32>> {
+        let (mut work, mut tickets) = (Work::default(), HashMap::new());
+        let mut turn = || {
+            work.clear();
+            work.call_all(|client| Some(client) != held);
+            let mut served = Vec::new();
+            for client in (0..clients).filter(|client| Some(*client) != held) {
+                work.begin(client, tickets.remove(&client));
+                while work.may_do(TURN_MAX / 2) {
+                    work.add(TURN_MAX / 2);
+                    served.push(client);
+                }
+                tickets.insert(client, work.wait());
+            }
+            served
+        };
+        (0..turns).map(|_| turn()).collect()
+    }
+
+    #[test]
+    fn clients_that_always_want_more_are_served_one_after_the_other() {
+        let expected: Vec<Vec<u32>> = (0..9).map(|turn| vec![turn % 3; 2]).collect();
+        assert_eq!(served(3, 9, None), expected);
+        assert!(served(3, 9, Some(1)).iter().all(|served| !served.is_empty()));
+    }
+
+    #[test]
+    fn client_that_is_held_or_has_gone_keeps_nobody_waiting() {
+        let mut work = Work::default();
+        for client in [1, 2] {
+            work.begin(client, None);
+            work.wait();
+        }
+        work.call_all(|client| client != 1);
+        work.begin(3, None);
+        assert!(!work.may_do(1), "2 is first");
+        work.begin(2, None);
+        assert!(work.may_do(10 * TURN_MAX));
+        // What it wanted is no more to be done.
+        work.end();
+        work.begin(3, None);
+        assert!(work.may_do(1));
+    }
+
+    #[test]
+    fn first_one_who_was_not_served_in_a_turn_stays_first() {
+        let mut work = Work::default();
+        work.begin(1, None);
+        work.wait();
+        for _ in 0..3 {
+            work.call_all(|_| true);
+            work.begin(2, None);
+            assert!(!work.may_do(1));
+            work.wait();
+        }
+        work.begin(1, None);
+        assert!(work.may_do(1));
+    }
+}
