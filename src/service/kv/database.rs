@@ -2,7 +2,7 @@
 
 use slab::Slab;
 
-use super::table::{NONE, Table};
+use super::table::{NONE, PLACE_COST, Table};
 use crate::reactor::TimerWheel;
 
 /// A table and its timers. Nothing of it takes memory before there is a key, and nothing for timers
@@ -12,8 +12,10 @@ pub(super) struct Database {
     /// The keys that end by the steady clock, and by the wall clock. A key's tag in the table says
     /// which of them it has, and where.
     timers: [Option<Box<Timers>>; 2],
-    /// Bytes of memory that keys, values and timers take.
+    /// Bytes of memory that keys, values and places for them and for timers take.
     pub(super) used: usize,
+    /// What of it is for places.
+    pub(super) priced: usize,
 }
 
 /// When a key ends.
@@ -39,6 +41,10 @@ struct Timers {
     timers: Slab<Timer>,
     /// Keyed as `timers`.
     wheel: TimerWheel,
+    /// The sum of the points in time at which they end.
+    sum_ms: u128,
+    /// So many places for them have been taken at some time.
+    places: usize,
 }
 
 struct Timer {
@@ -50,14 +56,14 @@ struct Timer {
 const BY_WALL: u32 = 1 << 31;
 /// How long a key may hold memory after its end: the resolution of the reactor's own wheel.
 const TICK_MS: u64 = 100;
+/// So many places are kept where nothing is left in them.
+const SPARE_MAX: usize = 64;
 /// What a timer costs: its place here and in the wheel.
-pub(super) const TIMER_OVERHEAD: usize = size_of::<Timer>() + 8 + 16;
-/// Keys looked at for the mean time that is left.
-const SAMPLE: usize = 1000;
+pub(super) const TIMER_COST: usize = size_of::<Timer>() + 8 + 16;
 
 impl Database {
     pub(super) const fn new() -> Self {
-        Database { table: Table::new(), timers: [None, None], used: 0 }
+        Database { table: Table::new(), timers: [None, None], used: 0, priced: 0 }
     }
 
     /// Keys that expire.
@@ -65,16 +71,30 @@ impl Database {
         self.timers.iter().flatten().map(|timers| timers.timers.len()).sum()
     }
 
-    /// The mean time that the keys which expire have left, in milliseconds, from a sample.
+    /// The mean time that the keys which expire have left, in milliseconds.
     pub(super) fn mean_ttl_ms(&self, now: Now) -> u64 {
-        let (mut count, mut sum) = (0, 0u64);
+        let (mut count, mut sum) = (0, 0);
         for (timers, now_ms) in self.timers.iter().zip([now.steady_ms, now.wall_ms]) {
-            for (_, timer) in timers.iter().flat_map(|it| it.timers.iter().take(SAMPLE)) {
-                count += 1;
-                sum = sum.saturating_add(timer.at_ms.saturating_sub(now_ms));
+            for timers in timers.iter().filter(|timers| !timers.timers.is_empty()) {
+                let len = timers.timers.len() as u128;
+                count += len;
+                // Those that have just ended make it a little less.
+                sum += timers.sum_ms.saturating_sub(len * u128::from(now_ms));
             }
         }
-        sum.checked_div(count).unwrap_or(0)
+        sum.checked_div(count).unwrap_or(0) as u64
+    }
+
+    /// Bytes of memory that places take, whether they hold anything or have been left: those of keys
+    /// until the last key goes, and those of timers until the last timer does.
+    pub(super) fn used_by_places(&self) -> usize {
+        let timers: usize = self.timers.iter().flatten().map(|timers| timers.places).sum();
+        self.table.places() * PLACE_COST + timers * TIMER_COST
+    }
+
+    /// Whether its places are worth giving back: it holds no key, and has held many.
+    pub(super) fn is_spent(&self) -> bool {
+        self.table.len() == 0 && self.table.places() > SPARE_MAX
     }
 
     /// When a key ends.
@@ -98,6 +118,8 @@ impl Database {
         let timers = self.timers[by_wall(clock)].get_or_insert_with(Box::default);
         let timer = timers.timers.insert(Timer { slot, at_ms }) as u32;
         timers.wheel.schedule(timer, at_ms);
+        timers.sum_ms += u128::from(at_ms);
+        timers.places = timers.places.max(timer as usize + 1);
         self.table.set_tag(slot, timer | clock);
     }
 
@@ -108,9 +130,19 @@ impl Database {
             return false;
         }
         self.table.set_tag(slot, NONE);
-        let Some(timers) = &mut self.timers[by_wall(tag)] else { return false };
+        let place = &mut self.timers[by_wall(tag)];
+        let Some(timers) = place else { return false };
         timers.wheel.cancel(tag & !BY_WALL);
-        timers.timers.try_remove((tag & !BY_WALL) as usize).is_some()
+        let Some(timer) = timers.timers.try_remove((tag & !BY_WALL) as usize) else { return false };
+        timers.sum_ms -= u128::from(timer.at_ms);
+        if timers.timers.is_empty() {
+            timers.places = 0;
+            timers.timers.clear();
+            if timers.timers.capacity() > SPARE_MAX {
+                *place = None;
+            }
+        }
+        true
     }
 
     /// A key that has ended and was not removed yet.
@@ -167,7 +199,7 @@ impl Timers {
 
 impl Default for Timers {
     fn default() -> Self {
-        Timers { timers: Slab::new(), wheel: TimerWheel::new(TICK_MS) }
+        Timers { timers: Slab::new(), wheel: TimerWheel::new(TICK_MS), sum_ms: 0, places: 0 }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::database::{Database, End, Now, TIMER_OVERHEAD};
-use super::table::{ENTRY_OVERHEAD, Table};
+use super::database::{Database, End, Now, TIMER_COST};
+use super::table::{ENTRY_OVERHEAD, KEY_OVERHEAD, Table};
 use super::watches::{Seen, Watches};
 
 /// Strings under keys, each with or without a time at which it ends. What time it is, is told by the
@@ -105,6 +105,11 @@ impl Keyspace {
         self.here().table.len()
     }
 
+    /// Places for keys in the table, which whoever looks at all keys goes over.
+    pub(super) fn places(&self) -> usize {
+        self.here().table.places()
+    }
+
     /// Keys held in all databases.
     pub(super) fn len_of_all(&self) -> usize {
         self.databases.iter().map(|database| database.table.len()).sum()
@@ -167,7 +172,7 @@ impl Keyspace {
 
     /// Bytes of memory that a key takes with all that belongs to it.
     pub(super) fn cost(&self, found: Found) -> usize {
-        let timer = if self.end_of(found).is_some() { TIMER_OVERHEAD } else { 0 };
+        let timer = if self.end_of(found).is_some() { TIMER_COST } else { 0 };
         self.here().table.cost(found.0) + ENTRY_OVERHEAD + timer
     }
 
@@ -299,16 +304,20 @@ impl Keyspace {
         self.persist(found);
         self.touch(found.0, false);
         let table = &mut self.here_mut().table;
-        let cost = table.cost(found.0) + ENTRY_OVERHEAD;
+        let cost = table.cost(found.0) + KEY_OVERHEAD;
         table.remove(found.0);
+        let is_empty = table.len() == 0;
         self.release(cost);
+        if is_empty {
+            self.give_places_back();
+        }
     }
 
     /// Lets a key end at a time.
     pub(super) fn expire(&mut self, found: Found, end: End) {
         self.persist(found);
         self.here_mut().expire(found.0, end);
-        self.charge(TIMER_OVERHEAD);
+        self.price_places();
         self.touch(found.0, true);
         self.is_due_earlier = true;
     }
@@ -318,7 +327,7 @@ impl Keyspace {
     pub(super) fn persist(&mut self, found: Found) -> bool {
         let expired = self.here_mut().persist(found.0);
         if expired {
-            self.release(TIMER_OVERHEAD);
+            self.price_places();
             self.touch(found.0, true);
         }
         expired
@@ -328,15 +337,10 @@ impl Keyspace {
     /// million keys are a second's work, and by whatever is added meanwhile: as many bytes as that
     /// takes, so that both together never take more than the keys that were removed.
     pub(super) fn clear(&mut self) {
-        let database = self.here_mut();
-        if database.table.is_unused() {
-            return;
+        if !self.here().table.is_unused() {
+            self.discard();
+            self.watches.flush(self.selected);
         }
-        let Database { table, used, .. } = std::mem::replace(database, Database::new());
-        self.discarded.push(table);
-        self.used -= used;
-        self.is_due_earlier = true;
-        self.watches.flush(self.selected);
     }
 
     /// As [`clear`](Self::clear), in every database.
@@ -405,8 +409,9 @@ impl Keyspace {
         let hash = self.hash(&bytes[..key_len]);
         let table = &mut self.here_mut().table;
         let slot = table.add(hash, key_len, bytes);
-        let cost = table.cost(slot) + ENTRY_OVERHEAD;
+        let cost = table.cost(slot) + KEY_OVERHEAD;
         self.charge(cost);
+        self.price_places();
         self.free_flushed(usize::MAX, cost);
         self.touch(slot, true);
         Found(slot)
@@ -432,6 +437,33 @@ impl Keyspace {
             let table = &self.databases[self.selected % DATABASES].table;
             self.watches.touch(self.selected, table.key(slot), is_there);
         }
+    }
+
+    /// Takes the database away; what it was is freed little by little.
+    fn discard(&mut self) {
+        let Database { table, used, .. } = std::mem::replace(self.here_mut(), Database::new());
+        self.discarded.push(table);
+        self.used -= used;
+        self.is_due_earlier = true;
+    }
+
+    /// The last key has gone.
+    fn give_places_back(&mut self) {
+        if self.here().is_spent() {
+            self.discard();
+        } else {
+            self.here_mut().table.forget_places();
+            self.price_places();
+        }
+    }
+
+    /// There may be more places, or less.
+    fn price_places(&mut self) {
+        let here = self.here_mut();
+        let used = here.used_by_places();
+        let before = std::mem::replace(&mut here.priced, used);
+        here.used = here.used + used - before;
+        self.used = self.used + used - before;
     }
 
     /// The database that is selected takes so many bytes more.

@@ -39,8 +39,12 @@ struct Entry {
     tag: u32,
 }
 
-/// What an entry costs beside its bytes: itself, its share of a bucket, and what the allocator adds.
-pub(super) const ENTRY_OVERHEAD: usize = size_of::<Entry>() + size_of::<u32>() + 16;
+/// What a place for an entry costs: itself, and its share of a bucket.
+pub(super) const PLACE_COST: usize = size_of::<Entry>() + size_of::<u32>();
+/// What the allocator adds to a key with its value.
+pub(super) const KEY_OVERHEAD: usize = 16;
+/// What an entry costs beside its bytes.
+pub(super) const ENTRY_OVERHEAD: usize = PLACE_COST + KEY_OVERHEAD;
 /// No entry, no tag.
 pub(super) const NONE: u32 = u32::MAX;
 const FREE: u32 = u32::MAX;
@@ -227,6 +231,14 @@ impl Table {
     /// Whether it takes no memory that grows with what it has held.
     pub(super) fn is_unused(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Forgets the places of entries, where there is none left.
+    pub(super) fn forget_places(&mut self) {
+        if self.len == 0 {
+            self.entries.clear();
+            self.free = NONE;
+        }
     }
 
     /// Frees one entry and returns what it took. The table is of no other use any more.
