@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::codec::NO_TLS;
+
 /// A stream that breaks the rules of the protocol, or a limit. As text it is what Redis answers,
 /// behind `-ERR `, before it closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +62,7 @@ impl fmt::Display for RespError {
             RespError::TooBigInlineRequest => f.write_str("too big inline request"),
             RespError::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
             RespError::ZeroByte => f.write_str("zero byte in an inline request"),
-            RespError::TlsHello => f.write_str("this port has no TLS"),
+            RespError::TlsHello => f.write_str(NO_TLS),
         }
     }
 }

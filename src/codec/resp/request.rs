@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::BufRead;
 
 use super::{Decimal, RespError, inline, parse_integer};
-use crate::codec::{Codec, Decoded};
+use crate::codec::{Codec, Decoded, begins_tls};
 
 /// The requests of a stream: arrays of bulk strings, and inline commands.
 ///
@@ -151,7 +151,7 @@ impl Codec for Resp {
             None => Ok(None),
             // A rewritten line begins with any byte.
             Some(b'*') if self.kept == 0 => self.decode_array(input),
-            Some(0x16) if input.get(1) == Some(&0x03) => Err(RespError::TlsHello),
+            Some(_) if self.kept == 0 && begins_tls(input) => Err(RespError::TlsHello),
             Some(_) => self.decode_inline(input),
         }
     }

@@ -43,8 +43,10 @@ impl Flags {
     pub(super) const AT_ONCE: Flags = Flags(1024);
     /// May take milliseconds: looks at everything there is, of one kind or another, or compares values.
     pub(super) const WIDE: Flags = Flags(2048);
-    /// Sends a message past all patterns.
+    /// Sends a message, and so waits where a channel is full.
     pub(super) const PUBLISHES: Flags = Flags(4096);
+    /// May end a subscription, in front of whose end all messages come.
+    pub(super) const LEAVES: Flags = Flags(8192);
 
     const NAMES: [(Flags, &'static str); 9] = [
         (Flags::WRITE, "write"),
@@ -240,6 +242,7 @@ const ADMIN: Flags = Flags::ADMIN;
 const PUBSUB: Flags = Flags::PUBSUB.and(IDLE);
 /// Belongs to the life of a subscription.
 const LISTEN: Flags = PUBSUB.and(Flags::SUBSCRIBED);
+const LEAVE: Flags = LISTEN.and(Flags::LEAVES);
 
 const NO_KEY: (i8, i8, i8) = (0, 0, 0);
 const ONE_KEY: (i8, i8, i8) = (1, 1, 1);
@@ -320,7 +323,7 @@ pub(super) const COMMANDS: &[Command] = &[
         subcommand("client|setname", 3, NO_FLAGS, connection::client_setname, "connection", "Names this connection"),
     ]),
     command("echo", 2, IDLE_FAST, NO_KEY, connection::echo, "connection", "Returns its argument"),
-    command("hello", -1, IDLE_FAST, NO_KEY, connection::hello, "connection", "The version of the protocol: AUTH SETNAME"),
+    command("hello", -1, IDLE_FAST.and(Flags::LEAVES), NO_KEY, connection::hello, "connection", "The version of the protocol: AUTH SETNAME"),
     command("ping", -1, Flags::FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::ping, "connection", "Returns PONG, or its argument"),
     command("quit", -1, TRANSACT_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::quit, "connection", "Closes the connection"),
     command("reset", 1, TRANSACT_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::reset, "connection", "Ends subscriptions and forgets the name"),
@@ -342,7 +345,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("dbsize", 1, READ_FAST, NO_KEY, server::dbsize, "server", "How many keys this database has"),
     command("flushall", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys of all databases: SYNC ASYNC"),
     command("flushdb", -1, WRITE, NO_KEY, server::flushdb, "server", "Deletes all keys of this database: SYNC ASYNC"),
-    command("info", -1, IDLE, NO_KEY, info::info, "server", "Counters, by section"),
+    command("info", -1, IDLE.and(Flags::WIDE), NO_KEY, info::info, "server", "Counters, by section"),
     container("memory", "server", "About memory", &[
         command("memory|usage", -3, READ, SECOND_KEY, keys::memory_usage, "server", "The bytes of memory that a key takes: SAMPLES"),
     ]),
@@ -363,12 +366,12 @@ pub(super) const COMMANDS: &[Command] = &[
         subcommand("pubsub|shardchannels", -2, Flags::PUBSUB.and(Flags::WIDE), pubsub::shardchannels, "pubsub", "Channels of the shard that somebody listens to"),
         subcommand("pubsub|shardnumsub", -2, Flags::PUBSUB, pubsub::shardnumsub, "pubsub", "How many listen to each channel of the shard"),
     ]),
-    command("punsubscribe", -1, LISTEN, NO_KEY, pubsub::punsubscribe, "pubsub", "Ends psubscribe, of all without an argument"),
+    command("punsubscribe", -1, LEAVE, NO_KEY, pubsub::punsubscribe, "pubsub", "Ends psubscribe, of all without an argument"),
     command("spublish", 3, PUBSUB.and(Flags::FAST).and(Flags::PUBLISHES), ONE_KEY, pubsub::spublish, "pubsub", "Sends a message to a channel of the shard"),
     command("ssubscribe", -2, LISTEN, ALL_KEYS, pubsub::ssubscribe, "pubsub", "Listens to channels of the shard"),
     command("subscribe", -2, LISTEN, NO_KEY, pubsub::subscribe, "pubsub", "Listens to channels"),
-    command("sunsubscribe", -1, LISTEN, ALL_KEYS, pubsub::sunsubscribe, "pubsub", "Ends ssubscribe, of all without an argument"),
-    command("unsubscribe", -1, LISTEN, NO_KEY, pubsub::unsubscribe, "pubsub", "Ends subscribe, of all without an argument"),
+    command("sunsubscribe", -1, LEAVE, ALL_KEYS, pubsub::sunsubscribe, "pubsub", "Ends ssubscribe, of all without an argument"),
+    command("unsubscribe", -1, LEAVE, NO_KEY, pubsub::unsubscribe, "pubsub", "Ends subscribe, of all without an argument"),
 ];
 
 #[cfg(test)]

@@ -116,6 +116,7 @@ pub(super) fn hello(call: &mut Call<'_, '_, '_>) -> Outcome {
             return Err(Fault::quoting("ERR Syntax error in HELLO option '{}'", option));
         }
     }
+    pubsub::charge_change(call, version)?;
     if let Some(name) = name {
         set_name(call, name);
     }
@@ -191,7 +192,9 @@ pub(super) fn client_reply(call: &mut Call<'_, '_, '_>) -> Outcome {
         (b"skip", _) => Answers::NotNext,
         _ => return Err(Fault::SYNTAX),
     };
-    client.rare_mut().answers = answers;
+    if answers != client.wants() {
+        client.rare_mut().answers = answers;
+    }
     if answers == Answers::All {
         return call.ok();
     }
@@ -226,6 +229,7 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
         }
     }
     let kv = &mut *call.kv;
+    kv.charge_work(kv.clients.len() * LINE_WORK)?;
     let mut text = String::new();
     let is_wanted = |client: &&Client| {
         !client.is_closed
@@ -249,6 +253,7 @@ pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
     } else {
         KillFilter::parse(call)?
     };
+    call.kv.charge_work(call.kv.clients.len() * FILTER_WORK)?;
     let (mut killed, mut flow) = (0, Flow::Next);
     let keys: Vec<u32> = call.kv.clients.iter().map(|(key, _)| key as u32).collect();
     for key in keys {
@@ -363,6 +368,9 @@ fn check_name(name: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// The work to write a client's line, with a name as long as may be, and to compare its address.
+const LINE_WORK: usize = 12 << 10;
+const FILTER_WORK: usize = 2 << 10;
 /// A name is kept for as long as the connection, and counts as memory.
 const NAME_MAX: usize = 1024;
 

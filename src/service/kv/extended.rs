@@ -53,6 +53,21 @@ impl Extended {
         Some(Extended { is_negative, ..number })
     }
 
+    /// The work to read a number, or to write it: it grows with the square of its digits, those included
+    /// for which an exponent stands.
+    pub(super) fn work(text: &[u8]) -> usize {
+        if text.len() > Self::LEN_MAX {
+            return 0;
+        }
+        let exponent = text.iter().rposition(u8::is_ascii_alphabetic).map_or(0, |at| {
+            let number = std::str::from_utf8(&text[at + 1..]).ok();
+            let number = number.and_then(|number| number.parse::<i32>().ok());
+            // What is none is a digit of a hexadecimal number, or larger than any.
+            number.map_or(Self::LEN_MAX, |number| number.unsigned_abs() as usize)
+        });
+        (text.len() + exponent.min(Self::LEN_MAX)).pow(2) / 32
+    }
+
     /// The sum; none if that is not finite.
     pub(super) fn add(self, other: Self) -> Option<Self> {
         if self.exponent == INFINITE || other.exponent == INFINITE {

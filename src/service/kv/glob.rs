@@ -4,24 +4,57 @@
 /// The longest pattern that is accepted.
 pub(super) const PATTERN_MAX: usize = 1024;
 
-/// Whether a pattern describes a text. Upper and lower case are the same if `any_case`.
+/// A pattern that texts are compared with, and the work that this has been.
 ///
 /// What people ask for is decided within a few bytes. What costs more than some steps for each byte
 /// of the text, as a client may choose both, is decided by [`Automaton`] in a time that grows with
-/// the text alone.
-pub(super) fn matches(pattern: &[u8], text: &[u8], any_case: bool) -> bool {
-    let steps = STEPS_PER_BYTE * text.len() + PATTERN_MAX;
-    matches_within(steps, pattern, text, any_case)
-        .unwrap_or_else(|| Automaton::new(pattern, any_case).accepts(text))
+/// the text alone; but that is long, some ten microseconds for a text of 1 KiB, so it counts.
+pub(super) struct Pattern<'a> {
+    pattern: &'a [u8],
+    any_case: bool,
+    /// In the units of [`Work`](super::work::Work), beside [`TEXT_WORK`] for each text.
+    pub(super) work: usize,
 }
 
+impl<'a> Pattern<'a> {
+    /// Has at most [`PATTERN_MAX`] bytes.
+    pub(super) fn new(pattern: &'a [u8]) -> Self {
+        Pattern { pattern, any_case: false, work: 0 }
+    }
+
+    /// Upper and lower case are the same.
+    pub(super) fn in_any_case(pattern: &'a [u8]) -> Self {
+        Pattern { any_case: true, ..Pattern::new(pattern) }
+    }
+
+    /// Whether the pattern describes a text.
+    pub(super) fn matches(&mut self, text: &[u8]) -> bool {
+        let most = STEPS_PER_BYTE * text.len() + PATTERN_MAX;
+        let mut left = most;
+        let found = matches_within(&mut left, self.pattern, text, self.any_case);
+        self.work += STEP_WORK * (most - left);
+        found.unwrap_or_else(|| {
+            let automaton = Automaton::new(self.pattern, self.any_case);
+            let mut steps = 0;
+            let is_match = automaton.accepts(text, &mut steps);
+            self.work += AUTOMATON_WORK + STEP_WORK * steps;
+            is_match
+        })
+    }
+}
+
+/// The work to come to a text, whatever becomes of it.
+pub(super) const TEXT_WORK: usize = 128;
+/// To compare an element of a pattern with a byte, and to make room for an automaton.
+const STEP_WORK: usize = 8;
+const AUTOMATON_WORK: usize = 32 << 10;
 /// Enough for the patterns of people; the automaton costs about as much.
 const STEPS_PER_BYTE: usize = 8;
 
 /// Tries the pattern at each place where a star may end; none when that takes too many steps. Goes
 /// back to the last star only, and never to one before it, so the number of stars does not matter.
 fn matches_within(
-    mut steps: usize,
+    steps: &mut usize,
     mut pattern: &[u8],
     mut text: &[u8],
     any_case: bool,
@@ -41,7 +74,9 @@ fn matches_within(
             ([_, ..], [byte, rest @ ..]) => {
                 let (is_match, behind) = one(pattern, *byte, any_case);
                 // A class has as many as it is long.
-                steps = steps.checked_sub(pattern.len() - behind.len())?;
+                let left = steps.checked_sub(pattern.len() - behind.len());
+                *steps = left.unwrap_or(0);
+                left?;
                 if is_match {
                     (pattern, text) = (behind, rest);
                     continue;
@@ -101,6 +136,8 @@ fn class(mut pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> (bool, &[u8])
 /// texts that the first `n` elements describe. A star is no element, but keeps a bit where it is.
 struct Automaton<'a> {
     elements: Vec<&'a [u8]>,
+    /// Bytes of the pattern.
+    len: usize,
     stars: Places,
     any_case: bool,
 }
@@ -111,7 +148,7 @@ type Places = [u64; PATTERN_MAX / 64 + 1];
 impl<'a> Automaton<'a> {
     /// The pattern has at most [`PATTERN_MAX`] bytes.
     fn new(mut pattern: &'a [u8], any_case: bool) -> Self {
-        let (mut elements, mut stars) = (Vec::new(), Places::default());
+        let (mut elements, mut stars, len) = (Vec::new(), Places::default(), pattern.len());
         while !pattern.is_empty() {
             if let [b'*', rest @ ..] = pattern {
                 stars[elements.len() / 64] |= 1 << (elements.len() % 64);
@@ -121,16 +158,21 @@ impl<'a> Automaton<'a> {
                 pattern = one(pattern, 0, any_case).1;
             }
         }
-        Automaton { elements, stars, any_case }
+        Automaton { elements, len, stars, any_case }
     }
 
-    fn accepts(&self, text: &[u8]) -> bool {
+    /// Adds the steps that it takes.
+    fn accepts(&self, text: &[u8], steps: &mut usize) -> bool {
         let end = self.elements.len();
         let mut described: Vec<Option<Places>> = vec![None; 256];
         let mut places = Places::default();
         places[0] = 1;
         for byte in text {
-            let by = described[usize::from(*byte)].get_or_insert_with(|| self.describe(*byte));
+            let by = described[usize::from(*byte)].get_or_insert_with(|| {
+                *steps += self.len;
+                self.describe(*byte)
+            });
+            *steps += end / 64 + 1;
             let mut carry = 0;
             let words = places.iter_mut().zip(&*by).zip(&self.stars);
             for ((place, by), stars) in words.take(end / 64 + 1) {
@@ -167,8 +209,9 @@ mod tests {
                 proptest::sample::select(b"aaaabB[]".as_slice()), 0..200),
             any_case: bool,
         ) {
-            let tried = matches_within(usize::MAX, &pattern, &text, any_case);
-            prop_assert_eq!(tried, Some(Automaton::new(&pattern, any_case).accepts(&text)));
+            let tried = matches_within(&mut { usize::MAX }, &pattern, &text, any_case);
+            let automaton = Automaton::new(&pattern, any_case);
+            prop_assert_eq!(tried, Some(automaton.accepts(&text, &mut 0)));
         }
     }
 
@@ -180,7 +223,7 @@ mod tests {
             (vec![b'*'; PATTERN_MAX], vec![b'a'; 5], true),
             ([b"*".as_slice(), &[b'a'; PATTERN_MAX - 1]].concat(), vec![b'a'; 5_000], true),
         ] {
-            assert_eq!(Automaton::new(&pattern, false).accepts(&text), expected);
+            assert_eq!(Automaton::new(&pattern, false).accepts(&text, &mut 0), expected);
         }
     }
 
@@ -193,10 +236,17 @@ mod tests {
         let late = [b"*".as_slice(), &[b'a'; 1_000], b"b"].concat();
         let class = [b"*[".as_slice(), &[b'x'; 1_000], b"]b"].concat();
         for pattern in [late, class] {
-            assert_eq!(matches_within(steps, &pattern, &text, false), None);
-            assert!(!matches(&pattern, &text, false));
+            let mut left = steps;
+            assert_eq!((matches_within(&mut left, &pattern, &text, false), left), (None, 0));
+            let mut pattern = Pattern::new(&pattern);
+            assert!(!pattern.matches(&text));
+            assert!(pattern.work > STEP_WORK * (steps + text.len()), "{}", pattern.work);
         }
-        assert_eq!(matches_within(steps, b"*aaab", &text, false), Some(false));
+        let mut cheap = Pattern::new(b"a*b");
+        assert!(!cheap.matches(&text[..10]));
+        assert!((1..200).contains(&cheap.work), "{}", cheap.work);
+        let mut left = steps;
+        assert_eq!(matches_within(&mut left, b"*aaab", &text, false), Some(false));
     }
 
     #[test]
@@ -226,12 +276,12 @@ mod tests {
             ("Key", "key", false),
         ] {
             assert_eq!(
-                matches(pattern.as_bytes(), text.as_bytes(), false),
+                Pattern::new(pattern.as_bytes()).matches(text.as_bytes()),
                 expected,
                 "{pattern} {text}"
             );
         }
-        assert!(matches(b"MAX[A-Z]*", b"maxmemory", true));
+        assert!(Pattern::in_any_case(b"MAX[A-Z]*").matches(b"maxmemory"));
     }
 
     #[test]
@@ -239,8 +289,8 @@ mod tests {
         let pattern = b"a*".repeat(PATTERN_MAX / 2);
         let mut text = vec![b'a'; 5_000];
         text.push(b'b');
-        assert!(matches(&pattern, &text, false));
+        assert!(Pattern::new(&pattern).matches(&text));
         let pattern = [&pattern[2..], b"c"].concat();
-        assert!(!matches(&pattern, &text, false));
+        assert!(!Pattern::new(&pattern).matches(&text));
     }
 }

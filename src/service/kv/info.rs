@@ -92,6 +92,7 @@ pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
                 .iter()
                 .any(|section| is(section) || all.iter().any(|all| section == all.as_bytes()))
     };
+    call.kv.charge_work(INFO_WORK)?;
     let mut text = String::new();
     for (name, write) in SECTIONS {
         if is_asked(&name.to_ascii_lowercase()) {
@@ -106,6 +107,9 @@ pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
     call.replies().verbatim(&text);
     Ok(Flow::Next)
 }
+
+/// The work to write all sections, most of it that of the system, which is asked for two of them.
+const INFO_WORK: usize = 256 << 10;
 
 type WriteSection = fn(&Call<'_, '_, '_>, &mut String);
 

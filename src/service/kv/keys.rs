@@ -3,7 +3,7 @@
 use super::call::{Call, Fault, Flow, Outcome, c_string};
 use super::connection::parse_database;
 use super::database::{End, Now};
-use super::glob;
+use super::glob::{Pattern, TEXT_WORK};
 use super::strings::{Unit, invalid_expire_time};
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
 
@@ -175,11 +175,12 @@ pub(super) fn persist(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn keys(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let pattern = call.pattern()?;
+    let mut pattern = Pattern::new(call.pattern()?);
     let kv = &mut *call.kv;
+    kv.charge_work(kv.keyspace.places() * TEXT_WORK)?;
     let array = kv.replies.open_array();
     let mut count = 0;
-    for key in kv.keyspace.keys().filter(|key| glob::matches(pattern, key, false)) {
+    for key in kv.keyspace.keys().filter(|key| pattern.matches(key)) {
         kv.replies.bulk(key);
         count += 1;
         if kv.replies.room() == 0 {
@@ -187,6 +188,7 @@ pub(super) fn keys(call: &mut Call<'_, '_, '_>) -> Outcome {
         }
     }
     kv.replies.close_array(array, count);
+    kv.work.add(pattern.work);
     Ok(Flow::Next)
 }
 
@@ -200,16 +202,19 @@ pub(super) fn scan(call: &mut Call<'_, '_, '_>) -> Outcome {
     // What is no cursor of ours is behind the last key.
     if let Ok(cursor) = u32::try_from(cursor) {
         let count = options.count.min(SCAN_COUNT_MAX);
+        let mut pattern = options.pattern.map(Pattern::new);
+        kv.charge_work(count.min(kv.keyspace.places()) * TEXT_WORK)?;
         // In a table that has shrunk buckets are half empty; so many more of them are looked at.
         next = kv.keyspace.scan(cursor, count, count * 4 + 16, |key| {
             // Those that do not match count as well: to compare them is the work.
             size += key.len();
-            let is_match = options.pattern.is_none_or(|it| glob::matches(it, key, false));
+            let is_match = pattern.as_mut().is_none_or(|it| it.matches(key));
             if is_match && options.wants_strings {
                 keys.push(key.to_vec());
             }
             size < SCAN_SIZE
         });
+        kv.work.add(pattern.map_or(0, |pattern| pattern.work));
     }
     kv.replies.array(2);
     kv.replies.bulk(Decimal::new(i64::from(next)).as_bytes());

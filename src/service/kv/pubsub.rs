@@ -6,7 +6,7 @@ use super::Kv;
 use super::call::{Call, Fault, Flow, Outcome};
 use super::channels::{Channel, Channels};
 use super::client::{Client, Rare};
-use super::glob::{self, PATTERN_MAX};
+use super::glob::{PATTERN_MAX, Pattern, TEXT_WORK};
 use crate::codec::resp::{Arguments, Decimal, Replies, Version};
 use crate::reactor::{Context, PublishError, Start, Token};
 
@@ -65,6 +65,10 @@ fn publish_as(call: &mut Call<'_, '_, '_>, form: Form<'static>) -> Outcome {
     if call.kv.used() + call.cx.topic_memory() > call.kv.config.max_memory {
         return Err(Fault::OUT_OF_MEMORY);
     }
+    if form == Form::Channel {
+        // How much it is depends on the patterns, and is counted behind.
+        call.kv.charge_work(call.kv.patterns.len())?;
+    }
     match call.kv.publish(call.cx, call.token, form, channel, message) {
         Ok(receivers) => call.answer(receivers as i64),
         Err(PublishError::Full) => Ok(Flow::Again),
@@ -74,13 +78,17 @@ fn publish_as(call: &mut Call<'_, '_, '_>, form: Form<'static>) -> Outcome {
 
 pub(super) fn channels(call: &mut Call<'_, '_, '_>) -> Outcome {
     let pattern = optional_pattern(call)?;
-    list_channels(&mut call.kv.replies, &call.kv.channels, pattern);
+    call.kv.charge_work(call.kv.channels.len() * TEXT_WORK)?;
+    let work = list_channels(&mut call.kv.replies, &call.kv.channels, pattern);
+    call.kv.work.add(work);
     Ok(Flow::Next)
 }
 
 pub(super) fn shardchannels(call: &mut Call<'_, '_, '_>) -> Outcome {
     let pattern = optional_pattern(call)?;
-    list_channels(&mut call.kv.replies, &call.kv.shard_channels, pattern);
+    call.kv.charge_work(call.kv.shard_channels.len() * TEXT_WORK)?;
+    let work = list_channels(&mut call.kv.replies, &call.kv.shard_channels, pattern);
+    call.kv.work.add(work);
     Ok(Flow::Next)
 }
 
@@ -107,15 +115,18 @@ fn optional_pattern<'a>(call: &mut Call<'a, '_, '_>) -> Result<&'a [u8], Fault> 
     Ok(pattern)
 }
 
-fn list_channels(replies: &mut Replies, channels: &Channels, pattern: &[u8]) {
+/// Returns the work that it was to compare them.
+fn list_channels(replies: &mut Replies, channels: &Channels, pattern: &[u8]) -> usize {
+    let mut pattern = Pattern::new(pattern);
     let array = replies.open_array();
     let mut count = 0;
     let channels = channels.iter().map(|(_, channel)| channel);
-    for channel in channels.filter(|it| glob::matches(pattern, &it.name, false)) {
+    for channel in channels.filter(|it| pattern.matches(&it.name)) {
         replies.bulk(&channel.name);
         count += 1;
     }
     replies.close_array(array, count);
+    pattern.work
 }
 
 fn list_counts(replies: &mut Replies, channels: &Channels, names: &mut Arguments<'_>) {
@@ -186,7 +197,7 @@ impl Kv {
     }
 
     /// Whether a message may be published now; if not, the publisher is held. Finds the patterns that
-    /// match.
+    /// match, and counts the work that this is.
     pub(super) fn check_room(
         &mut self,
         cx: &mut Context<'_>,
@@ -197,9 +208,16 @@ impl Kv {
     ) -> Result<(), PublishError> {
         self.matching.clear();
         if form == Form::Channel {
-            let patterns = self.patterns.iter();
-            let matching = patterns.filter(|(_, it)| glob::matches(&it.name, channel, false));
-            self.matching.extend(matching.map(|(key, _)| key));
+            let mut work = self.patterns.len() * TEXT_WORK;
+            for (key, pattern) in self.patterns.iter() {
+                let mut pattern = Pattern::new(&pattern.name);
+                if pattern.matches(channel) {
+                    work += FEED_WORK;
+                    self.matching.push(key);
+                }
+                work += pattern.work;
+            }
+            self.work.add(work);
         }
         let own = if form == Form::Shard { &self.shard_channels } else { &self.channels };
         for (target, form) in targets(own, &self.patterns, &self.matching, form, channel) {
@@ -230,13 +248,20 @@ impl Kv {
 
 /// Gives a client all that was published until now.
 pub(super) fn catch_up(call: &mut Call<'_, '_, '_>) {
-    let Some(client) = call.client().filter(|client| client.subscriptions() > 0) else { return };
+    let Some(client) = listener(call) else { return };
     let version = client.version;
     call.kv.send_replies(call.cx, call.token);
     for kind in KINDS {
         let keys = call.client().map(|client| (kind.keys)(client.rare_mut()).clone());
         keys.into_iter().flatten().for_each(|key| kind.catch_up(call, key, version));
     }
+}
+
+/// Counts the work of [`change_version`] before it is done.
+pub(super) fn charge_change(call: &mut Call<'_, '_, '_>, version: Version) -> Result<(), Fault> {
+    let client = call.client().filter(|client| client.version != version);
+    let subscriptions = client.map_or(0, |client| client.subscriptions());
+    call.kv.charge_work(subscriptions * 2 * FEED_WORK)
 }
 
 /// Lets a client speak a version of the protocol from now on. Messages come in it as well.
@@ -378,8 +403,8 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     let names: Arguments<'_> = call.arguments.clone();
     for name in names {
         let key = (kind.names)(call.kv).find(name).map(|(key, _)| key);
-        let keys = call.client().map(|client| (kind.keys)(client.rare_mut()));
-        let place = keys.and_then(|keys| {
+        let place = listener(call).and_then(|client| {
+            let keys = (kind.keys)(client.rare_mut());
             let place = keys.iter().position(|own| Some(*own) == key)?;
             Some(keys.swap_remove(place))
         });
@@ -395,7 +420,7 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     let version = call.client().map_or(Version::V2, |client| client.version);
     let mut was_listening = false;
-    while let Some(key) = call.client().and_then(|client| (kind.keys)(client.rare_mut()).pop()) {
+    while let Some(key) = listener(call).and_then(|client| (kind.keys)(client.rare_mut()).pop()) {
         was_listening = true;
         let name = (kind.names)(call.kv).name(key);
         kind.leave_in_order(call, key, version);
@@ -412,15 +437,17 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 pub(super) fn leave_all(call: &mut Call<'_, '_, '_>) {
     let version = call.client().map_or(Version::V2, |client| client.version);
     for kind in KINDS {
-        let next = |call: &mut Call<'_, '_, '_>| {
-            let client = call.client().filter(|client| client.subscriptions() > 0)?;
-            (kind.keys)(client.rare_mut()).pop()
-        };
-        while let Some(key) = next(call) {
+        while let Some(key) = listener(call).and_then(|client| (kind.keys)(client.rare_mut()).pop())
+        {
             kind.leave_in_order(call, key, version);
         }
     }
     permit_silence(call);
+}
+
+/// The client whose call it is, if it listens to anything.
+fn listener<'a>(call: &'a mut Call<'_, '_, '_>) -> Option<&'a mut Client> {
+    call.client().filter(|client| client.subscriptions() > 0)
 }
 
 /// Waiting for messages is no idleness.
@@ -475,5 +502,7 @@ fn check_names(call: &Call<'_, '_, '_>) -> Result<(), Fault> {
 const CHANNEL_MAX: usize = 1024;
 const CHANNEL_TOO_LONG: Fault = Fault::text("ERR channel name is too long");
 const MESSAGE_TOO_LONG: Fault = Fault::text("ERR message is longer than a channel holds");
+/// The work to hand a message to a pattern's subscribers, or to let one go to another feed.
+const FEED_WORK: usize = 2 << 10;
 /// Heads of an array and of four bulk strings, and a word.
 const MESSAGE_OVERHEAD: usize = 128;

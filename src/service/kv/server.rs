@@ -2,7 +2,7 @@
 
 use super::call::{Call, Fault, Flow, Outcome};
 use super::command::{COMMANDS, Command, Flags};
-use super::glob;
+use super::glob::Pattern;
 use super::keyspace::KeyspaceStats;
 use crate::codec::resp::Replies;
 
@@ -55,7 +55,11 @@ pub(super) fn debug(_: &mut Call<'_, '_, '_>) -> Outcome {
 
 // ---- COMMAND ----
 
+/// The work to write all that is known of a command.
+const COMMAND_WORK: usize = 1 << 10;
+
 pub(super) fn command(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.kv.charge_work(COMMANDS.len() * COMMAND_WORK)?;
     let replies = call.replies();
     replies.array(COMMANDS.len());
     COMMANDS.iter().for_each(|command| describe(replies, command));
@@ -71,6 +75,7 @@ pub(super) fn command_info(call: &mut Call<'_, '_, '_>) -> Outcome {
         return command(call);
     }
     let kv = &mut *call.kv;
+    kv.charge_work(call.arguments.len() * COMMAND_WORK)?;
     kv.replies.array(call.arguments.len());
     for name in &mut call.arguments {
         match kv.commands.find_full(name) {
@@ -87,18 +92,22 @@ pub(super) fn command_docs(call: &mut Call<'_, '_, '_>) -> Outcome {
     if call.arguments.len() > 0 {
         listed = call.arguments.by_ref().filter_map(|name| kv.commands.find_full(name)).collect();
     }
+    kv.charge_work(listed.len() * COMMAND_WORK)?;
     kv.replies.map(listed.len());
     listed.iter().for_each(|command| document(&mut kv.replies, command));
     Ok(Flow::Next)
 }
 
 pub(super) fn command_list(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let filter = CommandFilter::parse(call)?;
-    let replies = call.replies();
+    let mut filter = CommandFilter::parse(call)?;
+    call.kv.charge_work(COMMANDS.len() * COMMAND_WORK)?;
     let all = COMMANDS.iter().flat_map(|command| [command].into_iter().chain(command.subcommands));
-    let listed = all.filter(|command| filter.takes(command));
-    replies.array(listed.clone().count());
-    listed.for_each(|command| replies.bulk(command.name.as_bytes()));
+    let listed: Vec<&Command> = all.filter(|command| filter.takes(command)).collect();
+    if let CommandFilter::ByPattern(pattern) = filter {
+        call.kv.work.add(pattern.work);
+    }
+    call.replies().array(listed.len());
+    listed.iter().for_each(|command| call.replies().bulk(command.name.as_bytes()));
     Ok(Flow::Next)
 }
 
@@ -108,7 +117,7 @@ enum CommandFilter<'a> {
     /// There are no modules.
     OfModule,
     InCategory(&'a [u8]),
-    ByPattern(&'a [u8]),
+    ByPattern(Pattern<'a>),
 }
 
 impl<'a> CommandFilter<'a> {
@@ -120,19 +129,17 @@ impl<'a> CommandFilter<'a> {
         match call.argument().to_ascii_lowercase().as_slice() {
             b"module" => Ok(CommandFilter::OfModule),
             b"aclcat" => Ok(CommandFilter::InCategory(call.argument())),
-            b"pattern" => Ok(CommandFilter::ByPattern(call.pattern()?)),
+            b"pattern" => Ok(CommandFilter::ByPattern(Pattern::in_any_case(call.pattern()?))),
             _ => Err(Fault::SYNTAX),
         }
     }
 
-    fn takes(&self, command: &Command) -> bool {
+    fn takes(&mut self, command: &Command) -> bool {
         match self {
             CommandFilter::All => true,
             CommandFilter::OfModule => false,
             CommandFilter::InCategory(name) => command.is_in_category(name),
-            CommandFilter::ByPattern(pattern) => {
-                glob::matches(pattern, command.name.as_bytes(), true)
-            }
+            CommandFilter::ByPattern(pattern) => pattern.matches(command.name.as_bytes()),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! again to what the server was started with. Beyond that only a client on this machine can raise it.
 
 use super::call::{Call, Fault, Flow, Outcome};
-use super::glob;
+use super::glob::{PATTERN_MAX, Pattern, TEXT_WORK};
 use super::keyspace::DATABASES;
 use super::{Kv, TRANSACTION_MEMORY_MAX};
 use crate::codec::resp::parse_integer;
@@ -118,13 +118,22 @@ const NO_SIZE: &str = "argument must be a memory value";
 
 pub(super) fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
     let patterns = call.arguments.clone();
-    if patterns.clone().any(|pattern| pattern.len() > glob::PATTERN_MAX) {
+    if patterns.clone().any(|pattern| pattern.len() > PATTERN_MAX) {
         return Err(Fault::PATTERN_TOO_LONG);
     }
-    let asked = SETTINGS.iter().filter(|setting| {
-        patterns.clone().any(|pattern| glob::matches(pattern, setting.name.as_bytes(), true))
-    });
-    call.replies().map(asked.clone().count());
+    call.kv.charge_work(patterns.len() * SETTINGS.len() * TEXT_WORK)?;
+    let mut work = 0;
+    let mut is_asked = |setting: &&Setting| {
+        patterns.clone().any(|pattern| {
+            let mut pattern = Pattern::in_any_case(pattern);
+            let is_match = pattern.matches(setting.name.as_bytes());
+            work += pattern.work;
+            is_match
+        })
+    };
+    let asked: Vec<&Setting> = SETTINGS.iter().filter(&mut is_asked).collect();
+    call.kv.work.add(work);
+    call.replies().map(asked.len());
     for setting in asked {
         let value = (setting.value)(call.kv, call.cx.config());
         call.replies().bulk(setting.name.as_bytes());

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::Kv;
 use super::call::{Call, Fault, Flow, Outcome};
 use super::database::{End, Now};
 use super::extended::Extended;
@@ -10,23 +11,14 @@ use crate::codec::resp::{Arguments, Decimal, parse_integer};
 
 pub(super) fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
-    let kv = &mut *call.kv;
-    match kv.keyspace.read(key) {
-        Some(value) => kv.replies.bulk(value),
-        None => kv.replies.null(),
-    }
+    answer_value(call.kv, key);
     Ok(Flow::Next)
 }
 
 pub(super) fn mget(call: &mut Call<'_, '_, '_>) -> Outcome {
     let kv = &mut *call.kv;
     kv.replies.array(call.arguments.len());
-    for key in &mut call.arguments {
-        match kv.keyspace.read(key) {
-            Some(value) => kv.replies.bulk(value),
-            None => kv.replies.null(),
-        }
-    }
+    call.arguments.by_ref().for_each(|key| answer_value(kv, key));
     Ok(Flow::Next)
 }
 
@@ -69,7 +61,7 @@ pub(super) fn getex(call: &mut Call<'_, '_, '_>) -> Outcome {
 pub(super) fn getset(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let value = call.argument();
-    get_of(call, key);
+    answer_value(call.kv, key);
     call.kv.keyspace.set(key, value);
     Ok(Flow::Next)
 }
@@ -81,7 +73,7 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
     let (name, now) = (call.command.name, call.kv.keyspace.now());
     let end = options.expiry.as_ref().map(|expiry| expiry.end(name, now)).transpose()?;
     if options.get {
-        get_of(call, key);
+        answer_value(call.kv, key);
     }
     let kv = &mut *call.kv;
     let found = kv.keyspace.find(key);
@@ -171,15 +163,14 @@ pub(super) fn incrbyfloat(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let by = call.argument();
     let found = call.kv.keyspace.find(key);
-    // To read and to write a number takes time that grows with the square of its length.
-    let len = by.len() + found.map_or(0, |found| call.kv.keyspace.value(found).len());
-    call.kv.charge_work(len.min(2 * Extended::LEN_MAX).pow(2) / 2)?;
+    let value_work = found.map_or(0, |found| Extended::work(call.kv.keyspace.value(found)));
+    call.kv.charge_work(1 + Extended::work(by) + value_work)?;
     let keyspace = &call.kv.keyspace;
     let before = found.map_or(b"0".as_slice(), |found| keyspace.value(found));
     let before = Extended::parse(before).ok_or(NOT_A_FLOAT)?;
     let by = Extended::parse(by).ok_or(NOT_A_FLOAT)?;
     let sum = before.add(by).ok_or(NO_SUM)?.to_string();
-    call.kv.work.add(sum.len().pow(2) / 2);
+    call.kv.work.add(Extended::work(sum.as_bytes()));
     call.kv.check_memory(call.kv.keyspace.growth(found, key, sum.len()))?;
     store(&mut call.kv.keyspace, found, key, sum.as_bytes());
     call.replies().bulk(sum.as_bytes());
@@ -356,8 +347,8 @@ fn set_for(call: &mut Call<'_, '_, '_>, unit: Unit) -> Outcome {
     call.ok()
 }
 
-fn get_of(call: &mut Call<'_, '_, '_>, key: &[u8]) {
-    let kv = &mut *call.kv;
+#[inline]
+fn answer_value(kv: &mut Kv, key: &[u8]) {
     match kv.keyspace.read(key) {
         Some(value) => kv.replies.bulk(value),
         None => kv.replies.null(),

@@ -16,8 +16,8 @@ use std::collections::btree_map::Entry;
 use super::call::{Call, Fault, Flow, Outcome, REPLY_TOO_LONG};
 use super::command::Flags;
 use super::pubsub;
-use super::watches::{Seen, WATCHER_OVERHEAD};
-use super::{Kv, client::Client};
+use super::watches::{Seen, Watches};
+use super::{Kv, TRANSACTION_TOO_LONG, TRANSACTION_WORK_MAX, client::Client};
 use crate::codec::resp::{Part, Replies, Request, Resp};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::PublishError;
@@ -30,8 +30,6 @@ pub(super) struct Transaction {
     count: usize,
     /// Those of them that look at everything there is.
     wide: usize,
-    /// Those of them that publish.
-    messages: usize,
     /// What any of them has.
     flags: Flags,
     /// One of them was refused, so that none will be carried out.
@@ -45,9 +43,6 @@ const WIDE_MAX: usize = 32;
 const GRACE: usize = 1 << 10;
 /// The most keys that one client may watch. `EXEC` looks at each of them.
 const WATCHED_MAX: usize = 4096;
-/// The most patterns that the messages of a transaction are compared with, all in all: 100 ms of
-/// work as a rule.
-const COMPARISONS_MAX: usize = 1 << 20;
 /// The work to read a command that is queued, to carry it out, and to answer it.
 const COMMAND_COST: usize = 2 << 10;
 /// As much of the reply is kept for each command: room to say that its own does not fit.
@@ -80,10 +75,8 @@ pub(super) fn watch(call: &mut Call<'_, '_, '_>) -> Outcome {
     if before + call.arguments.len() > WATCHED_MAX {
         return Err(Fault::text("ERR max number of watched keys of a client reached"));
     }
-    let cost: usize = call.arguments.clone().map(|key| key.len() + WATCHER_OVERHEAD).sum();
-    if call.kv.used() + cost > call.kv.config.max_memory {
-        return Err(Fault::OUT_OF_MEMORY);
-    }
+    // As if nobody watched any of them.
+    call.kv.check_memory(call.arguments.clone().map(Watches::cost).sum())?;
     let Kv { keyspace, clients, .. } = call.kv;
     let Some(client) = clients.get_mut(call.client as usize) else { return Ok(Flow::Close) };
     for key in &mut call.arguments {
@@ -103,20 +96,18 @@ pub(super) fn unwatch(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn exec(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let patterns = call.kv.patterns.len();
     let transaction = call.client().and_then(|client| client.transaction());
     let Some(transaction) = transaction else {
         return Err(Fault::text("ERR EXEC without MULTI"));
     };
-    let cost = transaction.cost();
+    let (cost, flags, refusal) = (transaction.cost(), transaction.flags, transaction.refusal());
     call.kv.charge_work(cost)?;
-    let transaction = call.client().and_then(|client| client.transaction());
-    let Some(transaction) = transaction else { return Ok(Flow::Close) };
-    let refusal = transaction.refusal(patterns);
-    let publishes = transaction.messages > 0;
     let has_changed = refusal.is_none() && call.kv.watched_keys_have_changed(call.client);
-    if refusal.is_none() && !has_changed && publishes && !may_publish(call) {
-        return Ok(Flow::Again);
+    let is_over = refusal.is_some() || has_changed;
+    let mut compared = Ok(0);
+    if !is_over && flags.has(Flags::PUBLISHES) {
+        let Some(room) = check_room(call) else { return Ok(Flow::Again) };
+        compared = room;
     }
     let transaction = call.kv.end_transaction(call.client).unwrap_or_default();
     call.kv.unwatch(call.client);
@@ -127,12 +118,15 @@ pub(super) fn exec(call: &mut Call<'_, '_, '_>) -> Outcome {
         call.replies().null_array();
         return Ok(Flow::Next);
     }
-    if transaction.flags.has(Flags::DENYOOM) && call.kv.used() > call.kv.config.max_memory {
+    let compared = compared.map_err(|fault| aborted_by(&fault))?;
+    if flags.has(Flags::DENYOOM) && call.kv.used() > call.kv.config.max_memory {
         return Err(aborted_by(&Fault::OUT_OF_MEMORY));
     }
     // Whoever ends a subscription in the transaction is given before what was published until now.
-    pubsub::catch_up(call);
-    Ok(carry_out(call, transaction))
+    if flags.has(Flags::LEAVES) {
+        pubsub::catch_up(call);
+    }
+    Ok(carry_out(call, transaction, cost + compared))
 }
 
 /// The reply where `EXEC` itself is refused.
@@ -175,11 +169,7 @@ impl Kv {
             ));
         }
         let is_small = queued <= GRACE && !flags.has(Flags::DENYOOM);
-        // Where the queue has to grow, it doubles.
-        if !is_small && self.used() + 2 * len > self.config.max_memory {
-            return Err(Fault::OUT_OF_MEMORY);
-        }
-        Ok(())
+        if is_small { Ok(()) } else { self.check_memory(transaction.growth(len)) }
     }
 
     /// A request was refused: if its client is queueing, nothing of that will be carried out.
@@ -240,25 +230,32 @@ impl Transaction {
         self.requests.capacity()
     }
 
-    /// Why it cannot be carried out, while there are so many patterns.
-    fn refusal(&self, patterns: usize) -> Option<Fault> {
+    /// Why it cannot be carried out.
+    fn refusal(&self) -> Option<Fault> {
         if self.is_spoilt {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return Some(Fault::text(text));
-        }
-        if self.messages > 1 && self.messages.saturating_mul(patterns) > COMPARISONS_MAX {
-            let text = "ERR too many messages for so many patterns";
-            return Some(aborted_by(&Fault::text(text)));
         }
         None
     }
 
     fn add(&mut self, flags: Flags, request: &Request<'_>) {
+        self.requests.reserve_exact(self.spare() + self.growth(request.array_len()));
         request.write_array(&mut self.requests);
         self.count += 1;
         self.wide += usize::from(flags.has(Flags::WIDE));
-        self.messages += usize::from(flags.has(Flags::PUBLISHES));
         self.flags = self.flags.and(flags);
+    }
+
+    /// Bytes of memory by which the queue grows for another request: it doubles, at least.
+    fn growth(&self, len: usize) -> usize {
+        let (queued, capacity) = (self.requests.len() + len, self.requests.capacity());
+        if queued > capacity { queued.max(2 * capacity) - capacity } else { 0 }
+    }
+
+    /// Bytes of memory that it has and does not use.
+    fn spare(&self) -> usize {
+        self.requests.capacity() - self.requests.len()
     }
 
     fn memory_since(&self, before: usize) -> usize {
@@ -276,34 +273,40 @@ impl Transaction {
     }
 }
 
-/// Whether every message that is queued may be published now. Otherwise the publisher is held.
-fn may_publish(call: &mut Call<'_, '_, '_>) -> bool {
-    let Some(mut transaction) = call.kv.end_transaction(call.client) else { return true };
-    let mut may_publish = true;
+/// Whether every message that is queued may be published now: the work that it was to find out, or an
+/// error if that was too much. None, if one may not, and then the publisher is held.
+fn check_room(call: &mut Call<'_, '_, '_>) -> Option<Result<usize, Fault>> {
+    let mut transaction = call.kv.end_transaction(call.client)?;
+    let (mut is_room, outside) = (true, call.kv.work.begin_transaction());
     transaction.each(|request, _| {
         let mut arguments = request.arguments();
         let form = pubsub::form_of(arguments.next().unwrap_or_default());
-        if may_publish
+        // As much again comes when they are published.
+        if is_room
+            && call.kv.work.done() <= TRANSACTION_WORK_MAX / 2
             && let Some(form) = form
             && let (Some(channel), Some(message)) = (arguments.next(), arguments.next())
         {
             let room = call.kv.check_room(call.cx, call.token, form, channel, message);
-            may_publish = room != Err(PublishError::Full);
+            is_room = room != Err(PublishError::Full);
         }
     });
+    let work = call.kv.work.done();
+    call.kv.work.add(outside);
     // It is still queued.
     call.kv.held_by_clients += transaction.memory();
-    if let Some(client) = call.client() {
-        client.rare_mut().transaction = Some(transaction);
-    }
-    may_publish
+    call.client()?.rare_mut().transaction = Some(transaction);
+    let is_short = work <= TRANSACTION_WORK_MAX / 2;
+    is_room.then(|| if is_short { Ok(work) } else { Err(TRANSACTION_TOO_LONG) })
 }
 
-fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow {
+/// `work` has been done for it until now.
+fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction, work: usize) -> Flow {
     call.replies().array(transaction.len());
     let mut flow = Flow::Next;
     call.kv.is_executing = true;
-    let work = call.kv.work.begin_transaction();
+    let outside = call.kv.work.begin_transaction();
+    call.kv.work.add(work);
     transaction.each(|request, left| {
         let outer = call.replies().begin_part(left * REPLY_MIN);
         match carry_out_one(call, request) {
@@ -322,7 +325,7 @@ fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction) -> Flow 
         end_part(call.replies(), outer);
     });
     call.kv.is_executing = false;
-    call.kv.work.add(work);
+    call.kv.work.add(outside.saturating_sub(work));
     flow
 }
 

@@ -43,9 +43,14 @@ pub(super) struct Seen {
 /// What a watched key costs beside its bytes: its places in two tables.
 const WATCHED_OVERHEAD: usize = 128;
 /// What each client that watches it costs: a place in a tree that may be half empty.
-pub(super) const WATCHER_OVERHEAD: usize = 48;
+const WATCHER_OVERHEAD: usize = 48;
 
 impl Watches {
+    /// Bytes of memory that it takes to watch a key which nobody else watches.
+    pub(super) fn cost(key: &[u8]) -> usize {
+        key.len() + WATCHED_OVERHEAD + WATCHER_OVERHEAD
+    }
+
     /// Whether nobody watches anything.
     pub(super) fn is_empty(&self) -> bool {
         self.watched.is_empty()
