@@ -166,14 +166,21 @@ fn queue_beyond_its_limits_is_refused_and_nothing_of_it_is_carried_out() {
         let reply = client.ask(&format!("ECHO {}", "x".repeat(60 * KIB)));
         refused += usize::from(reply.starts_with("-OOM "));
     }
-    assert!((13..=20).contains(&refused), "{refused}");
+    // Each takes what its request is long, and all of them together 1 MiB.
+    assert_eq!(refused, 30 - 17);
     // What takes away is queued where all memory is used.
     let mut client = Client::new(&server);
     assert_eq!(client.ask("SET z 1").split(' ').next(), Some("+OK"));
+    let (mut queued, mut full) = (0, 0);
     for client in &mut clients {
-        client.ask(&format!("ECHO {}", "x".repeat(10 * KIB)));
-        client.ask(&format!("ECHO {}", "x".repeat(KIB)));
+        match client.ask(&format!("ECHO {}", "x".repeat(10 * KIB))).as_str() {
+            // Whoever was refused before takes nothing more; and each of the others that is refused
+            // leaves room for the next one.
+            "+QUEUED" => queued += 1,
+            reply => full += usize::from(reply.starts_with("-OOM ")),
+        }
     }
+    assert_eq!((queued, full), (13 + 8, 9));
     client.ask("MULTI");
     assert_eq!(client.ask("DEL z"), "+QUEUED");
     assert_eq!(client.list("EXEC"), ["1"]);
@@ -199,6 +206,49 @@ fn keys_that_a_client_watches_are_limited_and_priced_before() {
     let mut other = Client::new(&server);
     let long = "x".repeat(900 * KIB);
     assert!(other.ask(&format!("WATCH {long}")).starts_with("-OOM "));
+    // What each costs beside its bytes is asked for before, too.
+    client.ask("UNWATCH");
+    let many: String = (0..4096).map(|number| format!(" {number:0100}")).collect();
+    let words: Vec<&str> = many.split(' ').collect();
+    assert!(client.ask(&format!("WATCH{many}")).starts_with("-OOM "), "{} keys", words.len());
+    assert_eq!(client.used(), 0);
+    server.stop();
+}
+
+/// The patterns are those of a stranger, and each message is compared with all of them.
+#[test]
+fn transaction_whose_messages_meet_too_costly_patterns_is_refused_whole() {
+    let server = kv();
+    let mut stranger = Client::new(&server);
+    let costly: String = (0..50).map(|n| format!(" *{}{n:02}", "a".repeat(900))).collect();
+    send(&stranger.stream, format!("PSUBSCRIBE{costly}\r\n").as_bytes());
+    while stranger.line() != ":50" {}
+    let mut client = Client::new(&server);
+    let mut publish = |command: &str, channel: &str, count: usize| {
+        client.ask("MULTI");
+        client.ask("INCR n");
+        (0..count).for_each(|_| drop(client.ask(&format!("{command} {channel} x"))));
+        client.list("EXEC")
+    };
+    let long = "a".repeat(1_000);
+    let refused = "-EXECABORT Transaction discarded because of: transaction takes too long";
+    assert_eq!(publish("PUBLISH", &long, 30), [refused]);
+    assert_eq!(publish("PUBLISH", &long, 1), ["1", "0"]);
+    assert_eq!(publish("PUBLISH", "short", 1_000).len(), 1_001);
+    // These never meet a pattern.
+    assert_eq!(publish("SPUBLISH", &long, 1_000).len(), 1_001);
+    assert_eq!(client.ask("GET n"), "$1");
+    assert_eq!(client.line(), "3", "what was refused has changed nothing");
+    // Nor can a transaction bring the patterns with it.
+    client.ask("HELLO 3");
+    while client.line() != "modules" {}
+    client.line();
+    client.ask("MULTI");
+    client.ask(&format!("PSUBSCRIBE{}", costly.replace('a', "b")));
+    (0..60).for_each(|_| drop(client.ask(&format!("PUBLISH {} x", "b".repeat(1_000)))));
+    send(&client.stream, b"EXEC\r\nPING\r\n");
+    let answers = std::iter::from_fn(|| Some(client.line()).filter(|line| line != "+PONG"));
+    assert!(answers.filter(|line| line == "-ERR transaction takes too long").count() > 10);
     server.stop();
 }
 
@@ -304,7 +354,7 @@ fn messages_come_before_the_reply_to_a_transaction_that_leaves_their_channel() {
 }
 
 #[test]
-fn write_costs_the_same_however_many_watch_its_key() {
+fn write_to_a_key_that_many_watch_undoes_the_transaction_of_each() {
     let server = kv();
     let watchers: Vec<Client> = (0..500)
         .map(|_| {
