@@ -545,6 +545,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::table::PLACE_COST;
     use super::*;
 
     fn at(steady_ms: u64) -> Now {
@@ -579,6 +580,42 @@ mod tests {
         let found = keys.find(b"stay").unwrap();
         keys.remove(found);
         assert_eq!(keys.used(), 0);
+    }
+
+    #[test]
+    fn places_that_keys_and_timers_have_left_count_until_they_are_given_back() {
+        let mut keys = Keyspace::new();
+        let fill = |keys: &mut Keyspace| {
+            for number in 0..1_000u32 {
+                let found = keys.set(&number.to_le_bytes(), b"");
+                let end = if number % 2 == 0 { End::Steady(50) } else { End::Wall(u64::MAX) };
+                keys.expire(found, end);
+            }
+        };
+        for database in 0..DATABASES {
+            keys.select(database);
+            fill(&mut keys);
+        }
+        let whole = keys.used();
+        let is_of_places = |keys: &Keyspace, count: usize| {
+            keys.used() >= count * (PLACE_COST + TIMER_COST) && keys.used() < whole
+        };
+        for database in 0..DATABASES {
+            keys.select(database);
+            for number in 1..1_000u32 {
+                let found = keys.find(&number.to_le_bytes()).unwrap();
+                keys.remove(found);
+            }
+        }
+        assert!(is_of_places(&keys, DATABASES * 1_000 / 2), "{}", keys.used());
+        let before = keys.used();
+        fill(&mut keys);
+        assert!(keys.used() - before < 1_000 * (PLACE_COST + TIMER_COST), "they are taken again");
+        // By a removal, by their end, and by a flush.
+        keys.set_now(at(1_000));
+        keys.clear();
+        while keys.tidy(100).is_some_and(|due| due <= 1_000) {}
+        assert_eq!((keys.used(), keys.len_of_all(), keys.entries_to_free()), (0, 0, 0));
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub struct KvConfig {
     /// half of it.
     pub channel_memory: usize,
     /// The most bytes of commands that one client may queue between `MULTI` and `EXEC`. Default
-    /// 8 MiB, which are carried out in some 50 ms at most, while nobody else is served. A command
+    /// 8 MiB, which are carried out in a tenth of a second or less, while nobody else is served. A command
     /// beyond it is refused, and the transaction discarded.
     pub transaction_memory: usize,
 }

@@ -297,7 +297,7 @@ fn check_room(call: &mut Call<'_, '_, '_>) -> Option<Result<usize, Fault>> {
     call.kv.held_by_clients += transaction.memory();
     call.client()?.rare_mut().transaction = Some(transaction);
     let is_short = work <= TRANSACTION_WORK_MAX / 2;
-    is_room.then(|| if is_short { Ok(work) } else { Err(TRANSACTION_TOO_LONG) })
+    is_room.then_some(if is_short { Ok(work) } else { Err(TRANSACTION_TOO_LONG) })
 }
 
 /// `work` has been done for it until now.
@@ -351,6 +351,19 @@ fn carry_out_one(call: &mut Call<'_, '_, '_>, request: &Request<'_>) -> Outcome 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queue_grows_by_what_was_asked_for_before() {
+        let mut transaction = Transaction::default();
+        for len in [0, 10, 5_000, 1, 1, 60_000, 100] {
+            let mut input = format!("ECHO {}\n", "x".repeat(len)).into_bytes();
+            let decoded = Resp::new(usize::MAX).decode(&mut input);
+            let Ok(Some(Decoded { message, .. })) = decoded else { panic!("it is a request") };
+            let (before, growth) = (transaction.memory(), transaction.growth(message.array_len()));
+            transaction.add(Flags::default(), &message);
+            assert_eq!(transaction.memory(), before + growth, "for {len} bytes");
+        }
+    }
 
     #[test]
     fn what_is_kept_of_a_reply_for_each_command_holds_the_error_that_takes_its_place() {
