@@ -39,7 +39,7 @@ impl Work {
         (self.client, self.ticket, self.has_worked) = (client, ticket, false);
     }
 
-    /// Nothing more of it is carried out now, and it does not wait.
+    /// Nothing more of it is carried out now.
     pub(super) fn end(&mut self) {
         if self.is_first() {
             self.first = None;
