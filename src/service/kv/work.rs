@@ -30,7 +30,7 @@ pub(super) struct Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
-/// The most work of one turn, unless a single command takes more: some ten milliseconds at most.
+/// The most work of one turn, some ten milliseconds, unless a single command takes more.
 pub(super) const TURN_MAX: usize = 32 << 20;
 
 impl Work {
