@@ -1,41 +1,27 @@
 //! The system's clock is set while a server runs: points in time move with it, spans do not.
 //!
-//! How it is done: this test binary defines `clock_gettime` itself, and adds to the time of day what
-//! the test says. There is one test, as there is one clock.
+//! There is one test, as there is one clock.
 
 #![cfg(target_os = "linux")]
-#![expect(unsafe_code, reason = "replacing a function of libc is what this file is for")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
+#[path = "interposed/time_of_day.rs"]
+mod time_of_day;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use common::{PATIENCE, start};
 use edgeloop::Config;
 use edgeloop::service::{Kv, KvConfig};
 
-/// Seconds by which the time of day is wrong.
-static OFFSET: AtomicI64 = AtomicI64::new(0);
-
-#[unsafe(no_mangle)]
-extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::timespec) -> libc::c_int {
-    // SAFETY: the arguments are the caller's, and the kernel checks them.
-    let result = unsafe { libc::syscall(libc::SYS_clock_gettime, clock, time) } as libc::c_int;
-    if result == 0 && clock == libc::CLOCK_REALTIME {
-        // SAFETY: the kernel has just written there.
-        unsafe { (*time).tv_sec += OFFSET.load(Ordering::Relaxed) };
-    }
-    result
-}
-
 #[test]
 fn points_in_time_follow_a_clock_that_is_set_and_spans_do_not() {
     const HOURS: i64 = 8 * 3600;
-    OFFSET.store(-HOURS, Ordering::Relaxed);
+    time_of_day::OFFSET.store(-HOURS, Ordering::Relaxed);
     let config = Config { output_limit: 4 << 20, ..Config::default() };
     let server = start(config.clone(), Kv::new(KvConfig::default(), &config).unwrap());
     let mut client = Client(BufReader::new(server.connect()));
@@ -44,7 +30,7 @@ fn points_in_time_follow_a_clock_that_is_set_and_spans_do_not() {
     client.expect(&format!("SET point x EXAT {}", started + HOURS / 2), "+OK");
     client.expect("SET span x EX 10000", "+OK");
 
-    OFFSET.store(0, Ordering::Relaxed);
+    time_of_day::OFFSET.store(0, Ordering::Relaxed);
     let deadline = Instant::now() + PATIENCE;
     while client.time() < started + HOURS - 1 {
         assert!(Instant::now() < deadline, "the server has not noticed");

@@ -62,7 +62,7 @@ impl Counters {
         self.sample.counts = [0, stats.bytes_received, stats.bytes_sent];
     }
 
-    /// Once a turn.
+    /// After each connection that was served: the memory may be at its peak, or a sample be due.
     pub(super) fn look(&mut self, now_ms: u64, used: usize, stats: &Stats) {
         self.peak = self.peak.max(used);
         let span = now_ms.saturating_sub(self.sample.at_ms);
