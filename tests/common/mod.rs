@@ -21,7 +21,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use edgeloop::{
-    Address, CloseReason, Config, Context, Ending, Handler, ListenOptions, Reactor, Remote, Stats,
+    Address, CloseReason, Config, Context, Ending, Handler, ListenOptions, Reactor, Remote,
+    RemoteError, Stats,
 };
 
 /// Far more than anything here takes; only a failing test waits so long.
@@ -130,7 +131,7 @@ impl Server {
     /// Lets connections finish. Nobody may have been cut off, and the books must balance.
     #[track_caller]
     pub(crate) fn finish(mut self) -> Stats {
-        self.remote.run(|cx| cx.drain()).expect("the loop takes no task");
+        self.tell(|cx| cx.drain());
         let (stats, ending) = self.join();
         assert_eq!(ending.cut_off, 0, "somebody had to be cut off: {stats:?}");
         stats
@@ -139,8 +140,14 @@ impl Server {
     /// Cuts off whoever is left. The books must balance.
     #[track_caller]
     pub(crate) fn stop(mut self) -> Stats {
-        self.remote.run(|cx| cx.stop()).expect("the loop takes no task");
+        self.tell(|cx| cx.stop());
         self.join().0
+    }
+
+    /// A loop that the test has told to drain may have ended before; `join` sees to whatever else ended it.
+    fn tell(&self, task: impl FnOnce(&mut Context<'_>) + Send + 'static) {
+        let told = self.remote.run(task);
+        assert!(!matches!(told, Err(RemoteError::Full(_))), "the loop takes no task");
     }
 
     /// Waits for a server that was told to end.
