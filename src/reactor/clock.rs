@@ -31,6 +31,11 @@ impl Clock {
         self.now_ms
     }
 
+    /// Microseconds since the reactor was built.
+    pub(super) fn now_us(&self) -> u64 {
+        (self.now - self.started).as_micros() as u64
+    }
+
     pub(super) fn stamp(&self) -> u32 {
         self.now_ms as u32
     }

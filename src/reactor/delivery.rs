@@ -1,9 +1,10 @@
 //! Topics and connections together: who follows what, who is owed what, and who waits for whom.
 
+use super::clock::Clock;
 use super::connection::{Connection, Hold, NONE, State};
 use super::loop_state::{LoopState, find};
 use super::topic::{Subscription, Topic, Topics};
-use super::{CloseReason, PublishError, SlowConsumer, Start, Token, TopicId};
+use super::{CloseReason, Config, PublishError, SlowConsumer, Start, Token, TopicId};
 
 impl LoopState {
     /// Appends a message for every subscriber but `author`. Without room for it `from` is held.
@@ -61,7 +62,7 @@ impl LoopState {
             && !connection.hold.has(Hold::TOPIC)
         {
             connection.hold.insert(Hold::TOPIC);
-            self.topics.wait_for(key, token);
+            self.topics.wait_for(key, token, self.clock.now_us());
             // The flush phase looks after it, in the next turn if this one's is over.
             self.topics_due_ms = Some(self.clock.now_ms());
         }
@@ -214,50 +215,71 @@ impl LoopState {
         is_new
     }
 
-    /// Finds out what a topic still owes to subscribers that read, disconnects those that the ring
-    /// has lapped, and returns when somebody's patience ends.
+    /// Finds out what a topic still owes to subscribers for whom publishers wait, disconnects those
+    /// that the ring has lapped, and returns when the first right to be waited for ends.
     fn find_floor(&mut self, key: u32) -> Option<u64> {
-        let topic = self.topics.topic(key)?;
-        let (mut floor, mut due_ms, mut lapped) = (topic.head(), None, Vec::new());
-        for entry in topic.subscribers.iter().filter_map(|key| self.topics.subscription(*key)) {
-            let Some(connection) = self.connections.get(entry.slot as usize) else { continue };
+        let LoopState { topics, connections, clock, config, stats, .. } = self;
+        let (topic, subscriptions) = topics.topic_and_subscriptions(key)?;
+        let (head, mark) = (topic.head(), topic.release_mark());
+        let (mut floor, mut due_ms, mut lapped) = (head, u64::MAX, Vec::new());
+        topic.account.begin_look(clock.now_us());
+        for index in 0..topic.subscribers.len() {
+            let Some(entry) = subscriptions.get_mut(topic.subscribers[index] as usize) else {
+                continue;
+            };
+            let Some(connection) = connections.get(entry.slot as usize) else { continue };
             let is_alive = matches!(connection.state, State::Open | State::Closing);
-            if !is_alive || entry.cursor >= topic.head().min(entry.until) {
+            if !is_alive || entry.cursor >= head.min(entry.until) {
                 continue;
             }
-            let until = self.holds_floor_until(topic, entry, connection);
-            if until > self.clock.now_ms() {
-                floor = floor.min(entry.cursor);
-                due_ms = due_ms.into_iter().chain([until]).min();
-            } else if entry.cursor < topic.first() && topic.disconnects_slow_consumers() {
-                lapped.extend(self.token_at(entry.slot));
+            match waited_for(topic, entry, connection, mark, clock, config) {
+                Some(until_ms) => {
+                    floor = floor.min(entry.cursor);
+                    due_ms = due_ms.min(until_ms);
+                }
+                None if entry.cursor < topic.first() && topic.disconnects_slow_consumers() => {
+                    lapped.push(Token { slot: entry.slot, generation: connection.generation });
+                }
+                None => {}
             }
         }
-        let turn = self.stats.turns;
-        if let Some(topic) = self.topics.topic_mut(key) {
-            (topic.floor, topic.floor_turn) = (floor, turn);
-        }
+        topic.account.end_look();
+        (topic.floor, topic.floor_turn) = (floor, stats.turns);
         for token in lapped {
             self.abort(token, CloseReason::SlowConsumer);
         }
-        due_ms.filter(|due_ms| *due_ms != u64::MAX)
+        Some(due_ms).filter(|due_ms| *due_ms != u64::MAX)
     }
+}
 
-    /// How long a subscriber that is owed messages keeps them from being overwritten.
-    fn holds_floor_until(
-        &self,
-        topic: &Topic,
-        entry: &Subscription,
-        connection: &Connection,
-    ) -> u64 {
-        // The flush phase has not reached it yet, and will.
-        if connection.writable || topic.config.slow_consumer == SlowConsumer::Wait {
-            return u64::MAX;
-        }
-        let patience = self.clock.after(connection.waiting_since_ms, topic.config.patience);
-        // However steadily it goes on reading, nobody waits for it for longer than a write may
-        // take.
-        let published = topic.published_ms(entry.cursor).zip(self.config.write_timeout);
-        published.map_or(patience, |(stamp, span)| patience.min(self.clock.after(stamp, span)))
+/// Until when a subscriber that is owed messages keeps them from being overwritten; `None` when it
+/// does not.
+fn waited_for(
+    topic: &mut Topic,
+    entry: &mut Subscription,
+    connection: &Connection,
+    mark: u64,
+    clock: &Clock,
+    config: &Config,
+) -> Option<u64> {
+    // The flush phase has not reached it yet, and will.
+    if connection.writable || topic.config.slow_consumer == SlowConsumer::Wait {
+        return Some(u64::MAX);
     }
+    if entry.cursor < topic.first() {
+        return None;
+    }
+    if entry.cursor >= mark {
+        return Some(u64::MAX);
+    }
+    let silent_ms = clock.after(connection.waiting_since_ms, topic.config.patience);
+    // However steadily it goes on reading, nobody waits for it for longer than a write may take.
+    let published = topic.published_ms(entry.cursor).zip(config.write_timeout);
+    let patience_ms =
+        published.map_or(silent_ms, |(stamp, span)| silent_ms.min(clock.after(stamp, span)));
+    if patience_ms <= clock.now_ms() {
+        return None;
+    }
+    let right_ms = topic.account.judge(&mut entry.standing)?.div_ceil(1000);
+    Some(patience_ms.min(right_ms))
 }

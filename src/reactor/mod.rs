@@ -75,6 +75,7 @@ mod stream;
 mod timer_wheel;
 mod token;
 mod topic;
+mod waiting;
 
 pub use buffer_pool::BufferPool;
 pub use close_reason::CloseReason;

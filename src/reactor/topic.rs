@@ -28,6 +28,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::connection::NONE;
+use super::waiting::{Standing, WaitAccount};
 use super::{BufferPool, RingBuffer, Token};
 
 /// Names one topic of one reactor; after [`Context::remove_topic`](super::Context::remove_topic) it
@@ -109,6 +110,7 @@ pub(super) struct Topic {
     fresh: bool,
     /// Publishers held until there is room.
     waiting: Vec<Token>,
+    pub(super) account: WaitAccount,
     /// Turn in which the floor was last looked for.
     pub(super) floor_turn: u64,
     /// Bytes held when everybody had been given everything last: what the next turn will hold.
@@ -140,6 +142,7 @@ pub(super) struct Subscription {
     /// While pending: the connection's next subscription with messages pending, around in a ring.
     next_pending: u32,
     is_pending: bool,
+    pub(super) standing: Standing,
 }
 
 /// What a subscriber is to be given next.
@@ -149,6 +152,8 @@ pub(super) struct Delivery {
     messages: u64,
     /// The cursor once all of it was taken.
     reach: u64,
+    /// The time, if the socket took nothing before.
+    pub(super) after_wait_us: Option<u64>,
 }
 
 /// The slices of one vectored write.
@@ -201,6 +206,7 @@ impl Default for TopicConfig {
 impl Topic {
     fn new(config: TopicConfig, generation: u32) -> Self {
         Topic {
+            account: WaitAccount::new(config.patience),
             config,
             generation,
             bytes: RingBuffer::new(),
@@ -244,10 +250,30 @@ impl Topic {
 
     /// What the messages cost that may not be overwritten.
     fn owed(&self) -> usize {
-        let evictable = self.floor.saturating_sub(self.first).min(self.messages.len() as u64);
-        let end = self.start_of(self.first + evictable);
-        let freed = (end - self.first_byte) as usize + evictable as usize * TopicConfig::OVERHEAD;
+        self.cost_from(self.floor.saturating_sub(self.first))
+    }
+
+    /// What the messages cost without the first `count`.
+    fn cost_from(&self, count: u64) -> usize {
+        let count = count.min(self.messages.len() as u64);
+        let end = self.start_of(self.first + count);
+        let freed = (end - self.first_byte) as usize + count as usize * TopicConfig::OVERHEAD;
         self.cost() - freed
+    }
+
+    /// Publishers that wait may go on once every subscriber has been given what comes before this
+    /// message.
+    pub(super) fn release_mark(&self) -> u64 {
+        let (mut low, mut high) = (0, self.messages.len() as u64);
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.cost_from(middle) <= self.config.memory / 2 {
+                high = middle
+            } else {
+                low = middle + 1
+            }
+        }
+        self.first + low
     }
 
     /// What [`push`](Self::push) would say of a message of `len` bytes.
@@ -412,6 +438,14 @@ impl Topics {
         self.subscriptions.get(key as usize)
     }
 
+    /// A topic, and the subscriptions of all topics.
+    pub(super) fn topic_and_subscriptions(
+        &mut self,
+        key: u32,
+    ) -> Option<(&mut Topic, &mut Slab<Subscription>)> {
+        Some((self.topics.get_mut(key as usize)?, &mut self.subscriptions))
+    }
+
     /// Bytes of storage that messages take now.
     pub(super) fn memory(&self) -> usize {
         self.pool.leased()
@@ -448,10 +482,11 @@ impl Topics {
     }
 
     /// Remembers a publisher that waits for room.
-    pub(super) fn wait_for(&mut self, key: u32, publisher: Token) {
+    pub(super) fn wait_for(&mut self, key: u32, publisher: Token, now_us: u64) {
         if let Some(topic) = self.topics.get_mut(key as usize) {
             if topic.waiting.is_empty() {
                 self.waited_for.push(key);
+                topic.account.begin_hold(now_us);
             }
             topic.waiting.push(publisher);
         }
@@ -468,6 +503,7 @@ impl Topics {
             return Vec::new();
         };
         self.waited_for.retain(|waited_for| *waited_for != key);
+        topic.account.end_hold();
         std::mem::take(&mut topic.waiting)
     }
 
@@ -510,6 +546,7 @@ impl Topics {
             next,
             next_pending: NONE,
             is_pending: false,
+            standing: Standing::default(),
         };
         let subscription = self.subscriptions.insert(subscription) as u32;
         topic.subscribers.push(subscription);
@@ -662,7 +699,7 @@ impl Topics {
         let topic = &self.topics[subscription.topic as usize];
         let cursor = subscription.cursor;
         let head = topic.head().min(subscription.until).max(cursor);
-        let mut delivery = Delivery { bytes: 0, messages: 0, reach: cursor };
+        let mut delivery = Delivery { reach: cursor, ..Delivery::default() };
         let mut from = topic.start_of(cursor);
         let mut messages = 0;
         // With no message of its own in the range there is nothing to look for.
@@ -716,8 +753,15 @@ impl Topics {
             (messages, cut) = cut_at(subscription, topic, me, taken, output, pool);
         }
         let is_served = subscription.cursor >= topic.head().min(subscription.until);
-        if is_served && std::mem::replace(&mut subscription.is_pending, false) {
-            topic.subscriber_is_served(&mut self.pool);
+        topic.account.delivered(taken);
+        if let Some(now_us) = delivery.after_wait_us.filter(|_| taken > 0) {
+            subscription.standing.has_read(now_us);
+        }
+        if is_served {
+            subscription.standing.has_caught_up();
+            if std::mem::replace(&mut subscription.is_pending, false) {
+                topic.subscriber_is_served(&mut self.pool);
+            }
         }
         (messages, cut)
     }
@@ -747,6 +791,7 @@ impl Topics {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &mut self.topics[subscription.topic as usize];
         subscription.cursor = topic.head();
+        subscription.standing.has_caught_up();
         if std::mem::replace(&mut subscription.is_pending, false) {
             topic.subscriber_is_served(&mut self.pool);
         }
