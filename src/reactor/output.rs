@@ -3,7 +3,6 @@
 
 use std::io;
 
-use super::clock::Clock;
 use super::connection::{Connection, Hold, State};
 use super::loop_state::{LoopState, find};
 use super::stream::Sent;
@@ -85,7 +84,7 @@ impl LoopState {
         let LoopState { connections, topics, pool, stats, config, clock, lists, .. } = self;
         let Some(connection) = find(connections, token) else { return };
         let was_stalled = connection.stalled;
-        let written = write_owed(connection, token, topics, pool, stats, clock);
+        let written = write_owed(connection, token, topics, pool, stats, clock.stamp());
         if connection.output.is_empty() || !connection.writable {
             connection.output.shrink(pool);
         }
@@ -123,9 +122,8 @@ fn write_owed(
     topics: &mut Topics,
     pool: &mut BufferPool,
     stats: &mut Stats,
-    clock: &Clock,
+    now_ms: u32,
 ) -> Result<(), FlushError> {
-    let now_ms = clock.stamp();
     if !matches!(connection.state, State::Open | State::Closing) {
         return Ok(());
     }
@@ -135,7 +133,7 @@ fn write_owed(
             let missed = topics.skip_lapped(subscription).ok_or(FlushError::Lapped)?;
             stats.messages_skipped += missed;
         }
-        let sent = write_once(connection, token, topics, pool, stats, clock)?;
+        let sent = write_once(connection, token, topics, pool, stats, now_ms)?;
         stats.bytes_sent += sent.bytes as u64;
         connection.took(sent, now_ms);
     }
@@ -153,7 +151,7 @@ fn write_once(
     topics: &mut Topics,
     pool: &mut BufferPool,
     stats: &mut Stats,
-    clock: &Clock,
+    now_ms: u32,
 ) -> io::Result<Sent> {
     let Connection { stream, output, pending, stalled, .. } = connection;
     let Some(subscription) = topics.first_pending(*pending) else {
@@ -166,7 +164,7 @@ fn write_once(
     let mut slices = Slices::new();
     slices.push(output.as_slices());
     let mut delivery = topics.gather(subscription, token, &mut slices);
-    delivery.after_wait_us = stalled.then(|| clock.now_us());
+    (delivery.after_wait, delivery.stamp) = (*stalled, now_ms);
     let mut sent = Sent { bytes: 0, blocked: false };
     // Nothing to write when all that is new was published by this connection itself.
     if private_len + delivery.bytes > 0 {

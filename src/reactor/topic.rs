@@ -152,8 +152,9 @@ pub(super) struct Delivery {
     messages: u64,
     /// The cursor once all of it was taken.
     reach: u64,
-    /// The time, if the socket took nothing before.
-    pub(super) after_wait_us: Option<u64>,
+    /// The socket took nothing before.
+    pub(super) after_wait: bool,
+    pub(super) stamp: u32,
 }
 
 /// The slices of one vectored write.
@@ -754,9 +755,7 @@ impl Topics {
         }
         let is_served = subscription.cursor >= topic.head().min(subscription.until);
         topic.account.delivered(taken);
-        if let Some(now_us) = delivery.after_wait_us.filter(|_| taken > 0) {
-            subscription.standing.has_read(now_us);
-        }
+        subscription.standing.took(taken, delivery.after_wait && taken > 0, delivery.stamp);
         if is_served {
             subscription.standing.has_caught_up();
             if std::mem::replace(&mut subscription.is_pending, false) {
