@@ -232,7 +232,7 @@ impl LoopState {
             if !is_alive || entry.cursor >= head.min(entry.until) {
                 continue;
             }
-            match waited_for(topic, entry, connection, mark, clock, config) {
+            match holds_floor_until(topic, entry, connection, mark, clock, config) {
                 Some(until_ms) => {
                     floor = floor.min(entry.cursor);
                     due_ms = due_ms.min(until_ms);
@@ -254,7 +254,7 @@ impl LoopState {
 
 /// Until when a subscriber that is owed messages keeps them from being overwritten; `None` when it
 /// does not.
-fn waited_for(
+fn holds_floor_until(
     topic: &mut Topic,
     entry: &mut Subscription,
     connection: &Connection,

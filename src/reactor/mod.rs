@@ -40,7 +40,7 @@
 //! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
 //! | `timer_wheel`, `clock` | deadlines in constant time; turn time |
 //! | `stream`, `connection`, `socket_file`, `listener` | a socket; what is known about it; where it came from |
-//! | `topic` | one ring of messages, with a cursor for each subscriber |
+//! | `waiting`, `topic` | who is waited for, and for how long; one ring of messages, with a cursor for each subscriber |
 //! | `lists`, `loop_state` | who has work; the table that the files below work on |
 //! | `input`, `output`, `delivery`, `closing`, `deadline` | what is done to one connection |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |

@@ -16,10 +16,9 @@
 //! copied, unless a write ends in the middle of one: then the rest of that one message moves to the
 //! connection's own output, and the cursor stands on a boundary again.
 //!
-//! Below the floor lie the messages that may be overwritten. A subscriber holds the floor while its
-//! socket takes bytes, and for its patience after it took the last one; so a flood of messages
-//! slows its publishers down to what is delivered, while a subscriber that has stopped reading
-//! holds up nobody and is lapped.
+//! Below the floor lie the messages that may be overwritten. A subscriber holds the floor for as long
+//! as it has a right to be waited for (`waiting.rs`); so a flood of messages slows its publishers
+//! down to what is delivered, while a subscriber that has stopped reading, or crawls, is lapped.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -49,10 +48,11 @@ pub struct TopicConfig {
     pub history: usize,
     /// What happens to a subscriber that the ring overtakes. Default: it is disconnected.
     pub slow_consumer: SlowConsumer,
-    /// How long publishers wait for a subscriber whose socket takes no byte, once the ring is
-    /// full. Default 1 s: longer than a busy machine leaves a reading client without the
-    /// processor. However steadily one reads, nobody waits until a message is older than
-    /// [`Config::write_timeout`](super::Config::write_timeout).
+    /// The longest that publishers wait for one subscriber, once the ring is full. Default 1 s:
+    /// longer than a busy machine leaves a reading client without the processor. A subscriber earns
+    /// it by reading, a newcomer has a twentieth of it, and in sum publishers wait for a tenth of
+    /// the time: see *Broadcast* in `docs/architecture.md`. Nobody waits for a message that is older
+    /// than [`Config::write_timeout`](super::Config::write_timeout).
     pub patience: Duration,
 }
 

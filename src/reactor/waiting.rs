@@ -67,8 +67,8 @@ const TIME_PER_WAIT: i64 = 10;
 /// Publishers wait for a newcomer, at most, for this part of the patience: longer than a busy
 /// machine usually leaves a process without a processor, short beside what a listener notices.
 const PATIENCE_PER_SUM_IN_HAND: i64 = 20;
-/// For so long at most it is believed to have read before it showed that.
-const PROOF_MS: u32 = 250;
+/// Bytes that are taken after a wait show no more than this of reading: they may be few.
+const WAIT_CREDIT_MS: u32 = 250;
 /// What Linux holds for a connection that is not read is less: 4 MiB to be sent, 6 MiB received.
 const KERNEL_BUFFERS: u64 = 16 << 20;
 /// What is delivered is half and more kernel buffers in one moment, and what the clients read in
@@ -173,9 +173,11 @@ impl Standing {
     /// holds, that shows that the subscriber reads.
     pub(super) fn took(&mut self, bytes: usize, after_wait: bool, stamp: u32) {
         self.taken += bytes as u64;
-        if after_wait || self.taken > KERNEL_BUFFERS {
+        let is_more_than_held = self.taken > KERNEL_BUFFERS;
+        if after_wait || is_more_than_held {
             let since_ms = self.read_ms.map_or(0, |last| stamp.wrapping_sub(last));
-            self.credit_ms = self.credit_ms.saturating_add(since_ms.min(PROOF_MS));
+            let most_ms = if is_more_than_held { u32::MAX } else { WAIT_CREDIT_MS };
+            self.credit_ms = self.credit_ms.saturating_add(since_ms.min(most_ms));
             (self.read_ms, self.taken) = (Some(stamp), 0);
         }
     }

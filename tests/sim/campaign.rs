@@ -13,6 +13,7 @@ use crate::million;
 use crate::schedule::Schedule;
 use crate::simulation::{Outcome, run};
 use crate::single_faults;
+use crate::slow_readers;
 use crate::world::{self, inside};
 
 /// Without `SIM_SECS`: as many seeds as a debug build runs in a few seconds.
@@ -52,6 +53,9 @@ pub(crate) fn main() {
     }
     let tally = Tally::default();
     if !are_facts_equal() {
+        tally.count_violation();
+    }
+    if !slow_readers::run() {
         tally.count_violation();
     }
     if number("SIM_SECS").is_none() && !million::run_timed(million::SMALL) {

@@ -34,6 +34,7 @@ mod schedule;
 mod services;
 mod simulation;
 mod single_faults;
+mod slow_readers;
 mod socket;
 mod stopwatch;
 mod stream;
