@@ -270,6 +270,7 @@ fn holds_floor_until(
         return None;
     }
     if entry.cursor >= mark {
+        entry.standing.is_near();
         return Some(u64::MAX);
     }
     let silent_ms = clock.after(connection.waiting_since_ms, topic.config.patience);

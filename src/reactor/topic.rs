@@ -754,7 +754,7 @@ impl Topics {
             (messages, cut) = cut_at(subscription, topic, me, taken, output, pool);
         }
         let is_served = subscription.cursor >= topic.head().min(subscription.until);
-        topic.account.delivered(taken);
+        topic.account.delivered(taken, &subscription.standing, topic.subscribers.len());
         subscription.standing.took(taken, delivery.after_wait && taken > 0, delivery.stamp);
         if is_served {
             subscription.standing.has_caught_up();
