@@ -79,13 +79,13 @@ const WAIT_CREDIT_MS: u32 = 250;
 const KERNEL_BUFFERS: u64 = 16 << 20;
 /// How often what was delivered to those who are waited for counts. A crowd is served unevenly:
 /// buffers of the kernel are filled at once, and emptied as its clients come to read.
-const LATE_WEIGHT: f64 = 6.0;
+const LATE_WEIGHT: f64 = 8.0;
 /// Long enough to even out turns.
 const WINDOW_US: u64 = 250_000;
 /// Until there is a pace, waiting is free. So a first guess is made soon, and is a low one.
 const FIRST_WINDOW_US: u64 = 20_000;
 /// A pace rises within so many windows, so that buffers that fill at once do not set it.
-const RISE_WINDOWS: f64 = 4.0;
+const RISE_WINDOWS: f64 = 8.0;
 /// And falls within so many, twenty seconds: those who slow a topic down shall not soon call that
 /// usual, and a machine that has become busy shall not be charged for ever.
 const FALL_WINDOWS: f64 = 80.0;
