@@ -475,9 +475,9 @@ mod tests {
     #[test]
     fn readers_that_take_their_time_on_purpose_are_cut_too() {
         // Each reads a megabyte at once, and keeps the others waiting before.
-        for (count, every_ms) in [(1, 70), (1, 300), (3, 70), (10, 300)] {
+        for (count, every_ms) in [(1, 70), (1, 300), (3, 70), (10, 300_u64)] {
             let mut model = Model::new(readers(20));
-            let now_and_then = move |now| {
+            let now_and_then = move |now: u64| {
                 let is_due = now < 5 * SECOND || (now / MS).is_multiple_of(every_ms);
                 if is_due { u64::MAX } else { 0 }
             };
