@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!  shortfall   time for which publishers were held, less the time in which the topic usually
-//!              delivers what it has delivered meanwhile. What is delivered to those who are waited
-//!              for counts several times: while the members of a crowd are served in turn, waiting
+//!              delivers what it has delivered meanwhile. What is delivered to those who are late
+//!              counts several times: while the members of a crowd are served in turn, waiting
 //!              for the last of them costs nobody anything.
 //!  debt        shortfall that was spent on subscribers who did not make it.
 //!  credit      of one subscriber: the time for which it has read, twice the patience at most.
@@ -33,14 +33,15 @@ pub(super) struct WaitAccount {
     debt_us: f64,
     pace: Pace,
     /// Bytes delivered since the last look, for each subscriber: all, and those that went to
-    /// subscribers who were waited for.
+    /// subscribers who were late.
     delivered: f64,
     delivered_late: f64,
     looked_us: u64,
     /// Up to when the loop meant to wait at the last look. What comes later is the loop's own
     /// work, and nobody's fault.
     planned_us: u64,
-    is_held: bool,
+    /// Since when publishers are held.
+    held_since_us: Option<u64>,
     /// The largest right that was used up in this look.
     spent_us: f64,
 }
@@ -62,8 +63,8 @@ pub(super) struct Standing {
     read_ms: Option<u32>,
     /// Bytes that its socket took since then.
     taken: u64,
-    /// It is so far behind that publishers wait for it.
-    is_waited_for: bool,
+    /// It is so far behind that publishers have waited for it.
+    is_late: bool,
     /// Its right is used up, and it has not caught up since.
     is_passed_over: bool,
 }
@@ -77,9 +78,12 @@ const IN_HAND: f64 = 0.05;
 const WAIT_CREDIT_MS: u32 = 250;
 /// What Linux holds for a connection that is not read is less: 4 MiB to be sent, 6 MiB received.
 const KERNEL_BUFFERS: u64 = 16 << 20;
-/// How often what was delivered to those who are waited for counts. A crowd is served unevenly:
+/// How often what was delivered to those who are late counts. A crowd is served unevenly:
 /// buffers of the kernel are filled at once, and emptied as its clients come to read.
 const LATE_WEIGHT: f64 = 8.0;
+/// Everybody is behind for a moment, when publishers have filled the ring. Late is who is behind
+/// when they have been held for so long.
+const LATE_US: u64 = 5_000;
 /// Long enough to even out turns.
 const WINDOW_US: u64 = 250_000;
 /// Until there is a pace, waiting is free. So a first guess is made soon, and is a low one.
@@ -106,7 +110,7 @@ impl WaitAccount {
             delivered_late: 0.0,
             looked_us: 0,
             planned_us: 0,
-            is_held: false,
+            held_since_us: None,
             spent_us: 0.0,
         }
     }
@@ -115,7 +119,7 @@ impl WaitAccount {
     pub(super) fn delivered(&mut self, bytes: usize, to: &Standing, subscribers: usize) {
         let share = bytes as f64 / subscribers as f64;
         self.delivered += share;
-        if to.is_waited_for {
+        if to.is_late {
             self.delivered_late += share;
         }
     }
@@ -123,11 +127,11 @@ impl WaitAccount {
     /// From now on publishers are held.
     pub(super) fn begin_hold(&mut self, now_us: u64) {
         self.advance(now_us);
-        (self.is_held, self.planned_us) = (true, now_us);
+        (self.held_since_us, self.planned_us) = (Some(now_us), now_us);
     }
 
     pub(super) fn end_hold(&mut self) {
-        self.is_held = false;
+        self.held_since_us = None;
     }
 
     /// Before the subscribers are [judged](Self::judge).
@@ -146,7 +150,8 @@ impl WaitAccount {
             self.spent_us = self.spent_us.max(right_us.min(self.shortfall_us));
         }
         standing.is_passed_over |= is_spent;
-        standing.is_waited_for = !standing.is_passed_over;
+        let since_us = self.held_since_us.unwrap_or(self.looked_us);
+        standing.is_late |= self.looked_us - since_us >= LATE_US;
         if standing.is_passed_over {
             return None;
         }
@@ -168,7 +173,7 @@ impl WaitAccount {
 
     /// Brings the account to `now_us`.
     fn advance(&mut self, now_us: u64) {
-        if self.is_held {
+        if self.held_since_us.is_some() {
             let held_us = now_us.min(self.planned_us).saturating_sub(self.looked_us);
             self.shortfall_us += held_us as f64;
         }
@@ -203,12 +208,12 @@ impl Standing {
 
     /// The subscriber is behind no more by so much that publishers would wait for it.
     pub(super) fn is_near(&mut self) {
-        self.is_waited_for = false;
+        self.is_late = false;
     }
 
     /// The subscriber has been given everything.
     pub(super) fn has_caught_up(&mut self) {
-        (self.is_waited_for, self.is_passed_over) = (false, false);
+        (self.is_late, self.is_passed_over) = (false, false);
     }
 }
 
