@@ -92,6 +92,7 @@
 //! | put TLS or a test between socket and connection | [`Layer`] |
 //! | measure a server (feature `load`) | `load` |
 //! | know what happened | [`Stats`], [`CloseReason`] |
+//! | refuse what can wait when there is too much to do | [`Context::overload`], [`Overload`] |
 //!
 //! The library needs `mio`, `slab`, `socket2`, `log` and `env_logger`; the feature `cli`, on by
 //! default, adds what the `edgeloop` program needs. Linux is what is promised; other 64-bit Unix
@@ -112,6 +113,9 @@ pub use reactor::*;
 mod howto {
     #[doc = include_str!("../docs/howto/write-a-codec.md")]
     struct WriteACodec;
+
+    #[doc = include_str!("../docs/howto/overload.md")]
+    struct Overload;
 
     #[cfg(feature = "websocket")]
     #[doc = include_str!("../docs/howto/serve-websocket.md")]

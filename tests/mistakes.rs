@@ -124,6 +124,11 @@ const FLAGS: &[Mistake] = &[
         "echo --drain-timeout 20000m",
         &["--drain-timeout: `20000m` is too long", "the longest is 298h"],
     ),
+    ("echo --overload-turn 0", &["--overload-turn: `0`", "write off for none"]),
+    ("echo --overload-span off", &["--overload-span: `off`", "write it like 500ms"]),
+    ("echo --overload-span 0", &["--overload-span is 0ms", "between 1ms and 298h"]),
+    ("echo --overload-memory 0", &["--overload-memory: `0`", "write off for none"]),
+    ("echo --overload-memory 90MiB", &["--overload-memory: `90MiB`", "write it like 90%"]),
     ("load 7000 -d -1s", &["--duration: `-1s`", "negative"]),
     ("load 7000 --timeout 0", &["--timeout is 0ms", "1ms and 298h"]),
     // Sizes.

@@ -3,7 +3,7 @@
 //! Each subcommand is one file ([`echo`], [`broadcast`], [`chat`], [`kv`], [`web`]): its own options,
 //! and which handler they make. All that servers have in common is [`server_options`] (what can be set)
 //! and [`server`] (what is then done). Values come from flags, variables and a file ([`sources`])
-//! with the same parsers ([`size`], [`span`], [`count`], [`endpoint`], [`socket_rights`]); everything
+//! with the same parsers ([`size`], [`span`], [`count`], [`percent`], [`endpoint`], [`socket_rights`]); everything
 //! is checked before anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
 
 mod broadcast;
@@ -20,6 +20,7 @@ mod kv;
 mod load;
 mod log;
 mod nearest;
+mod percent;
 mod port_file;
 mod server;
 mod server_options;

@@ -9,6 +9,7 @@ use edgeloop::{Config, ListenOptions};
 
 use super::count;
 use super::endpoint::Endpoint;
+use super::percent::PercentOrOff;
 use super::size::Size;
 use super::socket_rights::{GroupName, Mode};
 use super::span::{Span, SpanOrOff};
@@ -72,6 +73,20 @@ pub(crate) struct ServerOptions {
     /// The most bytes of buffers in all; beyond it those who hold most are closed [default: 256MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_BUFFER_MEMORY", help_heading = LIMITS)]
     pub(crate) buffer_memory: Option<Size>,
+
+    /// Count as overloaded while clients that are ready wait longer than that for their turn, and
+    /// shed load; or off [default: 250ms]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_OVERLOAD_TURN", help_heading = OVERLOAD)]
+    pub(crate) overload_turn: Option<SpanOrOff>,
+
+    /// Count as overloaded while more than so much of a limit of memory is used, and shed load; or
+    /// off [default: 90%]
+    #[arg(long, value_name = "PERCENT", env = "EDGELOOP_OVERLOAD_MEMORY", help_heading = OVERLOAD)]
+    pub(crate) overload_memory: Option<PercentOrOff>,
+
+    /// Only once it has lasted for so long; and until it has been over for so long [default: 1s]
+    #[arg(long, value_name = "DURATION", env = "EDGELOOP_OVERLOAD_SPAN", help_heading = OVERLOAD)]
+    pub(crate) overload_span: Option<Span>,
 
     /// Close a connection on which no byte moved for so long, either way; or off [default: off]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_IDLE_TIMEOUT", help_heading = TIMEOUTS)]
@@ -142,6 +157,11 @@ impl ServerOptions {
             input_limit: bytes(self.input_limit, default.input_limit),
             output_limit: bytes(self.output_limit, default.output_limit),
             buffer_memory: bytes(self.buffer_memory, default.buffer_memory),
+            overload_turn: or_off(self.overload_turn, default.overload_turn),
+            overload_memory: self
+                .overload_memory
+                .map_or(default.overload_memory, PercentOrOff::percent),
+            overload_span: self.overload_span.map_or(default.overload_span, Span::duration),
             idle_timeout: or_off(self.idle_timeout, default.idle_timeout),
             write_timeout: or_off(self.write_timeout, default.write_timeout),
             keepalive: or_off(self.keepalive, default.keepalive),
@@ -181,6 +201,7 @@ impl From<WhenFull> for edgeloop::WhenFull {
 
 const LISTENING: &str = "Listening";
 const LIMITS: &str = "Limits";
+const OVERLOAD: &str = "Overload";
 const TIMEOUTS: &str = "Timeouts";
 const RUNNING: &str = "Running";
 
@@ -212,7 +233,7 @@ mod tests {
                 arguments.push(format!("--{}={default}", option.get_long().unwrap()));
             }
         }
-        assert_eq!(arguments.len(), 12, "{arguments:?}");
+        assert_eq!(arguments.len(), 15, "{arguments:?}");
         let (said, unsaid) = (options(&arguments), options(&[]));
         assert_eq!(said.endpoints(), unsaid.endpoints());
         assert_eq!(format!("{:?}", said.config(9)), format!("{:?}", unsaid.config(9)));

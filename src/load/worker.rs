@@ -141,6 +141,9 @@ pub(super) fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Resul
         write_timeout: Some(plan.reply_timeout),
         // A peer that is gone answers nothing in time, and each connect is spared five calls.
         keepalive: None,
+        // A client has no newcomers to put off.
+        overload_turn: None,
+        overload_memory: None,
         connect_timeout: plan.connect_timeout,
         linger_timeout: LINGER,
         drain_timeout: LINGER,

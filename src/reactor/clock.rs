@@ -12,6 +12,13 @@ pub(super) struct Clock {
     now_ms: u64,
 }
 
+/// A wait that begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    pub(super) began: Instant,
+    pub(super) timeout: Option<Duration>,
+}
+
 impl Clock {
     pub(super) fn new() -> Self {
         let now = Instant::now();
@@ -40,10 +47,16 @@ impl Clock {
         self.now_ms as u32
     }
 
-    /// How long a wait until then may last. The turn took its time, so this is counted from now and
+    /// How long a wait until then may last, or one without an end. The turn took its time, so this is counted from now and
     /// not from turn time, or every deadline would come late by what was done before the wait.
-    pub(super) fn wait_until(at: Instant) -> Duration {
-        at.saturating_duration_since(Instant::now())
+    pub(super) fn wait_until(at: Option<Instant>) -> Wait {
+        let now = Instant::now();
+        Wait { began: now, timeout: at.map(|at| at.saturating_duration_since(now)) }
+    }
+
+    /// The same moment in milliseconds.
+    pub(super) fn ms(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.started).as_millis() as u64
     }
 
     pub(super) fn instant(&self, at_ms: u64) -> Instant {

@@ -70,6 +70,21 @@ pub struct Config {
     /// order unfair.
     pub events: usize,
 
+    /// The server is [overloaded](super::Overload) while whoever is ready waits so long for a visit, in
+    /// turn after turn: then new connections are let in slowly, and handlers refuse what can wait.
+    /// Default 250 ms: what people notice, and some twenty-five times what the budgets let a turn
+    /// take. None is never.
+    pub overload_turn: Option<Duration>,
+    /// The server is overloaded while buffers take so much of
+    /// [`buffer_memory`](Self::buffer_memory), in per cent, or a handler's own memory so much of its
+    /// limit ([`Context::report_memory`](super::Context::report_memory)). Default 90: just below where
+    /// connections are closed for want of memory. None is never.
+    pub overload_memory: Option<u8>,
+    /// How long either has to last before the server counts as overloaded; and how long there must be
+    /// less, by a quarter of the bound, before it no longer does. Default 1 s: what a burst leaves
+    /// behind is usually done by then, and nobody has given up yet.
+    pub overload_span: Duration,
+
     /// Close a connection when no byte has moved in either direction for so long, but for those that
     /// [may be silent](crate::Context::permit_silence). Default: never.
     pub idle_timeout: Option<Duration>,
@@ -138,6 +153,9 @@ impl Default for Config {
             accept_retry: Duration::from_millis(100),
             tasks_max: 1024,
             events: 1024,
+            overload_turn: Some(Duration::from_millis(250)),
+            overload_memory: Some(90),
+            overload_span: Duration::from_secs(1),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             keepalive: Some(Duration::from_secs(300)),
@@ -163,6 +181,12 @@ impl Config {
     /// is worth its while.
     pub fn output_low(&self) -> usize {
         self.output_limit / 16
+    }
+
+    /// After how long somebody whom an overload refused may come again, in whole seconds: twice
+    /// [`overload_span`](Self::overload_span), which it takes at least once to be over.
+    pub fn overload_retry(&self) -> Duration {
+        Duration::from_secs((2 * self.overload_span).as_millis().div_ceil(1000) as u64)
     }
 
     /// The most bytes that one read of a connection adds to its input: the budget, and never more
@@ -192,7 +216,10 @@ impl Config {
         range("accept_budget", self.accept_budget, 1, usize::MAX)?;
         range("tasks_max", self.tasks_max, 1, MIB)?;
         range("events", self.events, 1, EVENTS_MAX)?;
+        range("overload_memory in per cent", self.overload_memory.unwrap_or(1).into(), 1, 100)?;
         let spans = [
+            ("overload_turn", self.overload_turn.unwrap_or(VALID_SPAN)),
+            ("overload_span", self.overload_span),
             ("idle_timeout", self.idle_timeout.unwrap_or(VALID_SPAN)),
             ("write_timeout", self.write_timeout.unwrap_or(VALID_SPAN)),
             ("connect_timeout", self.connect_timeout),

@@ -12,8 +12,8 @@ use super::connection::{Hold, Peer, State};
 use super::loop_state::LoopState;
 use super::stream::{self, Stream};
 use super::{
-    Address, CloseReason, Config, PublishError, RingBuffer, Start, Stats, Token, TopicConfig,
-    TopicId,
+    Address, CloseReason, Config, Overload, PublishError, RingBuffer, Start, Stats, Token,
+    TopicConfig, TopicId,
 };
 
 /// The reactor as its handler sees it, for the length of one call.
@@ -305,6 +305,25 @@ impl<'a> Context<'a> {
     /// The counters.
     pub fn stats(&self) -> &Stats {
         &self.state.stats
+    }
+
+    /// Whether the reactor has more to do than it can. A handler then refuses what can wait, each
+    /// time with [`shed`](Self::shed), and goes on with what was begun; when it is over everything is
+    /// as before.
+    pub fn overload(&self) -> Option<Overload> {
+        self.state.overload()
+    }
+
+    /// Counts something that the handler has refused because of an overload, for
+    /// [`Stats::shed`] and the line of the log that tells of the end.
+    pub fn shed(&mut self) {
+        self.state.stats.shed += 1;
+    }
+
+    /// Says how much memory the handler itself uses, of how much: bytes. It counts as that of buffers
+    /// does, until the next time that this is called; see [`Config::overload_memory`].
+    pub fn report_memory(&mut self, used: usize, limit: usize) {
+        self.state.overload.report_memory(used, limit);
     }
 
     /// The limits that this reactor was built with.

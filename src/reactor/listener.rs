@@ -12,6 +12,7 @@ use mio::{Interest, Registry};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connection::Peer;
+use super::overload::Trickle;
 use super::socket_file::SocketFile;
 use super::stream::{self, Layered, Stream};
 use super::{Config, Layer, Token};
@@ -78,6 +79,8 @@ pub(super) struct Listener {
     /// Connections may be waiting.
     // ET: five connects are one event; it stays owed until `accept` says `WouldBlock`.
     pub(super) owed: bool,
+    /// Connections that were let in while the server was overloaded.
+    pub(super) trickle: Trickle,
     /// A Unix socket's, removed with the listener.
     file: Option<SocketFile>,
 }
@@ -118,7 +121,7 @@ impl Listener {
         let (socket, file) = bound.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
         })?;
-        Ok(Listener { socket, wrap, owed: false, file })
+        Ok(Listener { socket, wrap, owed: false, trickle: Trickle::default(), file })
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {

@@ -23,6 +23,7 @@ use slab::Slab;
 use super::clock::Clock;
 use super::connection::{Connection, Details, Hold, NONE, Peer, State};
 use super::lists::Lists;
+use super::overload::Watch;
 use super::stream::Stream;
 use super::topic::Topics;
 use super::{Address, BufferPool, Config, Stats, TimerWheel, Token};
@@ -39,6 +40,7 @@ pub(super) struct LoopState {
     pub(super) wheel: TimerWheel,
     pub(super) stats: Stats,
     pub(super) clock: Clock,
+    pub(super) overload: Watch,
     /// When topics with waiting publishers must be looked at again although nothing has happened.
     pub(super) topics_due_ms: Option<u64>,
     pub(super) alarm: Option<Instant>,
@@ -68,6 +70,7 @@ impl LoopState {
             wheel: TimerWheel::new(config.tick.as_millis() as u64),
             stats: Stats::default(),
             clock: Clock::new(),
+            overload: Watch::new(&config),
             topics_due_ms: None,
             alarm: None,
             drain_until: None,

@@ -39,6 +39,7 @@
 //! | `token`, `config`, `close_reason`, `stats` | names, limits, reasons, counters |
 //! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
 //! | `timer_wheel`, `clock` | deadlines in constant time; turn time |
+//! | `overload` | whether there is more to do than can be done |
 //! | `stream`, `connection`, `socket_file`, `listener` | a socket; what is known about it; where it came from |
 //! | `waiting`, `topic` | who is waited for, and for how long; one ring of messages, with a cursor for each subscriber |
 //! | `lists`, `loop_state` | who has work; the table that the files below work on |
@@ -65,6 +66,7 @@ mod listener;
 mod lists;
 mod loop_state;
 mod output;
+mod overload;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod reactor;
 mod remote;
@@ -83,6 +85,7 @@ pub use config::{Config, WhenFull};
 pub use context::Context;
 pub use handler::{Handler, ProtocolError};
 pub use listener::{Address, ListenOptions};
+pub use overload::{Overload, OverloadCause};
 pub use reactor::{Ending, Reactor};
 pub use remote::{Remote, RemoteError, Task};
 pub use ring_buffer::RingBuffer;

@@ -10,10 +10,11 @@ use super::connection::State;
 use super::deadline::Deadline;
 use super::listener::{AcceptFault, Listener, Wrap};
 use super::loop_state::{LoopState, find};
+use super::overload::Rest;
 use super::remote::TaskQueue;
 use super::{
-    Address, CloseReason, Config, Context, Handler, Layer, ListenOptions, ProtocolError, Remote,
-    Stats, Token, WhenFull,
+    Address, CloseReason, Config, Context, Handler, Layer, ListenOptions, Overload, ProtocolError,
+    Remote, Stats, Token, WhenFull,
 };
 
 /// An edge-triggered event loop with its connections and their handler.
@@ -161,6 +162,11 @@ impl<H: Handler> Reactor<H> {
         &self.state.stats
     }
 
+    /// Whether it has more to do than it can.
+    pub fn overload(&self) -> Option<Overload> {
+        self.state.overload()
+    }
+
     /// The handler.
     pub fn handler(&mut self) -> &mut H {
         &mut self.handler
@@ -197,6 +203,7 @@ impl<H: Handler> Reactor<H> {
     pub fn turn(&mut self) -> io::Result<()> {
         self.poll()?;
         self.note();
+        self.state.look_for_overload();
         self.fire_timers();
         self.run_tasks();
         self.accept();
@@ -225,23 +232,43 @@ impl<H: Handler> Reactor<H> {
     }
 
     /// Zero while there is work that no event will announce, else the time to the next deadline.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&mut self) -> Option<Duration> {
+        if self.has_work() {
+            self.state.overload.rest = Rest::None;
+            return Some(Duration::ZERO);
+        }
+        let next = self.next_deadline();
+        if next.is_none() && !self.state.overload.asks_for_the_time() {
+            self.state.overload.rest = Rest::Unknown;
+            return None;
+        }
+        let wait = Clock::wait_until(next);
+        self.state.overload.rest = Rest::Since(self.state.clock.ms(wait.began));
+        wait.timeout
+    }
+
+    fn has_work(&self) -> bool {
         let state = &self.state;
         let shutdown_due = state.drain_until.is_some() && !state.is_draining;
         let listed = state.lists.has_work() || state.topics.has_fresh();
-        if listed || self.tasks_owed || self.may_accept() || shutdown_due || self.is_done() {
-            return Some(Duration::ZERO);
-        }
-        let is_owed = self.listeners.iter().flatten().any(|listener| listener.owed);
-        let wheel = state.wheel.next_due().into_iter().chain(state.topics_due_ms).min();
+        listed || self.tasks_owed || self.may_accept() || shutdown_due || self.is_done()
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let state = &self.state;
+        let owed = || self.listeners.iter().flatten().filter(|listener| listener.owed);
+        // One that lets somebody in and is owed waits for a place in the table.
+        let closed = owed().filter(|listener| !self.lets_in(listener));
+        let trickle = closed.map(|listener| listener.trickle.opens_ms(&state.config)).min();
+        let in_ms = [state.wheel.next_due(), state.topics_due_ms, state.overload.due_ms(), trickle];
+        let in_ms = in_ms.into_iter().flatten().min();
         let deadlines = [
-            wheel.map(|due_ms| state.clock.instant(due_ms)),
+            in_ms.map(|due_ms| state.clock.instant(due_ms)),
             state.drain_until,
-            self.accept_pause.filter(|_| is_owed),
+            self.accept_pause.filter(|_| owed().next().is_some()),
             state.alarm,
         ];
-        let next = deadlines.into_iter().flatten().min()?;
-        Some(Clock::wait_until(next))
+        deadlines.into_iter().flatten().min()
     }
 
     fn note(&mut self) {
@@ -370,9 +397,18 @@ impl<H: Handler> Reactor<H> {
     // ET: readiness of the listener was told once. While the table is full or descriptors are out
     // it stays owed, and every turn asks again.
     fn may_accept_from(&self, index: usize) -> bool {
+        let Some(Some(listener)) = self.listeners.get(index) else { return false };
         let has_place = !self.state.is_full() || self.state.config.when_full == WhenFull::Refuse;
-        let is_owed = matches!(self.listeners.get(index), Some(Some(listener)) if listener.owed);
-        is_owed && has_place && self.accept_pause.is_none()
+        listener.owed && has_place && self.accept_pause.is_none() && self.lets_in(listener)
+    }
+
+    /// In an overload newcomers wait in the backlog, and some are let in now and then. A shutdown
+    /// takes all.
+    fn lets_in(&self, listener: &Listener) -> bool {
+        let LoopState { clock, config, overload, drain_until, .. } = &self.state;
+        !overload.is_overloaded()
+            || drain_until.is_some()
+            || listener.trickle.is_open(clock.now_ms(), config)
     }
 
     fn accept_one(&mut self, index: usize) {
@@ -382,6 +418,11 @@ impl<H: Handler> Reactor<H> {
             Err(error) => return self.accept_failed(index, &error),
         };
         self.state.stats.accepted += 1;
+        if self.state.overload.is_overloaded()
+            && listener.trickle.let_in(self.state.clock.now_ms(), &self.state.config)
+        {
+            self.state.stats.overload_rests += 1;
+        }
         if self.state.is_full() {
             self.state.stats.closed_by_reason[CloseReason::Refused as usize] += 1;
             return;
@@ -447,6 +488,7 @@ impl<H: Handler> Reactor<H> {
         let visits = self.state.lists.ready.len().min(self.state.config.visit_budget);
         for _ in 0..visits {
             let Some(token) = self.state.lists.ready.pop_front() else { return };
+            self.state.overload.visited_ready();
             let Some(connection) = self.state.find_mut(token) else { continue };
             connection.on_ready_list = false;
             match connection.state {
@@ -514,6 +556,7 @@ impl<H: Handler> Reactor<H> {
         let visits = self.state.lists.dirty.len().min(self.state.config.visit_budget);
         for _ in 0..visits {
             let Some(token) = self.state.lists.dirty.pop_front() else { break };
+            self.state.overload.visited_dirty();
             let Some(connection) = self.state.find_mut(token) else { continue };
             connection.on_dirty_list = false;
             match connection.state {

@@ -55,6 +55,12 @@ pub struct Stats {
     pub accept_errors: u64,
     /// Times a listener rested for want of descriptors or memory.
     pub accept_pauses: u64,
+    /// Times the reactor was [overloaded](super::Overload), the present one included.
+    pub overloads: u64,
+    /// Times a listener rested in an overload, with as many newcomers as it then lets in at once.
+    pub overload_rests: u64,
+    /// What handlers [refused](super::Context::shed) because of an overload.
+    pub shed: u64,
 
     /// Messages appended to topics.
     pub messages_published: u64,
@@ -96,6 +102,8 @@ impl Stats {
         entries.extend(reasons.into_iter().filter(happened));
         entries.extend([("bytes_in", self.bytes_received), ("bytes_out", self.bytes_sent)]);
         entries.extend([("discarded", self.bytes_discarded), ("dropped", self.bytes_dropped)]);
+        let overloads = [("overloads", self.overloads), ("shed", self.shed)];
+        entries.extend(overloads.into_iter().filter(happened));
         if self.messages_published > 0 {
             entries.push(("published", self.messages_published));
             entries.push(("delivered", self.messages_delivered));

@@ -218,6 +218,8 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         _ => random.magnitude(300, 32_768),
     };
     let read_size = read_budget.min(output_limit / 2);
+    // Another random number would give every seed another schedule.
+    let overload_ms = 1 + input_limit as u64 % 50;
     Config {
         connections_max: random.magnitude(1, 40),
         when_full: random.pick(&[WhenFull::Wait, WhenFull::Wait, WhenFull::Refuse]),
@@ -231,6 +233,9 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         accept_retry: ms(random, 1, 200),
         tasks_max: random.magnitude(1, 32),
         events: random.magnitude(1, 64),
+        overload_turn: Some(Duration::from_millis(overload_ms)),
+        overload_memory: Some(1 + (output_limit % 100) as u8),
+        overload_span: Duration::from_millis(4 * overload_ms),
         idle_timeout: random.chance(400).then(|| ms(random, 5, 5000)),
         write_timeout: random.chance(700).then(|| ms(random, 5, 5000)),
         // The kernel's business: here it never finds that a peer is gone, but faults say so.

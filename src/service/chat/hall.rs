@@ -337,7 +337,7 @@ impl Hall {
             Command::Role { name, role, room } => return self.give_role(cx, key, name, role, room),
             Command::Kick { name, room } => return self.kick(cx, key, name, room),
             Command::Who(room) => self.who(cx, key, room)?,
-            Command::Rooms => self.list_rooms(cx, key),
+            Command::Rooms => self.list_rooms(cx, key)?,
             Command::Ping(text) => self.reply(cx, key, &Reply::Pong(&clean(text))),
             Command::Help => self.reply(cx, key, &Reply::Help),
             Command::Quit => {
@@ -410,6 +410,7 @@ impl Hall {
         if self.clients[key as usize].places.len() >= most {
             return refuse("too_many_rooms", format!("at most {most} rooms at once; /leave one"));
         }
+        check_load(cx)?;
         let room_key = self.open_room(cx, name)?;
         let Client { token, wire, name, .. } = self.clients[key as usize];
         let room = &mut self.rooms[room_key as usize];
@@ -503,6 +504,7 @@ impl Hall {
     }
 
     fn who(&mut self, cx: &mut Context<'_>, key: u32, room: Option<&str>) -> Result<(), Refusal> {
+        check_load(cx)?;
         let place = self.place(key, room)?;
         let room = &self.rooms[place.room as usize];
         let (room, count) = (room.name, room.members.len());
@@ -511,13 +513,15 @@ impl Hall {
         Ok(())
     }
 
-    fn list_rooms(&mut self, cx: &mut Context<'_>, key: u32) {
+    fn list_rooms(&mut self, cx: &mut Context<'_>, key: u32) -> Result<(), Refusal> {
+        check_load(cx)?;
         let open = self.rooms.iter().filter(|(_, room)| !room.members.is_empty());
         let mut rooms: Vec<_> = open.map(|(_, room)| (room.name, room.members.len())).collect();
         rooms.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| str::cmp(&a.0, &b.0)));
         let count = rooms.len();
         rooms.truncate(LIST_MAX);
         self.reply(cx, key, &Reply::Rooms { rooms: &rooms, count });
+        Ok(())
     }
 
     // ---- rooms ----
@@ -720,6 +724,18 @@ impl FromIterator<Place> for Places {
             }
         }
     }
+}
+
+/// In an overload nobody joins and nothing is listed: each costs as much as many messages of those who
+/// are in a room already.
+fn check_load(cx: &mut Context<'_>) -> Result<(), Refusal> {
+    if cx.overload().is_none() {
+        return Ok(());
+    }
+    cx.shed();
+    let seconds = cx.config().overload_retry().as_secs();
+    let text = format!("the server has too much to do; try again in {seconds} seconds");
+    Err(refusal("overloaded", text))
 }
 
 fn valid_name(text: &str) -> Result<Name, Refusal> {

@@ -165,16 +165,24 @@ impl Chat {
     ) -> Result<(), ProtocolError> {
         let State::Request(request) = state else { return Ok(()) };
         let origins = &self.hall.options.origins;
-        let respond = |head: &Head<'_>| match head.target.path {
+        let is_overloaded = cx.overload().is_some();
+        let mut respond = |head: &Head<'_>| match head.target.path {
             "/" => page::response(),
-            "/ws" => Response::handshake(head, origins)
-                .map_or_else(Response::no_upgrade, |accept| Response::upgrade(&accept)),
+            "/ws" => match Response::handshake(head, origins) {
+                Err(error) => Response::no_upgrade(error),
+                Ok(_) if is_overloaded => {
+                    cx.shed();
+                    Response::overloaded(cx.config().overload_retry().as_secs())
+                }
+                Ok(accept) => Response::upgrade(&accept),
+            },
             _ => Response::not_found(),
         };
         let answered = request.answer(input, |head| match head {
             Err(error) => Response::refusal(error),
             Ok(head) => {
-                Response::check_method(&head).unwrap_or_else(|| respond(&head)).to(head.method)
+                let refused = Response::check_method(&head);
+                refused.unwrap_or_else(|| respond(&head)).to(head.method)
             }
         });
         let Some(response) = answered else { return Ok(()) };

@@ -232,6 +232,7 @@ fn stats_section(call: &Call<'_, '_, '_>, text: &mut String) {
     let since = |count: fn(&Stats) -> u64| counters.since(call.cx.stats(), count);
     let [commands, input, output] = counters.rates;
     let kib = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
+    let overload = call.cx.overload().map(|overload| overload.cause.name());
     fields(
         text,
         &[
@@ -259,6 +260,9 @@ fn stats_section(call: &Call<'_, '_, '_>, text: &mut String) {
             ("total_error_replies", &counters.errors),
             ("total_reads_processed", &since(|stats| stats.reads)),
             ("total_writes_processed", &since(|stats| stats.writes)),
+            ("overloaded", &u8::from(overload.is_some())),
+            ("overload_cause", &overload.unwrap_or("none")),
+            ("overloads", &since(|stats| stats.overloads)),
         ],
     );
 }

@@ -530,6 +530,7 @@ impl Handler for Kv {
         input.consume(done);
         self.work.end();
         self.counters.look(now.steady_ms, self.used(), cx.stats());
+        cx.report_memory(self.used(), self.config.max_memory);
         if let Err(error) = outcome {
             self.replies.error(format!("ERR {error}"));
         }
@@ -555,6 +556,8 @@ impl Handler for Kv {
         if let Some(due_ms) = self.keyspace.tidy(TIDY_BUDGET) {
             self.set_alarm(cx, due_ms);
         }
+        // Keys that have expired may end an overload.
+        cx.report_memory(self.used(), self.config.max_memory);
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut KvSession) {

@@ -93,6 +93,8 @@ pub struct WebSession {
     /// When the phase began, in wrapping milliseconds.
     since_ms: u32,
     phase: Phase,
+    /// A request was served on it: in an overload those that come later are served, too.
+    is_known: bool,
 }
 
 // An idle connection costs this and no buffer.
@@ -215,7 +217,12 @@ impl Web {
         };
         session.rest(self.stamp(cx.now()));
         let mut manner = Manner::of(&head, self.is_draining);
-        let entry = self.enter(&head, len, bytes, peer(cx, token), cx.now());
+        let sheds = cx.overload().is_some() && !session.is_known;
+        session.is_known |= !sheds;
+        let entry = match sheds {
+            true => self.put_off(cx, token, &head, len),
+            false => self.enter(&head, len, bytes, peer(cx, token), cx.now()),
+        };
         let is_awaited = head.expects_continue && bytes.len() == len;
         match entry {
             Entry::Answered { len, unread } => {
@@ -257,6 +264,41 @@ impl Web {
             }
         }
         Ok(true)
+    }
+
+    /// Answers a request that an overload keeps out. No handler is asked, and none of the layers whether
+    /// it may go on; they see the answer. The connection stays, and is served once the overload is over.
+    fn put_off(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        head: &Head<'_>,
+        len: usize,
+    ) -> Entry {
+        cx.shed();
+        let Web { layers, response, config, .. } = self;
+        let seconds = cx.config().overload_retry().as_secs().to_string();
+        let status = Status::SERVICE_UNAVAILABLE;
+        response.reset();
+        response.status(status).header("Retry-After", &seconds);
+        response.text("Service Unavailable: the server has too much to do\n");
+        let path = normalize(head.target.path);
+        let (peer, now) = (peer(cx, token), cx.now());
+        let request = Request {
+            head: *head,
+            body: &[],
+            peer,
+            now,
+            path: &path,
+            params: matchit::Params::new(),
+        };
+        Next { layers: &mut layers.0, end: &mut |_, _| () }.run(&request, response);
+        let unread = BodyDecoder::new(head.framing, config.body_max).unwrap_or_else(|_| {
+            // Nobody reads so much only to drop it.
+            response.close();
+            BodyDecoder::none()
+        });
+        Entry::Answered { len, unread: Some(unread).filter(|body| !body.is_done()) }
     }
 
     /// Finds the handler, asks the layers, and calls it if the request is whole.
@@ -552,6 +594,7 @@ impl Handler for Web {
             exchange: None,
             since_ms: self.stamp(cx.now()),
             phase: Phase::New,
+            is_known: false,
         }
     }
 

@@ -96,6 +96,13 @@ impl Response {
         Response::text(Status::NOT_FOUND, "There is nothing here.", &[])
     }
 
+    /// What an overload keeps out for so many seconds.
+    pub(crate) fn overloaded(seconds: u64) -> Self {
+        let text = "The server has too much to do.";
+        let after = seconds.to_string();
+        Response::text(Status::SERVICE_UNAVAILABLE, text, &[("Retry-After", after.as_str())])
+    }
+
     /// The head did not come in time. A browser that opened a connection in advance says nothing at
     /// all; that is no error.
     pub(crate) fn timeout() -> Self {

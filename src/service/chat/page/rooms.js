@@ -8,6 +8,7 @@
 const rooms = new Map();
 const mine = new Set();          // the names that we had
 let current = null, me = '', wanted = load('name'), attempt = 0, refusal = '';
+const OVERLOAD_PAUSE = 2000;
 let isListWanted = false;        // somebody typed /rooms
 
 const replies = {
@@ -49,6 +50,7 @@ const replies = {
   put_out(event) { lock(same(event.room), `${isolated(event.by)} put you out of #${isolated(event.room)}.`); },
   who(event) { note(`${event.count} in ${event.room}: ${event.members.map(({name}) => isolated(name)).join(', ')}`); },
   rooms(event) {
+    answered('/rooms');
     $('known').replaceChildren(...event.rooms.map(room => new Option(`${room.count} there`, room.name)));
     if (isListWanted) note(event.rooms.map(room => `${isolated(room.name)} (${room.count})`).join(', ') || 'There are no rooms.');
     isListWanted = false;
@@ -65,6 +67,13 @@ const replies = {
       const {word, name} = asked.shift() || {};
       const room = word === '/join' && same(name);
       if (room && code !== 'joined_already') return lock(room, text);
+    }
+    if (code === 'overloaded') {
+      const command = ['/join', '/rooms'].includes(asked[0]?.word) ? asked.shift() : {};
+      if (command.word === '/rooms' && !isListWanted) return;
+      isListWanted = false;
+      if (command.word === '/join') later(command.name);
+      if (command.word === '/join' && !current) { refusal = text; return draw(); }
     }
     if (['viewer', 'too_long', 'not_there'].includes(code)) failSent();
     note(text, 'bad');
@@ -163,6 +172,17 @@ function enter(text) {
 function rejoin(room) {
   room.isReplaying = true;
   tell(`/join ${room.name} ${room.number} ${room.id}`);
+}
+
+// The server had too much to do. Not all pages ask again at the same moment.
+function later(name) {
+  const mine = socket;
+  setTimeout(() => {
+    const room = same(name);
+    if (mine !== socket || !isWelcome) return;
+    if (room && !room.isOut) rejoin(room);
+    else if (!room) enter(name);
+  }, OVERLOAD_PAUSE * (1 + Math.random()));
 }
 
 function lock(room, why) {

@@ -1,0 +1,617 @@
+//! Whether the server has more to do than it can: the rules, which are told the time, and the state
+//! that handlers ask for.
+//!
+//! ```text
+//!   level
+//!   span |          .--------------.              entered where the level reaches the span,
+//!        |        /                  \            left where it is back at 0: in between lies
+//!      0 |-------'                    '---------  at least a span, whatever happens meanwhile
+//!          long turns     short turns, or asleep
+//! ```
+//!
+//! The level of a thing rises while there is too much of it, by the time for which there is, and falls
+//! by the time for which there is clearly less. There is one level for turns and one for memory.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::Config;
+use super::loop_state::LoopState;
+
+/// That a reactor has had more to do than it can for [`Config::overload_span`]. Those who are connected
+/// are served as before; new connections are let in slowly, and a handler refuses what can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// What there is too much of.
+    pub cause: OverloadCause,
+    /// When the reactor noticed.
+    pub since: Instant,
+}
+
+/// What there is too much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverloadCause {
+    /// Connections that are ready wait longer for their visit than [`Config::overload_turn`].
+    Turns,
+    /// Buffers, or what the handler [reports](super::Context::report_memory), take more of their limit
+    /// than [`Config::overload_memory`].
+    Memory,
+}
+
+impl OverloadCause {
+    /// The stable name, for logs and counters: `turns` or `memory`.
+    pub fn name(self) -> &'static str {
+        match self {
+            OverloadCause::Turns => "turns",
+            OverloadCause::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for OverloadCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The rules. All times are milliseconds of the reactor's clock.
+#[derive(Debug)]
+pub(super) struct Watch {
+    turn_max_ms: Option<u64>,
+    memory_percent: Option<usize>,
+    buffer_memory: usize,
+    span_ms: u64,
+    /// What the poll did before the turn that is looked at next.
+    pub(super) rest: Rest,
+    /// The turn that was looked at last.
+    seen_ms: u64,
+    was_long: bool,
+    round: Round,
+    /// How long the last round took.
+    round_ms: u64,
+    turns: Level,
+    memory: Level,
+    memory_is_high: bool,
+    /// What the handler has said last: bytes used, and how many there may be.
+    reported: (usize, usize),
+    overload: Option<(OverloadCause, u64)>,
+    /// What had been shed and how often listeners had rested, when it began.
+    before: (u64, u64),
+}
+
+/// Whether the time between two turns was work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// The poll did not wait.
+    None,
+    /// It began to wait then.
+    Since(u64),
+    /// It waited, and the clock was not asked when that began.
+    Unknown,
+}
+
+/// What is to be known of a turn, at its beginning.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    now_ms: u64,
+    rest: Rest,
+    /// Connections on the ready list, and on the dirty list.
+    listed: [usize; 2],
+    /// Bytes of buffers.
+    leased: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Began(OverloadCause),
+    Ended { cause: OverloadCause, lasted_ms: u64 },
+}
+
+/// A round is a turn, or as many turns as the budgets make of it: until everybody who was listed when
+/// it began has been visited. So it is the longest time for which anybody has waited.
+#[derive(Debug, Default)]
+struct Round {
+    worked_ms: u64,
+    left: [usize; 2],
+}
+
+/// How long there has been too much, less how long there was not.
+#[derive(Debug, Default)]
+struct Level {
+    held_ms: u64,
+    is_up: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    High,
+    Between,
+    Low,
+}
+
+/// One reading counts for at most such a part of the span: a single turn that stood still for long, as
+/// in a process that was stopped, is no overload. Memory is looked at as often while it is high.
+const PARTS: u64 = 4;
+
+impl Reading {
+    /// Low begins a quarter below the bound, so that what lies about the bound changes nothing.
+    fn of(value: u64, bound: u64) -> Reading {
+        match value {
+            _ if value >= bound => Reading::High,
+            _ if value < bound - bound / 4 => Reading::Low,
+            _ => Reading::Between,
+        }
+    }
+}
+
+impl Level {
+    fn note(&mut self, reading: Reading, lasted_ms: u64, span_ms: u64) {
+        match reading {
+            Reading::High => {
+                let part = lasted_ms.min((span_ms / PARTS).max(1));
+                self.held_ms = (self.held_ms + part).min(span_ms);
+                self.is_up |= self.held_ms == span_ms;
+            }
+            Reading::Between => {}
+            Reading::Low => {
+                self.held_ms = self.held_ms.saturating_sub(lasted_ms);
+                self.is_up &= self.held_ms > 0;
+            }
+        }
+    }
+}
+
+impl Round {
+    /// A connection was taken off a list.
+    fn visited(left: &mut usize) {
+        *left = left.saturating_sub(1);
+    }
+
+    fn is_over(&self, listed: [usize; 2]) -> bool {
+        self.left.iter().zip(listed).all(|(left, listed)| *left.min(&listed) == 0)
+    }
+}
+
+impl Watch {
+    pub(super) fn new(config: &Config) -> Watch {
+        let ms = |span: Duration| span.as_millis() as u64;
+        Watch {
+            turn_max_ms: config.overload_turn.map(ms),
+            memory_percent: config.overload_memory.map(usize::from),
+            buffer_memory: config.buffer_memory,
+            span_ms: ms(config.overload_span).max(1),
+            rest: Rest::Unknown,
+            seen_ms: 0,
+            was_long: false,
+            round: Round::default(),
+            round_ms: 0,
+            turns: Level::default(),
+            memory: Level::default(),
+            memory_is_high: false,
+            reported: (0, 0),
+            overload: None,
+            before: (0, 0),
+        }
+    }
+
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.overload.is_some()
+    }
+
+    /// Why, and since when.
+    pub(super) fn overload(&self) -> Option<(OverloadCause, u64)> {
+        self.overload
+    }
+
+    pub(super) fn report_memory(&mut self, used: usize, limit: usize) {
+        self.reported = (used, limit);
+    }
+
+    pub(super) fn visited_ready(&mut self) {
+        Round::visited(&mut self.round.left[0]);
+    }
+
+    pub(super) fn visited_dirty(&mut self) {
+        Round::visited(&mut self.round.left[1]);
+    }
+
+    /// Whether the clock is to be asked when the poll begins to wait. Only where the last turn began
+    /// long ago, and so at most a few times a second: that turn was long, or the poll waited.
+    pub(super) fn asks_for_the_time(&self) -> bool {
+        self.was_long
+    }
+
+    /// When a turn is needed although nothing happens: to see that it is over, or that memory stays
+    /// high.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        let is_watching = self.is_overloaded() || self.memory_is_high;
+        is_watching.then(|| self.seen_ms + (self.span_ms / PARTS).max(1))
+    }
+
+    /// One look, at the beginning of a turn, once its events are noted.
+    fn look(&mut self, moment: &Moment) -> Option<Change> {
+        let lasted_ms = moment.now_ms.saturating_sub(self.seen_ms);
+        let worked_ms = match moment.rest {
+            Rest::None => lasted_ms,
+            Rest::Since(at_ms) => at_ms.saturating_sub(self.seen_ms).min(lasted_ms),
+            Rest::Unknown => 0,
+        };
+        self.seen_ms = moment.now_ms;
+        self.look_at_turns(moment, worked_ms, lasted_ms);
+        self.look_at_memory(moment, lasted_ms);
+        self.judge(moment.now_ms)
+    }
+
+    fn look_at_turns(&mut self, moment: &Moment, worked_ms: u64, lasted_ms: u64) {
+        let Some(bound) = self.turn_max_ms else { return };
+        self.was_long = Reading::of(lasted_ms, bound) != Reading::Low;
+        self.round.worked_ms += worked_ms;
+        if self.round.is_over(moment.listed) {
+            self.round_ms = self.round.worked_ms;
+            let reading = Reading::of(self.round_ms, bound);
+            self.turns.note(reading, self.round_ms, self.span_ms);
+            self.round = Round { worked_ms: 0, left: moment.listed };
+        }
+        self.turns.note(Reading::Low, lasted_ms - worked_ms, self.span_ms);
+    }
+
+    fn look_at_memory(&mut self, moment: &Moment, lasted_ms: u64) {
+        let Some(percent) = self.memory_percent else { return };
+        let read = |(used, limit): (usize, usize)| match limit {
+            0 => Reading::Low,
+            _ => Reading::of(used.saturating_mul(100) as u64, limit.saturating_mul(percent) as u64),
+        };
+        let readings = [read((moment.leased, self.buffer_memory)), read(self.reported)];
+        let reading = match readings {
+            _ if readings.contains(&Reading::High) => Reading::High,
+            _ if readings.contains(&Reading::Between) => Reading::Between,
+            _ => Reading::Low,
+        };
+        self.memory_is_high = reading == Reading::High;
+        self.memory.note(reading, lasted_ms, self.span_ms);
+    }
+
+    /// The larger share of a limit that is used, of buffers or of what the handler says.
+    fn percent(&self, leased: usize) -> usize {
+        let shares = [(leased, self.buffer_memory), self.reported];
+        let shares = shares.map(|(used, limit)| used.saturating_mul(100) / limit.max(1));
+        shares[0].max(shares[1])
+    }
+
+    fn judge(&mut self, now_ms: u64) -> Option<Change> {
+        let cause = match (self.turns.is_up, self.memory.is_up) {
+            (true, _) => Some(OverloadCause::Turns),
+            (false, true) => Some(OverloadCause::Memory),
+            (false, false) => None,
+        };
+        match (self.overload, cause) {
+            (None, Some(cause)) => {
+                self.overload = Some((cause, now_ms));
+                Some(Change::Began(cause))
+            }
+            (Some((cause, since_ms)), None) => {
+                self.overload = None;
+                Some(Change::Ended { cause, lasted_ms: now_ms - since_ms })
+            }
+            // One cause may follow upon the other.
+            (Some((_, since_ms)), Some(cause)) => {
+                self.overload = Some((cause, since_ms));
+                None
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+impl LoopState {
+    pub(super) fn overload(&self) -> Option<Overload> {
+        let (cause, since_ms) = self.overload.overload()?;
+        Some(Overload { cause, since: self.clock.instant(since_ms) })
+    }
+
+    /// Once a turn: whether an overload begins or ends, which is told in one line each.
+    pub(super) fn look_for_overload(&mut self) {
+        let moment = Moment {
+            now_ms: self.clock.now_ms(),
+            rest: self.overload.rest,
+            listed: [self.lists.ready.len(), self.lists.dirty.len()],
+            leased: self.pool.leased(),
+        };
+        match self.overload.look(&moment) {
+            None => {}
+            Some(Change::Began(cause)) => self.tell_of_overload(cause),
+            Some(Change::Ended { cause, lasted_ms }) => self.tell_of_its_end(cause, lasted_ms),
+        }
+    }
+
+    fn tell_of_overload(&mut self, cause: OverloadCause) {
+        self.stats.overloads += 1;
+        self.overload.before = (self.stats.shed, self.stats.overload_rests);
+        let what = match cause {
+            OverloadCause::Turns => "clients wait long for their turn",
+            OverloadCause::Memory => "much of the memory is used",
+        };
+        let (turn_ms, memory_percent) =
+            (self.overload.round_ms, self.overload.percent(self.pool.leased()));
+        log::warn!(
+            event = "overloaded", cause = cause.name(), turn_ms, memory_percent;
+            "overloaded: {what}; new connections are let in slowly, and what can wait is refused"
+        );
+    }
+
+    fn tell_of_its_end(&mut self, cause: OverloadCause, lasted_ms: u64) {
+        let (shed, rests) = self.overload.before;
+        let (shed, rests) = (self.stats.shed - shed, self.stats.overload_rests - rests);
+        let seconds = lasted_ms as f64 / 1e3;
+        log::warn!(
+            event = "overload_over", cause = cause.name(), lasted_ms, shed, rests;
+            "no longer overloaded, after {seconds:.1} s"
+        );
+    }
+}
+
+/// What a listener lets in while the server is overloaded.
+#[derive(Debug, Default)]
+pub(super) struct Trickle {
+    began_ms: u64,
+    taken: u32,
+}
+
+/// In each [`Config::accept_retry`]. They cost some 3 ms of its 100, so that newcomers take little from
+/// those who are connected; and whoever waits in a backlog of 4096 is heard within a few seconds.
+const NEWCOMERS_MAX: u32 = 128;
+
+impl Trickle {
+    pub(super) fn is_open(&self, now_ms: u64, config: &Config) -> bool {
+        self.taken < NEWCOMERS_MAX || now_ms >= self.opens_ms(config)
+    }
+
+    /// When it lets somebody in again.
+    pub(super) fn opens_ms(&self, config: &Config) -> u64 {
+        self.began_ms + config.accept_retry.as_millis() as u64
+    }
+
+    /// Somebody was let in. Says whether nobody else is for now.
+    pub(super) fn let_in(&mut self, now_ms: u64, config: &Config) -> bool {
+        if now_ms >= self.opens_ms(config) {
+            (self.began_ms, self.taken) = (now_ms, 0);
+        }
+        self.taken += 1;
+        self.taken >= NEWCOMERS_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: u64 = 100;
+    const SPAN: u64 = 1000;
+
+    /// A watch with time of its own.
+    struct Bench {
+        watch: Watch,
+        now_ms: u64,
+        changes: Vec<(u64, Change)>,
+        leased: usize,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let config = Config {
+                overload_turn: Some(Duration::from_millis(BOUND)),
+                overload_memory: Some(90),
+                overload_span: Duration::from_millis(SPAN),
+                buffer_memory: 1000,
+                ..Config::default()
+            };
+            Bench { watch: Watch::new(&config), now_ms: 0, changes: Vec::new(), leased: 0 }
+        }
+
+        fn look(&mut self, rest: Rest, listed: [usize; 2]) {
+            let moment = Moment { now_ms: self.now_ms, rest, listed, leased: self.leased };
+            let change = self.watch.look(&moment);
+            self.changes.extend(change.map(|change| (self.now_ms, change)));
+        }
+
+        /// A turn of so many milliseconds, behind which the poll does not wait.
+        fn turn(&mut self, ms: u64) {
+            self.now_ms += ms;
+            self.look(Rest::None, [0, 0]);
+        }
+
+        /// The poll waits, and the loop knows since when.
+        fn sleep(&mut self, ms: u64) {
+            let since = Rest::Since(self.now_ms);
+            self.now_ms += ms;
+            self.look(since, [0, 0]);
+        }
+
+        fn turns(&mut self, count: usize, ms: u64) {
+            (0..count).for_each(|_| self.turn(ms));
+        }
+
+        fn is_overloaded(&self) -> bool {
+            self.watch.is_overloaded()
+        }
+    }
+
+    #[test]
+    fn begins_once_turns_have_been_long_for_a_span_and_ends_a_span_after_the_last() {
+        let mut bench = Bench::new();
+        bench.turns(1000, 20);
+        assert!(!bench.is_overloaded());
+        let began = bench.now_ms;
+        bench.turns(9, 100);
+        assert!(!bench.is_overloaded());
+        bench.turns(50, 100);
+        assert_eq!(bench.changes, [(began + SPAN, Change::Began(OverloadCause::Turns))]);
+        let calm = bench.now_ms;
+        bench.turns(200, 10);
+        let lasted_ms = calm - began;
+        let ended = Change::Ended { cause: OverloadCause::Turns, lasted_ms };
+        assert_eq!(bench.changes[1..], [(calm + SPAN, ended)]);
+    }
+
+    #[test]
+    fn never_changes_within_a_span_whatever_turns_do() {
+        // Every mixture of long, middling and short turns, and of sleep.
+        let mut random: u32 = 1;
+        for share in 0..=16 {
+            let mut bench = Bench::new();
+            for _ in 0..5000 {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                match (random >> 28, random >> 20 & 3) {
+                    (long, _) if long < share => bench.turn(100 + u64::from(random >> 16 & 1023)),
+                    (_, 0) => bench.sleep(u64::from(random >> 16 & 255)),
+                    (_, 1) => bench.turn(80),
+                    _ => bench.turn(u64::from(random >> 16 & 63)),
+                }
+            }
+            for pair in bench.changes.windows(2) {
+                assert!(pair[1].0 - pair[0].0 >= SPAN, "{pair:?}");
+            }
+            assert!(share > 0 || bench.changes.is_empty());
+            assert!(share < 16 || bench.changes.len() == 1);
+        }
+    }
+
+    #[test]
+    fn one_turn_that_stood_still_is_no_overload_however_long() {
+        let mut bench = Bench::new();
+        bench.turn(60_000);
+        bench.turn(300);
+        bench.turn(300);
+        assert!(!bench.is_overloaded());
+        // Four in a row are.
+        bench.turn(300);
+        assert!(bench.is_overloaded());
+    }
+
+    #[test]
+    fn turns_about_the_bound_change_nothing() {
+        let mut bench = Bench::new();
+        bench.turns(9, 100);
+        bench.turns(1000, 99);
+        assert!(!bench.is_overloaded());
+        bench.turn(100);
+        assert!(bench.is_overloaded());
+        bench.turns(1000, 75);
+        assert!(bench.is_overloaded());
+        bench.turns(14, 74);
+        assert!(!bench.is_overloaded());
+    }
+
+    #[test]
+    fn round_over_several_turns_counts_as_a_whole() {
+        let mut bench = Bench::new();
+        // Each turn takes 20 ms and visits 10 of 60 that are always ready.
+        for _ in 0..200 {
+            bench.now_ms += 20;
+            bench.look(Rest::None, [60, 0]);
+            (0..10).for_each(|_| bench.watch.visited_ready());
+        }
+        assert!(bench.is_overloaded());
+        // The same turns with so few who are ready that each is visited in every turn.
+        for _ in 0..200 {
+            bench.now_ms += 20;
+            bench.look(Rest::None, [10, 0]);
+            (0..10).for_each(|_| bench.watch.visited_ready());
+        }
+        assert!(!bench.is_overloaded());
+    }
+
+    #[test]
+    fn sleep_is_no_work_and_ends_an_overload() {
+        let mut bench = Bench::new();
+        (0..100).for_each(|_| bench.sleep(500));
+        assert!(bench.changes.is_empty());
+        bench.turns(10, 200);
+        assert!(bench.is_overloaded());
+        // The loop wakes by itself, so that it is seen to be over.
+        let due = bench.watch.due_ms();
+        assert_eq!(due, Some(bench.now_ms + SPAN / PARTS));
+        (0..4).for_each(|_| bench.sleep(250));
+        assert!(!bench.is_overloaded());
+        assert_eq!(bench.watch.due_ms(), None);
+    }
+
+    #[test]
+    fn clock_is_asked_before_a_wait_only_behind_a_turn_that_began_long_ago() {
+        let mut bench = Bench::new();
+        for _ in 0..100 {
+            bench.now_ms += 70;
+            bench.look(Rest::Unknown, [0, 0]);
+            assert!(!bench.watch.asks_for_the_time());
+        }
+        bench.now_ms += 100;
+        bench.look(Rest::Unknown, [0, 0]);
+        assert!(bench.watch.asks_for_the_time());
+        // The time of which nobody knows whether it was work counts for nothing.
+        for _ in 0..100 {
+            bench.now_ms += 150;
+            bench.look(Rest::Unknown, [0, 0]);
+        }
+        assert!(!bench.is_overloaded());
+        for _ in 0..10 {
+            let since = bench.now_ms + 150;
+            bench.now_ms += 151;
+            bench.look(Rest::Since(since), [0, 0]);
+        }
+        assert!(bench.is_overloaded());
+    }
+
+    #[test]
+    fn memory_that_stays_high_is_an_overload_also_while_nothing_happens() {
+        let mut bench = Bench::new();
+        bench.leased = 899;
+        bench.turn(1);
+        assert_eq!(bench.watch.due_ms(), None);
+        bench.leased = 900;
+        bench.turn(1);
+        while let Some(due) = bench.watch.due_ms().filter(|due| *due < 2000) {
+            bench.sleep(due - bench.now_ms);
+        }
+        let began = (bench.changes[0].0, bench.changes[0].1);
+        assert_eq!(began, (1002, Change::Began(OverloadCause::Memory)));
+        bench.leased = 600;
+        (0..10).for_each(|_| bench.sleep(250));
+        assert!(!bench.is_overloaded());
+    }
+
+    #[test]
+    fn memory_that_the_handler_reports_counts_as_that_of_buffers() {
+        let mut bench = Bench::new();
+        bench.watch.report_memory(95, 100);
+        (0..10).for_each(|_| bench.sleep(250));
+        assert!(bench.is_overloaded());
+        bench.watch.report_memory(10, 100);
+        (0..10).for_each(|_| bench.sleep(250));
+        assert!(!bench.is_overloaded());
+    }
+
+    #[test]
+    fn what_is_off_is_never_an_overload() {
+        let mut bench = Bench::new();
+        (bench.watch.turn_max_ms, bench.watch.memory_percent) = (None, None);
+        bench.leased = 1000;
+        bench.turns(100, 500);
+        assert!(bench.changes.is_empty());
+        assert_eq!(bench.watch.due_ms(), None);
+        assert!(!bench.watch.asks_for_the_time());
+    }
+
+    #[test]
+    fn newcomers_are_let_in_slowly_and_never_wait_for_ever() {
+        let config = Config::default();
+        let mut trickle = Trickle::default();
+        let mut let_in = 0;
+        for now_ms in 1000..2000 {
+            while trickle.is_open(now_ms, &config) {
+                trickle.let_in(now_ms, &config);
+                let_in += 1;
+            }
+        }
+        assert_eq!(let_in, 10 * NEWCOMERS_MAX);
+    }
+}
