@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edgeloop::Address;
-use edgeloop::load::{Fault, Mode, Phase, Plan, Ramp, Report, Sample, Step, Stop, run};
+use edgeloop::load::{Fault, Mode, Phase, Plan, Pulse, Ramp, Report, Sample, Step, Stop, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 // What is right is counted.
@@ -289,6 +289,63 @@ fn overload_of_an_open_loop_is_not_hidden() {
     assert!(step.latency.p90_us > 300_000.0, "{:?}", step.latency);
 }
 
+#[test]
+fn bursts_are_told_apart_and_recovery_is_the_time_to_work_off_what_they_left() {
+    // It takes at least 2 ms for each message: 500 a second, of which the bursts ask four times as many.
+    let server = serve(|mut stream| {
+        let mut buffer = [0; 64];
+        while stream.read_exact(&mut buffer).is_ok() {
+            thread::sleep(Duration::from_millis(2));
+            stream.write_all(&buffer)?;
+        }
+        Ok(())
+    });
+    let mut plan = plan(&server, Mode::Echo);
+    (plan.connections, plan.pipeline) = (1, 1024);
+    plan.rate = Some(50.0);
+    let pulse = Pulse {
+        rate: 2000.0,
+        duration: Duration::from_millis(200),
+        every: Duration::from_millis(1500),
+    };
+    (plan.pulse, plan.duration) = (Some(pulse), Some(Duration::from_millis(3000)));
+    let step = only_step(run(&plan, &Stop::default(), |_| ()).unwrap());
+    let pulses = step.pulses.unwrap();
+    // What is due counts once, wherever and whenever it is answered, or if it is not.
+    assert!(pulses.within.count.abs_diff(400) <= 1, "{}", pulses.within.count);
+    assert!(pulses.outside.count.abs_diff(50 * 14 / 5) <= 1, "{}", pulses.outside.count);
+    assert_eq!(pulses.within.count + pulses.outside.count, step.latency.count);
+    // The last of a burst waits for 400 messages, of which a second of work is left at its end.
+    assert!(pulses.within.p50_us > 250_000.0 && pulses.within.max_us > 550_000.0);
+    let [first] = &pulses.each[..] else { panic!("{:?}", pulses.each) };
+    assert_eq!(first.at_s, 1.5);
+    // On a busy machine a slow answer may be usual, or the server not be back in time.
+    let late = first.recovery_s.map_or(f64::MAX, |recovery| recovery + pulses.usual_us / 1e6);
+    assert!(late > 0.5, "{first:?} {}", pulses.usual_us);
+}
+
+#[test]
+fn server_that_is_as_fast_in_bursts_is_back_at_their_end_in_every_mode_with_a_rate() {
+    let server = serve(echo);
+    let lines = broadcast(|_, _| Delivery::Once);
+    for (server, mode, each) in
+        [(server, Mode::Echo, 1), (lines, Mode::Broadcast { publishers: 2 }, 3)]
+    {
+        let mut plan = plan(&server, mode);
+        (plan.rate, plan.pipeline) = (Some(100.0), 64);
+        let ms = Duration::from_millis;
+        plan.pulse = Some(Pulse { rate: 400.0, duration: ms(50), every: ms(250) });
+        plan.duration = Some(ms(1000));
+        let step = only_step(run(&plan, &Stop::default(), |_| ()).unwrap());
+        let pulses = step.pulses.unwrap();
+        assert_eq!(pulses.each.len(), 3, "{:?}", plan.mode);
+        // In each of three bursts 20 messages, and 100 a second in all the other time.
+        let (within, outside) = (pulses.within.count / each, pulses.outside.count / each);
+        assert!(within.abs_diff(60) <= 3 && outside.abs_diff(85) <= 3, "{within} {outside}");
+        assert!(pulses.usual_us > 0.0 && step.errors.is_none(), "{}", step.errors);
+    }
+}
+
 // What is wrong is noticed.
 
 #[test]
@@ -549,7 +606,17 @@ fn program_measures_its_own_server_and_sees_its_process() {
 #[test]
 fn json_has_the_documented_fields_and_no_other() {
     let server = Server::start();
-    let output = load(&[&server.address, "-r", "500", "-d", "200ms", "--json", "-"]);
+    let output = load(&[
+        &server.address,
+        "-r",
+        "500",
+        "-d",
+        "200ms",
+        "--pulse",
+        "1k:20ms:50ms",
+        "--json",
+        "-",
+    ]);
     let open: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let output = load(&[&server.address, "-n", "5000", "-c", "2", "--json", "-"]);
     let closed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -1074,8 +1141,13 @@ fn paths(prefix: &str, value: &serde_json::Value, found: &mut BTreeSet<String>) 
 }
 
 /// Members that are a plain value or none.
-const LEAVES: [&str; 4] =
-    ["plan.duration_s", "plan.messages", "plan.rate", "steps[].server_speaks"];
+const LEAVES: [&str; 5] = [
+    "plan.duration_s",
+    "plan.messages",
+    "plan.rate",
+    "steps[].server_speaks",
+    "steps[].pulses.each[].recovery_s",
+];
 /// Members that have a number for each name that occurred.
 const COUNTS: [&str; 4] = ["errors", "errors_before", "errors_after", "wrong_answers"];
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::report::Step;
-use super::{Fault, Report};
+use super::{Fault, Latency, Pulses, Report};
 
 /// A bound that a run may miss.
 ///
@@ -59,6 +59,9 @@ enum Time {
     ConnectP99,
     ConnectMax,
     LatenessP99,
+    PulseP99,
+    OutsideP99,
+    Recovery,
     ClientCpu,
     ServerCpu,
 }
@@ -169,6 +172,10 @@ impl Metric {
     fn value(self, step: &Step) -> Option<f64> {
         let (latency, server) = (&step.latency, step.server.as_ref());
         let of_latency = |value: f64| (latency.count > 0).then_some(value);
+        let pulse_latency = |of: fn(&Pulses) -> &Latency| {
+            let latency = step.pulses.as_ref().map(of).filter(|latency| latency.count > 0);
+            latency.map(|latency| latency.p99_us)
+        };
         match self {
             Metric::Fault(fault) => Some(step.errors.count(fault) as f64),
             Metric::Time(time) => match time {
@@ -182,6 +189,9 @@ impl Metric {
                 Time::ConnectP99 => Some(step.connects.latency.p99_us),
                 Time::ConnectMax => Some(step.connects.latency.max_us),
                 Time::LatenessP99 => step.lateness.as_ref().map(|lateness| lateness.p99_us),
+                Time::PulseP99 => pulse_latency(|pulses| &pulses.within),
+                Time::OutsideP99 => pulse_latency(|pulses| &pulses.outside),
+                Time::Recovery => step.pulses.as_ref().and_then(Pulses::longest_recovery_us),
                 Time::ClientCpu => of_latency(step.client.cpu_us_per_message),
                 Time::ServerCpu => server.and_then(|it| of_latency(it.cpu_us_per_message)),
             },
@@ -215,7 +225,7 @@ fn names(units: &[(&str, f64)]) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-const TIMES: [(&str, Time); 12] = [
+const TIMES: [(&str, Time); 15] = [
     ("min", Time::Min),
     ("mean", Time::Mean),
     ("p50", Time::P50),
@@ -226,6 +236,9 @@ const TIMES: [(&str, Time); 12] = [
     ("connect.p99", Time::ConnectP99),
     ("connect.max", Time::ConnectMax),
     ("lateness.p99", Time::LatenessP99),
+    ("pulse.p99", Time::PulseP99),
+    ("outside.p99", Time::OutsideP99),
+    ("recovery", Time::Recovery),
     ("client.cpu", Time::ClientCpu),
     ("server.cpu", Time::ServerCpu),
 ];

@@ -20,6 +20,7 @@ use super::http::Http;
 use super::lines::Lines;
 use super::probe::{self, Counters, Usage};
 use super::protocol::Protocol;
+use super::pulse::PulseTally;
 use super::redis::Redis;
 use super::report::{Client, Connects, Kernel, Latency, Little, Report, Sample, Server, Step};
 use super::requests::Requests;
@@ -181,6 +182,7 @@ struct Page {
     incidents: Incidents,
     latency: Box<Histogram<u64>>,
     lateness: Box<Histogram<u64>>,
+    pulses: Option<Box<PulseTally>>,
     /// The latencies of the last few seconds, to which some thread may still add.
     open_seconds: BTreeMap<u64, Box<Histogram<u64>>>,
     samples: BTreeMap<u64, Sample>,
@@ -467,6 +469,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             bytes: page.bytes,
             bytes_rate: if seconds > 0.0 { page.bytes as f64 / seconds } else { 0.0 },
             lateness: (!page.lateness.is_empty()).then(|| Latency::of(&page.lateness)),
+            pulses: page.pulses.as_ref().map(|pulses| pulses.figures(window, &page.latency)),
             errors: page.incidents.within.clone(),
             errors_before: page.incidents.before.clone(),
             errors_after: page.incidents.after.clone(),
@@ -568,6 +571,7 @@ impl Page {
             incidents: Incidents::default(),
             latency: histogram()?,
             lateness: histogram()?,
+            pulses: None,
             open_seconds: BTreeMap::new(),
             samples: BTreeMap::new(),
         })
@@ -589,6 +593,10 @@ impl Page {
                 self.connects.merge(&connects);
             }
             Note::Second(second) => self.take_second(second),
+            Note::Pulses(pulses) => match &mut self.pulses {
+                Some(all) => all.merge(&pulses),
+                None => self.pulses = Some(pulses),
+            },
             Note::Heard(protocol) => self.speaks = Some(protocol),
             // Dealt with where notes are received.
             Note::Failed(_) => {}

@@ -142,7 +142,7 @@ impl Deliveries {
             order: VecDeque::new(),
             base: 0,
             dialler: Dialler::new(plan, share.route.clone())?,
-            tally: Tally::new(share.epoch, plan.rate.is_some(), share.notes.clone())?,
+            tally: Tally::new(plan, &share)?,
             notes: share.notes,
             stage: Stage::Idle,
             pacer: None,
@@ -232,8 +232,7 @@ impl Deliveries {
         }
         self.done.clear();
         self.look_again = now + self.patience() / 4;
-        let publishers = self.publishers.len() as u64;
-        self.pacer = self.plan.rate.map(|rate| Pacer::new(rate, window.start, 0, 1, publishers));
+        self.pacer = Pacer::new(&self.plan, 0, window, self.publishers.len());
         (0..self.publishers.len()).for_each(|publisher| self.refill(cx, publisher, now));
     }
 

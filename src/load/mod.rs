@@ -20,7 +20,7 @@
 //! # Reading the files
 //!
 //! `plan` and `report` are what goes in and what comes out; `fault` names what goes wrong.
-//! `pattern`, `pacer` and `tally` are plain data: the bytes, the schedule, the counts. `dialect` is
+//! `pattern`, `pacer`, `pulse` and `tally` are plain data: the bytes, the schedule, its bursts, the counts. `dialect` is
 //! what a client says, with one file for each protocol; `dialler` makes connections, along a `route`; `requests` and
 //! `deliveries` are the handlers; `worker` is a thread, `conductor` the run. `probe` and
 //! `server_process` read what the system knows; `protocol` knows a server that speaks another one. `bound` holds a report against what was promised.
@@ -39,6 +39,7 @@ mod pattern;
 mod plan;
 mod probe;
 mod protocol;
+mod pulse;
 mod redis;
 mod report;
 mod requests;
@@ -50,7 +51,8 @@ mod worker;
 pub use bound::{Bound, Missed};
 pub use conductor::{Phase, Progress, Stop, run};
 pub use fault::{Fault, Faults};
-pub use plan::{Mode, Plan, Ramp, RedisCommand};
+pub use plan::{Mode, Plan, Pulse, Ramp, RedisCommand};
 pub use report::{
-    Asked, Client, Closes, Connects, Kernel, Latency, Little, Machine, Report, Sample, Server, Step,
+    Asked, AskedPulse, Client, Closes, Connects, Kernel, Latency, Little, Machine, PulseRecovery,
+    Pulses, Report, Sample, Server, Step,
 };

@@ -1,27 +1,33 @@
 //! The schedule of an open loop: when each message is due, whatever the server does.
 //!
-//! Message `i` of a thread is due at `base + i * interval` and belongs to client `i % clients`, so
-//! that nothing has to be remembered of messages that could not leave yet: how many they are is
-//! enough to know when each of them was due.
+//! Message `i` of a thread is message `g = i * threads + thread` of all, due at `start + g / rate` where
+//! there are no bursts, and belongs to client `i % clients`, so that nothing has to be remembered of
+//! messages that could not leave yet: how many they are is enough to know when each of them was due.
+
+use super::Plan;
+use super::pulse::PulseTimes;
+use super::tally::Window;
 
 /// The messages of one thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pacer {
-    /// When the first message is due, in nanoseconds since the run began.
-    base: u64,
-    interval_ns: f64,
+    /// When the first message of all is due, in nanoseconds since the run began.
+    start: u64,
+    rate: f64,
+    pulses: Option<PulseTimes>,
+    thread: u64,
+    threads: u64,
     clients: u64,
     next: u64,
 }
 
 impl Pacer {
-    /// `rate` messages a second, over all threads; this is thread `thread` of `threads`, with so
-    /// many clients.
-    pub(super) fn new(rate: f64, start: u64, thread: usize, threads: usize, clients: u64) -> Pacer {
-        let interval_ns = threads as f64 * 1e9 / rate;
-        // The threads take turns.
-        let base = start + (interval_ns * thread as f64 / threads as f64) as u64;
-        Pacer { base, interval_ns, clients, next: 0 }
+    /// The schedule of a thread that has so many clients, if the plan has one. The threads take turns.
+    pub(super) fn new(plan: &Plan, thread: usize, window: Window, clients: usize) -> Option<Pacer> {
+        let rate = plan.rate?;
+        let pulses = plan.pulse.as_ref().map(|pulse| PulseTimes::new(pulse, window));
+        let (thread, threads, clients) = (thread as u64, plan.threads as u64, clients as u64);
+        Some(Pacer { start: window.start, rate, pulses, thread, threads, clients, next: 0 })
     }
 
     /// Takes the next message off the schedule if it is due before `until`: the place of the
@@ -46,7 +52,11 @@ impl Pacer {
     }
 
     fn due(&self, index: u64) -> u64 {
-        self.base + (index as f64 * self.interval_ns) as u64
+        let number = (index * self.threads + self.thread) as f64;
+        match &self.pulses {
+            Some(pulses) => pulses.due(number, self.start, self.rate),
+            None => self.start + (number * 1e9 / self.rate) as u64,
+        }
     }
 }
 
@@ -54,12 +64,16 @@ impl Pacer {
 mod tests {
     use super::*;
 
+    fn pacer(rate: f64, start: u64, thread: u64, threads: u64, clients: u64) -> Pacer {
+        Pacer { start, rate, pulses: None, thread, threads, clients, next: 0 }
+    }
+
     #[test]
     fn every_message_is_due_once_at_its_time_over_all_threads() {
         let start = 1_000_000;
         let mut due = Vec::new();
         for thread in 0..3 {
-            let mut pacer = Pacer::new(1000.0, start, thread, 3, 4);
+            let mut pacer = pacer(1000.0, start, thread, 3, 4);
             let mut numbers = [0; 4];
             let mut at = pacer.next_due();
             while let Some(place) = pacer.pop(start + 100_000_000) {
@@ -78,6 +92,6 @@ mod tests {
 
     #[test]
     fn schedule_without_clients_is_empty() {
-        assert_eq!(Pacer::new(1e6, 0, 0, 1, 0).pop(u64::MAX), None);
+        assert_eq!(pacer(1e6, 0, 0, 1, 0).pop(u64::MAX), None);
     }
 }

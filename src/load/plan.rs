@@ -45,6 +45,8 @@ pub struct Plan {
     /// Messages due each second, over all connections: an open loop. Default: a closed loop, in
     /// which each answer is followed by the next message.
     pub rate: Option<f64>,
+    /// Bursts, in which more messages are due than `rate` says. Default none.
+    pub pulse: Option<Pulse>,
     /// Poll without waiting while messages are due within the resolution of the poll, a
     /// millisecond. Costs a whole CPU for each thread. Default off.
     pub spin: bool,
@@ -137,7 +139,22 @@ pub struct Ramp {
     pub add: usize,
 }
 
+/// Bursts in an open loop, at regular times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pulse {
+    /// Messages due each second in a burst, instead of [`Plan::rate`].
+    pub rate: f64,
+    /// How long a burst is; less than `every`.
+    pub duration: Duration,
+    /// From the beginning of a burst to that of the next; the first comes when the clock has run for so
+    /// long, so that it is known what is usual.
+    pub every: Duration,
+}
+
 impl Plan {
+    /// The most bursts of a step.
+    pub const PULSES_MAX: usize = 1000;
+
     /// The most addresses that a server may have, the target included: 16, since a connect to each of
     /// them may take its whole timeout.
     pub const ADDRESSES_MAX: usize = 16;
@@ -160,6 +177,7 @@ impl Plan {
             pipeline: if mode == Mode::Stream { 16 } else { 1 },
             mode,
             rate: None,
+            pulse: None,
             spin: false,
             threads: 1,
             sources: Vec::new(),
@@ -204,7 +222,7 @@ impl Plan {
             within(&format!("{name} in milliseconds"), span.as_millis() as usize, 1, SPAN_MAX_MS)?;
         }
         self.check_sources()?;
-        match self.contradiction() {
+        match self.contradiction().or_else(|| self.pulse_contradiction()) {
             Some(text) => Err(io::Error::new(io::ErrorKind::InvalidInput, text)),
             None => Ok(()),
         }
@@ -236,6 +254,28 @@ impl Plan {
             && host.chars().chain(path.chars()).any(|it| it.is_whitespace() || it.is_control())
         {
             return Some("path and host go into a request as they are: write %20 for a space");
+        }
+        None
+    }
+
+    fn pulse_contradiction(&self) -> Option<&'static str> {
+        let pulse = self.pulse?;
+        let ends = self.duration.unwrap_or(Duration::MAX);
+        if self.rate.is_none() {
+            return Some("pulse needs a --rate, which holds between the bursts");
+        }
+        if !(RATE_MIN..=RATE_MAX).contains(&pulse.rate) {
+            return Some("pulse must have a rate between 0.001 and 100,000,000 messages a second");
+        }
+        if pulse.duration.is_zero() || pulse.duration >= pulse.every {
+            return Some("pulse must last for less time than lies between two of them, and not 0");
+        }
+        if pulse.every >= ends {
+            return Some("pulse would first come when the time is over: EVERY must be shorter");
+        }
+        let count = ends.as_nanos() / pulse.every.as_nanos();
+        if self.duration.is_some() && count > Plan::PULSES_MAX as u128 {
+            return Some("pulse comes too often for that time; at most 1000 times in a step");
         }
         None
     }

@@ -72,12 +72,26 @@ pub struct Asked {
     pub pipeline: usize,
     /// Messages due each second, in an open loop.
     pub rate: Option<f64>,
+    /// The bursts of an open loop.
+    #[serde(default)]
+    pub pulse: Option<AskedPulse>,
     /// Threads.
     pub threads: usize,
     /// What chose the bytes.
     pub seed: u64,
     /// Source addresses, as far as they were not left to the system.
     pub sources: Vec<String>,
+}
+
+/// Bursts in plain values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AskedPulse {
+    /// Messages due each second in a burst.
+    pub rate: f64,
+    /// How many seconds a burst is long.
+    pub duration_s: f64,
+    /// Seconds from the beginning of one to that of the next.
+    pub every_s: f64,
 }
 
 /// One step: so many connections, measured for so long.
@@ -107,6 +121,9 @@ pub struct Step {
     pub latency: Latency,
     /// How much later than due messages left by our own doing, in an open loop.
     pub lateness: Option<Latency>,
+    /// What bursts did, where the plan has any.
+    #[serde(default)]
+    pub pulses: Option<Pulses>,
     /// What went wrong in that time, by kind.
     pub errors: Faults,
     /// What went wrong before: while connections were made, and in the warm-up.
@@ -172,6 +189,29 @@ pub struct Latency {
     pub max_us: f64,
     /// Pairs of a share between 0 and 1, and the time within which that share was done.
     pub curve: Vec<(f64, f64)>,
+}
+
+/// What bursts did. A message belongs to where it was due, whenever its answer came.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pulses {
+    /// What was usual before the first burst: 99 of 100 messages took no longer.
+    pub usual_us: f64,
+    /// Latency of messages that were due in bursts.
+    pub within: Latency,
+    /// Of all others, those before the first burst included.
+    pub outside: Latency,
+    /// Burst by burst.
+    pub each: Vec<PulseRecovery>,
+}
+
+/// What the server did after one burst.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PulseRecovery {
+    /// When it began, in seconds since the start of the step's measurement.
+    pub at_s: f64,
+    /// How many seconds after its end at least half of the messages took no longer again than was
+    /// usual; null if they did not before the next burst, or the end.
+    pub recovery_s: Option<f64>,
 }
 
 /// Ends of connections that a server may choose, and which are no errors.
@@ -320,6 +360,15 @@ impl Step {
     }
 }
 
+impl Pulses {
+    /// The longest recovery of all in microseconds, if the server recovered after each burst.
+    pub(super) fn longest_recovery_us(&self) -> Option<f64> {
+        let longest = |longest: f64, each: &PulseRecovery| Some(longest.max(each.recovery_s?));
+        let seconds = self.each.iter().try_fold(0.0, longest)?;
+        (!self.each.is_empty()).then_some(seconds * 1e6)
+    }
+}
+
 impl Closes {
     /// Adds those of another part of the run.
     pub(super) fn merge(&mut self, other: Closes) {
@@ -393,6 +442,11 @@ impl From<&Plan> for Asked {
             size: plan.size,
             pipeline: plan.pipeline,
             rate: plan.rate,
+            pulse: plan.pulse.map(|pulse| AskedPulse {
+                rate: pulse.rate,
+                duration_s: pulse.duration.as_secs_f64(),
+                every_s: pulse.every.as_secs_f64(),
+            }),
             threads: plan.threads,
             seed: plan.seed,
             sources: plan.effective_sources().iter().map(ToString::to_string).collect(),

@@ -130,7 +130,6 @@ enum Stage {
 
 impl<D: Dialect> Requests<D> {
     pub(super) fn new(plan: &Plan, share: Share, dialect: D) -> io::Result<Self> {
-        let is_open_loop = plan.rate.is_some();
         Ok(Requests {
             plan: plan.clone(),
             dialect,
@@ -141,7 +140,7 @@ impl<D: Dialect> Requests<D> {
             redials: VecDeque::new(),
             left_behind: 0,
             has_heard: false,
-            tally: Tally::new(share.epoch, is_open_loop, share.notes.clone())?,
+            tally: Tally::new(plan, &share)?,
             notes: share.notes.clone(),
             stage: Stage::Idle,
             pacer: None,
@@ -218,10 +217,7 @@ impl<D: Dialect> Requests<D> {
                 self.scheduled.push(index);
             }
         }
-        self.pacer = self.plan.rate.map(|rate| {
-            let Share { thread, threads, .. } = self.share;
-            Pacer::new(rate, window.start, thread, threads, self.scheduled.len() as u64)
-        });
+        self.pacer = Pacer::new(&self.plan, self.share.thread, window, self.scheduled.len());
         if self.is_churn() {
             self.dialler.set_limit(usize::MAX);
         }

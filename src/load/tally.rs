@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::dialect::Refusal;
-use super::worker::Note;
-use super::{Closes, Fault, Faults};
+use super::pulse::PulseTally;
+use super::worker::{Note, Share};
+use super::{Closes, Fault, Faults, Plan};
 
 /// The stretch of time that counts, in nanoseconds since the run began: `from <= t < until`.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +83,7 @@ pub(super) struct Tally {
     pub(super) window: Window,
     /// In an open loop a message belongs to the window in which it was due.
     is_open_loop: bool,
+    pulses: Option<Box<PulseTally>>,
     index: u64,
     second_ends: u64,
     messages: u64,
@@ -101,15 +103,13 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(
-        epoch: Instant,
-        is_open_loop: bool,
-        notes: Sender<Note>,
-    ) -> io::Result<Tally> {
+    pub(super) fn new(plan: &Plan, share: &Share) -> io::Result<Tally> {
+        let notes = share.notes.clone();
         Ok(Tally {
-            epoch,
+            epoch: share.epoch,
             window: Window::NONE,
-            is_open_loop,
+            is_open_loop: plan.rate.is_some(),
+            pulses: plan.pulse.map(PulseTally::new).transpose()?.map(Box::new),
             index: 0,
             second_ends: u64::MAX,
             messages: 0,
@@ -144,6 +144,9 @@ impl Tally {
         self.window = window;
         self.index = 0;
         self.second_ends = window.from.saturating_add(SECOND);
+        if let Some(pulses) = &mut self.pulses {
+            pulses.begin(window);
+        }
     }
 
     /// A right answer arrived. `since` is when its message was sent, or in an open loop when it was due.
@@ -158,7 +161,16 @@ impl Tally {
             self.last = now;
         }
         if self.window.contains(if self.is_open_loop { since } else { now }) {
-            self.latency.saturating_record(now.saturating_sub(since));
+            self.record_latency(since, now);
+        }
+    }
+
+    #[inline]
+    fn record_latency(&mut self, since: u64, now: u64) {
+        let took = now.saturating_sub(since);
+        self.latency.saturating_record(took);
+        if let Some(pulses) = &mut self.pulses {
+            pulses.record(since, took);
         }
     }
 
@@ -174,7 +186,7 @@ impl Tally {
     /// at least so long.
     pub(super) fn record_unanswered(&mut self, since: u64, now: u64) {
         if self.is_open_loop && self.window.contains(since) {
-            self.latency.saturating_record(now.saturating_sub(since));
+            self.record_latency(since, now);
         }
     }
 
@@ -224,6 +236,10 @@ impl Tally {
     /// Ends the count: hands over what is left.
     pub(super) fn end(&mut self) {
         self.hand_over();
+        if let Some(pulses) = &self.pulses {
+            // The conductor goes first only when the whole run has failed.
+            let _ = self.notes.send(Note::Pulses(pulses.clone()));
+        }
         self.second_ends = u64::MAX;
         self.window = Window::NONE;
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::dialler::ConnectCounts;
 use super::protocol::Protocol;
+use super::pulse::PulseTally;
 use super::route::Route;
 use super::tally::{Second, Window};
 use super::{Plan, http, plan};
@@ -35,6 +36,8 @@ pub(super) enum Note {
     Ready { connections: usize, connects: ConnectCounts },
     /// A second is over in which something happened.
     Second(Second),
+    /// What a run that is over has counted of its bursts; before `Done`.
+    Pulses(Box<PulseTally>),
     /// The first answer is of another protocol than the plan's.
     Heard(Protocol),
     /// The run is over, all that was in flight answered or given up.

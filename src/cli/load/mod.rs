@@ -181,6 +181,7 @@ Modes:
 
 Bounds for --fail-if are METRIC>LIMIT, or with >=, <, <=:
   times (us, ms, s)   min mean p50 p90 p99 p99.9 max connect.p99 connect.max lateness.p99
+                      with --pulse: pulse.p99 outside.p99 recovery (the longest)
                       client.cpu server.cpu (for each message)
   numbers (k, M)      rate messages errors errors.KIND unsent unanswered bytes.rate server.rss
                       retransmits overflows

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use edgeloop::Address;
-use edgeloop::load::{Mode, Plan, Ramp, RedisCommand};
+use edgeloop::load::{Mode, Plan, Pulse, Ramp, RedisCommand};
 
 use crate::cli::count;
 use crate::cli::endpoint::Endpoint;
@@ -56,6 +56,12 @@ pub(super) struct LoadOptions {
     #[arg(short, long, value_name = "N", help_heading = TRAFFIC)]
     #[arg(value_parser = count::rate)]
     pub(super) rate: Option<f64>,
+
+    /// Bursts, RATE:DURATION:EVERY, as in 50k:1s:5s: every EVERY, for DURATION, RATE messages a second
+    /// are due instead of --rate's. What they do and how long the server takes to recover is
+    /// reported apart [default: none]
+    #[arg(long, value_name = "PULSE", help_heading = TRAFFIC)]
+    pub(super) pulse: Option<PulseOption>,
 
     /// Add connections in steps, START:+STEP:DURATION, as in 50:+50:180s: up to --connections,
     /// each step measured for so long and a row of its own [default: none]
@@ -169,6 +175,10 @@ pub(super) struct RampOption {
     each: Span,
 }
 
+/// What `--pulse` says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PulseOption(Pulse);
+
 impl LoadOptions {
     /// The plan that these options describe.
     ///
@@ -198,6 +208,7 @@ impl LoadOptions {
         }
         plan.messages = self.messages;
         plan.rate = self.rate;
+        plan.pulse = self.pulse.map(|PulseOption(pulse)| pulse);
         plan.spin = self.spin;
         plan.sources.clone_from(&self.source);
         plan.server_pids.clone_from(&self.server_pid);
@@ -266,6 +277,24 @@ impl FromStr for RampOption {
             true => Err(wrong()),
             false => Ok(RampOption { ramp: Ramp { first, add }, each }),
         }
+    }
+}
+
+impl FromStr for PulseOption {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PulseOption, String> {
+        let wrong = || format!("`{text}` is no pulse; write RATE:DURATION:EVERY, as 50k:1s:5s");
+        let mut parts = text.split(':');
+        let (Some(rate), Some(duration), Some(every), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(wrong());
+        };
+        let rate = count::rate(rate).map_err(|_| wrong())?;
+        let (duration, every): (Span, Span) = (duration.parse()?, every.parse()?);
+        let (duration, every) = (duration.duration(), every.duration());
+        Ok(PulseOption(Pulse { rate, duration, every }))
     }
 }
 

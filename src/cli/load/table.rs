@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use edgeloop::load::{Fault, Latency, Report, Step};
+use edgeloop::load::{AskedPulse, Fault, Latency, Pulses, Report, Step};
 
 use super::figures::{bytes, count, rate, share, time};
 
@@ -75,6 +75,11 @@ fn details(text: &mut String, report: &Report, step: &Step) {
         let (p50, p99) = (time(lateness.p50_us), time(lateness.p99_us));
         line("pacing", format!("sent later than due by p50 {p50}, p99 {p99}"));
     }
+    if let (Some(pulses), Some(pulse)) = (&step.pulses, report.plan.pulse) {
+        for (name, words) in pulse_lines(pulses, pulse) {
+            line(name, words);
+        }
+    }
     line("errors", errors(step));
     for (when, faults) in [("before", &step.errors_before), ("after", &step.errors_after)] {
         if !faults.is_none() {
@@ -118,6 +123,30 @@ fn details(text: &mut String, report: &Report, step: &Step) {
         }
     }
     line("client", cpu(step.client.cpu_us_per_message, step.client.utilisation, step));
+}
+
+/// What bursts did to those within and to the others, and how long the server took to recover.
+fn pulse_lines(pulses: &Pulses, pulse: AskedPulse) -> Vec<(&'static str, String)> {
+    let AskedPulse { rate: asked, duration_s, every_s } = pulse;
+    let (number, rate) = (pulses.each.len(), rate(asked));
+    let head = format!("{number} of {rate} messages/s for {duration_s} s, every {every_s} s");
+    let recoveries: Vec<String> = pulses
+        .each
+        .iter()
+        .take(RECOVERIES_SHOWN)
+        .map(|it| it.recovery_s.map_or("never".into(), |seconds| time(seconds * 1e6)))
+        .collect();
+    let more = match pulses.each.len().saturating_sub(RECOVERIES_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (usual, recoveries) = (time(pulses.usual_us), recoveries.join(", "));
+    vec![
+        ("pulses", head),
+        ("  within", percentiles(&pulses.within)),
+        ("  outside", percentiles(&pulses.outside)),
+        ("  recovery", format!("{recoveries}{more} until latency was usual again (p99 {usual})")),
+    ]
 }
 
 /// What went wrong in the time that was measured, and what the wrong answers said.
@@ -342,6 +371,8 @@ const DEFERRED_SHARE: f64 = 0.02;
 
 /// Of the time. Less is what any machine takes.
 const WAITED_SHARE: f64 = 0.05;
+/// Bursts of which the table tells one by one.
+const RECOVERIES_SHOWN: usize = 8;
 /// Of a terminal, in characters.
 const WIDTH: usize = 80;
 const GAP: usize = 2;
