@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use common::websocket::{WebSocket, frame, request, text};
 use common::{
     ByHand, Server, closed, connect, connect_narrow, end_sending, expect_eof, expect_gone,
-    expect_silence, send, start, start_by,
+    expect_on_time, expect_silence, send, start, start_by,
 };
 use edgeloop::service::chat::{Chat, ChatOptions, Role};
 use edgeloop::{Address, CloseReason, Config, ListenOptions};
@@ -510,7 +510,7 @@ fn what_is_not_held_any_more_is_told() {
         dora.say("/leave");
         dora.until("* you left den");
         assert!(Instant::now() < deadline, "the room never goes");
-        thread::sleep(Duration::from_millis(350));
+        thread::sleep(Duration::from_millis(500));
     }
     server.stop();
 }
@@ -753,15 +753,11 @@ fn time_in_which_the_server_stood_still_is_the_clients() {
     // What she says in three seconds, while nobody turns the loop.
     thread::sleep(Duration::from_secs(3));
     anna.say(&"hello\n".repeat(40));
-    let begin = Instant::now();
     let turns = server.reactor.stats().turns;
     server.turn_until("all is said", |reactor| reactor.stats().messages_published == 2 * 41);
-    let took = begin.elapsed();
-    assert!(
-        took < Duration::from_millis(1500),
-        "{took:?}, {} turns",
-        server.reactor.stats().turns - turns
-    );
+    let turns = server.reactor.stats().turns - turns;
+    // Those that had to wait for a token would wait for two seconds: thousands of turns.
+    assert!(turns < 100, "it took {turns} turns");
     assert_eq!(published(&server), 2 * 41);
 }
 
@@ -938,7 +934,7 @@ fn greeting_of_tls_is_refused_and_no_line_in_it_obeyed() {
 
 #[test]
 fn connection_without_a_first_line_is_closed_at_its_deadline() {
-    let span = Duration::from_millis(300);
+    let span = Duration::from_secs(1);
     let config = Config { tick: Duration::from_millis(10), ..Config::default() };
     let options = ChatOptions { first_line_timeout: Some(span), ..ChatOptions::default() };
     let server = start(config, Chat::new(options));
@@ -959,7 +955,8 @@ fn connection_without_a_first_line_is_closed_at_its_deadline() {
                 let mut stream = connect(&server.address);
                 // Each byte that comes puts nothing off.
                 for part in bytes.chunks(1) {
-                    send(&stream, part);
+                    // On a busy machine the time may be over already.
+                    let _ = stream.write_all(part);
                     thread::sleep(Duration::from_millis(10));
                 }
                 let said = read_all(&mut stream);
@@ -1196,13 +1193,9 @@ fn silent_peer_is_pinged_twice_then_closed_and_one_that_answers_stays() {
         scope.spawn(|| {
             let mut dead = WebSocket::open(&server.address);
             dead.next_text();
-            let mut last = begin;
             for count in 1..=2 {
                 assert_eq!(dead.next_frame(), Some((0x89, vec![])));
                 assert!(begin.elapsed() >= count * beat, "ping {count}: {:?}", begin.elapsed());
-                // After one span, and not after up to two.
-                assert!(last.elapsed() < beat * 9 / 5, "ping {count}: {:?}", last.elapsed());
-                last = Instant::now();
             }
             assert_eq!(dead.expect_close(), 1011);
             assert!(begin.elapsed() >= 3 * beat, "closed after {:?}", begin.elapsed());
@@ -1215,12 +1208,13 @@ fn silent_peer_is_pinged_twice_then_closed_and_one_that_answers_stays() {
                 send(&alive.stream, &frame(0x8a, b""));
             }
             // Who speaks is not asked, unless a busy machine kept us from it.
+            let mut spoke = Instant::now();
             for _ in 0..10 {
-                let begin = Instant::now();
                 thread::sleep(beat / 4);
+                let last = std::mem::replace(&mut spoke, Instant::now());
                 alive.say("/ping");
                 while alive.next_frame().expect("it is closed").0 == 0x89 {
-                    assert!(begin.elapsed() >= beat * 4 / 5, "asked after {:?}", begin.elapsed());
+                    assert!(last.elapsed() >= beat * 4 / 5, "asked after {:?}", last.elapsed());
                     send(&alive.stream, &frame(0x8a, b""));
                 }
             }
@@ -1228,6 +1222,26 @@ fn silent_peer_is_pinged_twice_then_closed_and_one_that_answers_stays() {
     });
     let stats = server.stop();
     assert_eq!(stats.closed(CloseReason::IdleTimeout), 1);
+}
+
+#[test]
+fn silent_peer_is_pinged_after_one_span_and_not_after_up_to_two() {
+    let beat = Duration::from_millis(300);
+    let config = Config { tick: Duration::from_millis(10), ..Config::default() };
+    let options = ChatOptions { heartbeat: Some(beat), ..ChatOptions::default() };
+    let mut server = ByHand::new(config, Chat::new(options));
+    let stream = server.connect();
+    send(&stream, request("/ws", "").as_bytes());
+    let mut last = server.turn_across("it is open", |reactor| reactor.stats().bytes_sent > 0);
+    let mut dead = WebSocket::accepted(stream);
+    dead.next_text();
+    for _ in 0..2 {
+        let sent = server.reactor.stats().bytes_sent;
+        let ping = server.turn_across("a ping", |reactor| reactor.stats().bytes_sent > sent);
+        assert_eq!(dead.next_frame(), Some((0x89, vec![])));
+        expect_on_time(last, ping, beat, beat * 4 / 5);
+        last = ping;
+    }
 }
 
 /// A room is full for the second that it waits for a member that has stopped; meanwhile its senders
@@ -1238,7 +1252,8 @@ fn client_that_is_held_is_not_taken_for_a_silent_one() {
         rate: 1_000_000,
         message_max: 1024,
         room_memory: 8 << 10,
-        heartbeat: Some(Duration::from_millis(200)),
+        // Three of these are less than the second.
+        heartbeat: Some(Duration::from_millis(250)),
         ..ChatOptions::default()
     };
     let config = Config { tick: Duration::from_millis(10), ..Config::default() };
@@ -1317,7 +1332,10 @@ fn a_client_that_we_did_not_write_talks() {
 #[test]
 fn memory_is_flat_over_many_joins_and_leaves() {
     let rounds = if cfg!(debug_assertions) { 1000 } else { 10_000 };
-    let program = common::program::Program::start("chat --rate 1000000 --room-linger 1s");
+    let program = common::program::Program::start(
+        // So many rooms are there at once, however fast they come and go.
+        "chat --rate 1000000 --room-linger 1s --max-rooms 64",
+    );
     let mut anna = Lines::open(&program.address);
     let mut visit = |count: usize| {
         for round in 0..count {

@@ -136,7 +136,7 @@ fn protocol_error_lets_the_replies_before_it_through() {
 fn input_that_no_handler_takes_ends_at_its_limit() {
     let server = start(Config::default(), KeepsAll);
     let stream = server.connect();
-    send_until_blocked(&stream, &[0; 64 * KIB], Duration::from_millis(100));
+    server.send_until_blocked(&stream, &[0; 64 * KIB]);
     let stats = server.wait_until("it is closed", |stats| stats.open() == 0);
     assert_eq!(closed(&stats), [(CloseReason::MessageTooLong, 1)]);
     server.finish();
@@ -153,13 +153,12 @@ fn client_that_never_ends_is_cut_after_the_linger_timeout() {
     };
     let server = start(config, Framed::new(Delimited::lines(3), EchoLines::new("")));
     let stream = server.connect();
+    let started = Instant::now();
     send(&stream, b"too long");
     expect_eof(&stream);
-    let started = Instant::now();
     server.wait_until("it is gone", |stats| stats.open() == 0);
     let waited = started.elapsed();
-    assert!(waited > Duration::from_millis(200), "{waited:?}");
-    assert!(waited < Duration::from_millis(600), "{waited:?}");
+    assert!(waited >= Duration::from_millis(300), "{waited:?}");
     assert_eq!(closed(&server.finish()), [(CloseReason::LineTooLong, 1)]);
 }
 
@@ -180,7 +179,8 @@ fn client_that_sends_on_for_ever_is_cut_at_the_linger_limit() {
 #[test]
 fn close_towards_a_non_reader_ends_at_the_write_timeout_and_others_go_on() {
     let config = Config {
-        write_timeout: Some(Duration::from_millis(300)),
+        // Longer than a busy machine keeps the one that reads from doing so.
+        write_timeout: Some(Duration::from_secs(2)),
         tick: Duration::from_millis(20),
         ..roomy()
     };
@@ -206,7 +206,7 @@ fn close_towards_a_non_reader_ends_at_the_write_timeout_and_others_go_on() {
 fn reset_in_mid_write_is_counted_as_one() {
     let server = start(Config::default(), Echo::new());
     let stream = server.connect();
-    send_until_blocked(&stream, pattern(1, 0, MIB), Duration::from_millis(200));
+    server.send_until_blocked(&stream, pattern(1, 0, MIB));
     reset(stream);
     let stats = server.wait_until("it is gone", |stats| stats.open() == 0);
     assert_eq!(closed(&stats), [(CloseReason::Reset, 1)]);

@@ -61,15 +61,19 @@ mod program {
     #[test]
     fn stuck_client_is_cut_off_at_the_deadline() {
         let mut program = Program::start("echo --drain-timeout 1500ms");
-        let stream = program.connect();
-        send_until_blocked(&stream, pattern(1, 0, MIB), Duration::from_millis(300));
+        let (stream, other) = (program.connect(), program.connect());
+        send_until_blocked(&stream, pattern(1, 0, MIB), || {
+            send(&other, b"x");
+            expect_bytes(&other, b"x");
+        });
         let started = Instant::now();
         program.signal(Signal::TERM);
         assert_eq!(program.wait().code(), Some(1));
         let waited = started.elapsed();
         let deadline = Duration::from_millis(1500);
         assert!(waited + Duration::from_millis(5) >= deadline, "{waited:?} is early");
-        assert!(waited < deadline + Duration::from_millis(250), "{waited:?} is late");
+        // The one of others is ten seconds.
+        assert!(waited < Config::default().drain_timeout, "{waited:?} is late");
         program.expect_line("drain_timeout=1");
     }
 
@@ -81,10 +85,9 @@ mod program {
             send(stream, b"x");
             expect_bytes(stream, b"x");
         }
-        let started = Instant::now();
         program.signal(Signal::TERM);
+        // Which waits for less than the drain timeout.
         assert_eq!(program.wait().code(), Some(0));
-        assert!(started.elapsed() < Duration::from_secs(3), "it took {:?}", started.elapsed());
         streams.iter().for_each(|stream| expect_eof(stream));
     }
 
@@ -93,8 +96,10 @@ mod program {
         let mut program = Program::start("broadcast --slow-consumer wait --drain-timeout 20s");
         let (from, to) = (program.connect(), program.connect());
         let slow = connect_narrow(&program.address, 2048);
-        // Everybody is there once everybody has heard something from everybody.
-        wait_until_all_hear(&[&from, &to, &slow]);
+        // Once the last one is heard by the others, all are there.
+        send(&slow, b"here\n");
+        expect_bytes(&from, b"here\n");
+        expect_bytes(&to, b"here\n");
         let text: Vec<u8> = (0..5000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
         send(&from, &text);
         expect_bytes(&to, &text);
@@ -105,36 +110,21 @@ mod program {
         drop((from, to, slow));
         assert_eq!(program.wait().code(), Some(0));
     }
-
-    /// Accepting is not announced; lines are sent until they arrive, then all are read up to one
-    /// that is the last.
-    fn wait_until_all_hear(streams: &[&TcpStream]) {
-        thread::sleep(Duration::from_millis(300));
-        for (sender, stream) in streams.iter().enumerate() {
-            send(*stream, b"here\n");
-            for (receiver, stream) in streams.iter().enumerate() {
-                if receiver != sender {
-                    expect_bytes(*stream, b"here\n");
-                }
-            }
-        }
-    }
 }
 
 // The library.
 
 #[test]
 fn drain_without_connections_ends_at_once() {
-    let started = Instant::now();
-    start(Config::default(), Echo::new()).finish();
-    assert!(started.elapsed() < Duration::from_secs(2));
+    let config = Config { drain_timeout: 2 * PATIENCE, drain_quiet: PATIENCE, ..Config::default() };
+    start(config, Echo::new()).finish();
 }
 
 #[test]
 fn stop_during_a_drain_ends_it() {
     let mut server = start(short(Duration::from_secs(60)), Echo::new());
     let stream = server.connect();
-    send_until_blocked(&stream, pattern(1, 0, MIB), Duration::from_millis(200));
+    server.send_until_blocked(&stream, pattern(1, 0, MIB));
     server.ask(|cx| cx.drain());
     server.ask(|cx| cx.stop());
     let (stats, ending) = server.join();
@@ -146,16 +136,14 @@ fn stop_during_a_drain_ends_it() {
 fn second_drain_does_not_put_off_the_first() {
     let server = start(short(Duration::from_millis(800)), Echo::new());
     let stream = server.connect();
-    send_until_blocked(&stream, pattern(1, 0, MIB), Duration::from_millis(200));
-    let started = Instant::now();
-    for _ in 0..6 {
-        if server.remote.run(|cx| cx.drain()).is_err() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(150));
+    server.send_until_blocked(&stream, pattern(1, 0, MIB));
+    let deadline = Instant::now() + PATIENCE;
+    // Each would put it off again.
+    while server.remote.run(|cx| cx.drain()).is_ok() {
+        assert!(Instant::now() < deadline, "it never ends");
+        thread::sleep(Duration::from_millis(100));
     }
     expect_gone(&stream);
-    assert!(started.elapsed() < Duration::from_millis(1300), "it took {:?}", started.elapsed());
 }
 
 // Tasks.
@@ -205,20 +193,7 @@ fn full_queue_gives_the_task_back() {
     server.remote.run(|_| ()).unwrap();
     assert!(matches!(server.remote.run(|_| ()), Err(RemoteError::Full(_))));
     release.send(()).unwrap();
-    server.ask_when_free();
     server.finish();
-}
-
-impl Server {
-    /// Waits until the queue of tasks has room again.
-    fn ask_when_free(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.remote.run(|_| ()).is_err() {
-            assert!(Instant::now() < deadline, "the queue stays full");
-            thread::sleep(Duration::from_millis(1));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::handlers::{Reporter, Seen};
+use common::nowhere::Nowhere;
 use common::*;
 use edgeloop::codec::Delimited;
 use edgeloop::service::{Echo, EchoLines, Framed};
@@ -239,7 +240,7 @@ fn end_while_output_is_blocked_is_seen_once_it_flows_again() {
     let server = start(config, Echo::new());
     let stream = server.connect();
     let bytes = pattern(6, 0, MIB);
-    let sent = send_until_blocked(&stream, bytes, Duration::from_millis(300));
+    let sent = server.send_until_blocked(&stream, bytes);
     end_sending(&stream);
     server.wait_until("output is blocked", |stats| stats.bytes_waiting() > 0);
     for at in (0..sent).step_by(bytes.len()) {
@@ -328,7 +329,7 @@ fn flood_of_short_lines_towards_a_non_reader_stays_within_limits_and_is_answered
     );
     let stream = server.connect();
     let newlines = vec![b'\n'; 64 * KIB];
-    let sent = send_until_blocked(&stream, &newlines, Duration::from_millis(500)).min(256 * KIB);
+    let sent = server.send_until_blocked(&stream, &newlines).min(256 * KIB);
     let stats = server.stats();
     assert!(stats.bytes_waiting() <= config.output_limit as u64, "{stats:?}");
     assert!(stats.bytes_unconsumed() <= input_most(&config), "{stats:?}");
@@ -439,8 +440,9 @@ fn source_address_that_cannot_be_had_is_an_error_at_once() {
 fn refused_connection_is_an_error_and_neither_opened_nor_closed() {
     let (reporter, seen) = Reporter::new(|_, _| {});
     let server = start(Config::default(), reporter);
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let token = server.ask(move |cx| cx.connect(&Address::Tcp(free))).unwrap();
+    let nowhere = Nowhere::new();
+    let to = Address::Tcp(nowhere.address);
+    let token = server.ask(move |cx| cx.connect(&to)).unwrap();
     match seen.recv_timeout(PATIENCE) {
         Ok(Seen::ConnectError(failed, error)) => {
             assert_eq!(failed, token);

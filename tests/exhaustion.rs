@@ -6,6 +6,8 @@
 mod common;
 
 use std::io::Read;
+#[cfg(feature = "cli")]
+use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -20,6 +22,17 @@ fn is_served(stream: &TcpStream, span: Duration) -> bool {
     stream.set_read_timeout(Some(span)).unwrap();
     let served = matches!((&mut &*stream).read(&mut [0]), Ok(1));
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    served
+}
+
+/// Sends a byte; whether it has come back after so many turns of the server's: one for each answer to
+/// `other`.
+fn is_served_beside(stream: &TcpStream, other: &TcpStream) -> bool {
+    send(stream, b"x");
+    (0..50).for_each(|_| assert!(is_served(other, PATIENCE)));
+    stream.set_nonblocking(true).unwrap();
+    let served = matches!((&mut &*stream).read(&mut [0]), Ok(1));
+    stream.set_nonblocking(false).unwrap();
     served
 }
 
@@ -80,8 +93,9 @@ mod descriptors {
     /// Returns the warnings that it logged.
     fn serve_more_than_fit(program: &mut Program) -> Vec<String> {
         let mut streams: Vec<TcpStream> = (0..200).map(|_| program.connect()).collect();
-        let mut served = 0;
-        while is_served(&streams[served], Duration::from_millis(500)) {
+        assert!(is_served(&streams[0], PATIENCE));
+        let mut served = 1;
+        while is_served_beside(&streams[served], &streams[0]) {
             served += 1;
             assert!(served < LIMIT, "more are served than there are descriptors");
         }
@@ -89,12 +103,13 @@ mod descriptors {
 
         // At rest, with the limit reached.
         let _ = program.log_so_far();
-        let before = program.processor_time();
+        let (before, started) = (program.processor_time(), Instant::now());
         thread::sleep(Duration::from_secs(2));
         let used = program.processor_time() - before;
         assert!(used < Duration::from_millis(100), "{used:?} of processor time in 2 s");
         let warnings = program.log_so_far();
-        assert!(warnings.len() <= 3, "more than one warning a second: {warnings:?}");
+        let most = started.elapsed().as_secs() as usize + 1;
+        assert!(warnings.len() <= most, "more than one warning a second: {warnings:?}");
 
         // Those who are there go on.
         for stream in &streams[..served] {
@@ -104,12 +119,10 @@ mod descriptors {
         for _ in 0..10 {
             drop(streams.remove(0));
         }
-        let started = Instant::now();
         // The first one that waits has sent its byte long ago.
         expect_bytes(&streams[served - 10], b"x");
-        assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
         for waiting in &streams[served - 9..served] {
-            assert!(is_served(waiting, Duration::from_millis(500)));
+            assert!(is_served(waiting, PATIENCE));
         }
         assert!(program.is_alive());
         // All get their turn in the end.
@@ -133,7 +146,7 @@ fn full_table_lets_newcomers_wait_until_somebody_leaves() {
     for stream in &streams[..3] {
         assert!(is_served(stream, PATIENCE));
     }
-    assert!(!is_served(&streams[3], Duration::from_millis(200)));
+    assert!(!is_served_beside(&streams[3], &streams[0]));
     let before = server.stats();
     assert_eq!(before.open(), 3);
     thread::sleep(Duration::from_millis(300));
@@ -187,7 +200,7 @@ fn spent_memory_closes_the_largest_output_and_the_others_go_on() {
     let blocked: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
     thread::scope(|scope| {
         for stream in &blocked {
-            scope.spawn(|| send_until_blocked(stream, pattern(1, 0, MIB), PATIENCE / 10));
+            scope.spawn(|| server.send_until_blocked(stream, pattern(1, 0, MIB)));
         }
     });
     let stats = server.stats();
@@ -324,13 +337,21 @@ fn buffers_of_a_burst_are_given_back() {
     let streams: Vec<TcpStream> = (0..100).map(|_| program.connect()).collect();
     streams.iter().for_each(|stream| assert!(is_served(stream, PATIENCE)));
     let before = program.memory();
-    let sent: Vec<usize> = thread::scope(|scope| {
-        let blocked = |stream| {
-            move || send_until_blocked(stream, pattern(1, 0, MIB), Duration::from_millis(500))
-        };
-        let senders: Vec<_> = streams.iter().map(|it| scope.spawn(blocked(it))).collect();
-        senders.into_iter().map(|sender| sender.join().unwrap()).collect()
-    });
+    let other = program.connect();
+    let mut sent = vec![0; streams.len()];
+    // All at once; each answer to the other one is a turn.
+    streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    let mut turns = 0;
+    while turns < 100 {
+        for (mut stream, sent) in streams.iter().zip(&mut sent) {
+            while let Ok(n) = stream.write(pattern(1, 0, MIB)) {
+                (*sent, turns) = (*sent + n, 0);
+            }
+        }
+        assert!(is_served(&other, PATIENCE));
+        turns += 1;
+    }
+    streams.iter().for_each(|stream| stream.set_nonblocking(false).unwrap());
     let during = program.memory();
     assert!(during > before + 10 * MIB, "it was no burst: {before} then {during}");
     thread::scope(|scope| {

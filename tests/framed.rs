@@ -10,10 +10,7 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use common::{
-    KIB, PATIENCE, closed, end_sending, expect_bytes, expect_last_bytes, send, send_until_blocked,
-    start,
-};
+use common::{KIB, PATIENCE, closed, end_sending, expect_bytes, expect_last_bytes, send, start};
 use edgeloop::codec::{Delimited, Fixed, LengthPrefixed, Magic};
 use edgeloop::service::{Framed, Service};
 use edgeloop::{CloseReason, Config, Context, ProtocolError, Token};
@@ -142,7 +139,7 @@ fn peer_that_reads_nothing_is_served_within_limits_and_gets_every_answer_once_it
     let server = start(config.clone(), Framed::new(LengthPrefixed::new(80), amplify));
     let stream = server.connect();
     let empty = vec![0; 64 * KIB];
-    let sent = send_until_blocked(&stream, &empty, Duration::from_millis(500)).min(128 * KIB);
+    let sent = server.send_until_blocked(&stream, &empty).min(128 * KIB);
     let stats = server.stats();
     assert!(stats.bytes_waiting() <= config.output_limit as u64, "{stats:?}");
     for _ in 0..sent / LengthPrefixed::new(80).header(0).unwrap().len() {

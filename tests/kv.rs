@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::{
     KIB, MIB, Server, connect_narrow, end_sending, expect_bytes, expect_eof, expect_gone,
-    expect_last_bytes, expect_silence, send, send_until_blocked, start,
+    expect_last_bytes, expect_silence, send, start,
 };
 use edgeloop::service::{Kv, KvConfig};
 use edgeloop::{CloseReason, Config};
@@ -126,7 +126,7 @@ fn client_that_sends_and_never_reads_costs_its_limits() {
     let client = server.connect();
     send(&client, &set("big", &[b'x'; 500 * KIB]));
     expect_bytes(&client, b"+OK\r\n");
-    send_until_blocked(&client, &b"GET big\r\n".repeat(1000), Duration::from_millis(300));
+    server.send_until_blocked(&client, &b"GET big\r\n".repeat(1000));
     let stats = server.wait_for_rest(Duration::from_millis(200), |stats| stats.bytes_queued);
     // The high-water mark, and one reply above it.
     let waiting = stats.bytes_waiting();
@@ -196,10 +196,10 @@ fn limits_that_do_not_fit_each_other_are_refused_at_set_up() {
 fn key_that_expires_is_gone_on_time_and_its_memory_soon() {
     let server = kv();
     let mut client = Client::new(&server);
-    client.ask("SET short x PX 60");
-    client.ask("SET long x EX 100");
-    client.ask("SET stays x");
     let begun = Instant::now();
+    client.ask("SET short x PX 60");
+    client.ask("SET long x EX 1000");
+    client.ask("SET stays x");
     while client.ask("EXISTS short") == ":1" {
         assert!(begun.elapsed() < Duration::from_secs(10));
     }
@@ -209,7 +209,8 @@ fn key_that_expires_is_gone_on_time_and_its_memory_soon() {
     while client.ask("DBSIZE") != ":2" {
         assert!(begun.elapsed() < Duration::from_secs(10));
     }
-    assert_eq!(client.ask("TTL long"), ":100");
+    let left: u64 = client.ask("TTL long")[1..].parse().unwrap();
+    assert!((900..=1000).contains(&left), "{left}");
     assert_eq!(client.ask("TTL stays"), ":-1");
     let info = client.bulk("INFO");
     assert!(info.contains("expired_keys:2"), "{info}");
@@ -404,16 +405,21 @@ fn commands_that_take_long_take_turns_with_those_of_others() {
         expect_bytes(&busy, answer.repeat(count).as_bytes());
         let taken = server.stats().turns - before;
         assert!(taken >= turns, "{command}: {taken} turns");
-        send(&busy, format!("{command}\r\n").repeat(count).as_bytes());
-        let mut asked = 0;
-        std::thread::scope(|scope| {
-            let reader = scope.spawn(|| expect_bytes(&busy, answer.repeat(count).as_bytes()));
-            while !reader.is_finished() {
-                assert_eq!(other.ask("STRLEN a"), ":8192");
-                asked += 1;
-            }
+        // One that is answered behind all of it is answered once, however often that is tried; on a
+        // busy machine it may ask too late now and then.
+        let is_served_meanwhile = (0..20).any(|_| {
+            send(&busy, format!("{command}\r\n").repeat(count).as_bytes());
+            let mut asked = 0;
+            std::thread::scope(|scope| {
+                let reader = scope.spawn(|| expect_bytes(&busy, answer.repeat(count).as_bytes()));
+                while !reader.is_finished() {
+                    assert_eq!(other.ask("STRLEN a"), ":8192");
+                    asked += 1;
+                }
+            });
+            asked > 1
         });
-        assert!(asked > 1, "{command}: {asked} answers beside it");
+        assert!(is_served_meanwhile, "{command}: nobody else is answered");
     }
     // Nor are answers free that nobody wants.
     let before = server.stats().turns;
@@ -981,7 +987,7 @@ fn counters_begin_anew_when_they_are_reset() {
 #[test]
 fn idle_timeout_spares_those_who_listen() {
     let config = Config {
-        idle_timeout: Some(Duration::from_millis(300)),
+        idle_timeout: Some(Duration::from_secs(1)),
         tick: Duration::from_millis(20),
         output_limit: 4 * MIB,
         ..Config::default()

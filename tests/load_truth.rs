@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use edgeloop::Address;
 use edgeloop::load::{Fault, Mode, Phase, Plan, Ramp, RedisCommand, Report, Step, Stop, run};
+use nowhere::Nowhere;
 
+#[path = "common/nowhere.rs"]
+mod nowhere;
 #[path = "common/processor.rs"]
 mod processor;
 
@@ -179,15 +182,15 @@ fn time_in_which_other_clients_were_connected_is_in_no_latency() {
     // Each answer is the last one of its connection; those of the second life take long.
     let server = sessions(move |life, mut requests| {
         if life == 1 || slow.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_secs(1));
+            thread::sleep(SLOW);
         }
         requests.answer(&[LAST])
     });
     let mut plan = plan(&server, http_mode());
     (plan.connections, plan.messages) = (2, Some(2));
     let step = measure(&plan);
-    assert_eq!((step.messages, step.connects.seconds >= 1.0), (2, true));
-    assert!(step.latency.max_us < 0.9e6, "{:?}", step.latency);
+    assert_eq!((step.messages, step.connects.seconds >= SLOW.as_secs_f64()), (2, true));
+    assert!(step.latency.max_us < 0.9 * SLOW.as_micros() as f64, "{:?}", step.latency);
 
     // In a ramp the first client waits for those that each further step adds.
     (plan.messages, plan.ramp) = (None, Some(Ramp { first: 1, add: 1 }));
@@ -197,9 +200,13 @@ fn time_in_which_other_clients_were_connected_is_in_no_latency() {
         is_slow.store(is_adding, Ordering::SeqCst);
     });
     let steps = report.unwrap().steps;
-    assert!(steps[1].connects.seconds >= 1.0 && steps[1].messages > 0, "{:?}", steps[1].connects);
-    assert!(steps[1].latency.max_us < 0.9e6, "{:?}", steps[1].latency);
+    let connects = &steps[1].connects;
+    assert!(connects.seconds >= SLOW.as_secs_f64() && steps[1].messages > 0, "{connects:?}");
+    assert!(steps[1].latency.max_us < 0.9 * SLOW.as_micros() as f64, "{:?}", steps[1].latency);
 }
+
+/// Longer than any answer takes on a busy machine.
+const SLOW: Duration = Duration::from_secs(3);
 
 #[test]
 fn client_that_was_refused_pauses_whether_or_not_the_close_was_announced() {
@@ -211,10 +218,12 @@ fn client_that_was_refused_pauses_whether_or_not_the_close_was_announced() {
     for server in [announced, silent] {
         let mut plan = plan(&server, http_mode());
         plan.duration = Some(Duration::from_millis(500));
+        let began = Instant::now();
         let step = measure(&plan);
         let refused = step.errors.count(Fault::BadStatus);
         // Each of four clients at once, and then once in 100 ms.
-        assert!((1..=24).contains(&refused) && step.pauses > 0, "{refused}: {}", step.pauses);
+        let most = 4 * (1 + began.elapsed().as_millis() as u64 / 100);
+        assert!((1..=most).contains(&refused) && step.pauses > 0, "{refused}: {}", step.pauses);
     }
 }
 
@@ -252,19 +261,22 @@ fn idle_close_is_no_error_but_where_connections_are_to_be_held() {
         (Mode::Lines { prefix: String::new() }, |bytes| bytes.to_vec()),
         (Mode::Redis(RedisCommand::Ping), |_| b"+PONG\r\n".to_vec()),
     ];
-    for (mode, answer) in answers {
-        let server = impatient(answer);
-        let mut plan = plan(&server, mode);
-        // Each connection is asked every half second, and closed long before that.
-        (plan.connections, plan.rate, plan.messages) = (2, Some(4.0), Some(6));
-        let step = measure(&plan);
-        assert!(step.all_errors().is_none(), "{:?}: {}", plan.mode, step.all_errors());
-        assert_eq!((step.messages, step.latency.count), (6, 6), "{:?}", plan.mode);
-        assert!(step.closes.idle > 0, "{:?}", plan.mode);
-    }
+    thread::scope(|scope| {
+        for (mode, answer) in answers {
+            scope.spawn(move || {
+                let mut plan = plan(&impatient(answer), mode);
+                // Each connection is asked every second, and closed long before that.
+                (plan.connections, plan.rate, plan.messages) = (2, Some(2.0), Some(6));
+                let step = measure(&plan);
+                assert!(step.all_errors().is_none(), "{:?}: {}", plan.mode, step.all_errors());
+                assert_eq!((step.messages, step.latency.count), (6, 6), "{:?}", plan.mode);
+                assert!(step.closes.idle > 0, "{:?}", plan.mode);
+            });
+        }
+    });
     let server = impatient(|bytes| bytes.to_vec());
     let mut plan = plan(&server, Mode::Idle);
-    (plan.size, plan.duration) = (10, Some(Duration::from_millis(300)));
+    (plan.size, plan.duration) = (10, Some(Duration::from_millis(1200)));
     let step = measure(&plan);
     assert!(step.all_errors().count(Fault::Closed) > 0, "{}", step.all_errors());
 }
@@ -272,10 +284,11 @@ fn idle_close_is_no_error_but_where_connections_are_to_be_held() {
 /// What is answered to the bytes of one read.
 type Answer = fn(&[u8]) -> Vec<u8>;
 
-/// Answers what comes, and closes a connection from which nothing comes for a tenth of a second.
+/// Answers what comes, and closes a connection from which nothing comes for a while: longer than a
+/// busy machine takes to send the first bytes of a new one.
 fn impatient(answer: Answer) -> Address {
     serve(move |mut stream| {
-        stream.set_read_timeout(Some(Duration::from_millis(100)))?;
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
         let mut buffer = [0; 4096];
         loop {
             match stream.read(&mut buffer)? {
@@ -290,7 +303,8 @@ fn impatient(answer: Answer) -> Address {
 
 #[test]
 fn second_address_is_measured_in_every_mode_where_nobody_listens_at_the_first() {
-    let dead: Address = free_port().parse().unwrap();
+    let nowhere = Nowhere::new();
+    let dead: Address = nowhere.address.into();
     let echo = serve(|mut stream| io::copy(&mut stream.try_clone()?, &mut stream).map(drop));
     let http = http(|_, _| OK);
     let pong = serve(|mut stream| {
@@ -325,10 +339,11 @@ fn second_address_is_measured_in_every_mode_where_nobody_listens_at_the_first() 
 
 #[test]
 fn nobody_at_any_address_is_one_error_that_names_them_all() {
-    let (first, second) = (free_port(), free_port());
+    let nowhere = [Nowhere::new(), Nowhere::new()];
+    let [first, second] = nowhere.each_ref().map(|it| it.address);
     for mode in [Mode::Echo, Mode::Broadcast { publishers: 1 }] {
-        let mut plan = plan(&first.parse().unwrap(), mode);
-        plan.alternatives = vec![second.parse().unwrap()];
+        let mut plan = plan(&first.into(), mode);
+        plan.alternatives = vec![second.into()];
         let error = run(&plan, &Stop::default(), |_| ()).unwrap_err().to_string();
         assert!(error.contains(&format!("to {first}, {second} was")), "{error}");
         assert!(error.ends_with("4 refused"), "{error}");
@@ -394,7 +409,9 @@ fn run_ends_at_its_time_whatever_the_server_sends() {
         (Mode::Redis(RedisCommand::Ping), "+PONG\r\n", "+PON".into(), "", "timeout"),
     ];
     for (mode, right, begin, again, kind) in endless {
-        for answers in [0, 1, 20] {
+        // What takes no time is not given up for want of it, however busy the machine is.
+        let timeout_ms = if kind == "timeout" { 300 } else { 10_000 };
+        for answers in [0, 1, 5] {
             let (begin, what) = (begin.clone(), format!("{begin:.60} {again:?} after {answers}"));
             let server = serve(move |mut stream| {
                 let mut buffer = [0; 4096];
@@ -412,7 +429,7 @@ fn run_ends_at_its_time_whatever_the_server_sends() {
                 }
             });
             let began = Instant::now();
-            assert!(told(&server, mode.clone(), 300).contains(kind), "{what}");
+            assert!(told(&server, mode.clone(), timeout_ms).contains(kind), "{what}");
             assert!(began.elapsed() < PATIENCE, "{what}");
         }
     }
@@ -449,23 +466,23 @@ fn run_ends_at_its_time_when_the_server_falls_silent_and_counts_what_it_owes() {
         })
     };
     let redis = Mode::Redis(RedisCommand::Ping);
-    let web = silent_after(20, OK.as_bytes());
-    let pong = silent_after(20, b"+PONG\r\n");
+    let web = silent_after(5, OK.as_bytes());
+    let pong = silent_after(5, b"+PONG\r\n");
     for (server, mode) in [(&web, http_mode()), (&pong, redis)] {
         for rate in [None, Some(1000.0)] {
             let mut plan = plan(server, mode.clone());
-            (plan.rate, plan.duration) = (rate, Some(Duration::from_millis(300)));
+            (plan.rate, plan.duration) = (rate, Some(Duration::from_millis(600)));
             let began = Instant::now();
             let step = measure(&plan);
             assert!(began.elapsed() < plan.reply_timeout, "{mode:?}: {:?}", began.elapsed());
             assert!(step.all_errors().is_none(), "{mode:?}: {}", step.all_errors());
-            assert_eq!((step.messages, step.unanswered), (4 * 19, 4), "{mode:?} at {rate:?}");
+            assert_eq!((step.messages, step.unanswered), (4 * 4, 4), "{mode:?} at {rate:?}");
             if rate.is_some() {
                 assert_eq!(step.latency.count, step.messages + step.unanswered + step.unsent);
             }
         }
     }
-    let arguments = [&format!("http://{web}/"), "-c", "3", "-d", "300ms", "--warmup", "0s"];
+    let arguments = [&format!("http://{web}/"), "-c", "3", "-d", "1s", "--warmup", "0s"];
     let output = load(&arguments);
     assert_eq!(output.status.code(), Some(0));
     let stdout = text(&output.stdout);
@@ -558,7 +575,7 @@ fn thousands_of_connections_do_not_wait_for_a_silent_server_one_after_another() 
 fn told(server: &Address, mode: Mode, timeout_ms: u64) -> String {
     let mut plan = plan(server, mode);
     plan.warmup = Duration::from_millis(50);
-    plan.duration = Some(Duration::from_millis(200));
+    plan.duration = Some(Duration::from_millis(300));
     plan.reply_timeout = Duration::from_millis(timeout_ms);
     match run(&plan, &Stop::default(), |_| ()) {
         Ok(report) => only_step(report).all_errors().to_string(),
@@ -620,7 +637,7 @@ fn server_that_speaks_another_protocol_is_told_by_its_name() {
             assert_eq!(error.contains(&hint), !is_own, "{mode:?}: {error}");
         }
         let mut plan = plan(&server, Mode::Idle);
-        plan.duration = Some(Duration::from_millis(300));
+        plan.duration = Some(Duration::from_millis(600));
         assert_eq!(measure(&plan).server_speaks.as_deref(), Some(name));
     }
 }
@@ -720,11 +737,6 @@ fn measure(plan: &Plan) -> Step {
 fn only_step(report: Report) -> Step {
     assert_eq!(report.steps.len(), 1);
     report.steps.into_iter().next().unwrap()
-}
-
-/// An address at which nobody listens.
-fn free_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 fn load(arguments: &[&str]) -> Output {

@@ -20,8 +20,8 @@ use edgeloop::{
 
 /// A timeout that a test waits for.
 const SHORT: Duration = Duration::from_millis(150);
-/// A client is taken to be blocked when its socket took nothing for so long. Should the machine
-/// have been busy instead, the test shows less but does not fail.
+/// Output is taken to be blocked when nothing was sent for so long. Should the machine have been busy
+/// instead, the test shows less but does not fail.
 const BLOCKED: Duration = Duration::from_millis(100);
 /// More than the kernel holds between our write and a client with a small receive buffer that does
 /// not read.
@@ -125,7 +125,7 @@ fn regression_held_publisher_does_not_wake_the_loop_with_each_tick() {
     let topic = TopicConfig { memory: 64 * KIB, slow_consumer, ..TopicConfig::default() };
     let server = start(config, Broadcast::new(Framing::Lines, 64 * KIB, topic));
     let (stream, silent) = (server.connect(), connect_narrow(&server.address, 8 * KIB));
-    send_until_blocked(&stream, &line(1000).repeat(16), Duration::from_millis(100));
+    server.send_until_blocked(&stream, &line(1000).repeat(16));
     let before = server.wait_for_rest(idle, |stats| stats.messages_published);
     thread::sleep(10 * idle);
     let turns = server.stats().turns - before.turns;
@@ -145,7 +145,7 @@ fn regression_publishers_go_on_when_the_one_they_wait_for_is_aborted_in_on_close
     let partner = server.connect();
     server.wait_until("its partner is the second", |stats| stats.accepted == 2);
     let publisher = server.connect();
-    send_until_blocked(&publisher, &[b'm'; 100 * KIB], BLOCKED);
+    server.send_until_blocked(&publisher, &[b'm'; 100 * KIB]);
     drop(partner);
     // Nothing asks the server for anything from here on: that would wake it.
     send(&publisher, &vec![b'm'; LONG_REPLY]);
@@ -204,7 +204,7 @@ fn regression_patience_may_be_endless() {
     let server = start(config, Broadcast::new(Framing::Lines, 64 * KIB, topic));
     let slow = connect_narrow(&server.address, 8 * KIB);
     let publisher = server.connect();
-    send_until_blocked(&publisher, &line(1000), BLOCKED);
+    server.send_until_blocked(&publisher, &line(1000));
     let stats = server.stats();
     assert_eq!((stats.open(), stats.messages_skipped), (2, 0), "{stats}");
     drop((publisher, slow));
@@ -394,15 +394,16 @@ fn regression_context_between_turns_sees_the_present() {
 // the peer reads.
 #[test]
 fn regression_write_timeout_is_not_early_when_the_loop_stood_still() {
-    let config = Config { write_timeout: Some(SHORT), ..config() };
+    let timeout = Duration::from_secs(1);
+    let config = Config { write_timeout: Some(timeout), ..config() };
     let (handler, _seen) = replier(LONG_REPLY);
     let mut server = ByHand::new(config, handler);
     let stream = connect_narrow(&server.address, 8 * KIB);
     server.turn_until("the socket takes bytes", |reactor| reactor.stats().bytes_sent > 0);
-    turn_for(&mut server.reactor, SHORT / 3);
+    turn_for(&mut server.reactor, timeout / 20);
     let sent = server.reactor.stats().bytes_sent;
     expect_pattern(&stream, 1, 0, sent as usize);
-    thread::sleep(SHORT);
+    thread::sleep(timeout);
     server.turn();
     let stats = server.reactor.stats();
     assert!(stats.open() == 1 && stats.bytes_sent > sent, "{sent} and then {stats}");
@@ -442,8 +443,8 @@ fn regression_timers_of_a_later_round_cost_those_that_are_due_nothing() {
         assert_eq!(std::iter::from_fn(|| wheel.pop_due(1000)).count(), TIMERS as usize);
         begun.elapsed()
     };
-    // The fastest of five: whoever else uses the processor makes a run longer, and none shorter.
-    let fastest = |later| (0..5).map(|_| time(later)).min().unwrap();
+    // The fastest of many: whoever else uses the processor makes a run longer, and none shorter.
+    let fastest = |later| (0..20).map(|_| time(later)).min().unwrap();
     let (alone, shared) = (fastest(0), fastest(TIMERS));
     // Walking would be 10,000 steps for each.
     assert!(shared < 30 * alone, "{shared:?} beside {alone:?}");
@@ -525,8 +526,14 @@ fn regression_long_message_is_not_copied_with_each_byte_that_arrives() {
         begun.elapsed()
     });
     let fastest = fastest.min().unwrap();
-    // No machine copies 16 MiB in that time.
-    assert!(fastest < Duration::from_millis(1), "{fastest:?}");
+    let (message, mut copy) = (vec![1; BEGINNING], vec![0; BEGINNING]);
+    let copying = (0..20).map(|_| {
+        let begun = Instant::now();
+        std::hint::black_box(&mut copy).copy_from_slice(std::hint::black_box(&message));
+        begun.elapsed()
+    });
+    let copying = copying.min().unwrap();
+    assert!(fastest < copying / 2, "{fastest:?}, and {copying:?} for a copy");
 }
 
 // ---- found with the tests above ----
@@ -587,7 +594,7 @@ fn regression_shutdown_closes_a_connection_to_which_nothing_is_owed_since_an_uns
     blocked.reactor.with_context(|_, cx| cx.unsubscribe(token, topic));
     let begun = Instant::now();
     blocked.reactor.run().unwrap();
-    assert!(begun.elapsed() < Config::default().drain_timeout / 2);
+    assert!(begun.elapsed() < Config::default().drain_timeout);
 }
 
 /// A connection whose socket refused bytes between two messages of a topic, so that nothing else is
@@ -644,16 +651,18 @@ fn regression_topic_that_nobody_follows_is_never_full() {
 // is too short to say all of it at once.
 #[test]
 fn regression_nobody_is_idle_whose_event_did_not_fit() {
-    let config = Config { idle_timeout: Some(SHORT), events: 2, ..config() };
+    let idle = Duration::from_millis(500);
+    let config = Config { idle_timeout: Some(idle), events: 2, ..config() };
     let mut server = ByHand::new(config, Echo::new());
     let streams: Vec<_> = (0..8).map(|_| server.connect()).collect();
     server.turn_until("all are open", |reactor| reactor.stats().accepted == 8);
     (0..10).for_each(|_| server.turn());
     streams.iter().for_each(|stream| send(stream, b"x"));
-    thread::sleep(2 * SHORT);
-    (0..20).for_each(|_| server.turn());
-    let stats = server.reactor.stats();
-    assert_eq!((closed(stats), stats.bytes_sent), (vec![], 8));
+    thread::sleep(idle + SHORT);
+    server.turn_until("all are served, or closed", |reactor| {
+        reactor.stats().bytes_sent == 8 || reactor.stats().timers > 0
+    });
+    assert_eq!(closed(server.reactor.stats()), []);
 }
 
 // A paused connection fails when something is sent to it; what the peer sent before is to be read
@@ -663,7 +672,8 @@ fn regression_timer_of_a_paused_connection_fires_although_its_socket_has_failed(
     let (handler, seen) = Reporter::new(|cx: &mut Context<'_>, seen: &Seen| match seen {
         Seen::Data(token, bytes) if bytes == b"first" => {
             cx.pause(*token);
-            cx.set_timer(*token, 2 * SHORT);
+            // By then the reset has come.
+            cx.set_timer(*token, Duration::from_secs(1));
         }
         Seen::Timer(token) => cx.resume(*token),
         _ => {}
@@ -709,10 +719,10 @@ fn regression_deadlines_of_one_tick_are_all_met_in_it() {
 // turn.
 #[test]
 fn regression_wait_for_a_deadline_does_not_begin_with_the_turn() {
-    let work = Duration::from_millis(400);
+    let work = Duration::from_secs(1);
     let (handler, _seen) = Reporter::new(move |cx: &mut Context<'_>, seen: &Seen| {
         if let Seen::Data(..) = seen {
-            cx.set_alarm(cx.now() + 2 * work);
+            cx.set_alarm(cx.now() + work + SHORT);
             thread::sleep(work);
         }
     });
@@ -723,7 +733,8 @@ fn regression_wait_for_a_deadline_does_not_begin_with_the_turn() {
     server.turn_until("handled", |reactor| reactor.stats().bytes_consumed == 1);
     let began = Instant::now();
     server.reactor.turn().unwrap();
-    assert!(began.elapsed() < work + work / 2, "waited for {:?}", began.elapsed());
+    // Counted from the beginning of the turn, the wait would be as long as the work and more.
+    assert!(began.elapsed() < work, "waited for {:?}", began.elapsed());
 }
 
 // A paused connection is told of the peer's end and of its reset before it is read. The read says

@@ -1,17 +1,18 @@
 //! Deadlines: within one tick, never early, and only when what they wait for did not happen.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::handlers::{Reporter, Seen, Silent};
 use common::*;
 use edgeloop::service::Echo;
-use edgeloop::{CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token};
+use edgeloop::{CloseReason, Config, Context, Handler, ProtocolError, Reactor, RingBuffer, Token};
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -24,8 +25,32 @@ fn ms(count: u64) -> Duration {
 }
 
 #[track_caller]
-fn expect_within_a_tick(waited: Duration, span: Duration) {
-    expect_on_time(waited, span, TICK);
+fn expect_within_a_tick(set: Moment, kept: Moment, span: Duration) {
+    expect_on_time(set, kept, span, TICK);
+}
+
+/// Turns until the next of all deadlines was acted upon.
+#[track_caller]
+fn next_deadline<H: Handler>(server: &mut ByHand<H>) -> Moment {
+    let before = server.reactor.stats().timers;
+    server.turn_across("the deadline is kept", move |reactor| reactor.stats().timers > before)
+}
+
+/// The client is told of the end, and then the connection is gone.
+#[track_caller]
+fn expect_idle_close<H: Handler>(server: &mut ByHand<H>, stream: TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    server.turn_until("its end is told", |_| matches!(stream.peek(&mut [0]), Ok(0)));
+    drop(stream);
+    server.turn_until("it is gone", |reactor| reactor.stats().open() == 0);
+    assert_eq!(closed(server.reactor.stats()), [(CloseReason::IdleTimeout, 1)]);
+}
+
+#[track_caller]
+fn open<H: Handler>(server: &mut ByHand<H>) -> (TcpStream, Moment) {
+    let (stream, before) = (server.connect(), server.reactor.stats().accepted);
+    let is_open = move |reactor: &mut Reactor<H>| reactor.stats().accepted > before;
+    (stream, server.turn_across("it is open", is_open))
 }
 
 // Idle.
@@ -33,14 +58,12 @@ fn expect_within_a_tick(waited: Duration, span: Duration) {
 #[test]
 fn idle_timeout_fires_within_a_tick_and_never_early() {
     for span in [1, 55, 100, 333] {
-        let server = start(Config { idle_timeout: Some(ms(span)), ..config() }, Echo::new());
-        // The server's clock begins when it accepts, which is not before we connect.
-        let started = Instant::now();
-        let stream = server.connect();
-        expect_eof(&stream);
-        expect_within_a_tick(started.elapsed(), ms(span));
-        drop(stream);
-        assert_eq!(closed(&server.finish()), [(CloseReason::IdleTimeout, 1)]);
+        let config = Config { idle_timeout: Some(ms(span)), ..config() };
+        let mut server = ByHand::new(config, Echo::new());
+        let (stream, opened) = open(&mut server);
+        let kept = next_deadline(&mut server);
+        expect_within_a_tick(opened, kept, ms(span));
+        expect_idle_close(&mut server, stream);
     }
 }
 
@@ -65,34 +88,36 @@ fn connection_that_may_be_silent_is_never_idle_until_that_is_over() {
             Ok(())
         }
     }
-    let server = start(Config { idle_timeout: Some(ms(100)), ..config() }, Permits);
-    let patient = server.connect();
+    let config = Config { idle_timeout: Some(ms(100)), ..config() };
+    let mut server = ByHand::new(config, Permits);
+    let (patient, opened) = open(&mut server);
     // Five times as long as it may be idle.
-    expect_silence(&patient, ms(500));
+    server.turn_until("time has passed", |_| opened.before.elapsed() > ms(500));
+    assert_eq!(server.reactor.stats().timers, 0);
     send(&patient, b"?");
-    let started = Instant::now();
+    let answered = server.turn_across("answered", |reactor| reactor.stats().bytes_sent == 1);
     expect_bytes(&patient, b"x");
-    expect_eof(&patient);
-    expect_within_a_tick(started.elapsed(), ms(100));
-    drop(patient);
-    assert_eq!(closed(&server.finish()), [(CloseReason::IdleTimeout, 1)]);
+    let kept = next_deadline(&mut server);
+    expect_within_a_tick(answered, kept, ms(100));
+    expect_idle_close(&mut server, patient);
 }
 
 #[test]
 fn each_byte_puts_the_idle_timeout_off() {
-    let server = start(Config { idle_timeout: Some(ms(150)), ..config() }, Echo::new());
-    let stream = server.connect();
-    let mut last = Instant::now();
-    for _ in 0..10 {
+    let config = Config { idle_timeout: Some(ms(150)), ..config() };
+    let mut server = ByHand::new(config, Echo::new());
+    let (stream, mut last) = open(&mut server);
+    for count in 1..=10 {
+        // However long that takes, the byte is there before the next turn.
         thread::sleep(ms(60));
-        last = Instant::now();
         send(&stream, b"x");
+        last = server.turn_across("it comes", |reactor| reactor.stats().bytes_sent == count);
         expect_bytes(&stream, b"x");
     }
-    expect_eof(&stream);
-    expect_within_a_tick(last.elapsed(), ms(150));
-    drop(stream);
-    assert_eq!(closed(&server.finish()), [(CloseReason::IdleTimeout, 1)]);
+    assert_eq!(server.reactor.stats().timers, 0);
+    let kept = next_deadline(&mut server);
+    expect_within_a_tick(last, kept, ms(150));
+    expect_idle_close(&mut server, stream);
 }
 
 #[test]
@@ -100,15 +125,14 @@ fn bytes_in_one_direction_only_keep_a_connection() {
     // In: a handler that never answers. Out: a handler that sends by timer to a client that only
     // reads.
     let idle = Config { idle_timeout: Some(ms(150)), ..config() };
-    let server = start(idle.clone(), Silent);
-    let stream = server.connect();
-    for _ in 0..10 {
+    let mut server = ByHand::new(idle.clone(), Silent);
+    let (stream, _) = open(&mut server);
+    for count in 1..=10 {
         thread::sleep(ms(50));
         send(&stream, b"x");
+        server.turn_until("it comes", |reactor| reactor.stats().bytes_received == count);
     }
-    assert_eq!(server.stats().open(), 1);
-    drop(stream);
-    server.finish();
+    assert_eq!((server.reactor.stats().open(), server.reactor.stats().timers), (1, 0));
 
     let (reporter, _seen) = Reporter::new(|cx, seen| match seen {
         Seen::Open(token) | Seen::Timer(token) => {
@@ -129,52 +153,39 @@ fn bytes_in_one_direction_only_keep_a_connection() {
 fn loop_that_was_stopped_serves_what_arrived_in_time_before_it_calls_anybody_idle() {
     let config = Config { idle_timeout: Some(ms(50)), ..config() };
     let mut server = ByHand::new(config, Echo::new());
-    let stream = server.connect();
-    server.turn_until("it is open", |reactor| reactor.stats().accepted == 1);
+    let (stream, _) = open(&mut server);
     send(&stream, b"in time");
     thread::sleep(ms(120));
-    for _ in 0..3 {
-        server.turn();
-    }
+    server.turn_until("it is served", |reactor| reactor.stats().bytes_sent == 7);
     expect_bytes(&stream, b"in time");
-    assert_eq!(server.reactor.stats().open(), 1);
+    assert_eq!((server.reactor.stats().open(), server.reactor.stats().timers), (1, 0));
 }
 
 // Writing.
 
 #[test]
 fn write_timeout_fires_within_a_tick_and_never_early() {
-    let server = start(Config { write_timeout: Some(ms(300)), ..config() }, Echo::new());
-    let stream = server.connect();
-    let (sender, sent) = mpsc::channel();
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            // The last byte that the server's socket takes goes out while we are still sending.
-            let mut stream = &stream;
-            while let Ok(n) = std::io::Write::write(&mut stream, pattern(1, 0, 64 * KIB)) {
-                sender.send((Instant::now(), n)).unwrap();
-            }
-        });
-        let waiting = server.wait_until("output waits", |stats| stats.bytes_waiting() > 0);
-        let mut last = (waiting.bytes_sent, Instant::now());
-        let mut before = last.1;
-        let ended = loop {
-            let stats = server.stats();
-            let now = Instant::now();
-            if stats.open() == 0 {
-                break now;
-            }
-            if stats.bytes_sent > last.0 {
-                // It was taken after `before`, when the counter was still lower.
-                last = (stats.bytes_sent, before);
-            }
-            before = now;
-            thread::sleep(ms(1));
-        };
-        expect_within_a_tick(ended - last.1, ms(300));
-    });
-    drop(sent);
-    assert_eq!(closed(&server.finish()), [(CloseReason::WriteTimeout, 1)]);
+    let config = Config { write_timeout: Some(ms(300)), ..config() };
+    let mut server = ByHand::new(config, Echo::new());
+    let (stream, mut taken) = open(&mut server);
+    stream.set_nonblocking(true).unwrap();
+    let (mut sent, mut after) = (0, Instant::now());
+    let kept = loop {
+        // It sends all the time, and reads nothing.
+        while (&stream).write(pattern(1, 0, 64 * KIB)).is_ok() {}
+        let last = std::mem::replace(&mut after, Instant::now());
+        server.turn();
+        let (stats, before) = (server.reactor.stats(), Instant::now());
+        if stats.open() == 0 {
+            break Moment { after: last, before };
+        }
+        if stats.bytes_sent > sent {
+            (sent, taken) = (stats.bytes_sent, Moment { after, before });
+        }
+        assert!(taken.before.elapsed() < PATIENCE, "it is never closed");
+    };
+    expect_within_a_tick(taken, kept, ms(300));
+    assert_eq!(closed(server.reactor.stats()), [(CloseReason::WriteTimeout, 1)]);
 }
 
 #[test]
@@ -192,33 +203,24 @@ fn write_timeout_does_not_concern_who_is_owed_nothing() {
 
 #[test]
 fn handler_timer_fires_within_a_tick_and_never_early_and_once() {
-    let (sender, receiver) = mpsc::channel();
-    let mut set = None;
-    let (reporter, seen) = Reporter::new(move |cx, seen| match seen {
-        Seen::Data(token, bytes) => {
-            let delay = ms(u64::from(bytes[0]));
+    let (reporter, seen) = Reporter::new(move |cx, seen| {
+        if let Seen::Data(token, bytes) = seen {
             // The first is moved by the second.
             cx.set_timer(*token, ms(1));
-            cx.set_timer(*token, delay);
-            set = Some((cx.now(), delay));
+            cx.set_timer(*token, ms(u64::from(bytes[0])));
         }
-        Seen::Timer(_) => {
-            let (at, delay) = set.take().expect("it fired twice");
-            sender.send((cx.now() - at, delay)).unwrap();
-        }
-        _ => {}
     });
-    let server = start(config(), reporter);
-    let stream = server.connect();
-    for delay in [0, 1, 19, 20, 21, 100, 250] {
+    let mut server = ByHand::new(config(), reporter);
+    let (stream, _) = open(&mut server);
+    for (count, delay) in (1..).zip([0, 1, 19, 20, 21, 100, 250]) {
         send(&stream, &[delay]);
-        let (waited, delay) = receiver.recv_timeout(PATIENCE).unwrap();
-        expect_within_a_tick(waited, delay);
+        let set = server.turn_across("set", |reactor| reactor.stats().bytes_received == count);
+        let kept = next_deadline(&mut server);
+        expect_within_a_tick(set, kept, ms(u64::from(delay)));
     }
-    thread::sleep(ms(100));
-    drop(stream);
-    server.stop();
-    assert_eq!(seen.iter().filter(|seen| matches!(seen, Seen::Timer(_))).count(), 7);
+    let last = Instant::now();
+    server.turn_until("time has passed", |_| last.elapsed() > ms(100));
+    assert_eq!(seen.try_iter().filter(|seen| matches!(seen, Seen::Timer(_))).count(), 7);
 }
 
 #[test]
@@ -246,11 +248,15 @@ fn cancelled_timer_and_timer_of_a_closed_connection_do_not_fire() {
 
 #[test]
 fn alarm_is_as_exact_as_the_poll() {
-    struct Alarms(mpsc::Sender<Duration>, Option<Instant>);
+    #[derive(Default)]
+    struct Alarms {
+        due: Option<Instant>,
+        rung: u32,
+    }
     impl Handler for Alarms {
         type Session = ();
         fn on_open(&mut self, cx: &mut Context<'_>, _: Token) {
-            self.1 = Some(cx.now() + ms(33));
+            self.due = Some(cx.now() + ms(33));
             cx.set_alarm(cx.now() + ms(33));
         }
         fn on_data(
@@ -263,26 +269,34 @@ fn alarm_is_as_exact_as_the_poll() {
             Ok(())
         }
         fn on_alarm(&mut self, cx: &mut Context<'_>) {
-            let due = self.1.take().expect("it rang twice");
-            self.0.send(cx.now().checked_duration_since(due).expect("it rang early")).unwrap();
+            let due = self.due.take().expect("it rang twice");
+            assert!(cx.now() >= due, "it rang early");
+            self.rung += 1;
         }
     }
-    let (sender, receiver) = mpsc::channel();
-    let server = start(config(), Alarms(sender, None));
-    for _ in 0..5 {
-        let stream = server.connect();
-        let late = receiver.recv_timeout(PATIENCE).unwrap();
-        assert!(late < SLACK, "{late:?} late");
-        drop(stream);
+    let mut server = ByHand::new(config(), Alarms::default());
+    for count in 1..=5 {
+        let (_stream, set) = open(&mut server);
+        let rang = server.turn_across("it rings", |reactor| {
+            reactor.with_context(|handler, _| handler.rung == count)
+        });
+        expect_on_time(set, rang, ms(33), Duration::ZERO);
     }
-    server.finish();
+    // A loop that sleeps is woken by it.
+    server.reactor.with_context(|handler, cx| {
+        handler.due = Some(cx.now() + ms(33));
+        cx.set_alarm(cx.now() + ms(33));
+    });
+    while server.reactor.with_context(|handler, _| handler.rung) < 6 {
+        server.reactor.turn().unwrap();
+    }
 }
 
 // What is left of timers.
 
 #[test]
 fn no_timer_is_left_when_all_are_closed() {
-    let config = Config { idle_timeout: Some(ms(200)), ..config() };
+    let config = Config { idle_timeout: Some(ms(1000)), ..config() };
     let server = start(config, Echo::new());
     for _ in 0..50 {
         let stream = server.connect();
@@ -304,11 +318,10 @@ fn traffic_does_not_touch_the_wheel() {
     // An entry comes round once a timeout, not once a message.
     let config = Config { idle_timeout: Some(ms(100)), ..config() };
     let mut server = ByHand::new(config, Echo::new());
-    let stream = server.connect();
-    server.turn_until("it is open", |reactor| reactor.stats().accepted == 1);
-    for _ in 0..50 {
+    let (stream, _) = open(&mut server);
+    for count in 1..=50 {
         send(&stream, b"x");
-        server.turn();
+        server.turn_until("it comes", |reactor| reactor.stats().bytes_sent == count);
         expect_bytes(&stream, b"x");
         thread::sleep(ms(10));
     }

@@ -22,7 +22,7 @@ use edgeloop::{CloseReason, Config};
 use common::processor::stay_on_this_processor;
 use common::{
     KIB, MIB, PATIENCE, Server, closed, connect_narrow, end_sending, expect_eof, expect_gone,
-    expect_silence, send, send_until_blocked, start,
+    expect_silence, send, start,
 };
 
 // ---- one request after another ----
@@ -635,7 +635,7 @@ fn client_that_never_reads_costs_its_limits_and_nobody_else_notices() {
     let server = start(config, router().serve(WebConfig::default()).unwrap());
     let silent = connect_narrow(&server.address, 4096);
     let batch = get("/hello/somebody").repeat(1000);
-    send_until_blocked(&silent, batch.as_bytes(), Duration::from_millis(100));
+    server.send_until_blocked(&silent, batch.as_bytes());
     let stats = server.stats();
     assert!(stats.bytes_waiting() <= 64 * KIB as u64, "{stats:?}");
     let mut other = Answers::of(server.connect());
@@ -731,6 +731,7 @@ fn body_limit_of_a_path_is_kept_whether_the_length_is_told_or_not() {
 fn too_many_requests_are_told_when_to_come_again() {
     let server = serve(router().wrap(RequestLimit::new(1, 3, 100)), WebConfig::default());
     let mut answers = Answers::of(server.connect());
+    let begun = Instant::now();
     answers.ask(&get("/hello/x").repeat(5));
     let found: Vec<_> = (0..5).map(|_| answers.next()).collect();
     let statuses: Vec<u16> = found.iter().map(|answer| answer.status).collect();
@@ -739,7 +740,8 @@ fn too_many_requests_are_told_when_to_come_again() {
     // The same address on another connection is the same client.
     let mut other = Answers::of(server.connect());
     other.ask(&request("POST", "/length", "body"));
-    assert_eq!(other.next().status, 429);
+    // Unless a busy machine has let the second pass after which one more is allowed.
+    assert!(other.next().status == 429 || begun.elapsed() >= Duration::from_secs(1));
     let deadline = Instant::now() + PATIENCE;
     while {
         other.ask(&get("/hello/x"));
@@ -755,7 +757,8 @@ fn too_many_requests_are_told_when_to_come_again() {
 
 #[test]
 fn slow_head_ends_at_its_deadline_however_it_trickles() {
-    let head_timeout = Duration::from_millis(300);
+    // Longer than it takes to begin all of them on a busy machine.
+    let head_timeout = Duration::from_secs(1);
     let server = quick(WebConfig { head_timeout, ..WebConfig::default() });
     let begin = Instant::now();
     // One is new, one has been answered before, one sends all the time, one never speaks.
@@ -801,8 +804,8 @@ fn slow_body_ends_and_one_that_makes_progress_does_not() {
     let mut slow = Answers::of(server.connect());
     slow.ask("POST /length HTTP/1.1\r\nHost:\r\nContent-Length: 9\r\n\r\nabc");
     let mut steady = Answers::of(server.connect());
-    steady.ask("POST /length HTTP/1.1\r\nHost:\r\nContent-Length: 100000\r\n\r\n");
-    steady.ask(&"x".repeat(50_000));
+    let head = "POST /length HTTP/1.1\r\nHost:\r\nContent-Length: 100000\r\n\r\n";
+    steady.ask(&(head.to_owned() + &"x".repeat(50_000)));
     let answer = slow.next();
     assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
     slow.expect_end();
@@ -867,7 +870,7 @@ fn shutdown_lets_a_long_answer_end_and_a_late_reader_hear_of_it() {
     let config = Config { output_limit: 64 * KIB, ..Config::default() };
     let server = start(config, router.serve(WebConfig::default()).unwrap());
     let late = connect_narrow(&server.address, 4096);
-    send_until_blocked(&late, get("/hello/y").repeat(1000).as_bytes(), Duration::from_millis(500));
+    server.send_until_blocked(&late, get("/hello/y").repeat(1000).as_bytes());
     let held = server.wait_until("it is held", |stats| stats.bytes_waiting() > 4 * KIB as u64);
     let mut long = Answers::of(connect_narrow(&server.address, 4096));
     long.ask(&get("/long"));

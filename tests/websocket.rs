@@ -222,7 +222,7 @@ fn client_that_does_not_read_its_answers_is_not_served_further() {
     let server = start(config, WebSocket::new(echo));
     let socket = open(&server);
     let flood = text(&"x".repeat(1000)).repeat(100);
-    common::send_until_blocked(&socket.stream, &flood, std::time::Duration::from_millis(300));
+    server.send_until_blocked(&socket.stream, &flood);
     let stats = server.stats();
     assert!(stats.bytes_waiting() <= MIB as u64, "{stats:?}");
     assert_eq!(stats.open(), 1);
