@@ -115,7 +115,7 @@ fn output_buffers_of_a_burst_are_given_back() {
     let before = settled(&server);
     clients.iter().for_each(|client| client.set_nonblocking(true).unwrap());
     let mut owed = vec![0; clients.len()];
-    stuff(&clients, &mut owed);
+    stuff(&clients, &mut owed, &server.client());
     let burst = settled(&server) - before;
     assert!(burst > 10 << 20, "{burst} bytes are no burst: {owed:?}");
     // Now everybody reads: every byte comes, and with the last one the buffers go.
@@ -173,7 +173,7 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let address = within(Duration::from_secs(10), || {
+        let address = within(Duration::from_secs(60), || {
             assert!(process.try_wait().unwrap().is_none(), "the server has ended");
             fs::read_to_string(&port_file).ok()?.trim().parse().ok()
         });
@@ -219,18 +219,22 @@ fn ask_all(clients: &[TcpStream], request: &[u8], answer: &[u8]) {
     }
 }
 
-/// Everybody sends until nothing has been taken for a while; counts what was.
-fn stuff(clients: &[TcpStream], owed: &mut [usize]) {
+/// Everybody sends until nothing has been taken through so many of the server's turns, one for each
+/// echo to `other`; counts what was.
+fn stuff(clients: &[TcpStream], owed: &mut [usize], other: &TcpStream) {
+    const TURNS: usize = 200;
     let chunk = [7; 64 << 10];
-    let mut last = Instant::now();
-    while last.elapsed() < Duration::from_millis(500) {
+    let mut turns = 0;
+    while turns < TURNS {
         for (mut client, owed) in clients.iter().zip(&mut *owed) {
             match client.write(&chunk) {
-                Ok(n) => (*owed, last) = (*owed + n, Instant::now()),
+                Ok(n) => (*owed, turns) = (*owed + n, 0),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => panic!("{error}"),
             }
         }
+        echo_all(std::slice::from_ref(other));
+        turns += 1;
     }
 }
 
@@ -267,7 +271,7 @@ fn receive_until(mut client: &TcpStream, last: &[u8]) {
 /// Resident bytes once they no longer change.
 fn settled(server: &Server) -> i64 {
     let mut last = 0;
-    within(Duration::from_secs(10), || {
+    within(Duration::from_secs(60), || {
         std::thread::sleep(Duration::from_millis(200));
         let now = server.resident();
         (std::mem::replace(&mut last, now) == now).then_some(now)
