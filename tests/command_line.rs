@@ -640,6 +640,8 @@ fn second_signal_ends_a_server_that_is_stuck() {
     is_full.recv().unwrap().unwrap();
     let mut server = Server::start_logging_to(stderr, program("echo"));
     server.signal(Signal::TERM);
+    // Two that wait at the same time would be one.
+    server.wait_until_signals_are_taken();
     thread::sleep(Duration::from_millis(100));
     assert!(server.child.try_wait().unwrap().is_none(), "it was not stuck");
     assert_eq!(server.stop(Signal::TERM).code(), Some(143));
@@ -883,6 +885,22 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// The kernel holds none back any more.
+    fn wait_until_signals_are_taken(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = format!("/proc/{}/status", self.child.id());
+        let is_none = |line: &str| line.trim_end_matches('0').ends_with('\t');
+        while !fs::read_to_string(&status)
+            .unwrap()
+            .lines()
+            .filter(|line| line.starts_with("SigPnd:") || line.starts_with("ShdPnd:"))
+            .all(is_none)
+        {
+            assert!(Instant::now() < deadline, "it takes no signal");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     fn stop(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
         self.wait()
@@ -947,9 +965,11 @@ fn exchange(mut stream: TcpStream, text: &str) -> String {
 
 /// Sends until nothing more is taken, and never reads.
 fn stuck_client(server: &Server) -> TcpStream {
-    let mut client = server.connect();
-    client.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
-    while client.write(&[b'x'; 1 << 16]).is_ok() {}
+    let (client, other) = (server.connect(), server.connect());
+    common::send_until_blocked(&client, &[b'x'; 1 << 16], || {
+        common::send(&other, b"x");
+        common::expect_bytes(&other, b"x");
+    });
     client
 }
 

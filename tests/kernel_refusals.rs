@@ -304,16 +304,19 @@ fn interrupted_writev_is_repeated() {
 
 // ---- accept ----
 
+/// What is served at all was not left until the listener had rested.
+fn no_accept_retry() -> Config {
+    Config { accept_retry: Duration::from_secs(600), ..Config::default() }
+}
+
 #[test]
 fn accept_error_of_a_dead_newcomer_is_skipped() {
     for errno in ACCEPT_ONE {
-        let mut stage = Stage::new(Config::default(), Echo::new());
+        let mut stage = Stage::new(no_accept_retry(), Echo::new());
         let mut clients = crowd(&mut stage, 3);
         refuse(Call::Accept4, None, 0, errno);
         let waiting: Vec<Client> = (0..3).map(|_| stage.connect()).collect();
-        let began = Instant::now();
         stage.until("accepted", |stage| (stage.audit().open() == 6).then_some(()));
-        assert!(began.elapsed() < Duration::from_millis(90), "{errno}: not at once");
         assert_eq!(refusals_planned(), 0);
         clients.extend(waiting);
         everybody_echoes(&mut stage, &mut clients, b"");
@@ -330,10 +333,9 @@ fn accept_without_descriptors_or_memory_is_tried_again_without_a_new_connect() {
         refuse(Call::Accept4, None, 0, errno);
         let waiting = stage.connect();
         stage.until("refused", |_| (refusals_planned() == 0).then_some(()));
-        let (refused, accepts) = (Instant::now(), counters().now().of(Call::Accept4));
+        let accepts = counters().now().of(Call::Accept4);
         everybody_echoes(&mut stage, &mut clients, b"");
         stage.until("accepted", |stage| (stage.audit().open() == 4).then_some(()));
-        assert!(refused.elapsed() < Duration::from_millis(200), "{errno}: {:?}", refused.elapsed());
         // One for the connection, one that finds the backlog empty: resting means not to ask.
         assert!(counters().now().of(Call::Accept4) - accepts <= 2, "{errno}");
         clients.push(waiting);
@@ -344,8 +346,7 @@ fn accept_without_descriptors_or_memory_is_tried_again_without_a_new_connect() {
 
 #[test]
 fn accept_without_descriptors_is_tried_again_as_soon_as_a_connection_closes() {
-    let config = Config { accept_retry: Duration::from_secs(600), ..Config::default() };
-    let mut stage = Stage::new(config, Echo::new());
+    let mut stage = Stage::new(no_accept_retry(), Echo::new());
     let (leaver, _) = stage.join();
     refuse(Call::Accept4, None, 0, EMFILE);
     let mut waiting = stage.connect();
@@ -402,9 +403,7 @@ fn registration_refused_once_costs_that_connection() {
         let mut refused = stage.connect();
         let mut behind = stage.connect();
         assert_eq!(stage.ended(&mut refused), Ended::Closed, "errno {errno}");
-        let began = Instant::now();
         stage.echo(&mut behind, b"next").unwrap();
-        assert!(began.elapsed() < Duration::from_millis(200), "errno {errno}");
         clients.push(behind);
         everybody_echoes(&mut stage, &mut clients, b"");
         assert_eq!(stage.reactor.stats().closed(CloseReason::SetupFailed), 1, "errno {errno}");
@@ -417,7 +416,7 @@ fn registration_refused_once_costs_that_connection() {
 fn layer_that_cannot_be_made_costs_that_connection_whatever_its_error_says() {
     use io::ErrorKind::{InvalidInput, Other, PermissionDenied, UnexpectedEof, WouldBlock};
     for kind in [Other, InvalidInput, WouldBlock, PermissionDenied, UnexpectedEof] {
-        let mut stage = Stage::new(Config::default(), Echo::new());
+        let mut stage = Stage::new(no_accept_retry(), Echo::new());
         let mut refusals = 1;
         let wrap = move |socket: mio::net::TcpStream| -> io::Result<Box<dyn Layer>> {
             if refusals > 0 {
@@ -433,9 +432,7 @@ fn layer_that_cannot_be_made_costs_that_connection_whatever_its_error_says() {
         let mut refused = Client::connect(layered);
         let mut behind = Client::connect(layered);
         assert_eq!(stage.ended(&mut refused), Ended::Closed, "{kind}");
-        let began = Instant::now();
         stage.echo(&mut behind, b"next").unwrap();
-        assert!(began.elapsed() < Duration::from_millis(200), "{kind}");
         assert_eq!(stage.audit().reasons(), [], "{kind}");
         let stats = stage.reactor.stats();
         assert_eq!((stats.accepted, stats.accept_errors), (1, 1), "{kind}: {stats}");
@@ -454,7 +451,7 @@ fn interrupted_wait_is_an_empty_turn_in_which_timers_still_run() {
     };
     let mut stage = Stage::new(config, Echo::new());
     let (mut client, token) = stage.join();
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while stage.reactor.stats().timers == 0 {
         assert!(Instant::now() < deadline, "the idle timeout never fired");
         refuse(Call::EpollWait, None, 0, EINTR);

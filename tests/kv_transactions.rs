@@ -83,8 +83,9 @@ fn watched_key_that_ends_undoes_the_transaction_whoever_notices() {
     let server = kv();
     for is_looked_for in [true, false] {
         let mut client = Client::new(&server);
-        client.ask("SET k x PX 40");
-        client.ask("WATCH k");
+        // In one write, so that the key is still there when it is watched.
+        send(&client.stream, b"SET k x PX 40\r\nWATCH k\r\n");
+        (0..2).for_each(|_| assert_eq!(client.line(), "+OK"));
         let mut other = Client::new(&server);
         let deadline = Instant::now() + PATIENCE;
         // Removed by a look-up, or by the timer alone.
@@ -99,9 +100,8 @@ fn watched_key_that_ends_undoes_the_transaction_whoever_notices() {
     }
     // Nobody at all looks at it before EXEC.
     let mut client = Client::new(&server);
-    for line in ["SET k x PX 1", "WATCH k", "SET gone x PX 1"] {
-        client.ask(line);
-    }
+    send(&client.stream, b"SET k x PX 1\r\nWATCH k\r\nSET gone x PX 1\r\n");
+    (0..3).for_each(|_| assert_eq!(client.line(), "+OK"));
     let deadline = Instant::now() + PATIENCE;
     while client.ask("EXISTS gone") != ":0" {
         assert!(Instant::now() < deadline);

@@ -254,17 +254,14 @@ fn ping_pong(stage: &mut Stage<Echo>, clients: &mut [Client], rounds: u8) {
     }
 }
 
-/// Whether the thread, given a moment to finish what it was at, makes no call at all for so long.
+/// Whether the thread makes no call at all for so long, once it has finished what it was at: on a
+/// busy machine that may take a while.
 fn quiet_for(counters: &interposed::Counters, span: Duration) -> bool {
-    let mut before = counters.now();
-    for _ in 0..20 {
-        std::thread::sleep(Duration::from_millis(50));
-        if std::mem::replace(&mut before, counters.now()) == before {
-            std::thread::sleep(span);
-            return counters.now() == before;
-        }
-    }
-    false
+    (0..20).any(|_| {
+        let before = counters.now();
+        std::thread::sleep(span);
+        counters.now() == before
+    })
 }
 
 /// Reads, says nothing, and stays when its peer has ended.

@@ -109,14 +109,14 @@ impl<H: Handler> Stage<H> {
         what: &str,
         mut look: impl FnMut(&mut Self) -> Option<T>,
     ) -> T {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(found) = look(self) {
                 return found;
             }
             assert!(
                 Instant::now() < deadline,
-                "{what}: not within 10 s; {:?}",
+                "{what}: not within 60 s; {:?}",
                 self.reactor.stats()
             );
             self.turn();
