@@ -21,9 +21,11 @@ impl WallClock {
 
     /// Milliseconds since 1970 at a turn's time, by a clock that was read at most a second before.
     pub(super) fn at(&mut self, now: Instant) -> u64 {
-        if now.saturating_duration_since(self.read_at) >= AGE_MAX {
+        let age = now.saturating_duration_since(self.read_at);
+        if age >= AGE_MAX {
             *self = WallClock::new(now);
+            return self.read_ms;
         }
-        self.read_ms + now.saturating_duration_since(self.read_at).as_millis() as u64
+        self.read_ms + age.as_millis() as u64
     }
 }

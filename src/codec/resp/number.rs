@@ -52,21 +52,26 @@ const LEN_MAX: usize = DIGITS_MAX + 1;
 impl Decimal {
     /// Writes a number.
     pub fn new(value: i64) -> Self {
-        let (mut bytes, mut start) = ([0; LEN_MAX], LEN_MAX);
+        // Most are the lengths of short values.
+        if let digit @ 0..=9 = value {
+            return Decimal { bytes: [b'0' + digit as u8; LEN_MAX], start: LEN_MAX - 1 };
+        }
+        // Written where it is returned: an array that is moved there is moved byte by byte.
+        let mut decimal = Decimal { bytes: [0; LEN_MAX], start: LEN_MAX };
         let mut rest = value.unsigned_abs();
         loop {
-            start -= 1;
-            bytes[start] = b'0' + (rest % 10) as u8;
+            decimal.start -= 1;
+            decimal.bytes[decimal.start] = b'0' + (rest % 10) as u8;
             rest /= 10;
             if rest == 0 {
                 break;
             }
         }
         if value < 0 {
-            start -= 1;
-            bytes[start] = b'-';
+            decimal.start -= 1;
+            decimal.bytes[decimal.start] = b'-';
         }
-        Decimal { bytes, start }
+        decimal
     }
 
     /// The digits, behind a minus if there is one.

@@ -105,8 +105,13 @@ impl Database {
         Some(if tag & BY_WALL == 0 { End::Steady(at_ms) } else { End::Wall(at_ms) })
     }
 
+    /// Whether a key is to end at some time.
+    pub(super) fn has_end(&self, slot: u32) -> bool {
+        self.table.tag(slot) != NONE
+    }
+
     pub(super) fn has_ended(&self, slot: u32, now: Now) -> bool {
-        self.table.tag(slot) != NONE && self.end_of(slot).is_some_and(|end| now.left_ms(end) == 0)
+        self.has_end(slot) && self.end_of(slot).is_some_and(|end| now.left_ms(end) == 0)
     }
 
     /// Lets a key end at a time. One that it had before must be [taken away](Self::persist).

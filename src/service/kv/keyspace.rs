@@ -23,7 +23,8 @@ use super::watches::{Seen, Watches};
 /// worth one that fewer have tried to break, or a dependency.
 pub(super) struct Keyspace {
     hasher: RandomState,
-    databases: Box<[Database; DATABASES]>,
+    /// In here and not behind a pointer: each command looks at one of them several times.
+    databases: [Database; DATABASES],
     /// Below [`DATABASES`].
     selected: usize,
     now: Now,
@@ -60,7 +61,7 @@ impl Keyspace {
     pub(super) fn new() -> Self {
         Keyspace {
             hasher: RandomState::new(),
-            databases: Box::new([const { Database::new() }; DATABASES]),
+            databases: [const { Database::new() }; DATABASES],
             selected: 0,
             now: Now::default(),
             used: 0,
@@ -139,7 +140,12 @@ impl Keyspace {
 
     /// The value of a key. Counts whether it was there.
     pub(super) fn read(&mut self, key: &[u8]) -> Option<&[u8]> {
-        self.look_up(key).map(|found| self.here().table.value(found.0))
+        let Some(found) = self.find(key) else {
+            self.stats.misses += 1;
+            return None;
+        };
+        self.stats.hits += 1;
+        Some(self.here().table.value(found.0))
     }
 
     /// As [`find`](Self::find), to read a key; counts whether it was there.
@@ -152,8 +158,9 @@ impl Keyspace {
 
     /// Looks a key up. One that has ended is removed.
     pub(super) fn find(&mut self, key: &[u8]) -> Option<Found> {
-        let slot = self.here().table.find(self.hash(key), key)?;
-        if self.here().has_ended(slot, self.now) {
+        let (hash, here) = (self.hash(key), self.here());
+        let slot = here.table.find(hash, key)?;
+        if here.has_ended(slot, self.now) {
             self.stats.expired += 1;
             self.remove(Found(slot));
             return None;
@@ -246,6 +253,7 @@ impl Keyspace {
     // ---- writing ----
 
     /// Sets a key to a value; it does not expire any more.
+    #[inline]
     pub(super) fn set(&mut self, key: &[u8], value: &[u8]) -> Found {
         match self.find(key) {
             Some(found) => {
@@ -322,9 +330,14 @@ impl Keyspace {
         self.is_due_earlier = true;
     }
 
-    /// Lets a key stay. Returns whether it would have ended.
+    /// Lets a key stay. Returns whether it would have ended, which few keys would.
     #[inline]
     pub(super) fn persist(&mut self, found: Found) -> bool {
+        self.here().has_end(found.0) && self.take_end(found)
+    }
+
+    #[inline(never)]
+    fn take_end(&mut self, found: Found) -> bool {
         let expired = self.here_mut().persist(found.0);
         if expired {
             self.price_places();
@@ -431,12 +444,18 @@ impl Keyspace {
         self.touch(found.0, true);
     }
 
-    /// A key has changed: tells those who watch it.
+    /// A key has changed: tells those who watch it, where anybody watches any.
+    #[inline]
     fn touch(&mut self, slot: u32, is_there: bool) {
         if !self.watches.is_empty() {
-            let table = &self.databases[self.selected % DATABASES].table;
-            self.watches.touch(self.selected, table.key(slot), is_there);
+            self.tell_watchers(slot, is_there);
         }
+    }
+
+    #[inline(never)]
+    fn tell_watchers(&mut self, slot: u32, is_there: bool) {
+        let table = &self.databases[self.selected % DATABASES].table;
+        self.watches.touch(self.selected, table.key(slot), is_there);
     }
 
     /// Takes the database away; what it was is freed little by little.

@@ -182,11 +182,14 @@ impl Kv {
                 "transaction_memory is {memory}; it must be between 1 and {TRANSACTION_MEMORY_MAX}"
             ));
         }
+        let mut wall_clock = WallClock::new(started);
+        let mut keyspace = Keyspace::new();
+        keyspace.set_now(Now { steady_ms: 0, wall_ms: wall_clock.at(started) });
         Ok(Kv {
             commands: CommandIndex::new(),
             started,
-            wall_clock: WallClock::new(started),
-            keyspace: Keyspace::new(),
+            wall_clock,
+            keyspace,
             clients: Slab::new(),
             clients_ever: 0,
             clients_closing: 0,
@@ -269,6 +272,10 @@ impl Kv {
             self.work.clear();
         }
         let steady_ms = now.saturating_duration_since(self.started).as_millis() as u64;
+        let before = self.keyspace.now();
+        if steady_ms == before.steady_ms {
+            return before;
+        }
         let now = Now { steady_ms, wall_ms: self.wall_clock.at(now) };
         self.keyspace.set_now(now);
         now
@@ -381,13 +388,15 @@ impl Kv {
             Err(_) if is_of_http(request) => return Ok(Flow::Close),
             Err(fault) => return Err(self.refuse(client, request, fault)),
         };
-        match self.admit(client, command) {
-            Ok(Admission::Now) => {}
-            Ok(Admission::Queue) => {
-                let queued = self.queue(client, command.flags, request);
-                return queued.map_err(|fault| self.refuse(client, request, fault));
+        if !self.is_admitted(client, command) {
+            match self.admit(client, command) {
+                Ok(Admission::Now) => {}
+                Ok(Admission::Queue) => {
+                    let queued = self.queue(client, command.flags, request);
+                    return queued.map_err(|fault| self.refuse(client, request, fault));
+                }
+                Err(fault) => return Err(self.refuse(client, request, fault)),
             }
-            Err(fault) => return Err(self.refuse(client, request, fault)),
         }
         (command.run)(&mut Call { kv: self, cx, token, client, command, request, arguments })
     }
@@ -414,16 +423,23 @@ impl Kv {
         Ok(command)
     }
 
+    /// Whether nothing stands in the way of a command: there is memory, and the client has nothing that
+    /// few have. Every other command is looked at by [`admit`](Self::admit).
+    #[inline(always)]
+    fn is_admitted(&mut self, client: u32, command: &'static Command) -> bool {
+        let is_room = !command.flags.has(Flags::DENYOOM) || self.used() <= self.config.max_memory;
+        let Some(client) = self.clients.get_mut(client as usize) else { return is_room };
+        client.last = Some(command);
+        is_room && client.rare().is_none()
+    }
+
     /// Whether a client may have a command carried out.
+    #[inline(never)]
     fn admit(&mut self, client: u32, command: &'static Command) -> Result<Admission, Fault> {
         if command.flags.has(Flags::DENYOOM) && self.used() > self.config.max_memory {
             return Err(Fault::OUT_OF_MEMORY);
         }
         let Some(client) = self.clients.get_mut(client as usize) else { return Ok(Admission::Now) };
-        client.last = Some(command);
-        if client.rare().is_none() {
-            return Ok(Admission::Now);
-        }
         if client.only_listens() && !command.flags.has(Flags::SUBSCRIBED) {
             let name = command.name;
             return Err(Fault::of(format!(

@@ -69,6 +69,10 @@ pub(super) fn getset(call: &mut Call<'_, '_, '_>) -> Outcome {
 pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
     let key = call.argument();
     let value = call.argument();
+    if call.arguments.len() == 0 {
+        call.kv.keyspace.set(key, value);
+        return call.ok();
+    }
     let options = SetOptions::parse(&mut call.arguments)?;
     let (name, now) = (call.command.name, call.kv.keyspace.now());
     let end = options.expiry.as_ref().map(|expiry| expiry.end(name, now)).transpose()?;
