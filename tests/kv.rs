@@ -8,14 +8,15 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use common::{
     KIB, MIB, Server, connect_narrow, end_sending, expect_bytes, expect_eof, expect_gone,
-    expect_last_bytes, expect_silence, send, start,
+    expect_last_bytes, expect_silence, send, start, start_by,
 };
 use edgeloop::service::{Kv, KvConfig};
-use edgeloop::{CloseReason, Config};
+use edgeloop::{Address, CloseReason, Config, ListenOptions};
 
 // ---- requests and replies ----
 
@@ -1014,6 +1015,31 @@ fn idle_timeout_spares_those_who_listen() {
         assert_eq!(found.last().unwrap(), "hello");
     }
     server.stop();
+}
+
+#[test]
+fn info_tells_the_port_of_the_first_tcp_listener_and_0_where_there_is_none() {
+    for has_tcp in [false, true] {
+        let directory = common::directory::Directory::new();
+        let path = directory.path("socket");
+        let config = Config { output_limit: 4 * MIB, ..Config::default() };
+        let handler = Kv::new(KvConfig::default(), &config).unwrap();
+        let unix = Address::Unix(path.clone());
+        let server = start_by(config, handler, move |reactor| {
+            let options = ListenOptions::default();
+            let unix = reactor.listen(&unix, &options).unwrap();
+            let any = "127.0.0.1:0".parse().unwrap();
+            if has_tcp { reactor.listen(&any, &options).unwrap() } else { unix }
+        });
+        let port = if has_tcp { server.socket_address().port() } else { 0 };
+        let client = UnixStream::connect(path).unwrap();
+        client.set_read_timeout(Some(common::PATIENCE)).unwrap();
+        send(&client, b"INFO server\r\n");
+        let mut lines = BufReader::new(&client).lines().map(Result::unwrap);
+        let told = lines.find(|line| line.starts_with("tcp_port:")).unwrap();
+        assert_eq!(told, format!("tcp_port:{port}"));
+        server.stop();
+    }
 }
 
 #[test]

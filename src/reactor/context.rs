@@ -242,6 +242,13 @@ impl<'a> Context<'a> {
         Ok(token)
     }
 
+    /// The addresses at which the reactor was made to listen, in that order: those of
+    /// [`listen`](super::Reactor::listen), with the port that the kernel chose where that was left to
+    /// it. They stay when a shutdown has closed the listeners.
+    pub fn addresses(&self) -> &[Address] {
+        &self.state.addresses
+    }
+
     /// The peer's address, as it was when the connection came to be.
     pub fn peer_address(&self, token: Token) -> Option<Address> {
         self.state.peer_address(token)

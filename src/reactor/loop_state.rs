@@ -44,6 +44,8 @@ pub(super) struct LoopState {
     /// When topics with waiting publishers must be looked at again although nothing has happened.
     pub(super) topics_due_ms: Option<u64>,
     pub(super) alarm: Option<Instant>,
+    /// Where the listeners were made to listen.
+    pub(super) addresses: Vec<Address>,
     /// A shutdown was asked for, and ends then.
     pub(super) drain_until: Option<Instant>,
     /// It has begun: listeners are closed, connections finish.
@@ -73,6 +75,7 @@ impl LoopState {
             overload: Watch::new(&config),
             topics_due_ms: None,
             alarm: None,
+            addresses: Vec::new(),
             drain_until: None,
             is_draining: false,
             current: None,

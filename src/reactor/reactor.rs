@@ -656,6 +656,7 @@ impl<H: Handler> Reactor<H> {
         listener.register(self.state.poll.registry(), token)?;
         let address = listener.address()?;
         self.listeners.push(Some(listener));
+        self.state.addresses.push(address.clone());
         Ok(address)
     }
 }

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::call::{Call, Flow, Outcome};
 use super::connection::REDIS_VERSION;
-use crate::reactor::{CloseReason, Stats};
+use crate::reactor::{Address, CloseReason, Stats};
 
 /// What the server has counted of itself.
 #[derive(Debug)]
@@ -139,11 +139,21 @@ fn server_section(call: &Call<'_, '_, '_>, text: &mut String) {
             ("arch_bits", &usize::BITS),
             ("process_id", &std::process::id()),
             ("run_id", &call.kv.counters.run_id),
+            ("tcp_port", &tcp_port(call.cx.addresses())),
             ("server_time_usec", &(now.wall_ms * 1000)),
             ("uptime_in_seconds", &up),
             ("uptime_in_days", &(up / 86_400)),
         ],
     );
+}
+
+/// That of the first listener which has one; as in Redis 0, where all are Unix sockets.
+fn tcp_port(addresses: &[Address]) -> u16 {
+    let port = |address: &Address| match address {
+        Address::Tcp(address) => Some(address.port()),
+        Address::Unix(_) => None,
+    };
+    addresses.iter().find_map(port).unwrap_or(0)
 }
 
 fn clients_section(call: &Call<'_, '_, '_>, text: &mut String) {
