@@ -11,8 +11,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use common::kv::{Client, kv, kv_with, request};
 use common::{
-    KIB, MIB, Server, connect_narrow, end_sending, expect_bytes, expect_eof, expect_gone,
+    KIB, MIB, connect_narrow, end_sending, expect_bytes, expect_eof, expect_gone,
     expect_last_bytes, expect_silence, send, start, start_by,
 };
 use edgeloop::service::{Kv, KvConfig};
@@ -498,7 +499,7 @@ fn work_of_a_transaction_on_long_values_is_bounded() {
     send(&client.stream, lines.as_bytes());
     (0..COUNT + commands.len()).for_each(|_| assert_eq!(client.line(), "+QUEUED"));
     let answers = client.list("EXEC");
-    let refused = "ERR transaction takes too long";
+    let refused = "-ERR transaction takes too long";
     let copied = answers.iter().take_while(|answer| *answer == "1").count();
     assert!((250..COUNT).contains(&copied), "{copied}");
     assert!(answers[copied..COUNT].iter().all(|answer| answer == refused));
@@ -1139,93 +1140,7 @@ fn program_serves_redis_clients_and_refuses_limits_that_do_not_fit() {
 
 // ---- vocabulary ----
 
-fn kv() -> Server {
-    kv_with(KvConfig::default())
-}
-
-/// With the limits that the program has by default.
-fn kv_with(kv: KvConfig) -> Server {
-    let config = Config { input_limit: MIB, output_limit: 4 * MIB, ..Config::default() };
-    start(config.clone(), Kv::new(kv, &config).unwrap())
-}
-
-fn request(words: &[&str]) -> Vec<u8> {
-    let mut request = format!("*{}\r\n", words.len());
-    for word in words {
-        request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-    }
-    request.into_bytes()
-}
-
 fn set(key: &str, value: &[u8]) -> Vec<u8> {
     let head = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), value.len());
     [head.as_bytes(), value, b"\r\n"].concat()
-}
-
-/// Asks one thing at a time, in lines.
-struct Client {
-    stream: TcpStream,
-    reader: BufReader<TcpStream>,
-}
-
-impl Client {
-    fn new(server: &Server) -> Client {
-        Client::of(server.connect())
-    }
-
-    fn of(stream: TcpStream) -> Client {
-        let reader = BufReader::new(stream.try_clone().unwrap());
-        Client { stream, reader }
-    }
-
-    /// The first line of the reply.
-    fn ask(&mut self, line: &str) -> String {
-        send(&self.stream, format!("{line}\r\n").as_bytes());
-        self.line()
-    }
-
-    fn bulk(&mut self, line: &str) -> String {
-        let head = self.ask(line);
-        self.text(&head)
-    }
-
-    /// The texts and numbers of a reply, whatever arrays they stand in.
-    fn list(&mut self, line: &str) -> Vec<String> {
-        let head = self.ask(line);
-        let mut found = Vec::new();
-        self.collect(&head, &mut found);
-        found
-    }
-
-    fn collect(&mut self, head: &str, found: &mut Vec<String>) {
-        let count = match head.split_at(1) {
-            ("*" | "~" | ">", count) => Some(count.parse().unwrap()),
-            ("%", count) => Some(2 * count.parse::<usize>().unwrap()),
-            _ => None,
-        };
-        match count {
-            Some(count) => {
-                for _ in 0..count {
-                    let head = self.line();
-                    self.collect(&head, found);
-                }
-            }
-            None if head.starts_with('$') => found.push(self.text(head)),
-            None => found.push(head[1..].to_owned()),
-        }
-    }
-
-    fn text(&mut self, head: &str) -> String {
-        let len: usize = head.strip_prefix(['$', '=']).expect(head).parse().unwrap();
-        let mut bytes = vec![0; len + 2];
-        self.reader.read_exact(&mut bytes).unwrap();
-        let text = String::from_utf8(bytes[..len].to_vec()).unwrap();
-        if head.starts_with('=') { text["txt:".len()..].to_owned() } else { text }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
 }

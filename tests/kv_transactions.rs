@@ -1,17 +1,14 @@
 //! Transactions of the key-value store over loopback: what they hold, what limits them, and what is
 //! left of them. Single answers are compared with those of Redis in `kv_against_redis.rs`.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{Read, Write};
 use std::time::Instant;
 
-use common::{KIB, MIB, PATIENCE, Server, connect_narrow, expect_bytes, send, start};
-use edgeloop::Config;
-use edgeloop::service::{Kv, KvConfig};
+use common::kv::{Client, kv, kv_with};
+use common::{KIB, MIB, PATIENCE, connect_narrow, expect_bytes, send};
+use edgeloop::service::KvConfig;
 
 #[test]
 fn transaction_is_carried_out_in_one_go_between_the_commands_of_others() {
@@ -372,87 +369,4 @@ fn write_to_a_key_that_many_watch_undoes_the_transaction_of_each() {
         assert_eq!(client.ask("EXEC"), "*0");
     }
     server.stop();
-}
-
-// ---- vocabulary ----
-
-fn kv() -> Server {
-    kv_with(KvConfig::default())
-}
-
-/// With the limits that the program has by default.
-fn kv_with(kv: KvConfig) -> Server {
-    let config = Config { input_limit: MIB, output_limit: 4 * MIB, ..Config::default() };
-    start(config.clone(), Kv::new(kv, &config).unwrap())
-}
-
-/// Asks one thing at a time, in lines.
-struct Client {
-    stream: TcpStream,
-    reader: BufReader<TcpStream>,
-}
-
-impl Client {
-    fn new(server: &Server) -> Client {
-        Client::of(server.connect())
-    }
-
-    fn of(stream: TcpStream) -> Client {
-        let reader = BufReader::new(stream.try_clone().unwrap());
-        Client { stream, reader }
-    }
-
-    /// The first line of the reply.
-    fn ask(&mut self, line: &str) -> String {
-        if line.len() < 60 * KIB {
-            send(&self.stream, format!("{line}\r\n").as_bytes());
-        } else {
-            let words: Vec<&str> = line.split(' ').collect();
-            let mut request = format!("*{}\r\n", words.len());
-            words.iter().for_each(|it| request.push_str(&format!("${}\r\n{it}\r\n", it.len())));
-            send(&self.stream, request.as_bytes());
-        }
-        self.line()
-    }
-
-    /// The texts and numbers of a reply, whatever arrays they stand in; errors with their sign.
-    fn list(&mut self, line: &str) -> Vec<String> {
-        let head = self.ask(line);
-        let mut found = Vec::new();
-        self.collect(&head, &mut found);
-        found
-    }
-
-    fn collect(&mut self, head: &str, found: &mut Vec<String>) {
-        match head.split_at(1) {
-            ("*", count) => {
-                for _ in 0..count.parse::<usize>().unwrap() {
-                    let head = self.line();
-                    self.collect(&head, found);
-                }
-            }
-            ("$", "-1") => found.push(String::new()),
-            ("$", len) => {
-                let mut text = vec![0; len.parse::<usize>().unwrap() + 2];
-                self.reader.read_exact(&mut text).unwrap();
-                text.truncate(text.len() - 2);
-                found.push(String::from_utf8(text).unwrap());
-            }
-            ("+" | ":", text) => found.push(text.to_owned()),
-            _ => found.push(head.to_owned()),
-        }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.reader.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    /// Bytes of memory that count.
-    fn used(&mut self) -> usize {
-        let info = self.list("INFO memory").concat();
-        let field = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-        field.unwrap().trim().parse().unwrap()
-    }
 }

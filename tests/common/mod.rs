@@ -7,6 +7,7 @@
 
 pub(crate) mod directory;
 pub(crate) mod handlers;
+pub(crate) mod kv;
 pub(crate) mod nowhere;
 pub(crate) mod processor;
 #[cfg(feature = "cli")]
