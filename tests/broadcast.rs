@@ -807,7 +807,7 @@ fn messages_of_one_turn_leave_in_one_write_for_each_subscriber() {
     assert_eq!(after.messages_delivered, 90 * 39 - 90 + 90);
 }
 
-// ---- clients that only listen, and one that speaks TLS ----
+// ---- clients that only listen, and such as speak TLS or HTTP ----
 
 /// As `ncat </dev/null` does, from cron or in a container without a terminal.
 #[test]
@@ -909,4 +909,31 @@ fn greeting_of_tls_is_published_to_nobody() {
     expect_bytes(&listener, b"first\n\x16\x03\x01\n");
     let stats = server.stop();
     assert_eq!(stats.closed(CloseReason::ProtocolError), 4);
+}
+
+/// A page may let a browser send one to whatever listens on this machine, with a body of its choice.
+#[test]
+fn request_of_a_browser_is_published_to_nobody() {
+    let server = start_lines(TopicConfig::default());
+    let listener = connect_many(&server, 1).remove(0);
+    let request = b"POST /a HTTP/1.1\r\nHost: localhost\r\n\r\nwords of a page\n";
+    for cut in [0, 1, 5, 17, 18, 30] {
+        let browser = server.connect();
+        let received = server.stats().bytes_received + cut as u64;
+        send(&browser, &request[..cut]);
+        server.wait_until("the first part came", |stats| stats.bytes_received >= received);
+        let _ = (&browser).write_all(&request[cut..]);
+        expect_eof(&browser);
+    }
+    // A line without its end is one, too.
+    let browser = server.connect();
+    send(&browser, b"GET / HTTP/1.0");
+    end_sending(&browser);
+    expect_eof(&browser);
+    // Later such a line is as any other: people talk of requests.
+    let speaker = connect_many(&server, 1).remove(0);
+    send(&speaker, b"it says\nGET / HTTP/1.1\n");
+    expect_bytes(&listener, b"it says\nGET / HTTP/1.1\n");
+    let stats = server.stop();
+    assert_eq!(stats.closed(CloseReason::ProtocolError), 7);
 }

@@ -733,7 +733,14 @@ fn publisher_that_outruns_its_subscribers_is_slowed_down_and_loses_and_doubles_n
 #[test]
 fn browser_is_disconnected_before_it_comes_to_the_body() {
     let server = kv();
-    for head in ["POST / HTTP/1.1", "GET / HTTP/1.1\r\nhost: localhost"] {
+    for head in [
+        "POST / HTTP/1.1",
+        "GET / HTTP/1.1\r\nhost: localhost",
+        // What is before the host may be a page's choice.
+        "PUT / HTTP/1.1\r\nX-Header: y\r\nSET key page",
+        "GET / HTTP/1.0\r\nSET key page",
+        "OPTIONS /a b HTTP/2.0\r\nSET key page",
+    ] {
         let browser = server.connect();
         send(&browser, format!("{head}\r\n\r\nSET key page\r\n").as_bytes());
         expect_gone(&mut &browser);

@@ -26,6 +26,7 @@ mod frame_error;
 pub mod http;
 mod length_prefixed;
 mod magic;
+mod request_line;
 pub mod resp;
 #[cfg(feature = "websocket")]
 pub mod websocket;
@@ -36,6 +37,7 @@ pub use fixed::Fixed;
 pub use frame_error::FrameError;
 pub use length_prefixed::{Endian, Header, LengthPrefixed, Width};
 pub use magic::Magic;
+pub(crate) use request_line::{NO_HTTP, is_request_line};
 
 /// Finds the messages of a stream, one at a time.
 pub trait Codec {

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::codec::{Codec, Delimited, FrameError, LengthPrefixed, NO_TLS, begins_tls};
+use crate::codec::{
+    Codec, Delimited, FrameError, LengthPrefixed, NO_HTTP, NO_TLS, begins_tls, is_request_line,
+};
 use crate::reactor::{
     CloseReason, Context, Handler, ProtocolError, PublishError, RingBuffer, Start, Token,
     TopicConfig, TopicId,
@@ -31,7 +33,7 @@ pub enum Framing {
 /// a quarter of [`Config::connections_max`](crate::Config::connections_max), and at most 1024; then
 /// the one that ended its side first is closed.
 ///
-/// Lines that are the greeting of TLS are published to nobody.
+/// Lines that are the greeting of TLS, or a request of HTTP, are published to nobody.
 #[derive(Debug)]
 pub struct Broadcast {
     framing: Framing,
@@ -150,6 +152,7 @@ impl Handler for Broadcast {
     ) -> Result<(), ProtocolError> {
         session.refuse_tls(input)?;
         while let Some(len) = session.messages.next(input.contiguous())? {
+            session.refuse_http(input, len)?;
             match self.publish(cx, token, &input.contiguous()[..len]) {
                 Ok(()) => {
                     input.consume(len);
@@ -180,6 +183,7 @@ impl Handler for Broadcast {
         if let Messages::Lines(_) = session.messages
             && !input.is_empty()
         {
+            session.refuse_http(input, input.len())?;
             // A last line without a newline is a line all the same.
             let line = [&*input.contiguous(), b"\n"].concat();
             match self.publish(cx, token, &line) {
@@ -219,6 +223,16 @@ impl BroadcastSession {
         if is_line && !self.has_sent && begins_tls(input.contiguous()) {
             input.clear();
             return Err(ProtocolError::Malformed(NO_TLS));
+        }
+        Ok(())
+    }
+
+    /// Before its first line, of `len` bytes, is published, looks whether a browser sends it.
+    fn refuse_http(&self, input: &mut RingBuffer, len: usize) -> Result<(), ProtocolError> {
+        let is_line = matches!(self.messages, Messages::Lines(_));
+        if is_line && !self.has_sent && is_request_line(&input.contiguous()[..len]) {
+            input.clear();
+            return Err(ProtocolError::Malformed(NO_HTTP));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What a connection is, which its first line tells.
 
 use super::line_input::LineInput;
-use crate::codec::{Decoded, begins_tls};
+use crate::codec::{Decoded, begins_tls, is_request_line};
 use crate::reactor::RingBuffer;
 
 /// A connection whose first line is not whole.
@@ -81,12 +81,6 @@ impl Fresh {
 /// Whether this may be the beginning of a `GET`.
 fn begins_get(bytes: &[u8]) -> bool {
     !bytes.is_empty() && GET.starts_with(&bytes[..bytes.len().min(GET.len())])
-}
-
-/// Whether a line is the first of an HTTP request.
-fn is_request_line(line: &[u8]) -> bool {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
 }
 
 /// What every request that we serve begins with.

@@ -606,11 +606,14 @@ impl fmt::Debug for Kv {
     }
 }
 
-/// Whether this is the first line of a request of HTTP, or its second one: a browser sends such wherever a page
-/// asks it to, with commands in the body.
+/// Whether this, which is no command, is the first line of a request of HTTP, or its header `Host`: a
+/// browser sends such wherever a page asks it to, with commands in the body.
 fn is_of_http(request: &Request<'_>) -> bool {
-    let name = request.arguments().next().unwrap_or_default();
-    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"Host:")
+    let mut arguments = request.arguments();
+    let name = arguments.next().unwrap_or_default();
+    name.eq_ignore_ascii_case(b"POST")
+        || name.eq_ignore_ascii_case(b"Host:")
+        || arguments.last().is_some_and(|version| version.starts_with(b"HTTP/"))
 }
 
 fn unknown(request: &Request<'_>) -> Fault {
