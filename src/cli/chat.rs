@@ -78,6 +78,11 @@ struct ChatOptions {
     #[arg(value_parser = count::parse::<usize>)]
     rooms_per_client: Option<usize>,
 
+    /// The most rooms that one address may hold open, beside lobby; 0 for any number [default: 0]
+    #[arg(long, value_name = "N", env = "EDGELOOP_ROOMS_PER_ADDRESS")]
+    #[arg(value_parser = count::parse::<usize>)]
+    rooms_per_address: Option<usize>,
+
     /// How long an empty room keeps its history [default: 10m]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_ROOM_LINGER")]
     room_linger: Option<Span>,
@@ -97,7 +102,8 @@ impl Chat {
         limits.check(server.config()).map_err(|error| server.blame(&error.to_string()))?;
         server.welcome(Welcome { has_page: true, first_line: Some("/help") });
         server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
-        server.run(Service::new(limits))
+        let addresses = server.addresses();
+        server.run(Service::new(limits).with_addresses(addresses))
     }
 }
 
@@ -118,6 +124,7 @@ impl ChatOptions {
             rooms_max: self.max_rooms.unwrap_or(default.rooms_max),
             members_max: self.max_members.unwrap_or(default.members_max),
             rooms_per_client: self.rooms_per_client.unwrap_or(default.rooms_per_client),
+            rooms_per_address: self.rooms_per_address.unwrap_or(default.rooms_per_address),
             room_linger: self.room_linger.map_or(default.room_linger, Span::duration),
         }
     }

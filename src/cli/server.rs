@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::{self, ExitCode};
 
+use edgeloop::service::Addresses;
 use edgeloop::{Address, Config, Ending, Handler, ListenOptions, Reactor};
 use log::kv::Value;
 use log::{error, warn};
@@ -32,6 +33,7 @@ pub(crate) struct Server {
     welcome: Welcome,
     config: Config,
     listen_options: ListenOptions,
+    addresses: Addresses,
     ceiling: Ceiling,
 }
 
@@ -57,8 +59,20 @@ impl Server {
         let ceiling = Descriptors::raise().ceiling(options.max_connections);
         let config = options.config(ceiling.connections);
         config.check().map_err(|error| sources.blame(&error.to_string()))?;
+        let limits = options.address_limits();
+        limits.check().map_err(|error| sources.blame(&error.to_string()))?;
+        let addresses = Addresses::new(limits);
         let (listen_options, welcome) = (options.listen_options(), Welcome::default());
-        Ok(Server { service, options, sources, welcome, config, listen_options, ceiling })
+        Ok(Server {
+            service,
+            options,
+            sources,
+            welcome,
+            config,
+            listen_options,
+            addresses,
+            ceiling,
+        })
     }
 
     /// The failure that a check of this server's options ends with: each name in the sentence
@@ -75,6 +89,11 @@ impl Server {
     /// The limits that the server will have.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Whose clients are here, for a service that counts by address, too.
+    pub(crate) fn addresses(&self) -> Addresses {
+        self.addresses.clone()
     }
 
     /// How its listeners will be set up, for a service that has more to say about it.
@@ -104,6 +123,9 @@ impl Server {
     ) -> Result<ExitCode, Failure> {
         let mut reactor = Reactor::new(self.config.clone(), handler)
             .map_err(|error| cannot("start the event loop", &error))?;
+        if self.addresses.are_limited() {
+            reactor.set_gate(self.addresses.clone());
+        }
         // Before anything listens, so that whoever knows the port may already send a signal.
         let mut signals =
             Signals::catch(&mut reactor).map_err(|error| cannot("watch for signals", &error))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
+use edgeloop::service::AddressLimits;
 use edgeloop::{Config, ListenOptions};
 
 use super::count;
@@ -61,6 +62,22 @@ pub(crate) struct ServerOptions {
     /// [default: wait]
     #[arg(long, value_name = "WHAT", env = "EDGELOOP_WHEN_FULL", help_heading = LIMITS)]
     pub(crate) when_full: Option<WhenFull>,
+
+    /// Let one address have at most so many connections at once, 0 for any number; an IPv6 address
+    /// counts as its network of 64 bits [default: 0]
+    #[arg(long, value_name = "N", env = "EDGELOOP_MAX_PER_ADDRESS", help_heading = LIMITS)]
+    #[arg(value_parser = count::parse::<usize>)]
+    pub(crate) max_per_address: Option<usize>,
+
+    /// Let one address open at most so many connections a second, 0 for any number [default: 0]
+    #[arg(long, value_name = "N", env = "EDGELOOP_CONNECT_RATE", help_heading = LIMITS)]
+    #[arg(value_parser = count::parse::<u32>)]
+    pub(crate) connect_rate: Option<u32>,
+
+    /// So many connections at once before --connect-rate counts [default: 100]
+    #[arg(long, value_name = "N", env = "EDGELOOP_CONNECT_BURST", help_heading = LIMITS)]
+    #[arg(value_parser = count::at_least_one::<u32>)]
+    pub(crate) connect_burst: Option<u32>,
 
     /// The longest line or message that a client may send [default: 64KiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_INPUT_LIMIT", help_heading = LIMITS)]
@@ -170,6 +187,16 @@ impl ServerOptions {
         }
     }
 
+    /// What one address may have.
+    pub(crate) fn address_limits(&self) -> AddressLimits {
+        let default = AddressLimits::default();
+        AddressLimits {
+            connections: self.max_per_address.unwrap_or(default.connections),
+            rate: self.connect_rate.unwrap_or(default.rate),
+            burst: self.connect_burst.unwrap_or(default.burst),
+        }
+    }
+
     /// How every listener is set up; the group of Unix sockets becomes a number only at start.
     pub(crate) fn listen_options(&self) -> ListenOptions {
         let default = ListenOptions::default();
@@ -233,11 +260,12 @@ mod tests {
                 arguments.push(format!("--{}={default}", option.get_long().unwrap()));
             }
         }
-        assert_eq!(arguments.len(), 15, "{arguments:?}");
+        assert_eq!(arguments.len(), 16, "{arguments:?}");
         let (said, unsaid) = (options(&arguments), options(&[]));
         assert_eq!(said.endpoints(), unsaid.endpoints());
         assert_eq!(format!("{:?}", said.config(9)), format!("{:?}", unsaid.config(9)));
         assert_eq!(said.listen_options().backlog, unsaid.listen_options().backlog);
         assert_eq!(said.listen_options().reuse_port, unsaid.listen_options().reuse_port);
+        assert_eq!(said.address_limits(), unsaid.address_limits());
     }
 }

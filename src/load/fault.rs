@@ -122,6 +122,9 @@ impl Fault {
             CloseReason::IoError
             | CloseReason::SetupFailed
             | CloseReason::Refused
+            | CloseReason::AddressLimit
+            | CloseReason::AddressRate
+            | CloseReason::Denied
             | CloseReason::ConnectFailed => Some(Fault::Io),
             CloseReason::Closed
             | CloseReason::Aborted

@@ -22,7 +22,7 @@ macro_rules! close_reasons {
 
         impl CloseReason {
             /// Every reason, in the order in which counters and pages list them.
-            pub const ALL: [CloseReason; 20] = [$(CloseReason::$variant),+];
+            pub const ALL: [CloseReason; 23] = [$(CloseReason::$variant),+];
 
             /// The stable name, in snake case.
             pub const fn name(self) -> &'static str {
@@ -71,6 +71,12 @@ close_reasons! {
     DrainTimeout = "drain_timeout",
     /// It came while the table was full, under [`WhenFull::Refuse`](super::WhenFull::Refuse).
     Refused = "refused",
+    /// Its address had as many connections as one may have.
+    AddressLimit = "address_limit",
+    /// Its address opened connections faster than one may.
+    AddressRate = "address_rate",
+    /// The service takes no client from where it came.
+    Denied = "denied",
     /// An outgoing connection could not be established.
     ConnectFailed = "connect_failed",
     /// The kernel refused to set it up, for want of memory or watches.

@@ -125,11 +125,13 @@ impl Hold {
     /// Holds nothing: silence is what the connection is there for, and no sign that its peer is idle.
     /// It stands here because a connection fills its cache line.
     pub(super) const MAY_BE_SILENT: Hold = Hold(16);
+    /// Holds nothing either: the gate let it in, and is told of its end.
+    pub(super) const COUNTED: Hold = Hold(32);
     /// What is our doing and not the peer's: it does not make a connection idle.
     pub(super) const NOT_THE_PEERS: Hold = Hold(4 | 8);
 
     pub(super) fn is_free(self) -> bool {
-        self.0 & !Hold::MAY_BE_SILENT.0 == 0
+        self.0 & !(Hold::MAY_BE_SILENT.0 | Hold::COUNTED.0) == 0
     }
 
     pub(super) fn has(self, hold: Hold) -> bool {

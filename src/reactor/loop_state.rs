@@ -26,7 +26,7 @@ use super::lists::Lists;
 use super::overload::Watch;
 use super::stream::Stream;
 use super::topic::Topics;
-use super::{Address, BufferPool, Config, Stats, TimerWheel, Token};
+use super::{Address, BufferPool, CloseReason, Config, Gate, Stats, TimerWheel, Token};
 
 pub(super) struct LoopState {
     pub(super) config: Config,
@@ -34,6 +34,7 @@ pub(super) struct LoopState {
     pub(super) connections: Slab<Connection>,
     /// Indexed like `connections`.
     pub(super) details: Vec<Details>,
+    pub(super) gate: Option<Box<dyn Gate>>,
     pub(super) lists: Lists,
     pub(super) topics: Topics,
     pub(super) pool: BufferPool,
@@ -55,6 +56,19 @@ pub(super) struct LoopState {
     generation: u32,
 }
 
+/// Why a connection that was accepted got no place.
+pub(super) enum Unadmitted {
+    ByGate(CloseReason, Address),
+    /// The kernel does not watch it.
+    ByKernel(io::Error),
+}
+
+impl From<io::Error> for Unadmitted {
+    fn from(error: io::Error) -> Self {
+        Unadmitted::ByKernel(error)
+    }
+}
+
 /// The table reserves address space for so many connections at once; beyond it grows by copying.
 const RESERVED_MAX: usize = 1 << 20;
 
@@ -66,6 +80,7 @@ impl LoopState {
             poll: Poll::new()?,
             connections: Slab::with_capacity(reserved),
             details: Vec::with_capacity(reserved),
+            gate: None,
             lists: Lists::default(),
             topics: Topics::new(config.buffer_reserve),
             pool: BufferPool::new(config.buffer_reserve),
@@ -104,6 +119,29 @@ impl LoopState {
         }
         self.arm(token);
         Ok(token)
+    }
+
+    /// As [`admit`](Self::admit), for a connection that came to a listener: the gate is asked before
+    /// anything is spent on it.
+    pub(super) fn admit_accepted(
+        &mut self,
+        stream: Stream,
+        peer: Peer,
+    ) -> Result<Token, Unadmitted> {
+        let Some(gate) = &mut self.gate else { return Ok(self.admit(stream, peer, State::Open)?) };
+        let (address, now) = (Address::from(&peer), self.clock.now());
+        if let Err(reason) = gate.admit(&address, now) {
+            return Err(Unadmitted::ByGate(reason, address));
+        }
+        let admitted = self.admit(stream, peer, State::Open);
+        if let Ok(token) = admitted {
+            if let Some(connection) = self.find_mut(token) {
+                connection.hold.insert(Hold::COUNTED);
+            }
+        } else if let Some(gate) = &mut self.gate {
+            gate.release(&address, now);
+        }
+        Ok(admitted?)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -180,6 +218,11 @@ impl LoopState {
         self.stats.bytes_discarded += connection.input.len() as u64;
         self.stats.bytes_dropped += connection.output.len() as u64;
         self.stats.closed_by_reason[connection.reason as usize] += 1;
+        if connection.hold.has(Hold::COUNTED)
+            && let (Some(gate), Some(details)) = (&mut self.gate, self.details.get(token.key()))
+        {
+            gate.release(&Address::from(&details.peer), self.clock.now());
+        }
         connection.input.release(&mut self.pool);
         connection.output.release(&mut self.pool);
     }

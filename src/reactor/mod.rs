@@ -40,7 +40,7 @@
 //! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
 //! | `timer_wheel`, `clock` | deadlines in constant time; turn time |
 //! | `overload` | whether there is more to do than can be done |
-//! | `stream`, `connection`, `socket_file`, `listener` | a socket; what is known about it; where it came from |
+//! | `stream`, `connection`, `socket_file`, `listener`, `gate` | a socket; what is known about it; where it came from, and whether it may come in |
 //! | `waiting`, `topic` | who is waited for, and for how long; one ring of messages, with a cursor for each subscriber |
 //! | `lists`, `loop_state` | who has work; the table that the files below work on |
 //! | `input`, `output`, `delivery`, `closing`, `deadline` | what is done to one connection |
@@ -60,6 +60,7 @@ mod connection;
 mod context;
 mod deadline;
 mod delivery;
+mod gate;
 mod handler;
 mod input;
 mod listener;
@@ -83,6 +84,7 @@ pub use buffer_pool::BufferPool;
 pub use close_reason::CloseReason;
 pub use config::{Config, WhenFull};
 pub use context::Context;
+pub use gate::Gate;
 pub use handler::{Handler, ProtocolError};
 pub use listener::{Address, ListenOptions};
 pub use overload::{Overload, OverloadCause};

@@ -9,12 +9,12 @@ use super::config::EVENTS_MAX;
 use super::connection::State;
 use super::deadline::Deadline;
 use super::listener::{AcceptFault, Listener, Wrap};
-use super::loop_state::{LoopState, find};
+use super::loop_state::{LoopState, Unadmitted, find};
 use super::overload::Rest;
 use super::remote::TaskQueue;
 use super::{
-    Address, CloseReason, Config, Context, Handler, Layer, ListenOptions, Overload, ProtocolError,
-    Remote, Stats, Token, WhenFull,
+    Address, CloseReason, Config, Context, Gate, Handler, Layer, ListenOptions, Overload,
+    ProtocolError, Remote, Stats, Token, WhenFull,
 };
 
 /// An edge-triggered event loop with its connections and their handler.
@@ -54,6 +54,7 @@ pub struct Reactor<H: Handler> {
     /// Listeners rest until then, for want of descriptors or memory.
     accept_pause: Option<Instant>,
     accept_warning: RateLimit,
+    gate_warning: RateLimit,
     tasks: TaskQueue,
     tasks_owed: bool,
     events: mio::Events,
@@ -88,6 +89,7 @@ impl<H: Handler> Reactor<H> {
             listeners: Vec::new(),
             accept_pause: None,
             accept_warning: RateLimit::default(),
+            gate_warning: RateLimit::default(),
             tasks,
             tasks_owed: false,
             events: mio::Events::with_capacity(events),
@@ -120,6 +122,12 @@ impl<H: Handler> Reactor<H> {
     ) -> io::Result<Address> {
         let wrap: Wrap = Box::new(wrap);
         self.add_listener(Listener::bind(address, options, &self.state.config, Some(wrap))?)
+    }
+
+    /// Sets who decides, from now on, which of the connections that come may stay. Without a gate all
+    /// may. To be set before the reactor listens.
+    pub fn set_gate(&mut self, gate: impl Gate + 'static) {
+        self.state.gate = Some(Box::new(gate));
     }
 
     /// A handle with which other threads reach the loop.
@@ -427,12 +435,24 @@ impl<H: Handler> Reactor<H> {
             self.state.stats.closed_by_reason[CloseReason::Refused as usize] += 1;
             return;
         }
-        match self.state.admit(stream, peer, State::Open) {
+        match self.state.admit_accepted(stream, peer) {
             Ok(token) => self.open(token),
-            Err(error) => {
+            Err(Unadmitted::ByGate(reason, peer)) => self.turn_away(reason, &peer),
+            Err(Unadmitted::ByKernel(error)) => {
                 self.state.stats.closed_by_reason[CloseReason::SetupFailed as usize] += 1;
                 self.pause_accepting(&error);
             }
+        }
+    }
+
+    /// The socket of a connection that the gate did not let in is closed by now.
+    fn turn_away(&mut self, reason: CloseReason, peer: &Address) {
+        self.state.stats.closed_by_reason[reason as usize] += 1;
+        if let Some(suppressed) = self.gate_warning.pass(self.state.clock.now()) {
+            log::warn!(
+                event = "turned_away", peer:%, reason:%, suppressed;
+                "a connection was closed as soon as it came"
+            );
         }
     }
 

@@ -1,5 +1,6 @@
 //! What servers do: handlers that join a codec with the reactor.
 
+mod addresses;
 mod broadcast;
 #[cfg(feature = "websocket")]
 pub mod chat;
@@ -13,6 +14,7 @@ pub mod web;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
+pub use addresses::{AddressLimits, Addresses};
 pub use broadcast::{Broadcast, BroadcastSession, Framing};
 pub use echo::Echo;
 pub use echo_lines::EchoLines;

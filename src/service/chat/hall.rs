@@ -1,6 +1,7 @@
 //! All clients and all rooms, and what commands do to them.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ use super::rate::Bucket;
 use super::room::{Resumption, Room, Wire};
 use super::text::{clean, is_blank};
 use crate::codec::websocket::{Message, close_code};
-use crate::reactor::{CloseReason, Context, Token};
+use crate::reactor::{Address, CloseReason, Context, Token};
+use crate::service::addresses::Addresses;
 use crate::service::wall_clock::WallClock;
 use crate::service::websocket::{Flow, send};
 
@@ -24,6 +26,7 @@ use crate::service::websocket::{Flow, send};
 #[derive(Debug)]
 pub(super) struct Hall {
     pub(super) options: ChatOptions,
+    pub(super) addresses: Addresses,
     clients: Slab<Client>,
     mirror: Mirror,
     /// By what their names look like.
@@ -87,6 +90,7 @@ impl Hall {
         let mut wall_clock = WallClock::new(started);
         Hall {
             options,
+            addresses: Addresses::default(),
             clients: Slab::new(),
             mirror: Mirror::default(),
             names: HashMap::new(),
@@ -411,6 +415,7 @@ impl Hall {
             return refuse("too_many_rooms", format!("at most {most} rooms at once; /leave one"));
         }
         check_load(cx)?;
+        let holder = self.holder(cx, key, &name)?;
         let room_key = self.open_room(cx, name)?;
         let Client { token, wire, name, .. } = self.clients[key as usize];
         let room = &mut self.rooms[room_key as usize];
@@ -430,6 +435,10 @@ impl Hall {
         let shown = room.name;
         let resumption = room.follow(cx, token, wire, seen);
         let position = room.add(key, role);
+        if let Some(address) = holder {
+            room.held_by = Some(address);
+            self.addresses.hold_room(address);
+        }
         self.clients[key as usize].places.add(Place { room: room_key, position });
         if has_new_numbers {
             self.reply(cx, key, &Reply::NewNumbers { room: shown });
@@ -533,16 +542,46 @@ impl Hall {
         }
         if self.rooms.len() >= self.options.rooms_max {
             let empty = self.rooms.iter().filter_map(|(key, room)| Some((room.empty_since?, key)));
-            let Some((_, longest)) = empty.min() else {
-                return Err(refusal("too_many_rooms", "there are as many rooms as there can be"));
-            };
-            self.close_room(cx, longest as u32);
+            match empty.min() {
+                Some((_, longest)) => self.close_room(cx, longest as u32),
+                None if self.is_lobby(&name) => {}
+                None => {
+                    let text = "there are as many rooms as there can be";
+                    return Err(refusal("too_many_rooms", text));
+                }
+            }
         }
         self.rooms_opened += 1;
         let id = format!("{:x}-{:x}", self.started_ms, self.rooms_opened);
         let room = self.rooms.insert(Room::new(cx, name, id, &self.options)) as u32;
         self.room_names.extend(self.mirror.look(&name).map(|likeness| (likeness, room)));
         Ok(room)
+    }
+
+    /// The address that will hold a room open when this client enters it; none where somebody is there,
+    /// or rooms do not count.
+    fn holder(&self, cx: &Context<'_>, key: u32, name: &Name) -> Result<Option<IpAddr>, Refusal> {
+        let most = self.options.rooms_per_address;
+        let is_open =
+            self.room_of(name).is_some_and(|room| !self.rooms[room as usize].members.is_empty());
+        let peer = cx.peer_address(self.clients[key as usize].token);
+        let Some(Address::Tcp(peer)) = peer.filter(|_| most > 0 && !is_open) else {
+            return Ok(None);
+        };
+        if self.is_lobby(name) {
+            return Ok(None);
+        }
+        if !self.addresses.may_hold_room(peer.ip(), most) {
+            let text = format!("your address holds {most} rooms open, which is all that one may");
+            return Err(refusal("too_many_rooms", text));
+        }
+        Ok(Some(peer.ip()))
+    }
+
+    /// The room to which the page leads everybody: there is always a place for it.
+    fn is_lobby(&self, name: &Name) -> bool {
+        let lobby = Name::new("lobby").map(|lobby| self.mirror.look(&lobby));
+        lobby.is_some_and(|lobby| self.mirror.look(name).iter().any(|looks| lobby.contains(looks)))
     }
 
     fn close_room(&mut self, cx: &mut Context<'_>, key: u32) {
@@ -599,6 +638,9 @@ impl Hall {
             self.emit(cx, room_key, by, &event);
         } else if room.members.is_empty() {
             room.empty_since = Some(cx.now());
+            if let Some(address) = room.held_by.take() {
+                self.addresses.release_room(address);
+            }
             let at = cx.now() + self.options.room_linger;
             self.look_after_rooms_at(cx, at);
         }

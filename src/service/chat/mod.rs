@@ -45,6 +45,7 @@ use self::hall::Hall;
 use self::line_input::{LineInput, text_of};
 use self::pulse::{Beat, Flood, Pulse};
 use self::room::Wire;
+use super::Addresses;
 use super::websocket::{Answer, Endpoint, Flow, HEAD_TIMEOUT, Memory, Request, Response, send};
 use crate::codec::http::{Head, HttpError};
 use crate::codec::websocket::{Message, WebSocketError, close_code};
@@ -100,6 +101,12 @@ impl Chat {
     /// A chat without rooms; the first who joins one opens it. Check the options first.
     pub fn new(options: ChatOptions) -> Self {
         Chat { hall: Hall::new(options), memory: Memory::new() }
+    }
+
+    /// Counts rooms in this table of addresses, which may be the reactor's gate, too.
+    pub fn with_addresses(mut self, addresses: Addresses) -> Self {
+        self.hall.addresses = addresses;
+        self
     }
 
     /// Tells by the first line what a connection is: a request of HTTP, or a line client. Until then

@@ -51,6 +51,10 @@ pub struct ChatOptions {
     pub members_max: usize,
     /// The most rooms that one client may be in. Default 8.
     pub rooms_per_client: usize,
+    /// The most rooms that the clients of one address may hold open: those that it opened and in which
+    /// somebody is; 0 for any number, which is the default. `lobby` does not count, and can be opened
+    /// even where there are [`rooms_max`](Self::rooms_max) rooms.
+    pub rooms_per_address: usize,
     /// How long an empty room keeps its history and its numbers. Default 10 minutes.
     pub room_linger: Duration,
 }
@@ -69,6 +73,7 @@ impl Default for ChatOptions {
             rooms_max: 256,
             members_max: 10_000,
             rooms_per_client: 8,
+            rooms_per_address: 0,
             room_linger: Duration::from_secs(600),
         }
     }

@@ -2,6 +2,7 @@
 //! it.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::event::{Encoded, Event, Role, Stamp};
@@ -25,6 +26,8 @@ pub(super) struct Room {
     pub(super) number: u64,
     pub(super) members: Vec<Member>,
     pub(super) empty_since: Option<Instant>,
+    /// The address that holds it open, while somebody is here.
+    pub(super) held_by: Option<IpAddr>,
     lines: TopicId,
     frames: TopicId,
     operators: u32,
@@ -69,6 +72,7 @@ impl Room {
             number: 0,
             members: Vec::new(),
             empty_since: None,
+            held_by: None,
             lines: cx.create_topic(config.clone()),
             frames: cx.create_topic(config),
             operators: 0,

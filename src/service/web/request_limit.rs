@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Admission, Middleware, Request};
 use crate::codec::http::Status;
+use crate::service::addresses::network;
 
 /// Lets each address make so many requests a second, and some more at once: a token bucket. What is
 /// over is answered with 429 and `Retry-After`, before its body is read.
@@ -69,11 +70,7 @@ impl RequestLimit {
     }
 
     fn place(&mut self, address: IpAddr, now: u64) -> &mut Place {
-        let key = match address {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            // No IPv4 address has a bit set up there, and no network in use lacks one.
-            IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
-        };
+        let key = network(address);
         let groups = self.places.len() / WAYS;
         let group = self.hasher.hash_one(key) as usize & (groups - 1);
         let places = &mut self.places[group * WAYS..][..WAYS];
