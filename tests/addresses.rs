@@ -6,7 +6,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,13 +14,10 @@ use std::time::{Duration, Instant};
 use common::directory::Directory;
 use common::handlers::Silent;
 use common::program::Program;
-use common::{
-    Server, end_sending, expect_bytes, expect_gone, patient, send, socket_address, start_by,
-};
+use common::{Server, connect_from, end_sending, expect_bytes, expect_gone, send, start_by};
 use edgeloop::service::chat::{Chat, ChatOptions};
 use edgeloop::service::{AddressLimits, Addresses, Echo};
 use edgeloop::{Address, CloseReason, Config, Gate, Handler, ListenOptions};
-use socket2::{Domain, Socket, Type};
 
 // ---- the gate ----
 
@@ -107,14 +104,6 @@ fn start_limited<H: Handler + Send + 'static>(handler: H, limits: AddressLimits)
 fn expect_echo(client: &TcpStream) {
     send(client, b"hello");
     expect_bytes(client, b"hello");
-}
-
-/// From another address of this machine.
-fn connect_from(source: &str, address: &Address) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
-    socket.connect(&socket_address(address).into()).unwrap();
-    patient(socket.into())
 }
 
 #[test]

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::kv::{Client, kv, kv_with, request};
 use common::{
-    KIB, MIB, connect_narrow, end_sending, expect_bytes, expect_eof, expect_gone,
-    expect_last_bytes, expect_silence, send, start, start_by,
+    KIB, MIB, connect, connect_narrow, end_sending, expect_bytes, expect_eof, expect_gone,
+    expect_last_bytes, expect_silence, outward_address, send, start, start_by, start_on,
 };
 use edgeloop::service::{Kv, KvConfig};
 use edgeloop::{Address, CloseReason, Config, ListenOptions};
@@ -747,6 +747,62 @@ fn browser_is_disconnected_before_it_comes_to_the_body() {
     }
     assert_eq!(Client::new(&server).ask("GET key"), "$-1");
     server.stop();
+}
+
+// ---- who may come ----
+
+#[test]
+fn client_of_another_machine_is_denied_until_protected_mode_is_switched_off() {
+    let Some(outside) = outward_address() else { return };
+    let config = Config { output_limit: 4 * MIB, ..Config::default() };
+    let kv = Kv::new(KvConfig::default(), &config).unwrap();
+    let server = start_on("0.0.0.0:0", config, kv);
+    let Address::Tcp(mut address) = server.address else { panic!("{:?}", server.address) };
+    address.set_ip([127, 0, 0, 1].into());
+    let mut local = Client::of(connect(&address.into()));
+    assert_eq!(local.list("CONFIG GET protected-mode"), ["protected-mode", "yes"]);
+    address.set_ip(outside);
+    for first in ["", "PING\r\n", "*1\r\n"] {
+        let mut stranger = connect(&address.into());
+        // It may be closed before it has said anything.
+        let _ = stranger.write_all(first.as_bytes());
+        let mut told = String::new();
+        let _ = stranger.read_to_string(&mut told);
+        assert!(told.starts_with("-DENIED ") && told.ends_with(".\r\n"), "{told:?}");
+        assert_eq!(told.lines().count(), 1, "{told:?}");
+    }
+    assert_eq!(local.ask("CONFIG SET protected-mode maybe"), NO_SWITCH);
+    assert_eq!(local.ask("CONFIG SET protected-mode NO"), "+OK");
+    let mut stranger = Client::of(connect(&address.into()));
+    assert_eq!(stranger.ask("SET key value"), "+OK");
+    // Or it could keep all others out.
+    let refused = stranger.ask("CONFIG SET protected-mode yes");
+    assert!(refused.ends_with("it can only be set from the server's own machine"), "{refused}");
+    assert_eq!(local.ask("CONFIG SET protected-mode yes"), "+OK");
+    assert_eq!(stranger.bulk("GET key"), "value", "whoever is in stays in");
+    assert_eq!(server.stop().closed(CloseReason::Denied), 3);
+}
+
+const NO_SWITCH: &str = "-ERR CONFIG SET failed (possibly related to argument 'protected-mode') - \
+    argument must be 'yes' or 'no'";
+
+#[cfg(feature = "cli")]
+#[test]
+fn start_says_whether_other_machines_may_come() {
+    use common::program::Program;
+    for (options, said) in [
+        ("kv", None),
+        ("kv --protected-mode no", None),
+        ("kv -l 0.0.0.0:0", Some("answered -DENIED")),
+        ("kv -l 0.0.0.0:0 --protected-mode no", Some("may read and change everything")),
+    ] {
+        let program = Program::start(options);
+        let lines = program.log_before();
+        match said {
+            Some(said) => assert!(lines.iter().any(|line| line.contains(said)), "{lines:?}"),
+            None => assert!(!lines.iter().any(|line| line.contains("WARN")), "{lines:?}"),
+        }
+    }
 }
 
 #[test]

@@ -164,6 +164,7 @@ const FLAGS: &[Mistake] = &[
     ("echo --log-format xml", &["--log-format: `xml`", "[possible values: text, json]"]),
     ("broadcast --slow-consumer skp", &["--slow-consumer: `skp`", "disconnect, skip, wait"]),
     ("echo --reuse-port=perhaps", &["--reuse-port: `perhaps`", "true nor false"]),
+    ("kv --protected-mode maybe", &["--protected-mode: `maybe`", "true nor false"]),
     ("echo --prefix x", &["--prefix needs --lines"]),
     ("chat --origin example.org", &["--origin has \"example.org\"", "https://example.org"]),
     ("echo --config absent.toml", &["--config: cannot read absent.toml", "No such file"]),
@@ -209,6 +210,7 @@ const VARIABLES: &[Mistake] = &[
     ("chat EDGELOOP_ORIGIN=x", &["EDGELOOP_ORIGIN has \"x\"", "https://example.org"]),
     ("chat EDGELOOP_MAX_MEMBERS=0", &["EDGELOOP_MAX_MEMBERS is 0", "between 1 and"]),
     ("chat EDGELOOP_MAX_MESSAGE=0", &["EDGELOOP_MAX_MESSAGE is 0", "between 1 and 1MiB"]),
+    ("kv EDGELOOP_PROTECTED_MODE=x", &["EDGELOOP_PROTECTED_MODE: `x`", "true nor false"]),
     ("web EDGELOOP_MAX_HEADERS=0", &["EDGELOOP_MAX_HEADERS is 0", "between 1 and 128"]),
     ("web EDGELOOP_MAX_REQUEST_LINE=5", &["EDGELOOP_MAX_REQUEST_LINE is 5", "--max-head, 16KiB"]),
 ];
@@ -262,6 +264,7 @@ const FILES: &[Mistake] = &[
         "chat|[chat]\norigin = ['https://a.org', 'b.org']",
         &[":2: origin has \"b.org\"", "https://example.org"],
     ),
+    ("kv|[kv]\nprotected-mode = 'x'", &[":2: protected-mode: `x`", "true nor false"]),
     ("kv|[kv]\nchannel-memory = 5", &[":2: channel-memory is 5", "between 8KiB and 1GiB"]),
 ];
 

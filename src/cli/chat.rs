@@ -100,7 +100,7 @@ impl Chat {
         let mut server = Server::new(NAME, self.server, sources)?;
         let limits = self.own.limits();
         limits.check(server.config()).map_err(|error| server.blame(&error.to_string()))?;
-        server.welcome(Welcome { has_page: true, first_line: Some("/help") });
+        server.welcome(Welcome { has_page: true, first_line: Some("/help"), ..Welcome::default() });
         server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
         let addresses = server.addresses();
         server.run(Service::new(limits).with_addresses(addresses))

@@ -145,7 +145,7 @@ fn explain(error: clap::Error, arguments: &[OsString], sources: &Sources) -> Sto
 
 /// What the option's parser says, which quotes the value.
 fn why(error: &clap::Error, option: &str, value: &str) -> String {
-    if option.ends_with("<BOOL>]") {
+    if option.trim_end_matches(']').ends_with("<BOOL>") {
         return format!("`{value}` is neither true nor false; write one of them");
     }
     error.source().map(ToString::to_string).unwrap_or_default()

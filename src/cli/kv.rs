@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Command};
 use edgeloop::service::{self, KvConfig};
 
 use super::count;
 use super::failure::Failure;
-use super::server::Server;
+use super::server::{Server, Welcome};
 use super::server_options::ServerOptions;
 use super::size::Size;
 use super::sources::Sources;
@@ -42,6 +43,12 @@ struct KvOptions {
     /// Let one client queue at most so many bytes of commands behind MULTI [default: 8MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_TRANSACTION_MEMORY")]
     transaction_memory: Option<Size>,
+
+    /// Answer clients of other machines with an error and close them, as there is no password
+    /// [default: yes]
+    #[arg(long, value_name = "BOOL", env = "EDGELOOP_PROTECTED_MODE")]
+    #[arg(value_parser = BoolishValueParser::new(), hide_possible_values = true)]
+    protected_mode: Option<bool>,
 }
 
 impl Kv {
@@ -50,8 +57,10 @@ impl Kv {
         let mut options = self.server;
         options.input_limit.get_or_insert(INPUT_LIMIT);
         options.output_limit.get_or_insert(OUTPUT_LIMIT);
-        let server = Server::new(NAME, options, sources)?;
+        let mut server = Server::new(NAME, options, sources)?;
         let config = self.own.config();
+        let exposed = if config.protected_mode { PROTECTED } else { UNPROTECTED };
+        server.welcome(Welcome { exposed: Some(exposed), ..Welcome::default() });
         let kv = service::Kv::new(config, server.config())
             .map_err(|error| server.blame(&error.to_string()))?;
         server.run(kv)
@@ -68,6 +77,7 @@ impl KvOptions {
             transaction_memory: self
                 .transaction_memory
                 .map_or(default.transaction_memory, Size::bytes),
+            protected_mode: self.protected_mode.unwrap_or(default.protected_mode),
         }
     }
 }
@@ -90,6 +100,12 @@ pub(super) fn with_own_defaults(command: Command) -> Command {
 }
 
 pub(super) const NAME: &str = "kv";
+
+/// What is said where other machines may come.
+const PROTECTED: &str = "there is no password, so clients of other machines are answered -DENIED; \
+    --protected-mode no lets them in";
+const UNPROTECTED: &str = "protected mode is off and there is no password: whoever reaches this \
+    address may read and change everything";
 
 /// Values are longer than lines: what Redis is used for beside counters is pages and pictures.
 const INPUT_LIMIT: Size = Size::new(1 << 20);

@@ -44,6 +44,8 @@ pub(crate) struct Welcome {
     pub(crate) has_page: bool,
     /// What is typed first where lines are typed.
     pub(crate) first_line: Option<&'static str>,
+    /// What is to be known where other machines may come.
+    pub(crate) exposed: Option<&'static str>,
 }
 
 impl Server {
@@ -226,6 +228,9 @@ impl Server {
                 "--socket-mode and --socket-group are for Unix sockets, and none is listened on"
             );
         }
+        if let Some(text) = self.welcome.exposed.filter(|_| bound.iter().any(is_exposed)) {
+            warn!(event = "exposed"; "{text}");
+        }
         let addresses: Vec<String> = bound.iter().map(Address::to_string).collect();
         let mut line = vec![
             ("event", Value::from("listening")),
@@ -258,6 +263,11 @@ impl Welcome {
         }
         hints
     }
+}
+
+/// Whether other machines may reach a listener.
+fn is_exposed(address: &Address) -> bool {
+    matches!(address, Address::Tcp(address) if !address.ip().to_canonical().is_loopback())
 }
 
 /// Where a client on this machine finds a listener.

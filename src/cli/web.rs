@@ -90,7 +90,7 @@ impl Web {
         let own = self.own;
         let config = own.config(server.config().input_limit);
         let config = config.map_err(|text| server.blame(&text))?;
-        server.welcome(Welcome { has_page: true, first_line: None });
+        server.welcome(Welcome { has_page: true, ..Welcome::default() });
         let handler = own.router().serve(config);
         server.run(handler.map_err(|error| Failure::Usage(error.to_string()))?)
     }

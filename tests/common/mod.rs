@@ -296,6 +296,25 @@ pub(crate) fn connect(address: &Address) -> TcpStream {
     patient(TcpStream::connect(socket_address(address)).expect("cannot connect"))
 }
 
+/// From another address of this machine than 127.0.0.1.
+pub(crate) fn connect_from(source: &str, address: &Address) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&socket_address(address).into()).unwrap();
+    patient(socket.into())
+}
+
+/// An address under which other machines would know this one, if it has one. Nothing is sent.
+pub(crate) fn outward_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let found = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
+    let address = found.ok().map(|address| address.ip()).filter(|address| !address.is_loopback());
+    if address.is_none() {
+        eprintln!("skipped: this machine has no address but its own");
+    }
+    address
+}
+
 /// A client with small buffers in the kernel, so that it does not take much that it does not read.
 pub(crate) fn connect_narrow(address: &Address, receive_buffer: usize) -> TcpStream {
     let address = socket_address(address);

@@ -18,6 +18,7 @@ pub(crate) struct Program {
     child: Child,
     pub(crate) address: Address,
     log: Receiver<String>,
+    before: Vec<String>,
 }
 
 impl Program {
@@ -51,15 +52,33 @@ impl Program {
         thread::spawn(move || {
             stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        let mut program = Program { child, address: Address::Unix("".into()), log };
-        let line = program.expect_line("listening");
+        let (address, before) = (Address::Unix("".into()), Vec::new());
+        let mut program = Program { child, address, log, before };
+        let line = program.expect_listening();
         let address = line.split_once("addr=").expect(&line).1.split_whitespace().next().unwrap();
+        let address = address.trim_matches('"').split(',').next().unwrap();
         program.address = address.trim_matches('"').parse().expect(&line);
         program
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
         connect(&self.address)
+    }
+
+    /// Keeps what is said before it.
+    fn expect_listening(&mut self) -> String {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE).expect("it does not say where it listens");
+            if line.contains(" listening ") || line.contains("\"listening\"") {
+                return line;
+            }
+            self.before.push(line);
+        }
+    }
+
+    /// Lines logged before the one that says where it listens.
+    pub(crate) fn log_before(&self) -> &[String] {
+        &self.before
     }
 
     #[track_caller]

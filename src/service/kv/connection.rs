@@ -7,7 +7,7 @@ use super::client::{Answers, Client};
 use super::keyspace::DATABASES;
 use super::pubsub;
 use crate::codec::resp::{Version, parse_integer};
-use crate::reactor::{Address, Context};
+use crate::reactor::{Address, CloseReason, Context};
 
 /// What clients look at to know what they may ask for: the version whose commands these are.
 pub(super) const REDIS_VERSION: &str = "7.0.15";
@@ -266,7 +266,7 @@ pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
         if is_self {
             flow = Flow::Close;
         } else {
-            call.kv.close(call.cx, key);
+            call.kv.close(call.cx, key, CloseReason::Closed);
         }
     }
     match (is_old_form, killed) {

@@ -57,7 +57,7 @@ use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::{
-    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, TopicConfig,
+    Address, CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, TopicConfig,
 };
 
 /// The limits of a [`Kv`] beside those of the reactor. Of these,
@@ -82,6 +82,10 @@ pub struct KvConfig {
     /// 8 MiB, which are carried out in a tenth of a second or less, while nobody else is served. A command
     /// beyond it is refused, and the transaction discarded.
     pub transaction_memory: usize,
+    /// Whether clients of other machines are answered with an error and closed (`denied`), since there
+    /// is no password. Default: they are, as in Redis. Clients on a Unix socket, or whose address is a
+    /// loopback one, are on this machine.
+    pub protected_mode: bool,
 }
 
 impl Default for KvConfig {
@@ -91,6 +95,7 @@ impl Default for KvConfig {
             subscriptions_max: 1024,
             channel_memory: 1 << 20,
             transaction_memory: 8 << 20,
+            protected_mode: true,
         }
     }
 }
@@ -477,7 +482,7 @@ impl Kv {
     }
 
     /// Closes a connection behind its answers. It listens to nothing any more.
-    fn close(&mut self, cx: &mut Context<'_>, client: u32) {
+    fn close(&mut self, cx: &mut Context<'_>, client: u32, reason: CloseReason) {
         let Some(client) = self.clients.get_mut(client as usize) else { return };
         if !std::mem::replace(&mut client.is_closed, true) {
             self.clients_closing += 1;
@@ -486,7 +491,7 @@ impl Kv {
         if let Some(rare) = rare {
             self.release(cx, token, version, *rare);
         }
-        cx.close_for(token, CloseReason::Closed);
+        cx.close_for(token, reason);
     }
 
     /// Gives back all that few connections have.
@@ -524,6 +529,10 @@ impl Handler for Kv {
         let now = self.look_at_the_clocks(cx.now());
         let client = Client::new(token, self.clients_ever, now.steady_ms);
         let client = self.clients.insert(client) as u32;
+        if self.config.protected_mode && !is_local(cx, token) {
+            cx.send(token, PROTECTED);
+            self.close(cx, client, CloseReason::Denied);
+        }
         KvSession { resp: Resp::new(self.request_max), client }
     }
 
@@ -556,7 +565,7 @@ impl Handler for Kv {
         }
         let is_finished = self.is_draining && input.is_empty();
         if outcome == Ok(Flow::Close) || is_finished {
-            self.close(cx, session.client);
+            self.close(cx, session.client, CloseReason::Closed);
         }
         outcome.map_err(|error| ProtocolError::Malformed(error.name())).map(drop)
     }
@@ -606,6 +615,15 @@ impl fmt::Debug for Kv {
     }
 }
 
+/// Whether a client is on this machine.
+fn is_local(cx: &Context<'_>, token: Token) -> bool {
+    match cx.peer_address(token) {
+        Some(Address::Tcp(address)) => address.ip().to_canonical().is_loopback(),
+        Some(Address::Unix(_)) => true,
+        None => false,
+    }
+}
+
 /// Whether this, which is no command, is the first line of a request of HTTP, or its header `Host`: a
 /// browser sends such wherever a page asks it to, with commands in the body.
 fn is_of_http(request: &Request<'_>) -> bool {
@@ -641,6 +659,10 @@ fn unknown_subcommand(command: &Command, name: &[u8]) -> Fault {
     Fault::quoting(&text, &name[..name.len().min(QUOTED_MAX)])
 }
 
+/// What clients of other machines are told in protected mode.
+const PROTECTED: &[u8] = b"-DENIED this server is in protected mode: it has no password, and takes \
+    connections from its own machine only. To let others in, who may then read and change everything, \
+    start it with --protected-mode no, or send CONFIG SET protected-mode no from that machine.\r\n";
 /// Large enough that a send is a small part of the work, small enough to stay in the cache.
 const BATCH_MAX: usize = 16 << 10;
 /// What surrounds a value in a reply.

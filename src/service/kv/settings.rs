@@ -6,9 +6,9 @@
 use super::call::{Call, Fault, Flow, Outcome};
 use super::glob::{PATTERN_MAX, Pattern, TEXT_WORK};
 use super::keyspace::DATABASES;
-use super::{Kv, TRANSACTION_MEMORY_MAX};
+use super::{Kv, TRANSACTION_MEMORY_MAX, is_local};
 use crate::codec::resp::parse_integer;
-use crate::reactor::{Address, Config};
+use crate::reactor::Config;
 
 /// What can be known of a setting, and what it may be set to.
 struct Setting {
@@ -27,6 +27,8 @@ enum Change {
         fault: &'static str,
         limit: fn(&mut Kv) -> Limit<'_>,
     },
+    /// To `yes` or `no`, by a client on this machine.
+    Switch(fn(&mut Kv, bool)),
 }
 
 /// A limit, and how far it can be raised.
@@ -39,7 +41,7 @@ struct Limit<'a> {
     takes_zero: bool,
 }
 
-const SETTINGS: [Setting; 11] = [
+const SETTINGS: [Setting; 12] = [
     Setting { name: "appendonly", value: |_, _| "no".into(), change: Change::Only("no") },
     Setting {
         name: "channel-memory",
@@ -90,6 +92,11 @@ const SETTINGS: [Setting; 11] = [
         value: |kv, _| kv.value_max.to_string(),
         change: Change::Never,
     },
+    Setting {
+        name: "protected-mode",
+        value: |kv, _| if kv.config.protected_mode { "yes" } else { "no" }.into(),
+        change: Change::Switch(|kv, is_on| kv.config.protected_mode = is_on),
+    },
     Setting { name: "save", value: |_, _| String::new(), change: Change::Only("") },
     Setting {
         name: "timeout",
@@ -112,6 +119,8 @@ const SETTINGS: [Setting; 11] = [
     },
 ];
 
+/// What `yes` is as a number.
+const ON: usize = 1;
 /// More than anybody listens to.
 const SUBSCRIPTIONS_MAX: usize = 1 << 20;
 const NO_SIZE: &str = "argument must be a memory value";
@@ -162,25 +171,23 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
         }
         asked.push((setting, value));
     }
-    let is_local = match call.cx.peer_address(call.token) {
-        Some(Address::Tcp(address)) => address.ip().to_canonical().is_loopback(),
-        Some(Address::Unix(_)) => true,
-        None => false,
-    };
+    let is_local = is_local(call.cx, call.token);
     let mut limits = Vec::new();
     for (setting, value) in asked {
         limits.push((setting, setting.check(call.kv, value, is_local)?));
     }
     for (setting, value) in limits {
-        if let (Change::UpTo { limit, .. }, Some(value)) = (&setting.change, value) {
-            *limit(call.kv).now = value;
+        match (&setting.change, value) {
+            (Change::UpTo { limit, .. }, Some(value)) => *limit(call.kv).now = value,
+            (Change::Switch(turn), Some(value)) => turn(call.kv, value == ON),
+            _ => {}
         }
     }
     call.ok()
 }
 
 impl Setting {
-    /// The limit that a value means, if it is one.
+    /// The limit that a value means, if it is one, or whether it is [`ON`].
     fn check(&self, kv: &mut Kv, value: &[u8], is_local: bool) -> Result<Option<usize>, Fault> {
         let (parse, fault, limit) = match self.change {
             Change::Never => return Ok(None),
@@ -188,6 +195,16 @@ impl Setting {
             Change::Only(only) => {
                 let text = format!("argument(s) must be one of the following: {only}");
                 return Err(self.fault(&text));
+            }
+            Change::Switch(_) if !is_local => {
+                return Err(self.fault("it can only be set from the server's own machine"));
+            }
+            Change::Switch(_) => {
+                return match value.to_ascii_lowercase().as_slice() {
+                    b"yes" => Ok(Some(ON)),
+                    b"no" => Ok(Some(1 - ON)),
+                    _ => Err(self.fault("argument must be 'yes' or 'no'")),
+                };
             }
             Change::UpTo { parse, fault, limit } => (parse, fault, limit(kv)),
         };
