@@ -167,6 +167,10 @@ const FLAGS: &[Mistake] = &[
     ("kv --protected-mode maybe", &["--protected-mode: `maybe`", "true nor false"]),
     ("echo --prefix x", &["--prefix needs --lines"]),
     ("chat --origin example.org", &["--origin has \"example.org\"", "https://example.org"]),
+    ("chat --host a.example:7000", &["--host: `a.example:7000`", "write a.example, for any port"]),
+    ("web --host https://a.example/", &["--host: `https://a.example/`", "write a.example"]),
+    ("web --host *", &["--host: `*` is no name", "example.org"]),
+    ("echo --host a.example", &["'--host'"]),
     ("echo --config absent.toml", &["--config: cannot read absent.toml", "No such file"]),
 ];
 
@@ -208,6 +212,7 @@ const VARIABLES: &[Mistake] = &[
     ("kv EDGELOOP_CONNECT_RATE=2M", &["EDGELOOP_CONNECT_RATE is 2000000", "0 and 1000000"]),
     ("chat EDGELOOP_RATE=0", &["EDGELOOP_RATE is 0", "between 1 and"]),
     ("chat EDGELOOP_ORIGIN=x", &["EDGELOOP_ORIGIN has \"x\"", "https://example.org"]),
+    ("chat EDGELOOP_HOST=a:1", &["EDGELOOP_HOST: `a:1`", "write a, for any port"]),
     ("chat EDGELOOP_MAX_MEMBERS=0", &["EDGELOOP_MAX_MEMBERS is 0", "between 1 and"]),
     ("chat EDGELOOP_MAX_MESSAGE=0", &["EDGELOOP_MAX_MESSAGE is 0", "between 1 and 1MiB"]),
     ("kv EDGELOOP_PROTECTED_MODE=x", &["EDGELOOP_PROTECTED_MODE: `x`", "true nor false"]),
@@ -264,6 +269,7 @@ const FILES: &[Mistake] = &[
         "chat|[chat]\norigin = ['https://a.org', 'b.org']",
         &[":2: origin has \"b.org\"", "https://example.org"],
     ),
+    ("web|[web]\n\nhost = ['a', 'b c']", &[":3: host: `b c` is no name", "example.org"]),
     ("kv|[kv]\nprotected-mode = 'x'", &[":2: protected-mode: `x`", "true nor false"]),
     ("kv|[kv]\nchannel-memory = 5", &[":2: channel-memory is 5", "between 8KiB and 1GiB"]),
 ];

@@ -6,7 +6,10 @@ use clap::{Args, ValueEnum};
 use edgeloop::service::chat::{Chat as Service, ChatOptions as Limits};
 
 use super::count;
+use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::host;
+
 use super::server::{Server, Welcome};
 use super::server_options::ServerOptions;
 use super::size::Size;
@@ -59,6 +62,12 @@ struct ChatOptions {
     #[arg(long, value_name = "ORIGIN", env = "EDGELOOP_ORIGIN", value_delimiter = ',')]
     origin: Option<Vec<String>>,
 
+    /// Answer only to this name in the Host of a request, with any port; repeatable. Without it a page
+    /// reaches a loopback address only by a name of this machine [default: none]
+    #[arg(long, value_name = "NAME", env = "EDGELOOP_HOST", value_delimiter = ',')]
+    #[arg(value_parser = host::parse)]
+    host: Option<Vec<String>>,
+
     /// What newcomers may do in a room that somebody else is in [default: speaker]
     #[arg(long, value_name = "ROLE", env = "EDGELOOP_NEWCOMERS")]
     newcomers: Option<Role>,
@@ -98,7 +107,8 @@ impl Chat {
     /// Serves until a signal ends it.
     pub(crate) fn run(self, sources: Sources) -> Result<ExitCode, Failure> {
         let mut server = Server::new(NAME, self.server, sources)?;
-        let limits = self.own.limits();
+        let endpoints = server.endpoints();
+        let limits = self.own.limits(&endpoints);
         limits.check(server.config()).map_err(|error| server.blame(&error.to_string()))?;
         server.welcome(Welcome { has_page: true, first_line: Some("/help"), ..Welcome::default() });
         server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
@@ -108,8 +118,9 @@ impl Chat {
 }
 
 impl ChatOptions {
-    fn limits(self) -> Limits {
+    fn limits(self, endpoints: &[Endpoint]) -> Limits {
         let default = Limits::default();
+        let origins = self.origin.unwrap_or(default.origins);
         Limits {
             history: self.history.unwrap_or(default.history),
             room_memory: self.room_memory.map_or(default.room_memory, Size::bytes),
@@ -119,7 +130,8 @@ impl ChatOptions {
             first_line_timeout: self
                 .first_line_timeout
                 .map_or(default.first_line_timeout, SpanOrOff::duration),
-            origins: self.origin.unwrap_or(default.origins),
+            hosts: host::hosts(self.host.as_deref(), &origins, endpoints),
+            origins,
             newcomers: self.newcomers.map_or(default.newcomers, Role::into),
             rooms_max: self.max_rooms.unwrap_or(default.rooms_max),
             members_max: self.max_members.unwrap_or(default.members_max),

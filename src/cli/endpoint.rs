@@ -27,6 +27,25 @@ impl Endpoint {
         Endpoint::Host(format!("127.0.0.1:{port}"))
     }
 
+    /// The name or address that people connect to, as it was written, with its port.
+    pub(crate) fn host(&self) -> Option<&str> {
+        match self {
+            Endpoint::Host(text) => Some(text),
+            Endpoint::Everywhere(_) | Endpoint::Unix(_) => None,
+        }
+    }
+
+    /// Whether it stands for all addresses of this machine.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        match self {
+            Endpoint::Everywhere(_) => true,
+            Endpoint::Host(text) => {
+                text.parse().is_ok_and(|it: SocketAddr| it.ip().to_canonical().is_unspecified())
+            }
+            Endpoint::Unix(_) => false,
+        }
+    }
+
     /// Every address that it stands for, at least one: `localhost` is often both `127.0.0.1` and
     /// `::1`.
     pub(crate) fn resolve(&self) -> Result<Vec<Address>, Failure> {

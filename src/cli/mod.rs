@@ -15,6 +15,7 @@ mod descriptors;
 mod echo;
 mod endpoint;
 mod failure;
+mod host;
 mod json;
 mod kv;
 mod load;

@@ -88,6 +88,11 @@ impl Server {
         self.welcome = welcome;
     }
 
+    /// Where the server will listen.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.options.endpoints()
+    }
+
     /// The limits that the server will have.
     pub(crate) fn config(&self) -> &Config {
         &self.config

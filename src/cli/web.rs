@@ -11,7 +11,10 @@ use edgeloop::service::web::{
 };
 
 use super::count;
+use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::host;
+
 use super::server::{Server, Welcome};
 use super::server_options::ServerOptions;
 use super::size::Size;
@@ -76,6 +79,12 @@ struct WebOptions {
     #[arg(value_parser = count::parse::<u32>)]
     request_burst: Option<u32>,
 
+    /// Answer only to this name in the Host of a request, with any port; repeatable. Without it a page
+    /// reaches a loopback address only by a name of this machine [default: none]
+    #[arg(long, value_name = "NAME", env = "EDGELOOP_HOST", value_delimiter = ',')]
+    #[arg(value_parser = host::parse)]
+    host: Option<Vec<String>>,
+
     /// Log a line for each request [default: false]
     #[arg(long, value_name = "BOOL", env = "EDGELOOP_ACCESS_LOG")]
     #[arg(value_parser = BoolishValueParser::new(), hide_possible_values = true)]
@@ -91,7 +100,7 @@ impl Web {
         let config = own.config(server.config().input_limit);
         let config = config.map_err(|text| server.blame(&text))?;
         server.welcome(Welcome { has_page: true, ..Welcome::default() });
-        let handler = own.router().serve(config);
+        let handler = own.router(&server.endpoints()).serve(config);
         server.run(handler.map_err(|error| Failure::Usage(error.to_string()))?)
     }
 }
@@ -138,7 +147,7 @@ impl WebOptions {
         Ok(HeadLimits { head, request_line, headers })
     }
 
-    fn router(&self) -> Router {
+    fn router(&self, endpoints: &[Endpoint]) -> Router {
         let mut router = Router::new()
             .get("/", |_, response| {
                 response.header("Content-Type", "text/html; charset=utf-8").fixed(PAGE);
@@ -158,6 +167,7 @@ impl WebOptions {
         if self.access_log.unwrap_or(false) {
             router = router.wrap(AccessLog);
         }
+        router = router.wrap(host::hosts(self.host.as_deref(), &[], endpoints));
         match self.request_rate.unwrap_or(0) {
             0 => router,
             rate => {

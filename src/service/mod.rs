@@ -7,6 +7,8 @@ pub mod chat;
 mod echo;
 mod echo_lines;
 mod framed;
+#[cfg(feature = "http")]
+mod hosts;
 mod kv;
 mod wall_clock;
 #[cfg(feature = "http")]
@@ -19,4 +21,6 @@ pub use broadcast::{Broadcast, BroadcastSession, Framing};
 pub use echo::Echo;
 pub use echo_lines::EchoLines;
 pub use framed::{Framed, FramedSession, Service};
+#[cfg(feature = "http")]
+pub use hosts::Hosts;
 pub use kv::{Kv, KvConfig, KvSession};

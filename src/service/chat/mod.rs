@@ -50,7 +50,7 @@ use super::websocket::{Answer, Endpoint, Flow, HEAD_TIMEOUT, Memory, Request, Re
 use crate::codec::http::{Head, HttpError};
 use crate::codec::websocket::{Message, WebSocketError, close_code};
 use crate::codec::{Decoded, NO_TLS};
-use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+use crate::reactor::{Address, CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// The chat service.
 ///
@@ -171,7 +171,11 @@ impl Chat {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         let State::Request(request) = state else { return Ok(()) };
-        let origins = &self.hall.options.origins;
+        let ChatOptions { origins, hosts, .. } = &self.hall.options;
+        let peer = match cx.peer_address(token) {
+            Some(Address::Tcp(peer)) => Some(peer.ip()),
+            _ => None,
+        };
         let is_overloaded = cx.overload().is_some();
         let mut respond = |head: &Head<'_>| match head.target.path {
             "/" => page::response(),
@@ -187,6 +191,7 @@ impl Chat {
         };
         let answered = request.answer(input, |head| match head {
             Err(error) => Response::refusal(error),
+            Ok(head) if !hosts.answer(&head, peer) => Response::misdirected().to(head.method),
             Ok(head) => {
                 let refused = Response::check_method(&head);
                 refused.unwrap_or_else(|| respond(&head)).to(head.method)

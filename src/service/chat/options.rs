@@ -7,6 +7,7 @@ use super::Role;
 use super::name::Name;
 use super::rate::RATE_MAX;
 use crate::reactor::{Config, TopicConfig};
+use crate::service::Hosts;
 
 /// The limits of a chat. Start from the default and change what you need.
 ///
@@ -41,6 +42,9 @@ pub struct ChatOptions {
     /// Origins whose pages may connect, such as `https://example.org`; `*` stands for all. Default
     /// none: only the page that comes from this server.
     pub origins: Vec<String>,
+    /// Under which names the server answers. Default: under any; see [`Hosts`] for what a page of
+    /// another name might do with that.
+    pub hosts: Hosts,
     /// What a newcomer may do in a room that somebody else is in already. Default: speak. With
     /// [`Role::Viewer`] operators decide who speaks.
     pub newcomers: Role,
@@ -69,6 +73,7 @@ impl Default for ChatOptions {
             first_line_timeout: Some(Duration::from_secs(60)),
             heartbeat: Some(Duration::from_secs(25)),
             origins: Vec::new(),
+            hosts: Hosts::any(),
             newcomers: Role::Speaker,
             rooms_max: 256,
             members_max: 10_000,

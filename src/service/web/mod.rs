@@ -10,7 +10,7 @@
 //! | `request`, `response` | what a handler is given and what it makes |
 //! | `percent` | the one spelling of a path, and what stands behind it |
 //! | `middleware` | layers: [`Middleware`], [`Next`] |
-//! | `access_log`, `body_limit`, `request_limit` | ready ones: [`AccessLog`], [`BodyLimit`], [`RequestLimit`] |
+//! | `access_log`, `body_limit`, `host_check`, `request_limit` | ready ones: [`AccessLog`], [`BodyLimit`], [`Hosts`](super::Hosts), [`RequestLimit`] |
 //! | `body_stream` | bodies handled while they arrive: [`BodyStream`] |
 //! | `exchange` | a request that does not fit one call: its body is on its way, or its answer |
 //! | `web` | the handler that joins all this with the reactor: [`Web`], [`WebConfig`] |
@@ -38,6 +38,7 @@ mod access_log;
 mod body_limit;
 mod body_stream;
 mod exchange;
+mod host_check;
 mod middleware;
 mod percent;
 mod request;

@@ -6,6 +6,7 @@ use crate::codec::http::{
 use crate::codec::websocket::{HandshakeError, check_handshake};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::RingBuffer;
+use crate::service::hosts::MISDIRECTED;
 
 /// A request that is not whole yet.
 #[derive(Debug)]
@@ -101,6 +102,11 @@ impl Response {
         let text = "The server has too much to do.";
         let after = seconds.to_string();
         Response::text(Status::SERVICE_UNAVAILABLE, text, &[("Retry-After", after.as_str())])
+    }
+
+    /// For a server of another name.
+    pub(crate) fn misdirected() -> Self {
+        Response::text(Status::MISDIRECTED_REQUEST, MISDIRECTED, &[])
     }
 
     /// The head did not come in time. A browser that opened a connection in advance says nothing at
