@@ -10,6 +10,7 @@ mod framed;
 #[cfg(feature = "http")]
 mod hosts;
 mod kv;
+mod rate;
 mod wall_clock;
 #[cfg(feature = "http")]
 pub mod web;

@@ -13,12 +13,12 @@ use super::likeness::{Likeness, Mirror};
 use super::name::Name;
 use super::options::ChatOptions;
 use super::pulse::Flood;
-use super::rate::Bucket;
 use super::room::{Resumption, Room, Wire};
 use super::text::{clean, is_blank};
 use crate::codec::websocket::{Message, close_code};
 use crate::reactor::{Address, CloseReason, Context, Token};
 use crate::service::addresses::Addresses;
+use crate::service::rate::Bucket;
 use crate::service::wall_clock::WallClock;
 use crate::service::websocket::{Flow, send};
 

@@ -10,7 +10,7 @@
 //! | file | what it is |
 //! | --- | --- |
 //! | `text`, `name`, `likeness` | what text may contain; names, and which of them look the same |
-//! | `rate`, `pulse`, `options` | how much one may say; who is alive, and who floods; all limits |
+//! | `pulse`, `options` | who is alive, and who floods; all limits |
 //! | `command`, `event` | what people type; what they are told, on either wire |
 //! | `room` | members, two topics, and what waits where these are full |
 //! | `hall` | all clients and rooms, and what commands do |
@@ -29,7 +29,6 @@ mod name;
 mod options;
 mod page;
 mod pulse;
-mod rate;
 mod room;
 mod telnet;
 mod text;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Role;
 use super::name::Name;
-use super::rate::RATE_MAX;
 use crate::reactor::{Config, TopicConfig};
 use crate::service::Hosts;
+use crate::service::rate::RATE_MAX;
 
 /// The limits of a chat. Start from the default and change what you need.
 ///

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 /// A token bucket: one token for each message, and so many a second come back. A second's worth is
-/// saved, but never less than a page needs that comes back to its rooms. Who has no token waits for
-/// one, and loses nothing.
+/// saved, but never less than a few lines. Who has no token waits for one, and loses nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     /// Thousandths of a token.
@@ -43,9 +42,9 @@ impl Bucket {
         self.tokens = self.tokens.saturating_add(TOKEN);
     }
 
-    /// Counts the time until now, in which a full room kept the client from being heard. What it
-    /// said meanwhile comes at once, but not more than [`HELD_BURSTS`] allows: a room can be kept
-    /// full for long, by the client itself, too.
+    /// Counts the time until now, in which others kept the client from being heard, such as a full room.
+    /// What it said meanwhile comes at once, but not more than [`HELD_BURSTS`] allows: a room can be
+    /// kept full for long, by the client itself, too.
     pub(super) fn credit_held(&mut self, rate: u32, now_ms: u32) {
         self.gain(rate, now_ms, HELD_BURSTS * i64::from(most(rate)));
     }
@@ -83,10 +82,11 @@ fn most(rate: u32) -> i32 {
 
 const TOKEN: i32 = 1000;
 
-/// A name, eight rooms, the list of rooms, and a few more tries for the name.
+/// Lines that somebody pastes; what a page of the chat sends that comes back to eight rooms, with a few
+/// more tries for its name.
 const BURST_LEAST: u32 = 16;
 
-/// How many times the usual savings may come together while a full room keeps a client waiting:
+/// How many times the usual savings may come together while others keep a client waiting:
 /// some seconds of ordinary talk.
 const HELD_BURSTS: i64 = 4;
 
