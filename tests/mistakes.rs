@@ -123,6 +123,9 @@ const FLAGS: &[Mistake] = &[
     ("kv --max-per-address x", &["--max-per-address: `x`", "write it like 512, 10k or 1M"]),
     ("web --connect-rate 2M", &["--connect-rate is 2000000", "between 0 and 1000000"]),
     ("web --connect-rate 0.5", &["--connect-rate: `0.5`", "write it like 512"]),
+    ("kv --rate 2M", &["--rate is 2000000", "between 0 and 1000000"]),
+    ("broadcast --rate 2M", &["--rate is 2000000", "between 0 and 1000000"]),
+    ("broadcast --rate -1", &["--rate: `-1`", "negative"]),
     ("echo --connect-burst 0", &["--connect-burst: `0`", "at least 1"]),
     ("chat --rooms-per-address few", &["--rooms-per-address: `few`", "write it like 512"]),
     // Durations.
@@ -210,6 +213,7 @@ const VARIABLES: &[Mistake] = &[
     ("chat EDGELOOP_MAX_ROOMS=0", &["EDGELOOP_MAX_ROOMS is 0", "between 1 and"]),
     ("echo EDGELOOP_MAX_PER_ADDRESS=x", &["EDGELOOP_MAX_PER_ADDRESS: `x`", "write it like 512"]),
     ("kv EDGELOOP_CONNECT_RATE=2M", &["EDGELOOP_CONNECT_RATE is 2000000", "0 and 1000000"]),
+    ("broadcast EDGELOOP_RATE=2M", &["EDGELOOP_RATE is 2000000", "0 and 1000000"]),
     ("chat EDGELOOP_RATE=0", &["EDGELOOP_RATE is 0", "between 1 and"]),
     ("chat EDGELOOP_ORIGIN=x", &["EDGELOOP_ORIGIN has \"x\"", "https://example.org"]),
     ("chat EDGELOOP_HOST=a:1", &["EDGELOOP_HOST: `a:1`", "write a, for any port"]),
@@ -270,6 +274,7 @@ const FILES: &[Mistake] = &[
         &[":2: origin has \"b.org\"", "https://example.org"],
     ),
     ("web|[web]\n\nhost = ['a', 'b c']", &[":3: host: `b c` is no name", "example.org"]),
+    ("kv|[kv]\nrate = 2000000", &[":2: rate is 2000000", "0 and 1000000"]),
     ("kv|[kv]\nprotected-mode = 'x'", &[":2: protected-mode: `x`", "true nor false"]),
     ("kv|[kv]\nchannel-memory = 5", &[":2: channel-memory is 5", "between 8KiB and 1GiB"]),
 ];

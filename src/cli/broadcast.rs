@@ -49,6 +49,11 @@ struct BroadcastOptions {
     /// [default: 1s]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_PATIENCE")]
     patience: Option<Span>,
+
+    /// Messages a second that are taken from a client, the others wait; 0 for any number [default: 0]
+    #[arg(long, value_name = "N", env = "EDGELOOP_RATE")]
+    #[arg(value_parser = count::parse::<u32>)]
+    rate: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -73,7 +78,8 @@ impl Broadcast {
         let topic = own.topic(limit).map_err(|text| server.blame(&text))?;
         let framing = own.framing.map_or(service::Framing::Lines, Framing::into);
         server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
-        server.run(service::Broadcast::new(framing, limit, topic))
+        let rate = own.rate().map_err(|text| server.blame(&text))?;
+        server.run(service::Broadcast::new(framing, limit, topic).rate(rate))
     }
 }
 
@@ -93,6 +99,13 @@ impl BroadcastOptions {
             ));
         }
         Ok(topic)
+    }
+
+    fn rate(&self) -> Result<u32, String> {
+        match self.rate.unwrap_or(0) {
+            rate @ 0..=service::RATE_MAX => Ok(rate),
+            rate => Err(format!("rate is {rate}; it must be between 0 and {}", service::RATE_MAX)),
+        }
     }
 }
 

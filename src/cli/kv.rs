@@ -44,6 +44,11 @@ struct KvOptions {
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_TRANSACTION_MEMORY")]
     transaction_memory: Option<Size>,
 
+    /// Commands a second that are taken from a client, the others wait; 0 for any number [default: 0]
+    #[arg(long, value_name = "N", env = "EDGELOOP_RATE")]
+    #[arg(value_parser = count::parse::<u32>)]
+    rate: Option<u32>,
+
     /// Answer clients of other machines with an error and close them, as there is no password
     /// [default: yes]
     #[arg(long, value_name = "BOOL", env = "EDGELOOP_PROTECTED_MODE")]
@@ -77,6 +82,7 @@ impl KvOptions {
             transaction_memory: self
                 .transaction_memory
                 .map_or(default.transaction_memory, Size::bytes),
+            rate: self.rate.unwrap_or(default.rate),
             protected_mode: self.protected_mode.unwrap_or(default.protected_mode),
         }
     }

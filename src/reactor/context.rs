@@ -296,6 +296,11 @@ impl<'a> Context<'a> {
         self.state.alarm = Some(at);
     }
 
+    /// When the alarm is due that is set, if one is.
+    pub fn alarm(&self) -> Option<Instant> {
+        self.state.alarm
+    }
+
     // ---- the reactor ----
 
     /// Shuts the server down: listeners close, connections may finish for

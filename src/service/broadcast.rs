@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::rate::RATE_MAX;
+use super::throttle::{Throttle, Throttled};
 use crate::codec::{
     Codec, Delimited, FrameError, LengthPrefixed, NO_HTTP, NO_TLS, begins_tls, is_request_line,
 };
@@ -45,6 +47,7 @@ pub struct Broadcast {
     unproven: VecDeque<Token>,
     /// What the sessions' stamps count from.
     started: Option<Instant>,
+    throttle: Throttle,
 }
 
 /// What is kept for one client.
@@ -55,6 +58,7 @@ pub struct BroadcastSession {
     /// When it came, in wrapping milliseconds.
     opened_ms: u32,
     has_sent: bool,
+    throttled: Throttled,
     /// It has ended its side, and listens on.
     has_ended: bool,
 }
@@ -86,7 +90,16 @@ impl Broadcast {
             topic: None,
             unproven: VecDeque::new(),
             started: None,
+            throttle: Throttle::new(0),
         }
+    }
+
+    /// Takes at most `rate` messages a second from each client, and as many at once, or 16 if that is
+    /// more; 0 is any number, and [`RATE_MAX`] the most. Beyond it a client is read more slowly, and loses
+    /// nothing.
+    pub fn rate(mut self, rate: u32) -> Self {
+        self.throttle = Throttle::new(rate.min(RATE_MAX));
+        self
     }
 
     fn topic(&mut self, cx: &mut Context<'_>) -> TopicId {
@@ -140,7 +153,13 @@ impl Handler for Broadcast {
             Framing::Lines => Messages::Lines(Delimited::lines(self.input_limit)),
             Framing::Length => Messages::Length(LengthPrefixed::new(self.input_limit)),
         };
-        BroadcastSession { messages, opened_ms: self.stamp(cx), has_sent: false, has_ended: false }
+        BroadcastSession {
+            messages,
+            opened_ms: self.stamp(cx),
+            has_sent: false,
+            throttled: self.throttle.client(cx),
+            has_ended: false,
+        }
     }
 
     fn on_data(
@@ -153,18 +172,25 @@ impl Handler for Broadcast {
         session.refuse_tls(input)?;
         while let Some(len) = session.messages.next(input.contiguous())? {
             session.refuse_http(input, len)?;
+            if !self.throttle.admit(cx, token, &mut session.throttled) {
+                return Ok(());
+            }
             match self.publish(cx, token, &input.contiguous()[..len]) {
                 Ok(()) => {
                     input.consume(len);
                     session.has_sent = true;
                 }
                 // It stays in the input, and is offered again when there is room.
-                Err(PublishError::Full) => break,
+                Err(PublishError::Full) => {
+                    self.throttle.put_off(&mut session.throttled);
+                    return Ok(());
+                }
                 Err(PublishError::TooLong | PublishError::Gone) => {
                     return Err(session.messages.too_long());
                 }
             }
         }
+        self.throttle.rest(cx, token, &mut session.throttled);
         Ok(())
     }
 
@@ -184,16 +210,30 @@ impl Handler for Broadcast {
             && !input.is_empty()
         {
             session.refuse_http(input, input.len())?;
+            if !self.throttle.admit(cx, token, &mut session.throttled) {
+                return Ok(());
+            }
             // A last line without a newline is a line all the same.
             let line = [&*input.contiguous(), b"\n"].concat();
             match self.publish(cx, token, &line) {
                 // It stays in the input; the end is told again when there is room.
-                Err(PublishError::Full) => return Ok(()),
+                Err(PublishError::Full) => {
+                    self.throttle.put_off(&mut session.throttled);
+                    return Ok(());
+                }
                 _ => input.clear(),
             }
         }
         cx.close(token);
         Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut BroadcastSession) {
+        session.throttled.on_timer(cx, token, false);
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        self.throttle.on_alarm(cx);
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, _session: &mut BroadcastSession) {

@@ -11,6 +11,7 @@ mod framed;
 mod hosts;
 mod kv;
 mod rate;
+mod throttle;
 mod wall_clock;
 #[cfg(feature = "http")]
 pub mod web;
@@ -25,3 +26,4 @@ pub use framed::{Framed, FramedSession, Service};
 #[cfg(feature = "http")]
 pub use hosts::Hosts;
 pub use kv::{Kv, KvConfig, KvSession};
+pub use rate::RATE_MAX;

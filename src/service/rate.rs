@@ -1,4 +1,4 @@
-//! How much one client may say in a time.
+//! How much one client may say in a time, and what of that time is not its own.
 
 use std::time::Duration;
 
@@ -18,6 +18,17 @@ impl Bucket {
         Bucket { tokens: most(rate), counted_ms: now_ms }
     }
 
+    /// Counts the time until now. Of a client that was held, others had it since it was heard last; of
+    /// all, a standstill had its part.
+    pub(super) fn count(&mut self, rate: u32, was_held: bool, still: &Standstill, now_ms: u32) {
+        if was_held {
+            self.credit_held(rate, now_ms);
+        } else {
+            self.credit_standstill(rate, still.from_ms, still.until_ms);
+            self.earn(rate, now_ms);
+        }
+    }
+
     /// Takes a token for a message.
     ///
     /// # Errors
@@ -33,6 +44,7 @@ impl Bucket {
     }
 
     /// Whether at least half of what can be saved was there when the tokens were counted last.
+    #[cfg(feature = "websocket")]
     pub(super) fn is_calm(&self, rate: u32) -> bool {
         self.tokens >= most(rate) / 2
     }
@@ -45,13 +57,13 @@ impl Bucket {
     /// Counts the time until now, in which others kept the client from being heard, such as a full room.
     /// What it said meanwhile comes at once, but not more than [`HELD_BURSTS`] allows: a room can be
     /// kept full for long, by the client itself, too.
-    pub(super) fn credit_held(&mut self, rate: u32, now_ms: u32) {
+    fn credit_held(&mut self, rate: u32, now_ms: u32) {
         self.gain(rate, now_ms, HELD_BURSTS * i64::from(most(rate)));
     }
 
     /// Counts a time in which we stood still and heard nobody: what was said meanwhile comes at
     /// once, and beside it no more than after any other rest.
-    pub(super) fn credit_standstill(&mut self, rate: u32, from_ms: u32, until_ms: u32) {
+    fn credit_standstill(&mut self, rate: u32, from_ms: u32, until_ms: u32) {
         let unknown_ms = until_ms.wrapping_sub(self.counted_ms);
         if unknown_ms as i32 <= 0 {
             return;
@@ -63,7 +75,7 @@ impl Bucket {
     }
 
     /// Counts the time until now.
-    pub(super) fn earn(&mut self, rate: u32, now_ms: u32) {
+    fn earn(&mut self, rate: u32, now_ms: u32) {
         self.gain(rate, now_ms, most(rate).into());
     }
 
@@ -76,11 +88,46 @@ impl Bucket {
     }
 }
 
+/// The last time in which nobody was served, because the server stood still or had too much to do.
+/// While somebody speaks an alarm is due soon, and how late that comes tells of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standstill {
+    due_ms: Option<u32>,
+    from_ms: u32,
+    until_ms: u32,
+}
+
+impl Standstill {
+    /// Somebody speaks. Says in what time there must be an alarm.
+    pub(super) fn watch(&mut self, now_ms: u32) -> Duration {
+        let due_ms = *self.due_ms.get_or_insert(now_ms.wrapping_add(WATCH_MS));
+        left(due_ms, now_ms)
+    }
+
+    /// An alarm came. Says in what time there must be another, if this one came for something else.
+    pub(super) fn wake(&mut self, now_ms: u32) -> Option<Duration> {
+        let left = left(self.due_ms?, now_ms);
+        if !left.is_zero() {
+            return Some(left);
+        }
+        self.from_ms = self.due_ms.take()?;
+        self.until_ms = now_ms;
+        None
+    }
+}
+
+fn left(due_ms: u32, now_ms: u32) -> Duration {
+    Duration::from_millis(u64::from((due_ms.wrapping_sub(now_ms) as i32).max(0) as u32))
+}
+
 fn most(rate: u32) -> i32 {
     rate.clamp(BURST_LEAST, RATE_MAX) as i32 * TOKEN
 }
 
 const TOKEN: i32 = 1000;
+
+/// While somebody speaks, what lasts longer than so is taken for a standstill.
+const WATCH_MS: u32 = 250;
 
 /// Lines that somebody pastes; what a page of the chat sends that comes back to eight rooms, with a few
 /// more tries for its name.
@@ -90,8 +137,8 @@ const BURST_LEAST: u32 = 16;
 /// some seconds of ordinary talk.
 const HELD_BURSTS: i64 = 4;
 
-/// The highest rate: a second's worth must fit a number, twice.
-pub(super) const RATE_MAX: u32 = 1_000_000;
+/// The most messages a second that a client can be limited to: a second's worth must fit a number, twice.
+pub const RATE_MAX: u32 = 1_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -135,6 +182,25 @@ mod tests {
         bucket.credit_standstill(RATE_MAX, 7000, i32::MAX as u32);
         bucket.give_back();
         assert_eq!(bucket.take(RATE_MAX, i32::MAX as u32), Ok(()));
+    }
+
+    #[test]
+    fn alarm_that_comes_late_tells_of_a_standstill_and_one_for_something_else_does_not() {
+        let start = u32::MAX - 1000;
+        let at = |ms: u32| start.wrapping_add(ms);
+        let mut still = Standstill::default();
+        assert_eq!(still.wake(at(0)), None, "nobody speaks");
+        assert_eq!(still.watch(at(0)), Duration::from_millis(250));
+        assert_eq!(still.watch(at(100)), Duration::from_millis(150));
+        assert_eq!(still.wake(at(200)), Some(Duration::from_millis(50)));
+        assert_eq!(still.wake(at(6250)), None);
+        assert_eq!((still.from_ms, still.until_ms), (at(250), at(6250)));
+        let mut bucket = Bucket::new(10, at(0));
+        (0..16).for_each(|_| bucket.take(10, at(0)).unwrap());
+        bucket.count(10, false, &still, at(6250));
+        assert_eq!((0..100).filter(|_| bucket.take(10, at(6250)).is_ok()).count(), 62);
+        assert_eq!(still.wake(at(9000)), None);
+        assert_eq!(still.until_ms, at(6250));
     }
 
     #[test]

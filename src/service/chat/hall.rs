@@ -18,7 +18,7 @@ use super::text::{clean, is_blank};
 use crate::codec::websocket::{Message, close_code};
 use crate::reactor::{Address, CloseReason, Context, Token};
 use crate::service::addresses::Addresses;
-use crate::service::rate::Bucket;
+use crate::service::rate::{Bucket, Standstill};
 use crate::service::wall_clock::WallClock;
 use crate::service::websocket::{Flow, send};
 
@@ -39,9 +39,7 @@ pub(super) struct Hall {
     alarm: Option<Instant>,
     /// When an empty room goes, or a room without space is tried again.
     rooms_due: Option<Instant>,
-    /// The last time in which nobody was served, because the server stood still or had too much to
-    /// do: from when the alarm was due to when it came, in milliseconds of `clock_ms`.
-    standstill: (u32, u32),
+    standstill: Standstill,
     started: Instant,
     /// In milliseconds since 1970, for the ids of rooms.
     started_ms: u64,
@@ -100,7 +98,7 @@ impl Hall {
             rooms_opened: 0,
             alarm: None,
             rooms_due: None,
-            standstill: (0, 0),
+            standstill: Standstill::default(),
             started,
             started_ms: wall_clock.at(started),
             wall_clock,
@@ -210,8 +208,9 @@ impl Hall {
     // ---- time ----
 
     pub(super) fn on_alarm(&mut self, cx: &mut Context<'_>) {
-        if let Some(due) = self.alarm.take() {
-            self.standstill = (self.ms(due), self.clock_ms(cx));
+        self.alarm = None;
+        if let Some(left) = self.standstill.wake(self.clock_ms(cx)) {
+            self.wake_at(cx, cx.now() + left);
         }
         match self.rooms_due.take() {
             Some(due) if due <= cx.now() => self.look_after_rooms(cx),
@@ -295,8 +294,8 @@ impl Hall {
         let client = self.count_time(cx, key)?;
         let taken = client.bucket.take(rate, now_ms);
         let token = client.token;
-        // While somebody speaks, a time in which nobody is served must show.
-        self.wake_at(cx, cx.now() + WATCH);
+        let watch = self.standstill.watch(now_ms);
+        self.wake_at(cx, cx.now() + watch);
         let wait = taken.err()?;
         cx.pause(token);
         cx.set_timer(token, wait);
@@ -306,14 +305,9 @@ impl Hall {
     /// Counts the time until now in a client's bucket. What others took from it is not its own.
     fn count_time(&mut self, cx: &Context<'_>, key: u32) -> Option<&mut Client> {
         let (rate, now_ms) = (self.options.rate, self.clock_ms(cx));
-        let (still_from, still_until) = self.standstill;
         let client = self.clients.get_mut(key as usize)?;
-        if std::mem::take(&mut client.is_held) {
-            client.bucket.credit_held(rate, now_ms);
-        } else {
-            client.bucket.credit_standstill(rate, still_from, still_until);
-            client.bucket.earn(rate, now_ms);
-        }
+        let was_held = std::mem::take(&mut client.is_held);
+        client.bucket.count(rate, was_held, &self.standstill, now_ms);
         Some(client)
     }
 
@@ -818,10 +812,6 @@ const _: () = assert!(size_of::<Client>() <= 64);
 
 /// Members or rooms that one answer lists; it also says how many there are.
 const LIST_MAX: usize = 256;
-
-/// While somebody speaks, an alarm that comes later than after so long tells that the server stood
-/// still.
-const WATCH: Duration = Duration::from_millis(250);
 
 /// When a room without space is tried again, if no publisher does so earlier.
 const RETRY: Duration = Duration::from_millis(20);

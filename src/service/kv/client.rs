@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::codec::resp::Version;
 use crate::reactor::Token;
+use crate::service::throttle::Throttled;
 
 use super::command::Command;
 use super::transaction::Transaction;
@@ -27,6 +28,7 @@ pub(super) struct Client {
     pub(super) version: Version,
     /// Since when it waits for its share of the work.
     pub(super) ticket: Option<Ticket>,
+    pub(super) throttled: Throttled,
     rare: Option<Box<Rare>>,
 }
 
@@ -65,7 +67,7 @@ impl Rare {
 }
 
 impl Client {
-    pub(super) fn new(token: Token, id: u64, now_ms: u64) -> Self {
+    pub(super) fn new(token: Token, id: u64, now_ms: u64, throttled: Throttled) -> Self {
         Client {
             token,
             id,
@@ -76,6 +78,7 @@ impl Client {
             database: 0,
             version: Version::V2,
             ticket: None,
+            throttled,
             rare: None,
         }
     }

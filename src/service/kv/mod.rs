@@ -53,6 +53,8 @@ use self::database::Now;
 use self::info::Counters;
 use self::keyspace::{Keyspace, KeyspaceStats};
 use self::work::Work;
+use super::rate::RATE_MAX;
+use super::throttle::Throttle;
 use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
@@ -86,6 +88,10 @@ pub struct KvConfig {
     /// is no password. Default: they are, as in Redis. Clients on a Unix socket, or whose address is a
     /// loopback one, are on this machine.
     pub protected_mode: bool,
+    /// The most commands a second that are taken from one client, and as many at once, or 16 if that is
+    /// more. Default 0: any number; at most [`RATE_MAX`]. Beyond it a client is read more slowly, and
+    /// loses nothing.
+    pub rate: u32,
 }
 
 impl Default for KvConfig {
@@ -96,6 +102,7 @@ impl Default for KvConfig {
             channel_memory: 1 << 20,
             transaction_memory: 8 << 20,
             protected_mode: true,
+            rate: 0,
         }
     }
 }
@@ -148,6 +155,7 @@ pub struct Kv {
     /// The client that is being served does not want every answer.
     is_choosy: bool,
     is_draining: bool,
+    throttle: Throttle,
 }
 
 /// What is kept for a connection.
@@ -187,10 +195,15 @@ impl Kv {
                 "transaction_memory is {memory}; it must be between 1 and {TRANSACTION_MEMORY_MAX}"
             ));
         }
+        if config.rate > RATE_MAX {
+            let rate = config.rate;
+            return invalid(format!("rate is {rate}; it must be between 0 and {RATE_MAX}"));
+        }
         let mut wall_clock = WallClock::new(started);
         let mut keyspace = Keyspace::new();
         keyspace.set_now(Now { steady_ms: 0, wall_ms: wall_clock.at(started) });
         Ok(Kv {
+            throttle: Throttle::new(config.rate),
             commands: CommandIndex::new(),
             started,
             wall_clock,
@@ -311,11 +324,18 @@ impl Kv {
             }
             match session.resp.decode(&mut input[done..]) {
                 Ok(Some(Decoded { len, message })) => {
+                    if self.throttle.is_on() && !self.may_go_on(cx, token, session.client) {
+                        session.resp.keep(&message, len);
+                        return (done, Ok(Flow::Again));
+                    }
                     match self.execute(cx, token, session.client, &message) {
                         Flow::Next => done += len,
                         Flow::Close => return (done + len, Ok(Flow::Close)),
                         Flow::Again => {
                             session.resp.keep(&message, len);
+                            if let Some(client) = self.clients.get_mut(session.client as usize) {
+                                self.throttle.put_off(&mut client.throttled);
+                            }
                             return (done, Ok(Flow::Again));
                         }
                     }
@@ -324,6 +344,13 @@ impl Kv {
                 Err(error) => return (done, Err(error)),
             }
         }
+    }
+
+    /// Whether a client is within its rate. If not, it waits.
+    #[cold]
+    fn may_go_on(&mut self, cx: &mut Context<'_>, token: Token, client: u32) -> bool {
+        let Some(client) = self.clients.get_mut(client as usize) else { return true };
+        self.throttle.admit(cx, token, &mut client.throttled)
     }
 
     fn execute(
@@ -527,7 +554,8 @@ impl Handler for Kv {
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> KvSession {
         self.clients_ever += 1;
         let now = self.look_at_the_clocks(cx.now());
-        let client = Client::new(token, self.clients_ever, now.steady_ms);
+        let throttled = self.throttle.client(cx);
+        let client = Client::new(token, self.clients_ever, now.steady_ms, throttled);
         let client = self.clients.insert(client) as u32;
         if self.config.protected_mode && !is_local(cx, token) {
             cx.send(token, PROTECTED);
@@ -552,6 +580,11 @@ impl Handler for Kv {
             self.work.begin(session.client, client.ticket.take());
         }
         let (done, outcome) = self.serve(cx, token, session, input.contiguous());
+        if outcome == Ok(Flow::Next)
+            && let Some(client) = self.clients.get_mut(session.client as usize)
+        {
+            self.throttle.rest(cx, token, &mut client.throttled);
+        }
         input.consume(done);
         self.work.end();
         self.counters.look(now.steady_ms, self.used(), cx.stats());
@@ -570,6 +603,13 @@ impl Handler for Kv {
         outcome.map_err(|error| ProtocolError::Malformed(error.name())).map(drop)
     }
 
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut KvSession) {
+        if let Some(client) = self.clients.get_mut(session.client as usize) {
+            let may_be_silent = client.subscriptions() > 0;
+            client.throttled.on_timer(cx, token, may_be_silent);
+        }
+    }
+
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
         self.look_at_the_clocks(cx.now());
         self.work.clear();
@@ -583,6 +623,7 @@ impl Handler for Kv {
         }
         // Keys that have expired may end an overload.
         cx.report_memory(self.used(), self.config.max_memory);
+        self.throttle.on_alarm(cx);
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut KvSession) {
