@@ -14,6 +14,7 @@ use common::{KIB, MIB, Random, Server, closed, connect, expect_eof, pattern, sen
 use edgeloop::codec::http::Head;
 use edgeloop::codec::websocket::{Assembler, Frames, Kind, Message, WebSocketError, frame_head};
 use edgeloop::codec::{Codec, Decoded};
+use edgeloop::service::Hosts;
 use edgeloop::service::websocket::{WebSocket, WebSocketService, close, send as answer};
 use edgeloop::{CloseReason, Config, Context, ProtocolError, Start, Token, TopicConfig, TopicId};
 
@@ -279,6 +280,19 @@ fn service_chooses_paths_and_refuses_messages() {
         server.wait_until("it is closed", |stats| stats.closed(CloseReason::ProtocolError) == 1);
     assert_eq!(stats.closed(CloseReason::Closed), 2);
     server.stop();
+}
+
+#[test]
+fn service_answers_only_to_its_names() {
+    for (name, status) in [("127.0.0.1", "101"), ("a.example", "421")] {
+        let server = start(config(), WebSocket::new(Picky).hosts(Hosts::named([name])));
+        let mut stream = connect(&server.address);
+        send(&stream, request("/rooms/den", "").as_bytes());
+        let mut answer = [0; 12];
+        std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer[9..]), status);
+        server.stop();
+    }
 }
 
 /// Everybody gets what everybody says.

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::reactor::{Address, CloseReason, Gate};
+#[cfg(feature = "http")]
+use crate::reactor::{Context, Token};
 
 /// What one address may have. An IPv6 address is its network of 64 bits, any address of which its
 /// owner may use; an IPv4 address in the form of IPv6 is that IPv4 address. Peers on Unix sockets have
@@ -126,6 +128,15 @@ impl Gate for Addresses {
         if let Address::Tcp(peer) = peer {
             self.table().release(network(peer.ip()), now);
         }
+    }
+}
+
+/// The address of a client; none on a Unix socket.
+#[cfg(feature = "http")]
+pub(super) fn address_of(cx: &Context<'_>, token: Token) -> Option<IpAddr> {
+    match cx.peer_address(token)? {
+        Address::Tcp(address) => Some(address.ip()),
+        Address::Unix(_) => None,
     }
 }
 

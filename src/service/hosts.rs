@@ -37,8 +37,8 @@ enum Rule {
 
 impl Hosts {
     /// Answers whatever the request calls the server.
-    pub fn any() -> Self {
-        Hosts::default()
+    pub const fn any() -> Self {
+        Hosts { rule: Rule::Any, names: Vec::new() }
     }
 
     /// Answers requests that come from a page, which tell so by an `Origin`, and by a loopback address,

@@ -16,8 +16,8 @@ use super::pulse::Flood;
 use super::room::{Resumption, Room, Wire};
 use super::text::{clean, is_blank};
 use crate::codec::websocket::{Message, close_code};
-use crate::reactor::{Address, CloseReason, Context, Token};
-use crate::service::addresses::Addresses;
+use crate::reactor::{CloseReason, Context, Token};
+use crate::service::addresses::{Addresses, address_of};
 use crate::service::rate::{Bucket, Standstill};
 use crate::service::wall_clock::WallClock;
 use crate::service::websocket::{Flow, send};
@@ -558,18 +558,15 @@ impl Hall {
         let most = self.options.rooms_per_address;
         let is_open =
             self.room_of(name).is_some_and(|room| !self.rooms[room as usize].members.is_empty());
-        let peer = cx.peer_address(self.clients[key as usize].token);
-        let Some(Address::Tcp(peer)) = peer.filter(|_| most > 0 && !is_open) else {
-            return Ok(None);
-        };
-        if self.is_lobby(name) {
+        if most == 0 || is_open || self.is_lobby(name) {
             return Ok(None);
         }
-        if !self.addresses.may_hold_room(peer.ip(), most) {
+        let address = address_of(cx, self.clients[key as usize].token);
+        if address.is_some_and(|address| !self.addresses.may_hold_room(address, most)) {
             let text = format!("your address holds {most} rooms open, which is all that one may");
             return Err(refusal("too_many_rooms", text));
         }
-        Ok(Some(peer.ip()))
+        Ok(address)
     }
 
     /// The room to which the page leads everybody: there is always a place for it.

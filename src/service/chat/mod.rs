@@ -44,12 +44,12 @@ use self::hall::Hall;
 use self::line_input::{LineInput, text_of};
 use self::pulse::{Beat, Flood, Pulse};
 use self::room::Wire;
-use super::Addresses;
+use super::addresses::{Addresses, address_of};
 use super::websocket::{Answer, Endpoint, Flow, HEAD_TIMEOUT, Memory, Request, Response, send};
 use crate::codec::http::{Head, HttpError};
 use crate::codec::websocket::{Message, WebSocketError, close_code};
 use crate::codec::{Decoded, NO_TLS};
-use crate::reactor::{Address, CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// The chat service.
 ///
@@ -171,10 +171,7 @@ impl Chat {
     ) -> Result<(), ProtocolError> {
         let State::Request(request) = state else { return Ok(()) };
         let ChatOptions { origins, hosts, .. } = &self.hall.options;
-        let peer = match cx.peer_address(token) {
-            Some(Address::Tcp(peer)) => Some(peer.ip()),
-            _ => None,
-        };
+        let peer = address_of(cx, token);
         let is_overloaded = cx.overload().is_some();
         let mut respond = |head: &Head<'_>| match head.target.path {
             "/" => page::response(),

@@ -13,7 +13,8 @@ use crate::codec::http::{
     BodyDecoder, CONTINUE, Date, Framing, Head, HeadDecoder, HeadLimits, HttpError, ResponseHead,
     Status, Version,
 };
-use crate::reactor::{Address, CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+use crate::service::addresses::address_of;
 
 /// The limits of a web server.
 #[derive(Clone, Debug)]
@@ -221,7 +222,7 @@ impl Web {
         session.is_known |= !sheds;
         let entry = match sheds {
             true => self.put_off(cx, token, &head, len),
-            false => self.enter(&head, len, bytes, peer(cx, token), cx.now()),
+            false => self.enter(&head, len, bytes, address_of(cx, token), cx.now()),
         };
         let is_awaited = head.expects_continue && bytes.len() == len;
         match entry {
@@ -283,7 +284,7 @@ impl Web {
         response.status(status).header("Retry-After", &seconds);
         response.text("Service Unavailable: the server has too much to do\n");
         let path = normalize(head.target.path);
-        let (peer, now) = (peer(cx, token), cx.now());
+        let (peer, now) = (address_of(cx, token), cx.now());
         let request = Request {
             head: *head,
             body: &[],
@@ -493,7 +494,7 @@ impl Web {
         response.reset();
         let path = normalize(head.target.path);
         let (endpoint, params) = router.find(&head, &path).or_answer(response);
-        let (peer, now) = (peer(cx, token), cx.now());
+        let (peer, now) = (address_of(cx, token), cx.now());
         let request = Request { head, body: whole, peer, now, path: &path, params };
         if let Some(Endpoint::Whole(handler)) = endpoint {
             Next { layers: &mut layers.0, end: handler }.run(&request, response);
@@ -515,7 +516,7 @@ impl Web {
         log::debug!(connection:% = token, event = "request_refused", status = status.code(); "{name}");
         if !is_answering {
             for layer in &mut self.layers.0 {
-                layer.on_refusal(peer(cx, token), status, name);
+                layer.on_refusal(address_of(cx, token), status, name);
             }
             self.response.reset();
             self.response.status(status).text(&format!("{}: {text}\n", status.reason()));
@@ -741,13 +742,6 @@ fn send_on(
         cx.close(token);
     }
     true
-}
-
-fn peer(cx: &Context<'_>, token: Token) -> Option<IpAddr> {
-    match cx.peer_address(token)? {
-        Address::Tcp(address) => Some(address.ip()),
-        Address::Unix(_) => None,
-    }
 }
 
 /// A body up to this length is sent with its head; a longer one in pieces, as the client takes them.

@@ -20,6 +20,8 @@ mod request;
 
 use std::time::Duration;
 
+use super::Hosts;
+use super::addresses::address_of;
 use crate::codec::http::{Head, HttpError};
 use crate::codec::websocket::{Message, WebSocketError, close_code};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
@@ -98,6 +100,7 @@ impl<F: FnMut(&mut Context<'_>, Token, Message<'_>)> WebSocketService for F {
 pub struct WebSocket<S> {
     service: S,
     origins: Vec<String>,
+    hosts: Hosts,
     memory: Memory,
 }
 
@@ -119,13 +122,18 @@ enum State<T> {
 impl<S: WebSocketService> WebSocket<S> {
     /// Serves clients that are no browsers, and pages whose origin has the same host as the server.
     pub const fn new(service: S) -> Self {
-        WebSocket { service, origins: Vec::new(), memory: Memory::new() }
+        WebSocket { service, origins: Vec::new(), hosts: Hosts::any(), memory: Memory::new() }
     }
 
     /// Lets pages of these origins connect, such as `https://example.org`, and no others; `*` stands
     /// for all of them.
     pub fn origins(self, origins: impl IntoIterator<Item = String>) -> Self {
         WebSocket { origins: origins.into_iter().collect(), ..self }
+    }
+
+    /// Answers only requests that know the server by the right name; others with 421.
+    pub fn hosts(self, hosts: Hosts) -> Self {
+        WebSocket { hosts, ..self }
     }
 
     /// Answers a whole request.
@@ -139,6 +147,9 @@ impl<S: WebSocketService> WebSocket<S> {
             Ok(head) => head,
             Err(error) => return (Response::refusal(error), State::Over),
         };
+        if !self.hosts.answer(&head, address_of(cx, token)) {
+            return (Response::misdirected().to(head.method), State::Over);
+        }
         let accept = match Response::check_method(&head) {
             Some(response) => return (response.to(head.method), State::Over),
             None => Response::handshake(&head, &self.origins),
