@@ -401,14 +401,17 @@ mod chat {
 #[test]
 fn program_logs_a_line_when_an_overload_begins_and_one_when_it_ends() {
     use common::program::Program;
-    use common::{pattern, send_until_blocked};
+    use common::{expect_bytes, pattern, send, send_until_blocked};
 
     let program = Program::start(
         "echo --buffer-memory 2MiB --overload-memory 10% --overload-span 100ms --overload-turn off",
     );
-    let greedy = program.connect();
+    let (greedy, other) = (program.connect(), program.connect());
     // What it does not read fills more than a tenth of the buffers, and stays there.
-    send_until_blocked(&greedy, pattern(1, 0, 1 << 20), Duration::from_millis(300));
+    send_until_blocked(&greedy, pattern(1, 0, 1 << 20), || {
+        send(&other, b"x");
+        expect_bytes(&other, b"x");
+    });
     let line = program.expect_line(" overloaded: ");
     for part in ["WARN", "much of the memory is used", "cause=memory", "memory_percent="] {
         assert!(line.contains(part), "{line}");
