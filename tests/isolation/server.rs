@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::directory::Directory;
 use crate::common::program::PROGRAM;
-use crate::common::{PATIENCE, connect};
+use crate::common::{PATIENCE, connect, send};
 use edgeloop::Address;
 
 /// A running program; it dies with the test.
@@ -20,11 +20,17 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     directory: Directory,
+    group: Option<Group>,
 }
 
 impl Server {
     /// `edgeloop` with these arguments, on a free port.
     pub(crate) fn start(arguments: &str) -> Server {
+        Server::start_within(arguments, None)
+    }
+
+    /// The same in a memory cgroup of so many bytes, where one can be made.
+    pub(crate) fn start_within(arguments: &str, memory: Option<usize>) -> Server {
         let directory = Directory::new();
         let port_file = directory.path("port");
         let mut command = Command::new(program());
@@ -37,6 +43,7 @@ impl Server {
         command.arg(&port_file).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(directory.path("log")).unwrap());
         let mut child = command.spawn().expect("cannot start the program");
+        let group = memory.and_then(|bytes| Group::around(child.id(), bytes));
         let address = until("the server to listen", || {
             if let Some(status) = child.try_wait().unwrap() {
                 let log = fs::read_to_string(directory.path("log")).unwrap_or_default();
@@ -44,7 +51,7 @@ impl Server {
             }
             fs::read_to_string(&port_file).ok()?.trim().parse().ok()
         });
-        Server { child, name: "edgeloop", address, directory }
+        Server { child, name: "edgeloop", address, directory, group }
     }
 
     pub(crate) fn is_ours(&self) -> bool {
@@ -117,7 +124,7 @@ impl Server {
             assert!(child.try_wait().unwrap().is_none(), "{name} has ended");
             TcpStream::connect(address).ok()
         });
-        Some(Server { child, name, address, directory })
+        Some(Server { child, name, address, directory, group: None })
     }
 
     pub(crate) fn connect(&self) -> TcpStream {
@@ -142,6 +149,10 @@ impl Server {
         done
     }
 
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     fn status(&self, field: &str) -> usize {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = text.lines().find(|line| line.starts_with(field));
@@ -157,6 +168,11 @@ impl Server {
     /// The most that were ever resident.
     pub(crate) fn peak(&self) -> usize {
         self.status("VmHWM:")
+    }
+
+    /// What the cgroup counted, sockets and files included.
+    pub(crate) fn peak_of_group(&self) -> Option<usize> {
+        self.group.as_ref()?.peak()
     }
 
     pub(crate) fn descriptors(&self) -> usize {
@@ -195,6 +211,14 @@ impl Server {
                 .sum()
         }
     }
+
+    /// One line is answered by one line.
+    pub(crate) fn is_answering(&self) -> bool {
+        let stream = self.connect();
+        send(&stream, b"PING\r\n");
+        let mut byte = [0];
+        std::io::Read::read(&mut &stream, &mut byte).is_ok_and(|len| len == 1)
+    }
 }
 
 impl Drop for Server {
@@ -220,6 +244,46 @@ impl Drop for BusyLoops {
         for child in &mut self.0 {
             let _ = child.kill();
             let _ = child.wait();
+        }
+    }
+}
+
+/// A memory cgroup, of either version.
+struct Group(PathBuf);
+
+impl Group {
+    fn around(pid: u32, bytes: usize) -> Option<Group> {
+        for (root, limit) in
+            [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
+        {
+            let path = Path::new(root).join(format!("edgeloop-isolation-{pid}"));
+            let group = Group(path.clone());
+            if fs::create_dir(&path).is_ok()
+                && fs::write(path.join(limit), bytes.to_string()).is_ok()
+                && fs::write(path.join("cgroup.procs"), pid.to_string()).is_ok()
+            {
+                return Some(group);
+            }
+        }
+        println!("skipped: no memory cgroup can be made here");
+        None
+    }
+
+    fn peak(&self) -> Option<usize> {
+        ["memory.max_usage_in_bytes", "memory.peak"]
+            .iter()
+            .find_map(|file| fs::read_to_string(self.0.join(file)).ok()?.trim().parse().ok())
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Only an empty one can be removed: the server was waited for, the kernel may still count it.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() || !self.0.exists() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
