@@ -68,6 +68,20 @@ impl Kv {
         errors
     }
 
+    /// Sends all of them and wants no replies, so that what is refused is not told.
+    pub(crate) fn pour(&mut self, commands: impl Iterator<Item = Vec<u8>>) {
+        self.tell(b"CLIENT REPLY OFF\r\n");
+        let mut batch = Vec::new();
+        for command in commands {
+            batch.extend(command);
+            if batch.len() > 1 << 16 {
+                self.tell(&std::mem::take(&mut batch));
+            }
+        }
+        self.tell(&batch);
+        assert_eq!(self.ask(&[b"CLIENT", b"REPLY", b"ON"]), b"+OK");
+    }
+
     /// Subscribes to these, with one command; whether all were granted.
     pub(crate) fn subscribe(&mut self, how: &str, names: &[Vec<u8>]) -> bool {
         let mut parts: Vec<&[u8]> = vec![how.as_bytes()];

@@ -42,6 +42,7 @@ mod costly_commands;
 mod crowd;
 mod frames;
 mod many_channels;
+mod memory_in_turns;
 mod patterns_and_publish;
 mod places;
 mod requests;
