@@ -51,6 +51,18 @@ pub struct Config {
     /// stream costs few calls, small enough that a turn over several streams stays below a few
     /// milliseconds. The rest is read in the next turn.
     pub read_budget: usize,
+    /// The most work of a phase of one turn, in units of about a nanosecond. Default 2,000,000. Each of
+    /// the four has so much: timers, tasks and accepts together; reading and what handlers do with
+    /// it ([`Context::charge`](crate::Context::charge)); announcing and writing; closing. So a turn
+    /// stays below ten milliseconds whatever came. A phase ends with the piece of work that uses its
+    /// budget up; those left over stay listed, in order, and the next turn does not wait.
+    pub work_budget: usize,
+    /// The most work done for one connection before others have their turn, in the same unit; again
+    /// for writing what it is owed. Default 100,000: far more than the hundred or so small requests
+    /// that a client may have in flight, and little enough that a hundred greedy clients delay
+    /// another one by ten milliseconds. Its handler finds it [held](crate::Context::is_held), and is
+    /// offered what is left of its input in the next turn.
+    pub work_slice: usize,
     /// The most connections visited in the read phase, and again in the flush phase, of one turn;
     /// and the most timers looked at.
     /// Default 1024, about ten milliseconds of work. Those left over stay listed, in order.
@@ -148,6 +160,8 @@ impl Default for Config {
             buffer_memory: 256 * MIB,
             buffer_reserve: 4 * MIB,
             read_budget: 64 * KIB,
+            work_budget: 2_000_000,
+            work_slice: 100_000,
             visit_budget: 1024,
             accept_budget: 1024,
             accept_retry: Duration::from_millis(100),
@@ -212,6 +226,8 @@ impl Config {
         range("output_limit", self.output_limit, 1024, GIB)?;
         range("buffer_memory", self.buffer_memory, 4 * self.read_size(), usize::MAX)?;
         range("read_budget", self.read_budget, 1, 16 * MIB)?;
+        range("work_budget", self.work_budget, 1, usize::MAX)?;
+        range("work_slice", self.work_slice, 1, usize::MAX)?;
         range("visit_budget", self.visit_budget, 1, usize::MAX)?;
         range("accept_budget", self.accept_budget, 1, usize::MAX)?;
         range("tasks_max", self.tasks_max, 1, MIB)?;

@@ -122,6 +122,8 @@ impl Hold {
     pub(super) const TOPIC: Hold = Hold(4);
     /// The buffer memory is spent.
     pub(super) const MEMORY: Hold = Hold(8);
+    /// The slice of its visit is used up. Only while its callback runs.
+    pub(super) const SPENT: Hold = Hold(32);
     /// Holds nothing: silence is what the connection is there for, and no sign that its peer is idle.
     /// It stands here because a connection fills its cache line.
     pub(super) const MAY_BE_SILENT: Hold = Hold(16);

@@ -57,8 +57,41 @@ impl<'a> Context<'a> {
         self.state.find(token).map_or(0, |connection| connection.output.len())
     }
 
+    /// Counts work that a handler does, in units of about a nanosecond, where it is done: before or
+    /// after a message, a key that is looked at, a line of a list. What the reactor does is counted by
+    /// itself: reads, writes, messages published and announced, subscriptions, closes.
+    ///
+    /// In `on_data` and `on_end` the connection [is held](Self::is_held) once it has had
+    /// [`Config::work_slice`], until the handler returns; the rest of its input is offered again when
+    /// others have had their turn. A single piece of work that takes longer than that is to be cut in
+    /// pieces, with the input that it is about left where it is until the last one is done. Other
+    /// callbacks are not held. All of them count for [`Config::work_budget`].
+    ///
+    /// ```
+    /// # use edgeloop::{Context, Handler, ProtocolError, RingBuffer, Token};
+    /// # struct Sum;
+    /// # impl Handler for Sum {
+    /// #     type Session = u64;
+    /// #     fn on_open(&mut self, _: &mut Context<'_>, _: Token) -> u64 { 0 }
+    /// fn on_data(
+    ///     &mut self, cx: &mut Context<'_>, token: Token, sum: &mut u64, input: &mut RingBuffer,
+    /// ) -> Result<(), ProtocolError> {
+    ///     while let Some(byte) = input.contiguous().first().filter(|_| !cx.is_held(token)) {
+    ///         *sum += (0..u64::from(*byte)).sum::<u64>();
+    ///         cx.charge(usize::from(*byte));
+    ///         input.consume(1);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    pub fn charge(&mut self, units: usize) {
+        self.state.charge(units as u64);
+    }
+
     /// Whether the connection is not to be handled further for now: it was paused, its output is
-    /// above the high-water mark, or a topic it publishes to is full. A handler that has more
+    /// above the high-water mark, a topic it publishes to is full, or it has had its slice of the
+    /// turn's [work](Self::charge). A handler that has more
     /// input to work on stops here and returns; what it leaves in its input is offered again as
     /// soon as the connection is free.
     pub fn is_held(&self, token: Token) -> bool {

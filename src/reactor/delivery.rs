@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Hold, NONE, State};
 use super::loop_state::{LoopState, find};
 use super::topic::{Subscription, Topic, Topics};
+use super::work::{ANNOUNCE, PUBLISH, SUBSCRIPTION, copied};
 use super::{CloseReason, Config, PublishError, SlowConsumer, Start, Token, TopicId};
 
 impl LoopState {
@@ -20,9 +21,11 @@ impl LoopState {
         // A token that names no connection is nobody's own.
         let origin = author.unwrap_or(Token::WAKER);
         let stamp = self.clock.stamp();
+        let told = self.topics.newly_told(key) as u64;
         let sequence =
             self.with_room(key, from, |topics| topics.publish(key, by, origin, bytes, stamp))?;
         self.stats.messages_published += 1;
+        self.charge(PUBLISH + copied(bytes.len()) + told * ANNOUNCE);
         Ok(sequence)
     }
 
@@ -77,6 +80,7 @@ impl LoopState {
         let front = &mut self.details.get_mut(token.key())?.subscriptions;
         let (subscription, first) = self.topics.subscribe(key, token.slot, *front, start)?;
         *front = subscription;
+        self.charge(SUBSCRIPTION);
         Some(first)
     }
 
@@ -99,6 +103,7 @@ impl LoopState {
             return false;
         }
         self.stats.messages_delivered += messages;
+        self.charge(messages + copied(bytes.len()));
         self.end_pending(token, key);
         self.topics.owe_nothing(key);
         self.look_for_room();
@@ -132,6 +137,7 @@ impl LoopState {
         self.end_pending(token, key);
         self.topics.unsubscribe(key);
         self.look_for_room();
+        self.charge(SUBSCRIPTION);
     }
 
     /// Takes a subscription out of those with which its connection has messages pending. That may
@@ -139,6 +145,13 @@ impl LoopState {
     fn end_pending(&mut self, token: Token, key: u32) {
         if let Some(connection) = find(&mut self.connections, token) {
             self.topics.unlink_pending(&mut connection.pending, key);
+        }
+        self.owe_less(token);
+    }
+
+    /// What a connection is owed of topics has become less.
+    fn owe_less(&mut self, token: Token) {
+        if let Some(connection) = find(&mut self.connections, token) {
             if connection.stalled && !connection.owes_anything() {
                 // Whatever is sent next asks the socket again, and begins a wait of its own.
                 (connection.stalled, connection.writable) = (false, true);
@@ -156,12 +169,22 @@ impl LoopState {
         }
     }
 
+    /// Ends all subscriptions of a connection, together: neither of its lists is mended in between.
     pub(super) fn drop_subscriptions(&mut self, token: Token) {
-        while let Some(details) = self.details.get(token.key())
-            && details.subscriptions != NONE
-        {
-            self.drop_subscription(token, details.subscriptions);
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        let Some(details) = self.details.get_mut(token.key()) else { return };
+        let mut key = std::mem::replace(&mut details.subscriptions, NONE);
+        if key == NONE {
+            return;
         }
+        connection.pending = NONE;
+        while let Some(next) = self.topics.subscription(key).map(|entry| entry.next) {
+            self.topics.unsubscribe(key);
+            self.charge(SUBSCRIPTION);
+            key = next;
+        }
+        self.owe_less(token);
+        self.look_for_room();
     }
 
     /// A closing connection is still given what was published until now.
@@ -171,21 +194,24 @@ impl LoopState {
         while let Some(subscription) = self.topics.subscription(key) {
             let next = subscription.next;
             self.topics.end_at_head(key, &mut connection.pending);
+            self.stats.work += ANNOUNCE;
             key = next;
         }
     }
 
-    /// Lists the subscribers of every topic that was published to, once each however many messages
-    /// came.
+    /// Lists the subscribers of the topics that were published to, once each however many messages
+    /// came; as many as half of the phase has time for, or nobody would ever be given anything.
     pub(super) fn announce_topics(&mut self) {
+        let most = (self.config.work_budget as u64 / 2 / ANNOUNCE).max(1);
         let (connections, lists) = (&mut self.connections, &mut self.lists);
-        self.topics.announce(|slot, subscription| {
+        let told = self.topics.announce(most, |slot, subscription| {
             let Some(connection) = connections.get_mut(slot as usize) else { return NONE };
             let last = std::mem::replace(&mut connection.pending, subscription);
             let token = Token { slot, generation: connection.generation };
             lists.update(token, connection);
             last
         });
+        self.charge(told * ANNOUNCE);
     }
 
     /// After the flush phase: where publishers wait, looks whether there is room for them now.

@@ -2,9 +2,11 @@
 //! not used up.
 
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 use super::connection::{Fill, Hold, State};
 use super::loop_state::{LoopState, find};
+use super::work::{READ, copied};
 use super::{CloseReason, RingBuffer, Token};
 
 impl LoopState {
@@ -18,7 +20,7 @@ impl LoopState {
         // Input that is owed becomes output as well as input that is new.
         if !has_memory && !connection.is_held() {
             connection.hold.insert(Hold::MEMORY);
-            self.lists.starved.push(token);
+            self.lists.starved.push_back(token);
             return None;
         }
         // What the handler has not seen yet comes first, or the input would grow with each try.
@@ -52,6 +54,8 @@ impl LoopState {
         let limit = self.config.input_limit + self.config.read_size();
         let Some(connection) = find(&mut self.connections, token) else { return false };
         let held = connection.is_held();
+        // ET: input that is left counts as owed below; so the connection stays listed, as the last.
+        connection.hold.remove(Hold::SPENT);
         if end_told && (!held || input.is_empty()) {
             // It cannot become a message any more.
             connection.end_delivered = true;
@@ -75,6 +79,7 @@ impl LoopState {
         if fill.bytes > 0 {
             connection.active_ms = self.clock.stamp();
         }
+        self.stats.work += READ + copied(fill.bytes);
         self.stats.reads += fill.calls;
         self.stats.bytes_received += fill.bytes as u64;
         self.stats.bytes_discarded += connection.input.len() as u64;
@@ -94,6 +99,11 @@ impl LoopState {
         }
     }
 
+    /// Whether connections wait for memory that there is.
+    pub(super) fn may_relieve(&self) -> bool {
+        !self.lists.starved.is_empty() && self.has_memory()
+    }
+
     /// Whether another read fits into the buffer memory.
     fn has_memory(&self) -> bool {
         self.pool.leased() + self.config.read_size() <= self.config.buffer_memory
@@ -104,11 +114,11 @@ impl LoopState {
     pub(super) fn relieve_memory(&mut self) {
         let is_over = self.pool.leased() > self.config.buffer_memory;
         if self.has_memory() {
-            let mut starved = std::mem::take(&mut self.lists.starved);
-            for token in starved.drain(..) {
+            // No more than may be visited at once, or each turn would go over all of them.
+            for _ in 0..self.config.visit_budget {
+                let Some(token) = self.lists.starved.pop_front() else { break };
                 self.release(token, Hold::MEMORY);
             }
-            self.lists.starved = starved;
         } else if is_over || !self.lists.starved.is_empty() {
             self.close_largest();
         }
@@ -116,21 +126,26 @@ impl LoopState {
 
     /// Closes connections, those that hold most first, until there is room for whoever waits to be read.
     fn close_largest(&mut self) {
+        let mut leased = self.pool.leased();
         // A walk over the whole table, which is worth it: each one frees a part of all there is.
-        let mut holders: Vec<(usize, u32)> = Vec::new();
+        let mut holders: Vec<(usize, Reverse<u32>)> = Vec::new();
         for (slot, connection) in &self.connections {
             let size = connection.output.capacity() + connection.input.capacity();
-            holders.extend((size > 0).then_some((size, slot as u32)));
+            if connection.state == State::Closed {
+                // It gives that back as soon as the close phase has come to it.
+                leased = leased.saturating_sub(size);
+            } else if size > 0 {
+                holders.push((size, Reverse(slot as u32)));
+            }
         }
-        holders.sort_unstable_by_key(|(size, slot)| (Reverse(*size), *slot));
         let memory = self.config.buffer_memory;
         // What they may keep, so that a read fits in beside the part that is to be free.
         let most = memory - memory / MEMORY_PARTS - self.config.read_size();
-        let mut leased = self.pool.leased();
-        for (size, slot) in holders {
-            if leased <= most {
-                break;
-            }
+        // Not sorted, because few of many are taken.
+        let mut holders = BinaryHeap::from(holders);
+        while leased > most
+            && let Some((size, Reverse(slot))) = holders.pop()
+        {
             if let Some(token) = self.token_at(slot) {
                 self.abort(token, CloseReason::Memory);
                 leased = leased.saturating_sub(size);

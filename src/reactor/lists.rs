@@ -19,7 +19,7 @@ pub(super) struct Lists {
     /// To be told to the handler and freed by the close phase.
     pub(super) closed: VecDeque<Token>,
     /// Held for want of buffer memory.
-    pub(super) starved: Vec<Token>,
+    pub(super) starved: VecDeque<Token>,
 }
 
 impl Lists {

@@ -26,6 +26,7 @@ use super::lists::Lists;
 use super::overload::Watch;
 use super::stream::Stream;
 use super::topic::Topics;
+use super::work::Work;
 use super::{Address, BufferPool, CloseReason, Config, Gate, Stats, TimerWheel, Token};
 
 pub(super) struct LoopState {
@@ -53,6 +54,7 @@ pub(super) struct LoopState {
     pub(super) is_draining: bool,
     /// The connection whose callback runs now; its own output leaves when that returns.
     pub(super) current: Option<Token>,
+    pub(super) work: Work,
     generation: u32,
 }
 
@@ -94,6 +96,7 @@ impl LoopState {
             drain_until: None,
             is_draining: false,
             current: None,
+            work: Work::default(),
             generation: 0,
             config,
         })

@@ -26,7 +26,7 @@
 //!    write.
 //! 6. **close** calls `on_close`, frees the slot and counts the reason; here and nowhere else.
 //!
-//! Every phase but the last has a budget, so that a turn is short whatever arrives. A handler is
+//! Every phase has a budget of work, so that a turn is short whatever arrives. A handler is
 //! never called from inside a handler: what it asks for through [`Context`] is queued for a later
 //! phase.
 //!
@@ -42,7 +42,7 @@
 //! | `overload` | whether there is more to do than can be done |
 //! | `stream`, `connection`, `socket_file`, `listener`, `gate` | a socket; what is known about it; where it came from, and whether it may come in |
 //! | `waiting`, `topic` | who is waited for, and for how long; one ring of messages, with a cursor for each subscriber |
-//! | `lists`, `loop_state` | who has work; the table that the files below work on |
+//! | `lists`, `loop_state`, `work` | who has work; the table that the files below work on; what a turn may cost |
 //! | `input`, `output`, `delivery`, `closing`, `deadline` | what is done to one connection |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
 //! | `reactor` | the turn |
@@ -79,6 +79,7 @@ mod timer_wheel;
 mod token;
 mod topic;
 mod waiting;
+mod work;
 
 pub use buffer_pool::BufferPool;
 pub use close_reason::CloseReason;

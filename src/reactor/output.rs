@@ -7,6 +7,7 @@ use super::connection::{Connection, Hold, State};
 use super::loop_state::{LoopState, find};
 use super::stream::Sent;
 use super::topic::{Slices, Topics};
+use super::work::{WRITE, copied};
 use super::{BufferPool, CloseReason, RingBuffer, Stats, Token};
 
 /// Why a flush ends its connection.
@@ -81,10 +82,11 @@ impl LoopState {
     /// Hands the socket what is owed, until nothing is or it takes no more; then the next step of
     /// a close, if there is one.
     pub(super) fn flush(&mut self, token: Token) {
+        let slice_end = self.slice_end();
         let LoopState { connections, topics, pool, stats, config, clock, lists, .. } = self;
         let Some(connection) = find(connections, token) else { return };
         let was_stalled = connection.stalled;
-        let written = write_owed(connection, token, topics, pool, stats, clock.stamp());
+        let written = write_owed(connection, token, topics, pool, stats, slice_end, clock.stamp());
         if connection.output.is_empty() || !connection.writable {
             connection.output.shrink(pool);
         }
@@ -122,19 +124,22 @@ fn write_owed(
     topics: &mut Topics,
     pool: &mut BufferPool,
     stats: &mut Stats,
+    slice_end: u64,
     now_ms: u32,
 ) -> Result<(), FlushError> {
     if !matches!(connection.state, State::Open | State::Closing) {
         return Ok(());
     }
-    // Ends: each round hands over bytes, moves a cursor, or finds the socket blocked.
-    while connection.writable && connection.owes_output() {
+    // Ends: each round hands over bytes, moves a cursor, or finds the socket blocked. Many topics may
+    // have something for one connection: beyond its slice it goes back to the end of the dirty list.
+    while connection.writable && connection.owes_output() && stats.work < slice_end {
         if let Some(subscription) = topics.first_pending(connection.pending) {
             let missed = topics.skip_lapped(subscription).ok_or(FlushError::Lapped)?;
             stats.messages_skipped += missed;
         }
         let sent = write_once(connection, token, topics, pool, stats, now_ms)?;
         stats.bytes_sent += sent.bytes as u64;
+        stats.work += WRITE + copied(sent.bytes);
         connection.took(sent, now_ms);
     }
     if connection.writable && connection.stream.owes_output() {
@@ -175,6 +180,7 @@ fn write_once(
     if let Some(taken) = sent.bytes.checked_sub(private_len) {
         let (messages, cut) = topics.advance(subscription, token, taken, delivery, output, pool);
         stats.messages_delivered += messages;
+        stats.work += messages;
         stats.bytes_queued += (taken + cut) as u64;
         topics.pass_turn(pending, subscription);
     }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::config::EVENTS_MAX;
-use super::connection::State;
+use super::connection::{Hold, State};
 use super::deadline::Deadline;
 use super::listener::{AcceptFault, Listener, Wrap};
 use super::loop_state::{LoopState, Unadmitted, find};
 use super::overload::Rest;
 use super::remote::TaskQueue;
+use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
 use super::{
     Address, CloseReason, Config, Context, Gate, Handler, Layer, ListenOptions, Overload,
     ProtocolError, Remote, Stats, Token, WhenFull,
@@ -212,6 +213,7 @@ impl<H: Handler> Reactor<H> {
         self.poll()?;
         self.note();
         self.state.look_for_overload();
+        self.state.begin_phase();
         self.fire_timers();
         self.run_tasks();
         self.accept();
@@ -258,7 +260,7 @@ impl<H: Handler> Reactor<H> {
     fn has_work(&self) -> bool {
         let state = &self.state;
         let shutdown_due = state.drain_until.is_some() && !state.is_draining;
-        let listed = state.lists.has_work() || state.topics.has_fresh();
+        let listed = state.lists.has_work() || state.topics.has_fresh() || state.may_relieve();
         listed || self.tasks_owed || self.may_accept() || shutdown_due || self.is_done()
     }
 
@@ -333,6 +335,10 @@ impl<H: Handler> Reactor<H> {
             if let Some(token) = self.state.token_at(slot) {
                 self.expire(token);
             }
+            self.state.charge(WAKE);
+            if self.state.is_phase_over() {
+                return;
+            }
         }
     }
 
@@ -379,6 +385,10 @@ impl<H: Handler> Reactor<H> {
             let Some(task) = self.tasks.take() else { return };
             self.state.stats.tasks += 1;
             task(&mut Context::new(&mut self.state));
+            self.state.charge(WAKE);
+            if self.state.is_phase_over() {
+                break;
+            }
         }
         self.tasks_owed = true;
     }
@@ -393,6 +403,10 @@ impl<H: Handler> Reactor<H> {
                     break;
                 }
                 self.accept_one(index);
+                self.state.charge(ACCEPT);
+                if self.state.is_phase_over() {
+                    break;
+                }
             }
         }
     }
@@ -492,6 +506,7 @@ impl<H: Handler> Reactor<H> {
             log::debug!(connection:% = token, peer:%, event = "opened"; "opened");
         }
         self.state.current = Some(token);
+        self.state.begin_slice();
         let session = self.handler.on_open(&mut Context::new(&mut self.state), token);
         self.state.current = None;
         if token.key() >= self.sessions.len() {
@@ -499,12 +514,13 @@ impl<H: Handler> Reactor<H> {
         }
         self.sessions[token.key()] = Some(session);
         // What it sent waits for the flush phase.
-        self.state.change(token, |_| ());
+        self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
     }
 
     // ---- read ----
 
     fn read(&mut self) {
+        self.state.begin_phase();
         let visits = self.state.lists.ready.len().min(self.state.config.visit_budget);
         for _ in 0..visits {
             let Some(token) = self.state.lists.ready.pop_front() else { return };
@@ -516,6 +532,9 @@ impl<H: Handler> Reactor<H> {
                 State::Closing | State::Lingering => self.state.discard(token),
                 State::Connecting | State::Closed => {}
             }
+            if self.state.is_phase_over() {
+                return;
+            }
         }
     }
 
@@ -526,7 +545,9 @@ impl<H: Handler> Reactor<H> {
         if let Some(error) = &fill.error {
             self.state.end_input_on_error(token, error);
         }
+        self.state.charge(READ + copied(fill.bytes));
         self.state.current = Some(token);
+        self.state.begin_slice();
         let outcome = self.hand_over(token, fill.bytes > 0);
         self.state.current = None;
         if let Err(error) = outcome {
@@ -572,6 +593,7 @@ impl<H: Handler> Reactor<H> {
     // ---- flush ----
 
     fn flush(&mut self) {
+        self.state.begin_phase();
         self.state.announce_topics();
         let visits = self.state.lists.dirty.len().min(self.state.config.visit_budget);
         for _ in 0..visits {
@@ -582,6 +604,9 @@ impl<H: Handler> Reactor<H> {
             match connection.state {
                 State::Connecting => self.establish(token),
                 _ => self.state.flush(token),
+            }
+            if self.state.is_phase_over() {
+                break;
             }
         }
         self.state.release_publishers();
@@ -616,6 +641,7 @@ impl<H: Handler> Reactor<H> {
     /// connection's slot and descriptor cannot be taken by a new one while events of this turn
     /// still name it.
     fn close(&mut self) {
+        self.state.begin_phase();
         // `on_close` may end other connections; each ends once, so this ends too.
         while let Some(token) = self.state.lists.closed.pop_front() {
             let Some(connection) = self.state.find(token) else { continue };
@@ -629,7 +655,16 @@ impl<H: Handler> Reactor<H> {
             self.state.free(token);
             // A descriptor is free again: ask the listeners that rest.
             self.accept_pause = None;
+            self.state.charge(CLOSE);
+            if self.state.is_phase_over() && !self.is_cut_off() {
+                return;
+            }
         }
+    }
+
+    /// Whether a shutdown is over: there is nobody left whose turn would come later.
+    fn is_cut_off(&self) -> bool {
+        self.state.drain_until.is_some_and(|until| until <= self.state.clock.now())
     }
 
     fn peer_for_log(&self, token: Token) -> Option<Address> {
@@ -639,11 +674,13 @@ impl<H: Handler> Reactor<H> {
     // ---- shutdown ----
 
     fn shut_down(&mut self) {
-        let Some(until) = self.state.drain_until else { return };
+        if self.state.drain_until.is_none() {
+            return;
+        }
         if !self.state.is_draining {
             self.begin_drain();
         }
-        if until <= self.state.clock.now() {
+        if self.is_cut_off() {
             self.ending.cut_off += self.state.cut_off();
         }
     }
@@ -655,7 +692,12 @@ impl<H: Handler> Reactor<H> {
             listener.owed = true;
         }
         // Bounded, should somebody connect faster than we accept.
-        for _ in 0..=DRAIN_ACCEPTS_MAX / self.state.config.accept_budget {
+        let until = self.state.stats.accepted + DRAIN_ACCEPTS_MAX;
+        for _ in 0..DRAIN_ACCEPTS_MAX {
+            if !self.may_accept() || self.state.stats.accepted >= until {
+                break;
+            }
+            self.state.begin_phase();
             self.accept();
         }
         for mut listener in self.listeners.drain(..).flatten() {
@@ -693,7 +735,7 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
 }
 
 /// Connections taken out of the backlogs when a shutdown begins: more than backlogs usually hold.
-const DRAIN_ACCEPTS_MAX: usize = 16_384;
+const DRAIN_ACCEPTS_MAX: u64 = 16_384;
 
 /// Lets a warning through once a second.
 #[derive(Debug, Default)]

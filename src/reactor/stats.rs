@@ -37,6 +37,8 @@ pub struct Stats {
 
     /// Turns of the loop, each with one poll.
     pub turns: u64,
+    /// Work done, in units of [`Config::work_budget`](super::Config::work_budget).
+    pub work: u64,
     /// Events that the kernel reported.
     pub events: u64,
     /// Polls that filled the list of events.

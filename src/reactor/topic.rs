@@ -20,7 +20,7 @@
 //! as it has a right to be waited for (`waiting.rs`); so a flood of messages slows its publishers
 //! down to what is delivered, while a subscriber that has stopped reading, or crawls, is lapped.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
 use std::time::Duration;
 
@@ -106,8 +106,14 @@ pub(super) struct Topic {
     pub(super) subscribers: Vec<u32>,
     /// Subscribers on whose connection the topic is listed as pending.
     pending: u32,
-    /// Subscribers are to be told: of a message, or of the history they begin with.
+    /// Subscribers are to be told: of a message, or of the history they begin with. The topic is
+    /// listed for it.
     fresh: bool,
+    /// There is something of which not all have been told that were told already.
+    has_news: bool,
+    /// Those at places below are still to be told; the last is told first, so that whoever takes the
+    /// place of one that leaves is not passed over.
+    untold: u32,
     /// Publishers held until there is room.
     waiting: Vec<Token>,
     pub(super) account: WaitAccount,
@@ -137,12 +143,17 @@ pub(super) struct Subscription {
     own_until: u64,
     /// Index in the topic's list of subscribers.
     position: u32,
-    /// The connection's next subscription.
+    /// The connection's next subscription, and the one before.
     pub(super) next: u32,
-    /// While pending: the connection's next subscription with messages pending, around in a ring.
+    previous: u32,
+    /// While pending: the connection's next subscription with messages pending, around in a ring, and
+    /// the one before.
     next_pending: u32,
+    previous_pending: u32,
     is_pending: bool,
     pub(super) standing: Standing,
+    /// It is in the index, as all of its connection's are, or none.
+    is_indexed: bool,
 }
 
 /// What a subscriber is to be given next.
@@ -167,7 +178,10 @@ pub(super) struct Slices<'a> {
 pub(super) struct Topics {
     topics: Slab<Topic>,
     subscriptions: Slab<Subscription>,
-    fresh: Vec<u32>,
+    /// By the connection's slot and the topic, the subscriptions of connections that have many.
+    index: BTreeMap<(u32, u32), u32>,
+    /// First come, first announced. A hint: a topic may have been removed.
+    fresh: VecDeque<u32>,
     /// Topics with publishers that wait.
     waited_for: Vec<u32>,
     /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
@@ -178,6 +192,9 @@ pub(super) struct Topics {
 
 /// Beyond a few dozen slices the kernel's work for each outweighs the call that is saved.
 const SLICES_MAX: usize = 64;
+
+/// So many subscriptions of a connection are searched one by one, and cost no more memory than a link.
+const SEARCHED_MAX: usize = 8;
 
 impl TopicConfig {
     /// What each message costs beside its bytes.
@@ -218,6 +235,8 @@ impl Topic {
             subscribers: Vec::new(),
             pending: 0,
             fresh: false,
+            has_news: false,
+            untold: 0,
             waiting: Vec::new(),
             floor_turn: 0,
             usual_len: 0,
@@ -392,7 +411,8 @@ impl Topics {
         Topics {
             topics: Slab::new(),
             subscriptions: Slab::new(),
-            fresh: Vec::new(),
+            index: BTreeMap::new(),
+            fresh: VecDeque::new(),
             waited_for: Vec::new(),
             pool: BufferPool::new(free_max),
             generation: 0,
@@ -412,8 +432,9 @@ impl Topics {
         let Some(mut topic) = self.topics.try_remove(key as usize) else { return Vec::new() };
         debug_assert!(topic.subscribers.is_empty());
         topic.bytes.release(&mut self.pool);
-        self.fresh.retain(|fresh| *fresh != key);
-        self.waited_for.retain(|waited_for| *waited_for != key);
+        if !topic.waiting.is_empty() {
+            self.waited_for.retain(|waited_for| *waited_for != key);
+        }
         topic.waiting
     }
 
@@ -468,13 +489,20 @@ impl Topics {
     ) -> Result<u64, PublishError> {
         let topic = self.topics.get_mut(key as usize).ok_or(PublishError::Gone)?;
         let sequence = topic.push(origin, bytes, now_ms, &mut self.pool)?;
+        topic.has_news = true;
         if !std::mem::replace(&mut topic.fresh, true) {
-            self.fresh.push(key);
+            self.fresh.push_back(key);
         }
         if let Some(subscription) = by.and_then(|by| self.subscriptions.get_mut(by as usize)) {
             subscription.own_until = sequence + 1;
         }
         Ok(sequence)
+    }
+
+    /// The subscribers that are to be told of the next message, and would not be without it.
+    pub(super) fn newly_told(&self, key: u32) -> usize {
+        let topic = self.topics.get(key as usize).filter(|topic| !topic.fresh);
+        topic.map_or(0, |topic| topic.subscribers.len())
     }
 
     /// Whether a message of `len` bytes would be taken.
@@ -545,16 +573,48 @@ impl Topics {
             own_until: head,
             position,
             next,
+            previous: NONE,
             next_pending: NONE,
+            previous_pending: NONE,
             is_pending: false,
             standing: Standing::default(),
+            is_indexed: false,
         };
         let subscription = self.subscriptions.insert(subscription) as u32;
         topic.subscribers.push(subscription);
-        if cursor < head && !std::mem::replace(&mut topic.fresh, true) {
-            self.fresh.push(key);
+        if cursor < head {
+            topic.has_news = true;
+            if !std::mem::replace(&mut topic.fresh, true) {
+                self.fresh.push_back(key);
+            }
         }
+        if let Some(next) = self.subscriptions.get_mut(next as usize) {
+            next.previous = subscription;
+        }
+        self.index_if_many(subscription);
         Some((subscription, cursor))
+    }
+
+    /// Enters a connection's subscriptions in the index once they are many: all of them, or else only
+    /// the first, where the others are there already.
+    fn index_if_many(&mut self, front: u32) {
+        let of = |key: u32| self.subscriptions.get(key as usize);
+        let next = of(front).and_then(|first| of(first.next));
+        let mut count = 1;
+        if next.is_none_or(|next| !next.is_indexed) {
+            let keys = std::iter::successors(Some(front), |key| of(*key).map(|entry| entry.next));
+            count = keys.take_while(|key| *key != NONE).count();
+            if count <= SEARCHED_MAX {
+                return;
+            }
+        }
+        let mut at = front;
+        for _ in 0..count {
+            let Some(entry) = self.subscriptions.get_mut(at as usize) else { return };
+            entry.is_indexed = true;
+            self.index.insert((entry.slot, entry.topic), at);
+            at = entry.next;
+        }
     }
 
     /// Takes a subscription out of its topic. The caller takes it out of the connection's lists.
@@ -562,8 +622,12 @@ impl Topics {
         let Some(subscription) = self.subscriptions.try_remove(key as usize) else { return };
         let Some(topic) = self.topics.get_mut(subscription.topic as usize) else { return };
         topic.subscribers.swap_remove(subscription.position as usize);
+        topic.untold = topic.untold.min(topic.subscribers.len() as u32);
         if let Some(moved) = topic.subscribers.get(subscription.position as usize) {
             self.subscriptions[*moved as usize].position = subscription.position;
+        }
+        if subscription.is_indexed {
+            self.index.remove(&(subscription.slot, subscription.topic));
         }
         if subscription.is_pending {
             topic.subscriber_is_served(&mut self.pool);
@@ -586,18 +650,14 @@ impl Topics {
 
     /// Takes a subscription out of its connection's list, which begins at `front`.
     pub(super) fn unlink(&mut self, front: &mut u32, key: u32) {
-        let next = self.subscriptions.get(key as usize).map_or(NONE, |entry| entry.next);
-        if *front == key {
-            *front = next;
-            return;
+        let Some(entry) = self.subscriptions.get(key as usize) else { return };
+        let (previous, next) = (entry.previous, entry.next);
+        match self.subscriptions.get_mut(previous as usize) {
+            Some(previous) => previous.next = next,
+            None => *front = next,
         }
-        let mut at = *front;
-        while let Some(entry) = self.subscriptions.get_mut(at as usize) {
-            if entry.next == key {
-                entry.next = next;
-                return;
-            }
-            at = entry.next;
+        if let Some(next) = self.subscriptions.get_mut(next as usize) {
+            next.previous = previous;
         }
     }
 
@@ -607,14 +667,9 @@ impl Topics {
         if !self.is_pending(key) {
             return;
         }
-        let mut before = *last;
-        while let Some(entry) = self.subscriptions.get(before as usize)
-            && entry.next_pending != key
-        {
-            before = entry.next_pending;
-        }
-        let next = self.subscriptions[key as usize].next_pending;
-        self.subscriptions[before as usize].next_pending = next;
+        let entry = &self.subscriptions[key as usize];
+        let (before, next) = (entry.previous_pending, entry.next_pending);
+        join_pending(&mut self.subscriptions, before, next);
         if *last == key {
             *last = if before == key { NONE } else { before };
         }
@@ -636,20 +691,32 @@ impl Topics {
         let next = self.subscriptions.get(served as usize).map_or(NONE, |entry| entry.next_pending);
         if *last == served {
             *last = NONE;
-        } else if let Some(entry) = self.subscriptions.get_mut(*last as usize) {
-            entry.next_pending = next;
+        } else {
+            join_pending(&mut self.subscriptions, *last, next);
         }
     }
 
     /// Lists every subscriber of the topics published to as pending, behind those of its connection
     /// that are pending already. `link` is told the connection's slot and the subscription, which
     /// is the last from now on, and returns the one that was.
-    pub(super) fn announce(&mut self, mut link: impl FnMut(u32, u32) -> u32) {
-        while let Some(key) = self.fresh.pop() {
-            let topic = &mut self.topics[key as usize];
-            topic.fresh = false;
+    ///
+    /// After `most` subscribers it stops, and goes on there when it is called again. Returns how many
+    /// it was.
+    pub(super) fn announce(&mut self, most: u64, mut link: impl FnMut(u32, u32) -> u32) -> u64 {
+        let mut left = most;
+        while left > 0
+            && let Some(key) = self.fresh.pop_front()
+        {
+            let Some(topic) = self.topics.get_mut(key as usize).filter(|topic| topic.fresh) else {
+                continue;
+            };
+            if topic.untold == 0 {
+                (topic.untold, topic.has_news) = (topic.subscribers.len() as u32, false);
+            }
             let head = topic.head();
-            for &subscriber in &topic.subscribers {
+            let from = u64::from(topic.untold).saturating_sub(left) as u32;
+            for &subscriber in topic.subscribers[from as usize..topic.untold as usize].iter().rev()
+            {
                 let entry = &self.subscriptions[subscriber as usize];
                 if !entry.is_pending && entry.cursor < head.min(entry.until) {
                     topic.pending += 1;
@@ -657,29 +724,29 @@ impl Topics {
                     append_pending(&mut self.subscriptions, last, subscriber);
                 }
             }
+            left -= u64::from(topic.untold - from);
+            topic.untold = from;
+            if topic.untold > 0 || topic.has_news {
+                self.fresh.push_back(key);
+                continue;
+            }
+            topic.fresh = false;
             if topic.pending == 0 {
                 topic.trim(&mut self.pool);
             }
         }
+        most - left
     }
 
-    /// The subscription of one connection, the list of which begins at `front`, to one topic. The
-    /// connection's subscriptions and the topic's subscribers are searched side by side, so that
-    /// the shorter of the two decides what it costs.
+    /// The subscription of one connection, the list of which begins at `front`, to one topic.
     pub(super) fn subscription_of(&self, slot: u32, front: u32, topic: u32) -> Option<u32> {
         let of = |key: u32| self.subscriptions.get(key as usize);
-        let mut at = front;
-        for &subscriber in &self.topics.get(topic as usize)?.subscribers {
-            let entry = of(at)?;
-            if entry.topic == topic {
-                return Some(at);
-            }
-            if of(subscriber).is_some_and(|entry| entry.slot == slot) {
-                return Some(subscriber);
-            }
-            at = entry.next;
+        if of(front)?.is_indexed {
+            return self.index.get(&(slot, topic)).copied();
         }
-        None
+        let mut keys = std::iter::successors(Some(front), |key| of(*key).map(|entry| entry.next));
+        keys.find(|key| of(*key).is_none_or(|entry| entry.topic == topic))
+            .filter(|key| *key != NONE)
     }
 
     /// Moves a subscriber that the ring has lapped to the oldest message held. Says how many it
@@ -848,12 +915,16 @@ fn cut_at(
 /// Marks a subscription as pending and puts it behind the one that was the last of its
 /// connection's ring, or makes it a ring of its own.
 fn append_pending(subscriptions: &mut Slab<Subscription>, last: u32, key: u32) {
-    let first = match subscriptions.get_mut(last as usize) {
-        Some(last) => std::mem::replace(&mut last.next_pending, key),
-        None => key,
-    };
-    let entry = &mut subscriptions[key as usize];
-    (entry.is_pending, entry.next_pending) = (true, first);
+    let first = subscriptions.get(last as usize).map_or(key, |last| last.next_pending);
+    subscriptions[key as usize].is_pending = true;
+    join_pending(subscriptions, if last == NONE { key } else { last }, key);
+    join_pending(subscriptions, key, first);
+}
+
+/// Makes one subscription follow another in the ring of pending ones.
+fn join_pending(subscriptions: &mut Slab<Subscription>, before: u32, next: u32) {
+    subscriptions[before as usize].next_pending = next;
+    subscriptions[next as usize].previous_pending = before;
 }
 
 #[cfg(test)]
@@ -895,7 +966,7 @@ mod tests {
         }
 
         fn announce(&mut self) {
-            self.topics.announce(|_, _| NONE);
+            self.topics.announce(u64::MAX, |_, _| NONE);
         }
 
         /// One write of which the socket takes at most `room` bytes: what it took, then the rest
@@ -1051,7 +1122,7 @@ mod tests {
         for _ in 0..6 {
             f.topics.publish(busy_topic, None, ORIGINS[1], &[b'b'; 500], 0).unwrap();
             f.topics.publish(quiet_topic, None, ORIGINS[1], b"q", 0).unwrap();
-            f.topics.announce(|_, subscription| std::mem::replace(&mut last, subscription));
+            f.topics.announce(9, |_, subscription| std::mem::replace(&mut last, subscription));
             let first = f.topics.first_pending(last).unwrap();
             // The socket takes a little of what it is offered, so the busy one is always owed more.
             f.deliver(first, ORIGINS[0], 100);
@@ -1084,7 +1155,7 @@ mod tests {
                 match step {
                     0 if !model.contains(&key) => {
                         f.topics.publish(topic, None, ORIGINS[1], b"message", 0).unwrap();
-                        f.topics.announce(|_, key| std::mem::replace(&mut last, key));
+                        f.topics.announce(9, |_, key| std::mem::replace(&mut last, key));
                         model.push_back(key);
                     }
                     1 | 2 => if let Some(first) = f.topics.first_pending(last) {

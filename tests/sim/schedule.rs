@@ -228,6 +228,8 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         buffer_memory: if is_short { 4 * read_size.max(64) } else { 64 << 20 },
         buffer_reserve: random.pick(&[0, 4096, 1 << 20]),
         read_budget,
+        work_budget: random.magnitude(1, 4_000_000),
+        work_slice: random.magnitude(1, 400_000),
         visit_budget: random.magnitude(1, 128),
         accept_budget: random.magnitude(1, 32),
         accept_retry: ms(random, 1, 200),

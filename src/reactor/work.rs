@@ -1,0 +1,72 @@
+//! What a turn may cost. Work is counted where it is done, in units, and each phase of a turn ends
+//! when its budget of them is used up: what is left stays on its list, for the next turn.
+//!
+//! A unit is about a nanosecond of a processor of today. No clock is read: what a turn leaves for
+//! the next one depends on what came and not on the machine, so that a simulation repeats it.
+
+use super::connection::Hold;
+use super::loop_state::{LoopState, find};
+
+/// A call that reads, and what goes with it.
+pub(super) const READ: u64 = 1_000;
+/// A call that writes.
+pub(super) const WRITE: u64 = 1_500;
+/// A connection accepted: two calls, and a place in the tables.
+pub(super) const ACCEPT: u64 = 5_000;
+/// A connection closed.
+pub(super) const CLOSE: u64 = 3_000;
+/// A timer that came round, or a task from another thread.
+pub(super) const WAKE: u64 = 100;
+/// A message appended to a topic, but for its bytes.
+pub(super) const PUBLISH: u64 = 50;
+/// A subscriber told that its topic has more.
+pub(super) const ANNOUNCE: u64 = 20;
+/// A subscription begun or ended: it is found in the tables, which are seldom in the cache.
+pub(super) const SUBSCRIPTION: u64 = 200;
+
+/// Bytes copied, by us or by the kernel: eight for a unit.
+pub(super) fn copied(bytes: usize) -> u64 {
+    bytes as u64 / 8
+}
+
+/// How far the counter may go.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    phase_end: u64,
+    visit_end: u64,
+}
+
+impl LoopState {
+    /// A phase of the turn begins, with its whole budget.
+    pub(super) fn begin_phase(&mut self) {
+        self.work.phase_end = self.stats.work.saturating_add(self.config.work_budget as u64);
+    }
+
+    /// Whether the phase has used up its budget. Asked after a piece of work and not before, so that
+    /// each phase gets on in every turn.
+    pub(super) fn is_phase_over(&self) -> bool {
+        self.stats.work >= self.work.phase_end
+    }
+
+    /// The handler is about to be called for the current connection, which has a slice of its own.
+    pub(super) fn begin_slice(&mut self) {
+        self.work.visit_end = self.slice_end();
+    }
+
+    /// Where a slice ends that begins now.
+    pub(super) fn slice_end(&self) -> u64 {
+        self.stats.work.saturating_add(self.config.work_slice as u64)
+    }
+
+    /// Counts work. The connection whose callback runs is held, for the rest of that, once its slice
+    /// is used up.
+    pub(super) fn charge(&mut self, units: u64) {
+        self.stats.work = self.stats.work.saturating_add(units);
+        if self.stats.work >= self.work.visit_end
+            && let Some(token) = self.current
+            && let Some(connection) = find(&mut self.connections, token)
+        {
+            connection.hold.insert(Hold::SPENT);
+        }
+    }
+}
