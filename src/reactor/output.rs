@@ -20,7 +20,9 @@ enum FlushError {
 impl LoopState {
     /// Appends a copy of `bytes` to a connection's output; says whether they were taken.
     pub(super) fn send(&mut self, token: Token, bytes: &[u8]) -> bool {
-        self.queue(token, bytes.len(), |output, pool| output.extend(bytes, pool))
+        let is_taken = self.queue(token, bytes.len(), |output, pool| output.extend(bytes, pool));
+        self.charge(copied(bytes.len()));
+        is_taken
     }
 
     /// As [`send`](Self::send), taking all bytes of `input` and its storage.

@@ -1,6 +1,6 @@
 //! Delivers each message from one client to every other client.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::rate::RATE_MAX;
@@ -42,9 +42,10 @@ pub struct Broadcast {
     input_limit: usize,
     config: TopicConfig,
     topic: Option<TopicId>,
-    /// Those that have ended their side and listen on, if no message was published since; the
-    /// longest first.
-    unproven: VecDeque<Token>,
+    /// Those that have ended their side and listen on, if no message was published since, by how many
+    /// have done so: the longest first.
+    unproven: BTreeMap<u64, Token>,
+    listeners_ended: u64,
     /// What the sessions' stamps count from.
     started: Option<Instant>,
     throttle: Throttle,
@@ -59,8 +60,8 @@ pub struct BroadcastSession {
     opened_ms: u32,
     has_sent: bool,
     throttled: Throttled,
-    /// It has ended its side, and listens on.
-    has_ended: bool,
+    /// It has ended its side, and listens on: its place among those.
+    ended: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -88,7 +89,8 @@ impl Broadcast {
             input_limit,
             config,
             topic: None,
-            unproven: VecDeque::new(),
+            unproven: BTreeMap::new(),
+            listeners_ended: 0,
             started: None,
             throttle: Throttle::new(0),
         }
@@ -119,14 +121,17 @@ impl Broadcast {
     }
 
     /// A client that has ended its side listens on. Nothing tells that it has not gone altogether.
-    fn keep_listening(&mut self, cx: &mut Context<'_>, token: Token) {
-        self.unproven.push_back(token);
+    /// Returns its place among those.
+    fn keep_listening(&mut self, cx: &mut Context<'_>, token: Token) -> u64 {
+        self.listeners_ended += 1;
+        self.unproven.insert(self.listeners_ended, token);
         let most = (cx.config().connections_max / UNPROVEN_SHARE).clamp(1, UNPROVEN_MAX);
         if self.unproven.len() > most
-            && let Some(longest) = self.unproven.pop_front()
+            && let Some((_, longest)) = self.unproven.pop_first()
         {
             cx.close(longest);
         }
+        self.listeners_ended
     }
 
     /// Publishes a message to all others. Whoever has gone answers it with a reset.
@@ -158,7 +163,7 @@ impl Handler for Broadcast {
             opened_ms: self.stamp(cx),
             has_sent: false,
             throttled: self.throttle.client(cx),
-            has_ended: false,
+            ended: None,
         }
     }
 
@@ -170,7 +175,12 @@ impl Handler for Broadcast {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         session.refuse_tls(input)?;
-        while let Some(len) = session.messages.next(input.contiguous())? {
+        // Each message counts as work, and beyond its share the client is held.
+        while !cx.is_held(token) {
+            let Some(len) = session.messages.next(input.contiguous())? else {
+                self.throttle.rest(cx, token, &mut session.throttled);
+                break;
+            };
             session.refuse_http(input, len)?;
             if !self.throttle.admit(cx, token, &mut session.throttled) {
                 return Ok(());
@@ -190,7 +200,6 @@ impl Handler for Broadcast {
                 }
             }
         }
-        self.throttle.rest(cx, token, &mut session.throttled);
         Ok(())
     }
 
@@ -202,8 +211,7 @@ impl Handler for Broadcast {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         if input.is_empty() && self.listens(cx, session) {
-            session.has_ended = true;
-            self.keep_listening(cx, token);
+            session.ended = Some(self.keep_listening(cx, token));
             return Ok(());
         }
         if let Messages::Lines(_) = session.messages
@@ -244,14 +252,12 @@ impl Handler for Broadcast {
     fn on_close(
         &mut self,
         _cx: &mut Context<'_>,
-        token: Token,
+        _token: Token,
         session: BroadcastSession,
         _reason: CloseReason,
     ) {
-        if session.has_ended
-            && let Some(at) = self.unproven.iter().position(|unproven| *unproven == token)
-        {
-            self.unproven.remove(at);
+        if let Some(place) = session.ended {
+            self.unproven.remove(&place);
         }
     }
 }

@@ -119,6 +119,7 @@ where
             };
             self.service.on_message(cx, token, &mut framed.session, message)?;
             input.consume(len);
+            cx.charge(MESSAGE_WORK + len / 8);
         }
         Ok(())
     }
@@ -148,6 +149,9 @@ where
         self.service.on_close(cx, token, framed.session, reason);
     }
 }
+
+/// A message is found and handled, at least. What more it costs its service has to count.
+const MESSAGE_WORK: usize = 50;
 
 impl From<FrameError> for ProtocolError {
     fn from(error: FrameError) -> Self {

@@ -132,6 +132,7 @@ impl Hall {
 
     /// Its connection is over.
     pub(super) fn remove(&mut self, cx: &mut Context<'_>, key: u32) {
+        cx.charge(NAME_WORK);
         self.depart(cx, key);
         self.clients.try_remove(key as usize);
     }
@@ -221,6 +222,7 @@ impl Hall {
 
     /// Rooms that had no space are tried again, those that were empty for long enough go.
     fn look_after_rooms(&mut self, cx: &mut Context<'_>) {
+        cx.charge(self.rooms.len() * ROOM_WORK);
         let linger = self.options.room_linger;
         let is_over =
             |room: &Room| room.empty_since.is_some_and(|since| since + linger <= cx.now());
@@ -312,6 +314,7 @@ impl Hall {
     }
 
     fn carry_out(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {
+        cx.charge(LINE_WORK + 4 * line.len());
         let outcome = match parse(line) {
             Ok(None) => return Flow::Taken,
             Ok(Some(command)) => self.execute(cx, key, command),
@@ -327,6 +330,9 @@ impl Hall {
     }
 
     fn execute(&mut self, cx: &mut Context<'_>, key: u32, command: Command<'_>) -> Outcome {
+        if !matches!(command, Command::Say { .. } | Command::Ping(_)) {
+            cx.charge(NAME_WORK);
+        }
         match command {
             Command::Say { room, text } => return self.say(cx, key, room, text),
             Command::Nick(name) => return self.rename(cx, key, name),
@@ -477,7 +483,7 @@ impl Hall {
         }
         let member = room.members[place.position as usize];
         room.set_role(place.position, role);
-        if room.heir().is_some() {
+        if !room.has_operator() {
             room.set_role(place.position, member.role);
             return refuse(
                 "last_operator",
@@ -518,6 +524,7 @@ impl Hall {
 
     fn list_rooms(&mut self, cx: &mut Context<'_>, key: u32) -> Result<(), Refusal> {
         check_load(cx)?;
+        cx.charge(self.rooms.len() * ROOM_WORK);
         let open = self.rooms.iter().filter(|(_, room)| !room.members.is_empty());
         let mut rooms: Vec<_> = open.map(|(_, room)| (room.name, room.members.len())).collect();
         rooms.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| str::cmp(&a.0, &b.0)));
@@ -535,6 +542,7 @@ impl Hall {
             return Ok(room);
         }
         if self.rooms.len() >= self.options.rooms_max {
+            cx.charge(self.rooms.len() * ROOM_WORK);
             let empty = self.rooms.iter().filter_map(|(key, room)| Some((room.empty_since?, key)));
             match empty.min() {
                 Some((_, longest)) => self.close_room(cx, longest as u32),
@@ -622,7 +630,8 @@ impl Hall {
         }
         self.emit(cx, room_key, by, event);
         let room = &mut self.rooms[room_key as usize];
-        if let Some(heir) = room.heir() {
+        let clients = &self.clients;
+        if let Some(heir) = room.heir(cx, |key| position_in(clients, key, room_key)) {
             room.set_role(heir, Role::Operator);
             let name = self.clients[room.members[heir as usize].client as usize].name;
             let event = Event::Role { name, role: Role::Operator, by: None };
@@ -710,6 +719,7 @@ impl Hall {
                 Wire::Lines => reply.line(),
                 Wire::WebSocket => reply.frame(),
             };
+            cx.charge(2 * bytes.len());
             cx.send(client.token, &bytes);
         }
     }
@@ -771,6 +781,12 @@ fn check_load(cx: &mut Context<'_>) -> Result<(), Refusal> {
     Err(refusal("overloaded", text))
 }
 
+/// Where a client stands among the members of a room.
+fn position_in(clients: &Slab<Client>, key: u32, room: u32) -> Option<u32> {
+    let mut places = clients.get(key as usize)?.places.iter();
+    places.find(|place| place.room == room).map(|place| place.position)
+}
+
 fn valid_name(text: &str) -> Result<Name, Refusal> {
     Name::new(text).ok_or_else(|| {
         let (most, bytes) = (Name::CHARACTERS_MAX, Name::BYTES_MAX);
@@ -809,6 +825,15 @@ const _: () = assert!(size_of::<Client>() <= 64);
 
 /// Members or rooms that one answer lists; it also says how many there are.
 const LIST_MAX: usize = 256;
+
+/// A line is cleaned and understood; each character of it costs more than that.
+const LINE_WORK: usize = 1_000;
+
+/// Names are brought to the form in which they are compared.
+const NAME_WORK: usize = 10_000;
+
+/// A room is looked at, among others.
+const ROOM_WORK: usize = 50;
 
 /// When a room without space is tried again, if no publisher does so earlier.
 const RETRY: Duration = Duration::from_millis(20);

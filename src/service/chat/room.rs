@@ -1,6 +1,7 @@
 //! A room: two topics, one for each wire, that get the same events in the same order; and who is in
 //! it.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
@@ -31,6 +32,10 @@ pub(super) struct Room {
     lines: TopicId,
     frames: TopicId,
     operators: u32,
+    viewers: u32,
+    /// Who may become operator next, the one who is here longest last: gathered when one was needed,
+    /// and looked at one by one from then on. Some may have left since, or changed their role.
+    heirs: Vec<Member>,
     /// How many have come since the room was opened.
     arrivals: u32,
     /// Events that a topic had no room for. No client adds to them: who wants to publish is held
@@ -76,6 +81,8 @@ impl Room {
             lines: cx.create_topic(config.clone()),
             frames: cx.create_topic(config),
             operators: 0,
+            viewers: 0,
+            heirs: Vec::new(),
             arrivals: 0,
             backlog: VecDeque::new(),
             // More than that cannot be held.
@@ -128,7 +135,9 @@ impl Room {
             self.spoken.drain(..excess);
         }
         let stamp = Stamp { room: self.name, number: self.number, time_ms };
-        self.backlog.push_back(event.encode(stamp));
+        let event = event.encode(stamp);
+        cx.charge(EVENT_WORK + 2 * (event.line.len() + event.frame.len()));
+        self.backlog.push_back(event);
         self.is_ready(cx, by)
     }
 
@@ -143,7 +152,7 @@ impl Room {
     pub(super) fn add(&mut self, client: u32, role: Role) -> u32 {
         self.empty_since = None;
         self.arrivals = self.arrivals.wrapping_add(1);
-        self.operators += u32::from(role == Role::Operator);
+        self.count_in(role);
         self.members.push(Member { client, role, arrival: self.arrivals });
         self.members.len() as u32 - 1
     }
@@ -151,33 +160,67 @@ impl Room {
     /// Takes a member out. Returns the client that has its position now.
     pub(super) fn take_out(&mut self, position: u32) -> Option<u32> {
         let member = self.members.swap_remove(position as usize);
-        self.operators -= u32::from(member.role == Role::Operator);
+        self.count_out(member.role);
         // After a crowd has gone the room is small again.
         if self.members.len() < self.members.capacity() / 4 {
             self.members.shrink_to(2 * self.members.len());
+            self.heirs.shrink_to(2 * self.members.len());
         }
         self.members.get(position as usize).map(|moved| moved.client)
     }
 
     pub(super) fn set_role(&mut self, position: u32, role: Role) {
-        if let Some(member) = self.members.get_mut(position as usize) {
-            self.operators -= u32::from(member.role == Role::Operator);
-            self.operators += u32::from(role == Role::Operator);
-            member.role = role;
+        let Some(member) = self.members.get_mut(position as usize) else { return };
+        let before = std::mem::replace(&mut member.role, role);
+        self.count_out(before);
+        self.count_in(role);
+        if role != Role::Operator {
+            // It may have been passed over before.
+            self.heirs.clear();
         }
     }
 
-    /// Who becomes operator when nobody is: of those who may speak, or else of all, the one who is
-    /// here longest.
-    pub(super) fn heir(&self) -> Option<u32> {
-        if self.operators > 0 {
+    fn count_in(&mut self, role: Role) {
+        self.operators += u32::from(role == Role::Operator);
+        self.viewers += u32::from(role == Role::Viewer);
+    }
+
+    fn count_out(&mut self, role: Role) {
+        self.operators -= u32::from(role == Role::Operator);
+        self.viewers -= u32::from(role == Role::Viewer);
+    }
+
+    pub(super) fn has_operator(&self) -> bool {
+        self.operators > 0
+    }
+
+    /// The position of whoever becomes operator when nobody is: of those who may speak, or else of
+    /// all, the one who is here longest. `position_of` finds a client among the members. When a crowd
+    /// leaves, each of them may be the next; so the others are looked through once for all of them.
+    pub(super) fn heir(
+        &mut self,
+        cx: &mut Context<'_>,
+        position_of: impl Fn(u32) -> Option<u32>,
+    ) -> Option<u32> {
+        if self.has_operator() || self.members.is_empty() {
             return None;
         }
-        let rank = |position: &u32| {
-            let member = &self.members[*position as usize];
-            (member.role == Role::Viewer, member.arrival)
-        };
-        (0..self.members.len() as u32).min_by_key(rank)
+        let is_anybody = self.viewers as usize == self.members.len();
+        let may = |member: &Member| is_anybody || member.role != Role::Viewer;
+        // Those gathered are members, so the second time the first of them is taken.
+        for _ in 0..2 {
+            while let Some(heir) = self.heirs.pop() {
+                let position = position_of(heir.client);
+                let member = position.and_then(|position| self.members.get(position as usize));
+                if member.is_some_and(|member| member.arrival == heir.arrival && may(member)) {
+                    return position;
+                }
+            }
+            cx.charge(self.members.len() * MEMBER_WORK);
+            self.heirs = self.members.iter().filter(|member| may(member)).copied().collect();
+            self.heirs.sort_unstable_by_key(|member| Reverse(member.arrival));
+        }
+        None
     }
 
     /// Lets a connection follow the room: from the event after `after`, or with the history.
@@ -220,3 +263,9 @@ impl Room {
         }
     }
 }
+
+/// An event is encoded for both wires; each byte of that costs as much again.
+const EVENT_WORK: usize = 1_000;
+
+/// A member is looked at, among others.
+const MEMBER_WORK: usize = 20;

@@ -163,7 +163,10 @@ impl Web {
         while !cx.is_held(token) {
             let is_answering =
                 session.exchange.as_ref().is_some_and(|exchange| exchange.is_answering());
-            match self.step(cx, token, session, input) {
+            let before = input.len();
+            let outcome = self.step(cx, token, session, input);
+            cx.charge(STEP_WORK + before.saturating_sub(input.len()));
+            match outcome {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(refusal) => return Err(self.refuse(cx, token, &refusal, is_answering)),
@@ -743,6 +746,10 @@ fn send_on(
     }
     true
 }
+
+/// A step of a request: its handler, and the head of its answer. Each byte that is read costs as much
+/// again, and each that is sent is counted by the reactor.
+const STEP_WORK: usize = 500;
 
 /// A body up to this length is sent with its head; a longer one in pieces, as the client takes them.
 const WHOLE_MAX: usize = 16 << 10;

@@ -85,6 +85,7 @@ impl Endpoint {
         while !cx.is_held(token) {
             let before = self.assembler.memory();
             let Some((held, message)) = self.next(input.contiguous())? else { return Ok(()) };
+            cx.charge(FRAME_WORK + held.payload_len as usize / 2);
             let flow = message.map_or(Flow::Taken, |message| {
                 let flow = take(cx, message);
                 if flow == Flow::Taken {
@@ -141,6 +142,9 @@ impl Endpoint {
         Ok(Some((held, self.assembler.join(frame))))
     }
 }
+
+/// A frame is taken apart; its payload is unmasked and checked as text besides.
+const FRAME_WORK: usize = 100;
 
 /// What the protocol owes a control frame.
 fn answer(cx: &mut Context<'_>, token: Token, message: Message<'_>) {
