@@ -8,6 +8,7 @@ use edgeloop::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 use crate::oracles::Account;
 use crate::peers::Dialect;
 use crate::socket::{Flight, Stage};
+use crate::work::Piece;
 use crate::world::{World, with};
 
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Audit<H> {
     rules: Rules,
     /// What a callback was lent, to be compared with what it left.
     before: Vec<u8>,
+    /// The reactor's count of work at that moment.
+    work_before: u64,
     /// Have ended their side, and were not closed for it.
     listening: Vec<Token>,
 }
@@ -37,19 +40,21 @@ pub(crate) struct Rules {
 
 impl<H> Audit<H> {
     pub(crate) fn new(inner: H, rules: Rules) -> Self {
-        Audit { inner, rules, before: Vec::new(), listening: Vec::new() }
+        Audit { inner, rules, before: Vec::new(), work_before: 0, listening: Vec::new() }
     }
 
     /// Looks at what is lent: it is what the peer sent, from where the handler left off.
     fn lend(&mut self, cx: &Context<'_>, token: Token, input: &mut RingBuffer, what: &str) {
         self.before.clear();
         self.before.extend_from_slice(input.contiguous());
+        self.work_before = cx.stats().work;
         let most = cx.config().input_limit + 2 * cx.config().read_budget;
         let (before, dialect) = (&self.before, self.rules.dialect);
         with(|world| {
+            world.oracles.begins(Piece::Read, token);
             world.oracles.visited(&world.kernel, token);
             let Some(account) = world.oracles.expect_open(token, what) else { return };
-            account.waits_for_topic = false;
+            (account.waits_for_topic, account.has_input_left) = (false, false);
             let (is_paused, meeting) = (account.is_paused, account.meeting);
             if is_paused {
                 world.oracles.violate(format!("{what} of {token}, which is paused"));
@@ -70,7 +75,9 @@ impl<H> Audit<H> {
     fn take_back(&mut self, cx: &mut Context<'_>, token: Token, input: &RingBuffer) {
         let consumed = self.before.len() - input.len();
         let (before, dialect) = (&self.before[..consumed], self.rules.dialect);
-        let is_held = cx.is_held(token);
+        let is_spent = cx.stats().work - self.work_before >= cx.config().work_slice as u64;
+        // Where there are topics it may wait for one as well.
+        let is_held = cx.is_held(token) && (dialect == Dialect::Messages || !is_spent);
         let output = cx.output_len(token);
         // Takes bytes while the connection is open, and changes nothing.
         let is_closing = !cx.send(token, &[]);
@@ -88,6 +95,7 @@ impl<H> Audit<H> {
             account.is_closing |= is_closing;
             let by_itself = is_congested && dialect != Dialect::Messages;
             account.waits_for_topic = is_held && !account.is_paused && !is_closing && !by_itself;
+            account.has_input_left = is_spent && dialect == Dialect::Silence && !input.is_empty();
             account.bytes_own += consumed as u64;
             let meeting = account.meeting;
             world.oracles.published_bytes += consumed as u64;
@@ -186,6 +194,7 @@ impl<H: Handler> Handler for Audit<H> {
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> H::Session {
         with(|world| {
+            world.oracles.begins(Piece::Open, token);
             world.oracles.opened(&world.kernel, token);
             let published = (world.oracles.published, world.oracles.published_bytes);
             if let Some(account) = world.oracles.account(token) {
@@ -234,7 +243,10 @@ impl<H: Handler> Handler for Audit<H> {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut H::Session) {
-        with(|world| world.oracles.timer_fired(&world.kernel, token));
+        with(|world| {
+            world.oracles.begins(Piece::Timer, token);
+            world.oracles.timer_fired(&world.kernel, token);
+        });
         self.inner.on_timer(cx, token, session);
         self.note_output(cx, token);
     }
@@ -259,6 +271,7 @@ impl<H: Handler> Handler for Audit<H> {
         reason: CloseReason,
     ) {
         with(|world| {
+            world.oracles.begins(Piece::Close, token);
             let Some(account) = world.oracles.closed(token) else { return };
             self.check_reason(world, &account, token, reason);
             world.oracles.check_time(&world.kernel, &account, reason);

@@ -40,6 +40,7 @@ mod stopwatch;
 mod stream;
 mod tcp;
 mod trace;
+mod work;
 mod world;
 
 /// An index that names nothing.

@@ -14,6 +14,7 @@ use crate::libc_symbols::Call;
 use crate::peers::{Peers, is_closed_by_handler};
 use crate::socket::{Socket, Stage};
 use crate::stream::{DIGITS, ROOMS, number_of};
+use crate::work::{Ledger, Piece};
 use crate::{NONE, epoll};
 
 /// What the oracles know of one connection of the program.
@@ -27,6 +28,8 @@ pub(crate) struct Account {
     pub(crate) is_paused: bool,
     /// It publishes to a topic that had no room.
     pub(crate) waits_for_topic: bool,
+    /// Its handler has left input because its slice was over.
+    pub(crate) has_input_left: bool,
     /// Its handler has ended it.
     pub(crate) is_closing: bool,
     /// It was to catch up with a topic, and could not: that may have been more than its limit.
@@ -69,7 +72,6 @@ pub(crate) struct Limits {
     pub(crate) linger_ns: u64,
     pub(crate) linger_limit: u64,
     pub(crate) output_low: u64,
-    pub(crate) visit_budget: usize,
     /// Topics are as many as rooms.
     pub(crate) has_rooms: bool,
     /// Subscribers may be overtaken.
@@ -104,6 +106,7 @@ pub(crate) struct Oracles {
     /// Nobody watches outside a run.
     pub(crate) is_on: bool,
     pub(crate) limits: Limits,
+    pub(crate) ledger: Ledger,
     /// By slot.
     pub(crate) accounts: Vec<Option<Account>>,
     registrations: Vec<Registration>,
@@ -168,8 +171,8 @@ impl Limits {
 }
 
 impl Oracles {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Oracles { is_on: true, limits, ..Oracles::default() }
+    pub(crate) fn new(limits: Limits, ledger: Ledger) -> Self {
+        Oracles { is_on: true, limits, ledger, ..Oracles::default() }
     }
 
     pub(crate) fn violate(&mut self, what: String) {
@@ -181,7 +184,10 @@ impl Oracles {
     // ---- what the kernel tells ----
 
     pub(crate) fn called(&mut self, call: Call) {
-        if call != Call::EpollWait {
+        if call == Call::EpollWait {
+            // Also when it is interrupted.
+            self.ledger.turn_begins();
+        } else {
             self.calls += 1;
         }
     }
@@ -364,6 +370,13 @@ impl Oracles {
         self.account(token)
     }
 
+    /// A callback begins. Only a shutdown does without budgets.
+    pub(crate) fn begins(&mut self, piece: Piece, token: Token) {
+        if let Some(what) = self.ledger.begins(piece, token).filter(|_| !self.is_draining) {
+            self.violate(what);
+        }
+    }
+
     /// A connection is visited: with what it has, if not with a read.
     pub(crate) fn visited(&mut self, kernel: &Kernel, token: Token) {
         let turn = self.turn;
@@ -431,7 +444,8 @@ impl Oracles {
     fn was_passed_over(&self, latest_ns: u64) -> bool {
         // The turn that runs now began with the wait before; it is not among them.
         let turns = self.looked_ns.0.iter().filter(|told_ns| **told_ns >= latest_ns).count();
-        let most = (2 * self.registrations.len()).div_ceil(self.limits.visit_budget);
+        let timers = self.ledger.timers_least() as usize;
+        let most = (2 * self.registrations.len()).div_ceil(timers);
         // After a jump over a round of the wheel those that are due are met in no order.
         let is_in_order = self.longest_turn_ns < ROUND * self.limits.tick_ns;
         turns >= most && turns > 0 && (is_in_order || most == 1)
@@ -587,14 +601,21 @@ impl Oracles {
     /// not read since before the first time.
     fn check_fairness(&mut self, kernel: &Kernel) {
         let (turn, reread) = (self.turn, self.reread_since);
-        let mut starved = None;
+        // Those that were there before may be listed still, beside those that have their slots.
+        let turns_max = self.ledger.turns_max(2 * self.accounts.len());
+        let (mut starved, mut late) = (None, None);
         for account in self.accounts.iter_mut().flatten().filter(|account| account.is_open) {
             let socket = &kernel.sockets[account.socket as usize];
             if account.may_be_held(socket) || account.is_closing || !socket.has_input() {
                 account.waits_since = u64::MAX;
             } else if account.waits_since < reread {
                 starved = Some((account.data as u32, turn - account.waits_since));
+            } else if account.waits_since != u64::MAX && turn - account.waits_since > turns_max {
+                late = Some((account.data as u32, turn - account.waits_since));
             }
+        }
+        if let Some((slot, turns)) = late.filter(|_| !self.limits.memory_is_short) {
+            self.violate(format!("slot {slot} waits for {turns} turns of at most {turns_max}"));
         }
         if let Some((slot, turns)) = starved.filter(|_| !self.limits.memory_is_short) {
             self.violate(format!(
@@ -637,6 +658,9 @@ impl Oracles {
         if socket.has_input() && !self.is_held(kernel, account) {
             let ended = if socket.arrived == 0 { ", its end" } else { "" };
             return Some(format!("slot {slot} has {} bytes unread{ended}", socket.arrived));
+        }
+        if account.has_input_left && !account.is_closing {
+            return Some(format!("slot {slot} has input left of its last slice"));
         }
         // One that is not read, for whatever reason, notices a reset when it is read again.
         if socket.stage == Stage::Dead && !self.is_held(kernel, account) {
@@ -771,6 +795,7 @@ impl Account {
             is_open: true,
             is_paused: false,
             waits_for_topic: false,
+            has_input_left: false,
             is_closing: false,
             is_overloaded: false,
             lingers_since: None,

@@ -44,6 +44,8 @@ pub(crate) enum Service {
     Pauser(u16),
     /// Timers of at most so many milliseconds.
     Ticker(usize),
+    /// Works, up to so many units at once.
+    Worker(usize),
     /// Closes first, aborts, and talks to peers that have ended.
     Leaver,
     /// Dials for so many of those who come, in a thousand.
@@ -183,7 +185,7 @@ impl Schedule {
 impl Service {
     fn draw(random: &mut Random) -> Service {
         let policies = [SlowConsumer::Disconnect, SlowConsumer::Skip, SlowConsumer::Wait];
-        match random.below(14) {
+        match random.below(15) {
             0 | 1 => Service::Echo,
             2 | 3 => Service::Silent,
             4 => Service::Lines,
@@ -191,6 +193,7 @@ impl Service {
             6 => Service::Ticker(random.magnitude(1, 2000)),
             7 => Service::Dialler(random.pick(&[200, 1000])),
             8 | 9 => Service::Leaver,
+            14 => Service::Worker(random.magnitude(1, 1_000_000)),
             10 => Service::Rooms {
                 policy: random.pick(&policies),
                 memory: random.magnitude(1024, 16_384),

@@ -14,6 +14,7 @@ use crate::clock::MS;
 use crate::oracles::Account;
 use crate::random::Random;
 use crate::stream::{ROOMS, number_of};
+use crate::work::Piece;
 use crate::world::with;
 
 /// Takes everything and answers nothing.
@@ -161,6 +162,67 @@ impl Handler for Ticker {
             send_dots(cx, token, 1);
         }
         self.arm(cx, token);
+    }
+}
+
+/// Works for its peers and says nothing: whatever it does takes time, and what it is sent is taken
+/// piece by piece, as long as it may.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    random: Random,
+    /// The most units of one piece.
+    most: usize,
+}
+
+impl Worker {
+    pub(crate) fn new(seed: u64, most: usize) -> Self {
+        Worker { random: Random::new(seed), most }
+    }
+
+    fn work(&mut self, cx: &mut Context<'_>, piece: Piece, token: Token) {
+        let units = self.random.magnitude(1, self.most);
+        cx.charge(units);
+        let is_over = with(|world| world.oracles.ledger.charged(piece, units as u64));
+        if piece == Piece::Read && is_over == Some(true) && !cx.is_held(token) {
+            let text = format!("{token} has had its slice and is not held");
+            with(|world| world.oracles.violate(text));
+        }
+    }
+}
+
+impl Handler for Worker {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        self.work(cx, Piece::Open, token);
+        if self.random.chance(300) {
+            set_timer(cx, token, self.random.between(0, 50) as u64);
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        while !input.is_empty() && !cx.is_held(token) {
+            input.consume(self.random.between(1, input.len()));
+            self.work(cx, Piece::Read, token);
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
+        self.work(cx, Piece::Timer, token);
+        if self.random.chance(700) {
+            set_timer(cx, token, self.random.between(0, 50) as u64);
+        }
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, token: Token, _: (), _: edgeloop::CloseReason) {
+        self.work(cx, Piece::Close, token);
     }
 }
 

@@ -20,9 +20,10 @@ use crate::libc_symbols::Call;
 use crate::oracles::{Limits, Oracles};
 use crate::peers::{Dialect, Peers};
 use crate::schedule::{Schedule, Service};
-use crate::services::{Dialler, Leaver, Pauser, Rooms, Silent, Ticker};
+use crate::services::{Dialler, Leaver, Pauser, Rooms, Silent, Ticker, Worker};
 use crate::socket;
 use crate::trace::Trace;
+use crate::work::Ledger;
 use crate::world::{World, enter, with};
 
 /// What became of a schedule.
@@ -70,6 +71,10 @@ pub(crate) fn run_with(schedule: &Schedule, planned: Option<(u64, i32)>) -> Outc
         Service::Ticker(delay_ms) => {
             let rules = Rules { dialect: Dialect::Dots, ..Rules::default() };
             drive(schedule, planned, Ticker::new(seed, delay_ms), rules)
+        }
+        Service::Worker(most) => {
+            let rules = Rules { dialect: Dialect::Silence, ..Rules::default() };
+            drive(schedule, planned, Worker::new(seed, most), rules)
         }
         Service::Leaver => {
             let rules = Rules { dialect: Dialect::Dots, closes: true, ..Rules::default() };
@@ -151,7 +156,9 @@ fn build(schedule: &Schedule, rules: Rules, planned: Option<(u64, i32)>) -> Worl
     peers.is_unix = schedule.is_unix;
     peers.completes_lines = schedule.service == Service::Lines;
     peers.may_listen = matches!(schedule.service, Service::Broadcast { .. });
-    let oracles = Oracles::new(limits(schedule));
+    let config = &schedule.config;
+    let ledger = Ledger::new(config.work_budget, config.work_slice, config.visit_budget);
+    let oracles = Oracles::new(limits(schedule), ledger);
     World {
         kernel,
         faults,
@@ -178,7 +185,6 @@ fn limits(schedule: &Schedule) -> Limits {
         linger_ns: ns(config.linger_timeout),
         linger_limit: config.linger_limit as u64,
         output_low: config.output_low() as u64,
-        visit_budget: config.visit_budget,
         has_topics: matches!(schedule.service, Service::Broadcast { .. } | Service::Rooms { .. }),
         has_rooms: matches!(schedule.service, Service::Rooms { .. }),
         skips: matches!(
