@@ -172,11 +172,20 @@ pub(crate) struct Worker {
     random: Random,
     /// The most units of one piece.
     most: usize,
+    here: Vec<Token>,
 }
 
 impl Worker {
     pub(crate) fn new(seed: u64, most: usize) -> Self {
-        Worker { random: Random::new(seed), most }
+        Worker { random: Random::new(seed), most, here: Vec::new() }
+    }
+
+    /// A crowd that leaves at once.
+    fn dismiss_all(&mut self, cx: &mut Context<'_>) {
+        for &token in &self.here {
+            note(token, |account| account.is_closing = true);
+            cx.abort(token);
+        }
     }
 
     fn work(&mut self, cx: &mut Context<'_>, piece: Piece, token: Token) {
@@ -195,6 +204,7 @@ impl Handler for Worker {
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
         self.work(cx, Piece::Open, token);
+        self.here.push(token);
         if self.random.chance(300) {
             set_timer(cx, token, self.random.between(0, 50) as u64);
         }
@@ -211,6 +221,9 @@ impl Handler for Worker {
             input.consume(self.random.between(1, input.len()));
             self.work(cx, Piece::Read, token);
         }
+        if self.random.chance(10) {
+            self.dismiss_all(cx);
+        }
         Ok(())
     }
 
@@ -223,6 +236,7 @@ impl Handler for Worker {
 
     fn on_close(&mut self, cx: &mut Context<'_>, token: Token, _: (), _: edgeloop::CloseReason) {
         self.work(cx, Piece::Close, token);
+        self.here.retain(|here| *here != token);
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn run_with(schedule: &Schedule, planned: Option<(u64, i32)>) -> Outc
             drive(schedule, planned, Ticker::new(seed, delay_ms), rules)
         }
         Service::Worker(most) => {
-            let rules = Rules { dialect: Dialect::Silence, ..Rules::default() };
+            let rules = Rules { dialect: Dialect::Silence, closes: true, ..Rules::default() };
             drive(schedule, planned, Worker::new(seed, most), rules)
         }
         Service::Leaver => {
