@@ -1192,6 +1192,85 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn subscription_is_found_however_many_a_connection_has_and_had(
+            steps in proptest::collection::vec((0u32..2, 0usize..30), 1..200),
+        ) {
+            let mut f = Fixture::new(TopicConfig::default());
+            let topics: Vec<u32> =
+                (0..30).map(|_| f.topics.create(TopicConfig::default()).slot).collect();
+            let (mut fronts, mut model) = ([NONE; 2], BTreeMap::new());
+            for (slot, index) in steps {
+                let (topic, front) = (topics[index], &mut fronts[slot as usize]);
+                let found = f.topics.subscription_of(slot, *front, topic);
+                prop_assert_eq!(found, model.get(&(slot, topic)).copied());
+                match found {
+                    Some(key) => {
+                        f.topics.unlink(front, key);
+                        f.topics.unsubscribe(key);
+                        model.remove(&(slot, topic));
+                    }
+                    None => {
+                        *front = f.topics.subscribe(topic, slot, *front, Start::Next).unwrap().0;
+                        model.insert((slot, topic), *front);
+                    }
+                }
+                let mut listed = 0;
+                let mut at = fronts[slot as usize];
+                while let Some(entry) = f.topics.subscription(at) {
+                    listed += 1;
+                    prop_assert_eq!(model.get(&(slot, entry.topic)), Some(&at));
+                    let few = listed <= SEARCHED_MAX;
+                    prop_assert!(few || entry.is_indexed, "it would be searched one by one");
+                    at = entry.next;
+                }
+                let own = model.range((slot, 0)..=(slot, u32::MAX)).count();
+                prop_assert_eq!(listed, own);
+            }
+            let indexed = |key: &&u32| f.topics.subscription(**key).unwrap().is_indexed;
+            prop_assert_eq!(f.topics.index.len(), model.values().filter(indexed).count());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn announcement_in_slices_tells_everybody_whoever_comes_and_goes_and_whatever_is_published(
+            steps in proptest::collection::vec((0u8..6, 0usize..40), 1..150),
+        ) {
+            let mut f = Fixture::new(TopicConfig::default());
+            let mut present = Vec::new();
+            for (count, (step, index)) in steps.into_iter().enumerate() {
+                match step {
+                    0 => drop(f.publish(None, ORIGINS[0], b"message")),
+                    1 | 2 => present.push(f.subscribe(count as u32)),
+                    3 if !present.is_empty() => {
+                        let leaving: u32 = present.swap_remove(index % present.len());
+                        f.topics.unsubscribe(leaving);
+                    }
+                    4 => drop(f.topics.announce(1 + index as u64 / 8, |_, _| NONE)),
+                    5 if !present.is_empty() => {
+                        let reader = present[index % present.len()];
+                        if f.topics.is_pending(reader) {
+                            f.deliver(reader, ORIGINS[1], usize::MAX);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            // It ends, and by then everybody knows of what they have not been given.
+            for _ in 0..2 * present.len() + 3 {
+                f.topics.announce(1, |_, _| NONE);
+            }
+            prop_assert!(!f.topics.has_fresh());
+            let head = f.topics.topic(f.key).unwrap().head();
+            for reader in present {
+                let owed = f.topics.subscription(reader).unwrap().cursor < head;
+                prop_assert_eq!(f.topics.is_pending(reader), owed);
+            }
+        }
+    }
+
     #[test]
     fn more_own_messages_than_slices_take_several_writes() {
         let mut f = Fixture::new(TopicConfig::default());

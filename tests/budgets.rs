@@ -1,0 +1,299 @@
+//! A turn is bounded in work: whoever makes the server work much is served in slices, with others
+//! between them, and each phase leaves to the next turn what its budget has no room for. Turns, visits
+//! and orders are counted; nothing is timed.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on is to stop")]
+
+mod common;
+
+use std::collections::{HashMap, HashSet};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use common::{ByHand, end_sending, expect_bytes, expect_eof, reset, send};
+use edgeloop::service::{Broadcast, Framing};
+use edgeloop::{
+    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Start, Token, TopicConfig,
+    TopicId,
+};
+
+/// Of the configurations here: a slice is a tenth of a budget.
+const BUDGET: usize = 1_000_000;
+const SLICE: usize = BUDGET / 10;
+
+fn tight() -> Config {
+    Config {
+        work_budget: BUDGET,
+        work_slice: SLICE,
+        tick: Duration::from_millis(1),
+        ..Config::default()
+    }
+}
+
+/// Works for a connection as its first byte says, in pieces, and without end until it is told to stop:
+/// its input stays where it is.
+#[derive(Default)]
+struct Labourer {
+    /// Units of a piece of work.
+    piece: usize,
+    is_over: bool,
+    /// The connections in the order of their visits, each with the pieces done and the turn.
+    visits: Vec<(Token, usize, u64)>,
+    /// Work of the other callbacks, and the turns in which they came.
+    on_open: usize,
+    on_timer: usize,
+    on_close: usize,
+    opened: Vec<u64>,
+    fired: Vec<u64>,
+    closed: Vec<(Token, u64)>,
+    sets_timer: bool,
+}
+
+impl Handler for Labourer {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        self.opened.push(cx.stats().turns);
+        cx.charge(self.on_open);
+        if self.sets_timer {
+            cx.set_timer(token, Duration::ZERO);
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        let mut pieces = 0;
+        while !cx.is_held(token) && !self.is_over {
+            pieces += 1;
+            assert!(pieces <= SLICE, "it is never held");
+            cx.charge(self.piece);
+        }
+        self.visits.push((token, pieces, cx.stats().turns));
+        if self.is_over {
+            input.clear();
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
+        self.fired.push(cx.stats().turns);
+        cx.charge(self.on_timer);
+        if self.sets_timer {
+            cx.set_timer(token, Duration::ZERO);
+        }
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, token: Token, _: (), _: CloseReason) {
+        self.closed.push((token, cx.stats().turns));
+        cx.charge(self.on_close);
+    }
+}
+
+fn crowd<H: Handler>(server: &mut ByHand<H>, count: usize) -> Vec<TcpStream> {
+    let clients = (0..count).map(|_| server.connect()).collect();
+    server.turn_until("all are there", |reactor| reactor.stats().accepted == count as u64);
+    clients
+}
+
+/// The most that happened in one turn.
+fn most_in_a_turn(turns: impl IntoIterator<Item = u64>) -> usize {
+    let mut counts = HashMap::new();
+    turns.into_iter().for_each(|turn| *counts.entry(turn).or_insert(0) += 1);
+    counts.into_values().max().unwrap_or(0)
+}
+
+#[test]
+fn visit_ends_with_the_slice_and_the_rest_of_the_input_is_offered_again() {
+    let handler = Labourer { piece: SLICE / 4, ..Labourer::default() };
+    let mut server = ByHand::new(tight(), handler);
+    let clients = crowd(&mut server, 1);
+    send(&clients[0], b"work");
+    server.turn_until("ten visits", |reactor| reactor.handler().visits.len() == 10);
+    let visits = std::mem::take(&mut server.reactor.handler().visits);
+    assert!(visits.iter().all(|(_, pieces, _)| *pieces == 4), "{visits:?}");
+    assert_eq!(most_in_a_turn(visits.iter().map(|visit| visit.2)), 1, "once a turn");
+    server.reactor.handler().is_over = true;
+    server.turn_until("all is taken", |reactor| reactor.stats().bytes_consumed == 4);
+}
+
+#[test]
+fn those_who_have_work_without_end_are_served_in_a_round_and_a_turn_ends_with_its_budget() {
+    let handler = Labourer { piece: SLICE, ..Labourer::default() };
+    let mut server = ByHand::new(tight(), handler);
+    let clients = crowd(&mut server, 25);
+    clients.iter().for_each(|client| send(client, b"work"));
+    server.turn_until("everybody is at work", |reactor| {
+        let visits = &reactor.handler().visits;
+        visits.iter().map(|visit| visit.0).collect::<HashSet<_>>().len() == 25
+    });
+    server.reactor.handler().visits.clear();
+    server.turn_until("ten rounds", |reactor| reactor.handler().visits.len() >= 250);
+    let visits = std::mem::take(&mut server.reactor.handler().visits);
+    for (visit, again) in visits.iter().zip(&visits[25..]) {
+        assert_eq!(visit.0, again.0, "everybody else comes in between");
+    }
+    // The reactor's own work is in it as well.
+    let most = most_in_a_turn(visits.iter().map(|visit| visit.2));
+    assert!((9..=10).contains(&most), "{most} slices in a turn");
+}
+
+#[test]
+fn timers_that_are_due_at_once_do_not_keep_others_from_being_read_nor_from_coming_in() {
+    let handler =
+        Labourer { piece: SLICE, on_timer: BUDGET, sets_timer: true, ..Labourer::default() };
+    let mut server = ByHand::new(tight(), handler);
+    // Each fires over and over, and uses up the whole budget each time.
+    let clients = crowd(&mut server, 20);
+    server.turn_until("timers fire", |reactor| reactor.handler().fired.len() >= 40);
+    send(&clients[0], b"work");
+    let late = server.connect();
+    server.turn_until("it is read, and the other one is let in", |reactor| {
+        !reactor.handler().visits.is_empty() && reactor.stats().accepted == 21
+    });
+    let fired = std::mem::take(&mut server.reactor.handler().fired);
+    assert_eq!(most_in_a_turn(fired), 1, "one for each budget");
+    drop(late);
+}
+
+#[test]
+fn tasks_and_new_connections_are_left_to_the_next_turn_beyond_the_budget() {
+    let handler = Labourer { on_open: BUDGET, ..Labourer::default() };
+    let mut server = ByHand::new(tight(), handler);
+    let clients = crowd(&mut server, 10);
+    let opened = std::mem::take(&mut server.reactor.handler().opened);
+    assert_eq!(most_in_a_turn(opened), 1, "one for each budget");
+    let (sender, ran) = std::sync::mpsc::channel();
+    for number in 0..10 {
+        let sender = sender.clone();
+        let task = move |cx: &mut Context<'_>| {
+            sender.send((number, cx.stats().turns)).unwrap();
+            cx.charge(BUDGET);
+        };
+        server.reactor.remote().run(task).unwrap();
+    }
+    let mut seen: Vec<(i32, u64)> = Vec::new();
+    while seen.len() < 10 {
+        server.turn();
+        seen.extend(ran.try_iter());
+    }
+    assert!(seen.iter().map(|it| it.0).eq(0..10), "in their order: {seen:?}");
+    assert_eq!(most_in_a_turn(seen.iter().map(|it| it.1)), 1, "one for each budget");
+    drop(clients);
+}
+
+#[test]
+fn crowd_that_leaves_at_once_is_seen_off_in_slices_and_everybody_once() {
+    let handler = Labourer { on_close: BUDGET / 4, ..Labourer::default() };
+    let mut server = ByHand::new(tight(), handler);
+    let clients = crowd(&mut server, 40);
+    clients.into_iter().for_each(reset);
+    server.turn_until("all have gone", |reactor| reactor.stats().open() == 0);
+    let closed = std::mem::take(&mut server.reactor.handler().closed);
+    let most = most_in_a_turn(closed.iter().map(|it| it.1));
+    assert!(most <= 4, "{most} quarters of a budget in a turn");
+    let tokens: HashSet<Token> = closed.iter().map(|it| it.0).collect();
+    assert_eq!((closed.len(), tokens.len()), (40, 40));
+}
+
+#[test]
+fn shutdown_that_is_over_closes_everybody_in_its_last_turn() {
+    let handler = Labourer { on_close: BUDGET, ..Labourer::default() };
+    let mut server = ByHand::new(tight(), handler);
+    let clients = crowd(&mut server, 40);
+    server.reactor.with_context(|_, cx| cx.stop());
+    server.turn();
+    assert!(server.reactor.is_done());
+    drop(clients);
+}
+
+/// Whoever comes follows all topics; whatever is sent is published to all of them.
+struct Channels {
+    topics: Vec<TopicId>,
+    count: usize,
+}
+
+impl Channels {
+    fn new(count: usize) -> Self {
+        Channels { topics: Vec::new(), count }
+    }
+}
+
+impl Handler for Channels {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        while self.topics.len() < self.count {
+            self.topics.push(cx.create_topic(TopicConfig::default()));
+        }
+        for topic in &self.topics {
+            assert!(cx.subscribe(token, *topic, Start::Next).is_some());
+        }
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        for topic in &self.topics {
+            cx.publish(*topic, None, input.contiguous()).unwrap();
+        }
+        input.clear();
+        Ok(())
+    }
+}
+
+#[test]
+fn connection_with_messages_of_many_topics_is_written_to_in_slices() {
+    const TOPICS: usize = 500;
+    let mut server = ByHand::new(tight(), Channels::new(TOPICS));
+    let clients = crowd(&mut server, 2);
+    send(&clients[0], b"m");
+    let (mut before, mut most) = (server.reactor.stats().writes, 0);
+    let wanted = 2 * TOPICS as u64;
+    while server.reactor.stats().messages_delivered < wanted {
+        server.turn();
+        let writes = server.reactor.stats().writes;
+        most = most.max(writes - before);
+        before = writes;
+    }
+    // A write is about a thousand units, and there are two connections.
+    assert!((2..=2 * SLICE as u64 / 1000).contains(&most), "{most} writes in a turn");
+    for client in &clients {
+        expect_bytes(client, &[b'm'; TOPICS]);
+    }
+}
+
+#[test]
+fn announcement_over_several_turns_loses_nothing_and_keeps_the_order() {
+    // One subscriber is told in a turn, and one is written to.
+    let config = Config { work_budget: 1, ..tight() };
+    let mut server =
+        ByHand::new(config, Broadcast::new(Framing::Lines, 100, TopicConfig::default()));
+    let clients = crowd(&mut server, 12);
+    let mut expected = Vec::new();
+    for number in 0..30 {
+        let line = format!("line {number}\n");
+        send(&clients[0], line.as_bytes());
+        expected.extend_from_slice(line.as_bytes());
+        // Others come in the middle of it, and leave.
+        drop(server.connect());
+        server.turn_until("it is published", |reactor| reactor.stats().messages_published > number);
+    }
+    server.turn_until("all is delivered", |reactor| {
+        reactor.stats().messages_delivered >= 30 * 11 && reactor.stats().open() == 12
+    });
+    for client in &clients[1..] {
+        expect_bytes(client, &expected);
+    }
+    end_sending(&clients[0]);
+    server.turn_until("it has gone", |reactor| reactor.stats().open() == 11);
+    expect_eof(&clients[0]);
+}
