@@ -280,6 +280,41 @@ fn people_of_any_script_have_names_and_nobody_has_the_look_of_anothers() {
 
 // ---- roles ----
 
+/// Each of a crowd that leaves may be the next operator, so they are gathered once; whose role has
+/// changed since keeps the place that it came with.
+#[test]
+fn operators_who_leave_are_followed_by_whoever_may_speak_and_came_first() {
+    let server = chat(ChatOptions::default());
+    let mut crowd: Vec<Lines> = ["anna", "bob", "carl", "dora", "emil"]
+        .into_iter()
+        .map(|name| {
+            let mut lines = Lines::enter(&server, name);
+            lines.join("den");
+            lines
+        })
+        .collect();
+    let mut emil = crowd.pop().unwrap();
+    let [mut anna, mut bob, mut carl, dora] = <[Lines; 4]>::try_from(crowd).ok().unwrap();
+    anna.say("/role bob viewer");
+    emil.until("anna makes bob viewer");
+    drop(anna);
+    emil.until("* carl is now operator");
+    carl.say("/role bob speaker");
+    emil.until("carl makes bob speaker");
+    drop(carl);
+    emil.until("* bob is now operator");
+    // One that comes back is the last of them.
+    let mut anna = Lines::enter(&server, "anna");
+    anna.join("den");
+    bob.say("/role emil viewer");
+    emil.until("bob makes emil viewer");
+    drop((bob, dora));
+    emil.until("* anna is now operator");
+    drop(anna);
+    emil.until("* emil is now operator");
+    server.stop();
+}
+
 #[test]
 fn viewers_cannot_speak_until_an_operator_lets_them() {
     let server = chat(ChatOptions { newcomers: Role::Viewer, ..ChatOptions::default() });
