@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use edgeloop::{CloseReason, Config};
 
 use common::processor::stay_on_this_processor;
 use common::{
-    KIB, MIB, PATIENCE, Server, closed, connect_narrow, end_sending, expect_eof, expect_gone,
-    expect_silence, send, start,
+    ByHand, KIB, MIB, PATIENCE, Server, closed, connect_narrow, end_sending, expect_eof,
+    expect_gone, expect_silence, send, start,
 };
 
 // ---- one request after another ----
@@ -754,6 +755,26 @@ fn too_many_requests_are_told_when_to_come_again() {
 }
 
 // ---- deadlines ----
+
+#[test]
+fn requests_in_flight_are_answered_in_slices_and_in_order() {
+    const COUNT: usize = 100;
+    let config = Config { work_slice: 1, ..Config::default() };
+    let mut server = ByHand::new(config, router().serve(WebConfig::default()).unwrap());
+    let client = server.connect();
+    let requests: Vec<String> = (100..100 + COUNT).map(|n| get(&format!("/hello/{n}"))).collect();
+    send(&client, requests.concat().as_bytes());
+    let (each, before) = (requests[0].len() as u64, Cell::new(0));
+    server.turn_until("all are taken", |reactor| {
+        let consumed = reactor.stats().bytes_consumed;
+        assert!(consumed <= before.replace(consumed) + each, "one request a turn");
+        consumed == COUNT as u64 * each
+    });
+    let mut answers = Answers::of(client);
+    for n in 100..100 + COUNT {
+        assert_eq!(answers.next().text(), format!("Hello, {n}!"));
+    }
+}
 
 #[test]
 fn slow_head_ends_at_its_deadline_however_it_trickles() {
