@@ -11,6 +11,7 @@ use mio::net::{TcpStream, UnixStream};
 use super::connection::{Hold, Peer, State};
 use super::loop_state::LoopState;
 use super::stream::{self, Stream};
+use super::work::CHARGE_MAX;
 use super::{
     Address, CloseReason, Config, Overload, PublishError, RingBuffer, Start, Stats, Token,
     TopicConfig, TopicId,
@@ -86,7 +87,7 @@ impl<'a> Context<'a> {
     /// # }
     /// ```
     pub fn charge(&mut self, units: usize) {
-        self.state.charge(units as u64);
+        self.state.charge((units as u64).min(CHARGE_MAX));
     }
 
     /// Whether the connection is not to be handled further for now: it was paused, its output is

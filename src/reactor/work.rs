@@ -24,6 +24,10 @@ pub(super) const ANNOUNCE: u64 = 20;
 /// A subscription begun or ended: it is found in the tables, which are seldom in the cache.
 pub(super) const SUBSCRIPTION: u64 = 200;
 
+/// More than anything takes: a handler that charges the largest number there is must not make the
+/// counter run over.
+pub(super) const CHARGE_MAX: u64 = 1 << 40;
+
 /// Bytes copied, by us or by the kernel: eight for a unit.
 pub(super) fn copied(bytes: usize) -> u64 {
     bytes as u64 / 8
@@ -61,7 +65,7 @@ impl LoopState {
     /// Counts work. The connection whose callback runs is held, for the rest of that, once its slice
     /// is used up.
     pub(super) fn charge(&mut self, units: u64) {
-        self.stats.work = self.stats.work.saturating_add(units);
+        self.stats.work += units;
         if self.stats.work >= self.work.visit_end
             && let Some(token) = self.current
             && let Some(connection) = find(&mut self.connections, token)
