@@ -202,7 +202,7 @@ impl LoopState {
     /// Lists the subscribers of the topics that were published to, once each however many messages
     /// came; as many as half of the phase has time for, or nobody would ever be given anything.
     pub(super) fn announce_topics(&mut self) {
-        let most = (self.config.work_budget as u64 / 2 / ANNOUNCE).max(1);
+        let most = (self.work.budget() / 2 / ANNOUNCE).max(1);
         let (connections, lists) = (&mut self.connections, &mut self.lists);
         let told = self.topics.announce(most, |slot, subscription| {
             let Some(connection) = connections.get_mut(slot as usize) else { return NONE };

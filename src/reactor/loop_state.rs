@@ -96,7 +96,7 @@ impl LoopState {
             drain_until: None,
             is_draining: false,
             current: None,
-            work: Work::default(),
+            work: Work::new(&config),
             generation: 0,
             config,
         })

@@ -545,7 +545,7 @@ impl<H: Handler> Reactor<H> {
         if let Some(error) = &fill.error {
             self.state.end_input_on_error(token, error);
         }
-        self.state.charge(READ + copied(fill.bytes));
+        self.state.stats.work += READ + copied(fill.bytes);
         self.state.current = Some(token);
         self.state.begin_slice();
         let outcome = self.hand_over(token, fill.bytes > 0);

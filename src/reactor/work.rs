@@ -4,6 +4,7 @@
 //! A unit is about a nanosecond of a processor of today. No clock is read: what a turn leaves for
 //! the next one depends on what came and not on the machine, so that a simulation repeats it.
 
+use super::Config;
 use super::connection::Hold;
 use super::loop_state::{LoopState, find};
 
@@ -24,8 +25,8 @@ pub(super) const ANNOUNCE: u64 = 20;
 /// A subscription begun or ended: it is found in the tables, which are seldom in the cache.
 pub(super) const SUBSCRIPTION: u64 = 200;
 
-/// More than anything takes: a handler that charges the largest number there is must not make the
-/// counter run over.
+/// More than anything takes, so that neither a handler that charges the largest number there is nor a
+/// budget of that size makes the counter run over.
 pub(super) const CHARGE_MAX: u64 = 1 << 40;
 
 /// Bytes copied, by us or by the kernel: eight for a unit.
@@ -34,16 +35,31 @@ pub(super) fn copied(bytes: usize) -> u64 {
 }
 
 /// How far the counter may go.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Work {
+    budget: u64,
+    slice: u64,
     phase_end: u64,
     visit_end: u64,
+}
+
+impl Work {
+    pub(super) fn new(config: &Config) -> Self {
+        let bounded = |units: usize| (units as u64).min(CHARGE_MAX);
+        let (budget, slice) = (bounded(config.work_budget), bounded(config.work_slice));
+        Work { budget, slice, phase_end: 0, visit_end: 0 }
+    }
+
+    /// Of a phase.
+    pub(super) fn budget(&self) -> u64 {
+        self.budget
+    }
 }
 
 impl LoopState {
     /// A phase of the turn begins, with its whole budget.
     pub(super) fn begin_phase(&mut self) {
-        self.work.phase_end = self.stats.work.saturating_add(self.config.work_budget as u64);
+        self.work.phase_end = self.stats.work + self.work.budget;
     }
 
     /// Whether the phase has used up its budget. Asked after a piece of work and not before, so that
@@ -59,7 +75,7 @@ impl LoopState {
 
     /// Where a slice ends that begins now.
     pub(super) fn slice_end(&self) -> u64 {
-        self.stats.work.saturating_add(self.config.work_slice as u64)
+        self.stats.work + self.work.slice
     }
 
     /// Counts work. The connection whose callback runs is held, for the rest of that, once its slice
