@@ -86,7 +86,12 @@ impl LoopState {
 
     pub(super) fn unsubscribe(&mut self, token: Token, id: TopicId) -> bool {
         let key = self.topics.find(id).and_then(|key| self.subscription_of(token, key));
-        key.map(|key| self.drop_subscription(token, key)).is_some()
+        match key {
+            Some(key) => self.drop_subscription(token, key),
+            // A handler that ends what its connection has lost already does work of its own for it.
+            None => self.charge(SUBSCRIPTION),
+        }
+        key.is_some()
     }
 
     pub(super) fn catch_up(&mut self, token: Token, id: TopicId) -> bool {
