@@ -89,12 +89,13 @@ impl LoopState {
         // Nothing can arrive after the peer's own end, so there is nothing that could turn our
         // close into a reset.
         if connection.input_ended || connection.stream.shutdown_write().is_err() {
-            self.retire(token);
-        } else {
-            connection.state = State::Lingering;
-            connection.waiting_since_ms = stamp;
-            self.lists.update(token, connection);
+            // What it follows ends in the close phase, at the pace of that: those who wait to be read
+            // do not wait for a crowd that leaves.
+            return self.retire(token);
         }
+        connection.state = State::Lingering;
+        connection.waiting_since_ms = stamp;
+        self.lists.update(token, connection);
         // Once it is flushed no more, or it would be listed for another flush.
         self.drop_subscriptions(token);
         self.arm(token);
