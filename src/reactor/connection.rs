@@ -128,7 +128,7 @@ impl Hold {
     /// It stands here because a connection fills its cache line.
     pub(super) const MAY_BE_SILENT: Hold = Hold(16);
     /// Holds nothing either: the gate let it in, and is told of its end.
-    pub(super) const COUNTED: Hold = Hold(32);
+    pub(super) const COUNTED: Hold = Hold(64);
     /// What is our doing and not the peer's: it does not make a connection idle.
     pub(super) const NOT_THE_PEERS: Hold = Hold(4 | 8);
 
