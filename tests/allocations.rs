@@ -28,35 +28,46 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes allocated and not given back.
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(size: usize) {
     if is_watched() {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        HELD.set(HELD.get().wrapping_add(size));
+    }
+}
+
+fn count_back(size: usize) {
+    if is_watched() {
+        HELD.set(HELD.get().wrapping_sub(size));
     }
 }
 
 // SAFETY: every call is the system allocator's own.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller's layout.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller's layout.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count_back(layout.size());
+        count(size);
         // SAFETY: the caller's block, which is the system's.
         unsafe { System.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        count_back(layout.size());
         // SAFETY: the caller's block, which is the system's.
         unsafe { System.dealloc(block, layout) }
     }
@@ -312,6 +323,37 @@ fn short_connection_allocates_nothing() {
     // all there is.
     assert!(allocated <= 8, "{allocated} for 200 connections");
     assert_eq!(stage.reactor.stats().closed(CloseReason::PeerClosed), 220);
+    stage.check_books();
+}
+
+/// Thousands of channels, with a name and a topic each, and as many subscriptions.
+#[test]
+fn what_a_burst_of_subscriptions_and_connections_needed_is_given_back_when_it_is_over() {
+    const CLIENTS: usize = 8;
+    const CHANNELS: usize = 1000;
+    let config = Config { output_limit: 4 << 20, ..Config::default() };
+    let kv = Kv::new(KvConfig::default(), &config).unwrap();
+    let mut stage = Stage::new(config, kv);
+    let round = |stage: &mut Stage<Kv>, count: usize| {
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| stage.join().0).collect();
+        for (index, client) in clients.iter_mut().enumerate().take(count) {
+            let names: String = (0..CHANNELS).map(|name| format!(" {index}:{name}")).collect();
+            client.send(format!("SUBSCRIBE{names}\r\n").as_bytes()).unwrap();
+            let last = format!(":{CHANNELS}\r\n");
+            stage.until("subscribed", |_| {
+                client.fill().unwrap();
+                client.received.ends_with(last.as_bytes()).then_some(())
+            });
+        }
+        let most = HELD.get();
+        stage.wind_up(clients);
+        most
+    };
+    round(&mut stage, 0);
+    let before = HELD.get();
+    let most = round(&mut stage, CLIENTS);
+    assert!(most > before + (2 << 20), "{before} bytes held before, {most} meanwhile");
+    stage.until("given back", |_| (HELD.get() < before + (64 << 10)).then_some(()));
     stage.check_books();
 }
 

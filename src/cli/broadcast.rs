@@ -72,12 +72,11 @@ enum SlowConsumer {
 impl Broadcast {
     /// Serves until a signal ends it.
     pub(crate) fn run(self, sources: Sources) -> Result<ExitCode, Failure> {
-        let mut server = Server::new(NAME, self.server, sources)?;
+        let server = Server::new(NAME, self.server, sources)?;
         let own = self.own;
         let limit = server.config().input_limit;
         let topic = own.topic(limit).map_err(|text| server.blame(&text))?;
         let framing = own.framing.map_or(service::Framing::Lines, Framing::into);
-        server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
         let rate = own.rate().map_err(|text| server.blame(&text))?;
         server.run(service::Broadcast::new(framing, limit, topic).rate(rate))
     }
@@ -132,8 +131,3 @@ impl From<SlowConsumer> for edgeloop::SlowConsumer {
 const FRAME: usize = 4;
 
 const NAME: &str = "broadcast";
-
-/// A stalled client then holds 16 KiB of the kernel's memory and not megabytes, which over many
-/// clients is more than the kernel has; what it may fall behind by is the topic's memory, which is
-/// held once for all.
-const NOTSENT_LOWAT: u32 = 16 << 10;

@@ -111,7 +111,6 @@ impl Chat {
         let limits = self.own.limits(&endpoints);
         limits.check(server.config()).map_err(|error| server.blame(&error.to_string()))?;
         server.welcome(Welcome { has_page: true, first_line: Some("/help"), ..Welcome::default() });
-        server.listen_options().notsent_lowat = Some(NOTSENT_LOWAT);
         let addresses = server.addresses();
         server.run(Service::new(limits).with_addresses(addresses))
     }
@@ -152,7 +151,3 @@ impl From<Role> for edgeloop::service::chat::Role {
 }
 
 const NAME: &str = "chat";
-
-/// As for broadcast: what a client falls behind by is to lie in the room's memory, which is held
-/// once, and not in megabytes of the kernel's for each of them.
-const NOTSENT_LOWAT: u32 = 16 << 10;

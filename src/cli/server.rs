@@ -103,11 +103,6 @@ impl Server {
         self.addresses.clone()
     }
 
-    /// How its listeners will be set up, for a service that has more to say about it.
-    pub(crate) fn listen_options(&mut self) -> &mut ListenOptions {
-        &mut self.listen_options
-    }
-
     /// Serves until a signal ends it. What fails before the first turn leaves neither a listener
     /// nor a port file.
     pub(crate) fn run<H: Handler>(mut self, handler: H) -> Result<ExitCode, Failure> {

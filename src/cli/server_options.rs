@@ -105,6 +105,11 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_OVERLOAD_SPAN", help_heading = OVERLOAD)]
     pub(crate) overload_span: Option<Span>,
 
+    /// The most bytes that the kernel takes for one connection before it can send them
+    /// (TCP_NOTSENT_LOWAT, on Linux), or 0 for as many as the system lets it [default: 16KiB]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_NOTSENT_LOWAT", help_heading = LIMITS)]
+    pub(crate) notsent_lowat: Option<Size>,
+
     /// Close a connection on which no byte moved for so long, either way; or off [default: off]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_IDLE_TIMEOUT", help_heading = TIMEOUTS)]
     pub(crate) idle_timeout: Option<SpanOrOff>,
@@ -203,10 +208,17 @@ impl ServerOptions {
         ListenOptions {
             backlog: self.backlog.unwrap_or(default.backlog),
             reuse_port: self.reuse_port.unwrap_or(default.reuse_port),
+            notsent_lowat: self.notsent_lowat.map_or(default.notsent_lowat, unless_zero),
             socket_mode: self.socket_mode.map(Mode::bits),
             ..default
         }
     }
+}
+
+/// Where 0 leaves it to the system.
+fn unless_zero(size: Size) -> Option<u32> {
+    let bytes = u32::try_from(size.bytes()).unwrap_or(u32::MAX);
+    (bytes > 0).then_some(bytes)
 }
 
 /// A port, which is no place to listen on other addresses.
@@ -267,5 +279,14 @@ mod tests {
         assert_eq!(said.listen_options().backlog, unsaid.listen_options().backlog);
         assert_eq!(said.listen_options().reuse_port, unsaid.listen_options().reuse_port);
         assert_eq!(said.address_limits(), unsaid.address_limits());
+        assert_eq!(said.listen_options().notsent_lowat, unsaid.listen_options().notsent_lowat);
+    }
+
+    #[test]
+    fn what_the_kernel_holds_unsent_can_be_left_to_the_system() {
+        for (text, bytes) in [("1MiB", Some(1 << 20)), ("8GiB", Some(u32::MAX)), ("0", None)] {
+            let options = options(&[format!("--notsent-lowat={text}")]);
+            assert_eq!(options.listen_options().notsent_lowat, bytes, "{text}");
+        }
     }
 }

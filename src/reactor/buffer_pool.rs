@@ -70,6 +70,12 @@ impl BufferPool {
         }
     }
 
+    /// Gives all free blocks back to the allocator.
+    pub(super) fn drop_free(&mut self) {
+        self.classes = Default::default();
+        self.free = 0;
+    }
+
     fn class(capacity: usize) -> usize {
         (capacity / SMALLEST).trailing_zeros() as usize
     }

@@ -33,8 +33,10 @@ pub struct Config {
     pub input_limit: usize,
     /// The most bytes queued for one connection. Default 1 MiB: what a peer that does not read may
     /// cost. A send beyond it closes the connection (`output_limit`). Reading pauses at a
-    /// quarter of it ([`output_high`](Self::output_high)), so that a peer which is answered,
-    /// as by an echo, never gets there.
+    /// quarter of it ([`output_high`](Self::output_high)), so that a peer which is answered, as by
+    /// an echo, never gets there. All topics together may hold as much again for a subscriber that
+    /// takes nothing, or as much as one of them holds if that is more; beyond it the subscriber is
+    /// disconnected (`slow_consumer`).
     pub output_limit: usize,
     /// The most bytes of connections' buffers in all, input and output; at least four reads, each of
     /// [`read_budget`](Self::read_budget), or half of `output_limit` if that is less. Default
@@ -185,8 +187,9 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Above so many bytes of its own output a connection is not read. A quarter of the limit
-    /// leaves room for the replies to what was already read.
+    /// Above so many bytes of its own output a connection is not read, and its handler not given
+    /// what it left behind. A quarter of the limit leaves room for the replies to what was already
+    /// read.
     pub fn output_high(&self) -> usize {
         self.output_limit / 4
     }

@@ -335,6 +335,13 @@ impl<'a> Context<'a> {
         self.state.alarm
     }
 
+    /// Calls `on_tidy` in a second, unless it is about to be called: for a handler that needs much
+    /// less memory than before. The reactor asks for it itself when most of the connections or
+    /// subscriptions have ended.
+    pub fn tidy_later(&mut self) {
+        self.state.tidy_later();
+    }
+
     // ---- the reactor ----
 
     /// Shuts the server down: listeners close, connections may finish for

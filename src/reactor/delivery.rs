@@ -103,6 +103,12 @@ impl LoopState {
             return false;
         };
         self.stats.messages_skipped += missed;
+        // Before it is copied: a topic may hold much more than a connection may be owed.
+        let waiting = self.find(token).map_or(0, |connection| connection.output.len());
+        if waiting + self.topics.owed_len(key, token) > self.config.output_limit {
+            self.abort(token, CloseReason::OutputLimit);
+            return false;
+        }
         let (bytes, messages) = self.topics.copy_owed(key, token);
         if !bytes.is_empty() && !self.send(token, &bytes) {
             return false;
@@ -143,6 +149,7 @@ impl LoopState {
         self.topics.unsubscribe(key);
         self.look_for_room();
         self.charge(SUBSCRIPTION);
+        self.tidy_after_many_subscriptions();
     }
 
     /// Takes a subscription out of those with which its connection has messages pending. That may
@@ -190,6 +197,7 @@ impl LoopState {
         }
         self.owe_less(token);
         self.look_for_room();
+        self.tidy_after_many_subscriptions();
     }
 
     /// A closing connection is still given what was published until now.

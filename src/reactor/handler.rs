@@ -67,6 +67,12 @@ pub trait Handler {
         let _ = cx;
     }
 
+    /// A second has passed since most of the connections or subscriptions had ended, or since
+    /// [`Context::tidy_later`]: the place to give back memory that tables needed for a burst.
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
     /// The server shuts down. By default a connection may finish: it is closed once it is quiet. A
     /// handler whose peers never finish by themselves closes them here.
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {

@@ -45,9 +45,11 @@ pub struct ListenOptions {
     pub backlog: u32,
     /// Lets several processes share the port (`SO_REUSEPORT`). Default off.
     pub reuse_port: bool,
-    /// The most unsent bytes the kernel takes for one connection (`TCP_NOTSENT_LOWAT`). Default:
-    /// as the system has it. Small values make a lagging peer show in our queues, where limits
-    /// apply, instead of the kernel's.
+    /// The most unsent bytes the kernel takes for one connection (`TCP_NOTSENT_LOWAT`), and a
+    /// segment of up to 64 KiB beyond. Default 16 KiB: a peer that does not read shows in our
+    /// queues, where limits apply, and costs the kernel no megabytes. What is on its way to a peer
+    /// that reads does not count, so that a long and fast path is still filled. `None` is as the
+    /// system has it, usually megabytes. Linux only.
     pub notsent_lowat: Option<u32>,
     /// The rights of a Unix socket's file, as for `chmod`, such as `0o660`: whoever may write to it
     /// may connect. Default: what the umask of the process leaves; `0o660` where there is a
@@ -63,7 +65,7 @@ impl Default for ListenOptions {
         ListenOptions {
             backlog: 4096,
             reuse_port: false,
-            notsent_lowat: None,
+            notsent_lowat: Some(16 << 10),
             socket_mode: None,
             socket_group: None,
         }

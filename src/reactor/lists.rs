@@ -6,8 +6,8 @@
 
 use std::collections::VecDeque;
 
-use super::Token;
 use super::connection::Connection;
+use super::{Spare, Token};
 
 /// First in, first out, each connection at most once on each list: round robin.
 #[derive(Debug, Default)]
@@ -32,6 +32,14 @@ impl Lists {
         if connection.wants_flush() && !std::mem::replace(&mut connection.on_dirty_list, true) {
             self.dirty.push_back(token);
         }
+    }
+
+    /// Gives back the room that a burst needed.
+    pub(super) fn give_back(&mut self) {
+        self.ready.give_back();
+        self.dirty.give_back();
+        self.closed.give_back();
+        self.starved.give_back();
     }
 
     /// Whether the next turn has work here that no event will announce.

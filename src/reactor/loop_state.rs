@@ -20,6 +20,7 @@ use std::time::Instant;
 use mio::Poll;
 use slab::Slab;
 
+use super::arrears::Arrears;
 use super::clock::Clock;
 use super::connection::{Connection, Details, Hold, NONE, Peer, State};
 use super::lists::Lists;
@@ -38,6 +39,7 @@ pub(super) struct LoopState {
     pub(super) gate: Option<Box<dyn Gate>>,
     pub(super) lists: Lists,
     pub(super) topics: Topics,
+    pub(super) arrears: Arrears,
     pub(super) pool: BufferPool,
     pub(super) wheel: TimerWheel,
     pub(super) stats: Stats,
@@ -45,6 +47,10 @@ pub(super) struct LoopState {
     pub(super) overload: Watch,
     /// When topics with waiting publishers must be looked at again although nothing has happened.
     pub(super) topics_due_ms: Option<u64>,
+    /// When the reactor looks for memory that is not needed any more.
+    pub(super) tidy_due_ms: Option<u64>,
+    /// The most connections at once since it looked last.
+    pub(super) connections_most: usize,
     pub(super) alarm: Option<Instant>,
     /// Where the listeners were made to listen.
     pub(super) addresses: Vec<Address>,
@@ -85,12 +91,15 @@ impl LoopState {
             gate: None,
             lists: Lists::default(),
             topics: Topics::new(config.buffer_reserve),
+            arrears: Arrears::default(),
             pool: BufferPool::new(config.buffer_reserve),
             wheel: TimerWheel::new(config.tick.as_millis() as u64),
             stats: Stats::default(),
             clock: Clock::new(),
             overload: Watch::new(&config),
             topics_due_ms: None,
+            tidy_due_ms: None,
+            connections_most: 0,
             alarm: None,
             addresses: Vec::new(),
             drain_until: None,
@@ -120,6 +129,7 @@ impl LoopState {
             Some(former) => *former = details,
             None => self.details.push(details),
         }
+        self.connections_most = self.connections_most.max(self.connections.len());
         self.arm(token);
         Ok(token)
     }
@@ -228,6 +238,7 @@ impl LoopState {
         }
         connection.input.release(&mut self.pool);
         connection.output.release(&mut self.pool);
+        self.tidy_after_many_connections();
     }
 
     /// Every byte and every connection is accounted for. Small tables are counted after every

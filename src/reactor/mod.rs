@@ -44,6 +44,8 @@
 //! | `waiting`, `topic` | who is waited for, and for how long; one ring of messages, with a cursor for each subscriber |
 //! | `lists`, `loop_state`, `work` | who has work; the table that the files below work on; what a turn may cost |
 //! | `input`, `output`, `delivery`, `closing`, `deadline` | what is done to one connection |
+//! | `arrears` | what one is owed by all its topics together |
+//! | `spare` | memory that a burst needed |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
 //! | `reactor` | the turn |
 //!
@@ -51,6 +53,7 @@
 //! exists only because of edge triggering carries the comment `// ET:` and the reason; searching
 //! for that is a tour of its own. `docs/architecture.md` has the view from further away.
 
+mod arrears;
 mod buffer_pool;
 mod clock;
 mod close_reason;
@@ -73,6 +76,7 @@ mod reactor;
 mod remote;
 mod ring_buffer;
 mod socket_file;
+mod spare;
 mod stats;
 mod stream;
 mod timer_wheel;
@@ -92,6 +96,7 @@ pub use overload::{Overload, OverloadCause};
 pub use reactor::{Ending, Reactor};
 pub use remote::{Remote, RemoteError, Task};
 pub use ring_buffer::RingBuffer;
+pub(crate) use spare::{Spare, is_spacious};
 pub use stats::Stats;
 pub use stream::Layer;
 pub use timer_wheel::TimerWheel;

@@ -12,10 +12,11 @@ use super::listener::{AcceptFault, Listener, Wrap};
 use super::loop_state::{LoopState, Unadmitted, find};
 use super::overload::Rest;
 use super::remote::TaskQueue;
+use super::spare::let_the_heap_shrink;
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
 use super::{
     Address, CloseReason, Config, Context, Gate, Handler, Layer, ListenOptions, Overload,
-    ProtocolError, Remote, Stats, Token, WhenFull,
+    ProtocolError, Remote, Spare, Stats, Token, WhenFull,
 };
 
 /// An edge-triggered event loop with its connections and their handler.
@@ -215,12 +216,14 @@ impl<H: Handler> Reactor<H> {
         self.state.look_for_overload();
         self.state.begin_phase();
         self.fire_timers();
+        self.tidy();
         self.run_tasks();
         self.accept();
         self.read();
         self.shut_down();
         self.flush();
         self.close();
+        self.state.check_arrears();
         self.state.relieve_memory();
         #[cfg(debug_assertions)]
         self.state.check_books();
@@ -260,7 +263,9 @@ impl<H: Handler> Reactor<H> {
     fn has_work(&self) -> bool {
         let state = &self.state;
         let shutdown_due = state.drain_until.is_some() && !state.is_draining;
-        let listed = state.lists.has_work() || state.topics.has_fresh() || state.may_relieve();
+        let listed = state.lists.has_work() || state.topics.has_fresh();
+        let is_under_way = state.may_relieve() || state.arrears.is_under_way();
+        let listed = listed || is_under_way;
         listed || self.tasks_owed || self.may_accept() || shutdown_due || self.is_done()
     }
 
@@ -270,8 +275,9 @@ impl<H: Handler> Reactor<H> {
         // One that lets somebody in and is owed waits for a place in the table.
         let closed = owed().filter(|listener| !self.lets_in(listener));
         let trickle = closed.map(|listener| listener.trickle.opens_ms(&state.config)).min();
-        let in_ms = [state.wheel.next_due(), state.topics_due_ms, state.overload.due_ms(), trickle];
-        let in_ms = in_ms.into_iter().flatten().min();
+        let more = [state.topics_due_ms, state.tidy_due_ms];
+        let in_ms = [state.wheel.next_due(), state.overload.due_ms(), trickle];
+        let in_ms = in_ms.into_iter().chain(more).flatten().min();
         let deadlines = [
             in_ms.map(|due_ms| state.clock.instant(due_ms)),
             state.drain_until,
@@ -373,6 +379,19 @@ impl<H: Handler> Reactor<H> {
         if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
             self.handler.on_timer(&mut Context::new(&mut self.state), token, session);
         }
+    }
+
+    fn tidy(&mut self) {
+        if !self.state.takes_tidy() {
+            return;
+        }
+        while let Some(None) = self.sessions.last() {
+            self.sessions.pop();
+        }
+        self.sessions.give_back();
+        self.state.give_back();
+        self.handler.on_tidy(&mut Context::new(&mut self.state));
+        let_the_heap_shrink();
     }
 
     fn run_tasks(&mut self) {

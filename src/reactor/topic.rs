@@ -28,7 +28,7 @@ use slab::Slab;
 
 use super::connection::NONE;
 use super::waiting::{Standing, WaitAccount};
-use super::{BufferPool, RingBuffer, Token};
+use super::{BufferPool, RingBuffer, Spare, Token, is_spacious};
 
 /// Names one topic of one reactor; after [`Context::remove_topic`](super::Context::remove_topic) it
 /// names nothing.
@@ -376,6 +376,13 @@ impl Topic {
         }
     }
 
+    /// What the messages cost from this one on.
+    fn owed_from(&self, sequence: u64) -> usize {
+        let end = self.first_byte + self.bytes.len() as u64;
+        let messages = (self.head() - sequence) as usize;
+        (end - self.start_of(sequence)) as usize + messages * TopicConfig::OVERHEAD
+    }
+
     fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
         self.bytes.range((from - self.first_byte) as usize, (to - from) as usize)
     }
@@ -471,6 +478,20 @@ impl Topics {
     /// Bytes of storage that messages take now.
     pub(super) fn memory(&self) -> usize {
         self.pool.leased()
+    }
+
+    /// Whether there were many more subscriptions than there are.
+    pub(super) fn is_spacious(&self) -> bool {
+        is_spacious(self.subscriptions.len(), self.subscriptions.capacity())
+    }
+
+    /// Gives back the room that a burst needed.
+    pub(super) fn give_back(&mut self) {
+        self.topics.give_back();
+        self.subscriptions.give_back();
+        self.fresh.give_back();
+        self.waited_for.give_back();
+        self.pool.drop_free();
     }
 
     /// Whether a topic waits to be announced.
@@ -629,6 +650,7 @@ impl Topics {
         if subscription.is_indexed {
             self.index.remove(&(subscription.slot, subscription.topic));
         }
+        topic.subscribers.give_back();
         if subscription.is_pending {
             topic.subscriber_is_served(&mut self.pool);
         }
@@ -832,6 +854,18 @@ impl Topics {
         (messages, cut)
     }
 
+    /// How long the [copy](Self::copy_owed) of all that an open subscriber is owed would be.
+    pub(super) fn owed_len(&self, key: u32, me: Token) -> usize {
+        let subscription = &self.subscriptions[key as usize];
+        let topic = &self.topics[subscription.topic as usize];
+        let (mut len, mut from) = (0, topic.start_of(subscription.cursor));
+        for message in topic.messages.range((subscription.cursor - topic.first) as usize..) {
+            len += if message.origin == me { 0 } else { message.end - from };
+            from = message.end;
+        }
+        len as usize
+    }
+
     /// A copy of all that an open subscriber is owed, without the messages that it published itself, and
     /// how many messages that are.
     pub(super) fn copy_owed(&self, key: u32, me: Token) -> (Vec<u8>, u64) {
@@ -861,6 +895,27 @@ impl Topics {
         if std::mem::replace(&mut subscription.is_pending, false) {
             topic.subscriber_is_served(&mut self.pool);
         }
+    }
+
+    /// What the pending subscriptions of a connection, of which `last` is the last, are owed by
+    /// topics that disconnect slow consumers; what they may be owed, which is `most` or as much as
+    /// one of these topics may hold; and how many were looked at.
+    pub(super) fn owed_together(&self, last: u32, most: usize) -> (usize, usize, usize) {
+        let (mut owed, mut limit, mut looked_at) = (0, most, 0);
+        let mut at = last;
+        while let Some(entry) = self.subscriptions.get(at as usize) {
+            looked_at += 1;
+            let topic = &self.topics[entry.topic as usize];
+            if topic.disconnects_slow_consumers() {
+                owed += topic.owed_from(entry.cursor.max(topic.first));
+                limit = limit.max(topic.config.memory);
+            }
+            at = entry.next_pending;
+            if at == last {
+                break;
+            }
+        }
+        (owed, limit, looked_at)
     }
 
     pub(super) fn is_pending(&self, key: u32) -> bool {

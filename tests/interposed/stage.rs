@@ -76,6 +76,10 @@ impl<H: Handler> Handler for Audit<H> {
         self.inner.on_close(cx, token, session, reason);
     }
 
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        self.inner.on_tidy(cx);
+    }
+
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         self.connect_errors.push(error.raw_os_error().unwrap_or(0));
         self.inner.on_connect_error(cx, token, error);

@@ -132,6 +132,13 @@ impl Replies {
         Part { begin: self.begin, limit: self.limit } = outer;
     }
 
+    /// Gives the storage back, when nothing waits in it.
+    pub fn release(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+        }
+    }
+
     /// The most bytes of a reply.
     pub fn limit(&self) -> usize {
         self.limit

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::codec::resp::Version;
-use crate::reactor::{Context, TopicConfig, TopicId};
+use crate::reactor::{Context, Spare, TopicConfig, TopicId, is_spacious};
 
 /// Names that somebody listens to.
 #[derive(Debug, Default)]
@@ -105,6 +105,14 @@ impl Channels {
 
     pub(super) fn len(&self) -> usize {
         self.channels.len()
+    }
+
+    /// Gives back the room that many of them needed.
+    pub(super) fn give_back(&mut self) {
+        if is_spacious(self.by_name.len(), self.by_name.capacity()) {
+            self.by_name.shrink_to(2 * self.by_name.len());
+        }
+        self.channels.give_back();
     }
 
     /// Bytes of memory, messages not included.

@@ -59,7 +59,8 @@ use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::{
-    Address, CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, TopicConfig,
+    Address, CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Spare, Token,
+    TopicConfig,
 };
 
 /// The limits of a [`Kv`] beside those of the reactor. Of these,
@@ -150,6 +151,8 @@ pub struct Kv {
     turn: Instant,
     /// Bytes of memory of what clients have queued, and of their names.
     held_by_clients: usize,
+    /// The most that was used since memory was given back last.
+    used_most: usize,
     /// A transaction is being carried out, whose reply is sent as a whole.
     is_executing: bool,
     /// The client that is being served does not want every answer.
@@ -224,6 +227,7 @@ impl Kv {
             work: Work::default(),
             turn: started,
             held_by_clients: 0,
+            used_most: 0,
             is_executing: false,
             is_choosy: false,
             is_draining: false,
@@ -247,6 +251,15 @@ impl Kv {
         let listened = [&self.channels, &self.patterns, &self.shard_channels];
         let keys = self.keyspace.used() + self.keyspace.used_by_watches();
         listened.iter().fold(keys + self.held_by_clients, |used, it| used + it.used())
+    }
+
+    /// Sees to it that memory is given back when much less is used than before.
+    fn watch_use(&mut self, cx: &mut Context<'_>, used: usize) {
+        self.used_most = self.used_most.max(used);
+        if self.used_most > TIDY_LEAST && used < self.used_most / 2 {
+            self.used_most = used;
+            cx.tidy_later();
+        }
     }
 
     /// Whether so many bytes more may be taken. Asked before the work begins, by whatever takes more
@@ -587,8 +600,10 @@ impl Handler for Kv {
         }
         input.consume(done);
         self.work.end();
-        self.counters.look(now.steady_ms, self.used(), cx.stats());
-        cx.report_memory(self.used(), self.config.max_memory);
+        let used = self.used();
+        self.counters.look(now.steady_ms, used, cx.stats());
+        self.watch_use(cx, used);
+        cx.report_memory(used, self.config.max_memory);
         if let Err(error) = outcome {
             self.replies.error(format!("ERR {error}"));
         }
@@ -624,6 +639,19 @@ impl Handler for Kv {
         // Keys that have expired may end an overload.
         cx.report_memory(self.used(), self.config.max_memory);
         self.throttle.on_alarm(cx);
+        if self.keyspace.entries_to_free() > 0 {
+            cx.tidy_later();
+        }
+        self.watch_use(cx, self.used());
+    }
+
+    fn on_tidy(&mut self, _: &mut Context<'_>) {
+        self.replies.release();
+        self.message.release();
+        self.clients.give_back();
+        for channels in [&mut self.channels, &mut self.patterns, &mut self.shard_channels] {
+            channels.give_back();
+        }
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut KvSession) {
@@ -704,6 +732,8 @@ fn unknown_subcommand(command: &Command, name: &[u8]) -> Fault {
 const PROTECTED: &[u8] = b"-DENIED this server is in protected mode: it has no password, and takes \
     connections from its own machine only. To let others in, who may then read and change everything, \
     start it with --protected-mode no, or send CONFIG SET protected-mode no from that machine.\r\n";
+/// Below so much use there is not much to give back.
+const TIDY_LEAST: usize = 1 << 20;
 /// Large enough that a send is a small part of the work, small enough to stay in the cache.
 const BATCH_MAX: usize = 16 << 10;
 /// What surrounds a value in a reply.
