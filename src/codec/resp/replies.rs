@@ -193,6 +193,36 @@ impl Replies {
         }
     }
 
+    /// The head of a text like that of [`verbatim`](Self::verbatim), with so many bytes. These follow
+    /// [as they are](Self::raw), and `\r\n` behind them.
+    pub fn open_verbatim(&mut self, len: usize) {
+        if self.version == Version::V2 {
+            return self.line(b'$', Decimal::new(len as i64).as_bytes());
+        }
+        self.line(b'=', Decimal::new((VERBATIM_FORMAT.len() + len) as i64).as_bytes());
+        self.raw(VERBATIM_FORMAT);
+    }
+
+    /// Bytes that are a part of a reply already.
+    ///
+    /// ```
+    /// use edgeloop::codec::resp::{Replies, Version};
+    /// let mut replies = Replies::new(100);
+    /// replies.set_version(Version::V3);
+    /// replies.begin();
+    /// replies.open_verbatim(8);
+    /// replies.raw(b"one ");
+    /// replies.raw(b"text");
+    /// replies.raw(b"\r\n");
+    /// assert!(replies.end());
+    /// assert_eq!(replies.as_bytes(), b"=12\r\ntxt:one text\r\n");
+    /// ```
+    pub fn raw(&mut self, bytes: &[u8]) {
+        if self.takes(bytes.len()) {
+            self.bytes.extend_from_slice(bytes);
+        }
+    }
+
     /// No value.
     pub fn null(&mut self) {
         match self.version {

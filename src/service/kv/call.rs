@@ -109,6 +109,11 @@ impl<'a> Call<'a, '_, '_> {
         }
     }
 
+    /// Whether the command has begun in an earlier turn.
+    pub(super) fn goes_on(&mut self) -> bool {
+        self.client().and_then(|client| client.rare()).is_some_and(|rare| rare.list.is_some())
+    }
+
     pub(super) fn client(&mut self) -> Option<&mut Client> {
         self.kv.clients.get_mut(self.client as usize)
     }

@@ -103,6 +103,11 @@ impl Channels {
         self.channels.iter().map(|(key, channel)| (key as u32, channel))
     }
 
+    /// Keys are below that. A channel keeps its own for as long as somebody listens to it.
+    pub(super) fn keys_max(&self) -> usize {
+        self.channels.capacity()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.channels.len()
     }

@@ -7,6 +7,7 @@ use crate::reactor::Token;
 use crate::service::throttle::Throttled;
 
 use super::command::Command;
+use super::list::List;
 use super::transaction::Transaction;
 use super::work::Ticket;
 
@@ -41,6 +42,8 @@ pub(super) struct Rare {
     /// The keys that it watches, and the version of each that it saw.
     pub(super) watched: BTreeMap<u32, u64>,
     pub(super) answers: Answers,
+    /// How far a command has come that goes on in slices.
+    pub(super) list: Option<Box<List>>,
     /// Keys of the channels and patterns that it listens to.
     pub(super) channels: Vec<u32>,
     pub(super) patterns: Vec<u32>,
@@ -113,6 +116,12 @@ impl Client {
 
     pub(super) fn name(&self) -> &[u8] {
         self.rare().map_or(&[], |rare| &rare.name)
+    }
+
+    /// Takes away how far its command has come, if there is one that has come so far.
+    pub(super) fn take_list_if(&mut self, is_so: impl FnOnce(&List) -> bool) -> Option<Box<List>> {
+        let list = &mut self.rare.as_mut()?.list;
+        list.take_if(|list| is_so(list))
     }
 
     /// Forgets what few connections have, and returns it.

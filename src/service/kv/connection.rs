@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::call::{Call, Fault, Flow, Outcome};
 use super::client::{Answers, Client};
 use super::keyspace::DATABASES;
+use super::list::{self, Head};
 use super::pubsub;
 use crate::codec::resp::{Version, parse_integer};
 use crate::reactor::{Address, CloseReason, Context};
@@ -219,31 +220,37 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
         if option.eq_ignore_ascii_case(b"type") && call.arguments.len() == 1 {
             kind = Some(ClientType::parse(call.argument())?);
         } else if option.eq_ignore_ascii_case(b"id") && call.arguments.len() > 0 {
-            let listed: Option<Vec<i64>> = call.arguments.by_ref().map(parse_integer).collect();
-            let mut listed = listed.ok_or(Fault::text("ERR Invalid client ID"))?;
-            // As many as a request holds, and looked for once for each connection.
-            listed.sort_unstable();
-            ids = Some(listed);
+            ids = Some(call.arguments.clone());
         } else {
             return Err(Fault::SYNTAX);
         }
     }
-    let kv = &mut *call.kv;
-    kv.charge_work(kv.clients.len() * LINE_WORK)?;
-    let mut text = String::new();
-    let is_wanted = |client: &&Client| {
-        !client.is_closed
-            && kind.is_none_or(|kind| ClientType::of(client) == kind)
-            && ids.as_ref().is_none_or(|ids| ids.binary_search(&(client.id as i64)).is_ok())
-    };
-    for client in kv.clients.iter().map(|(_, client)| client).filter(is_wanted) {
-        describe(&mut text, call.cx, client, kv.keyspace.now().steady_ms);
-        if text.len() > kv.replies.room() {
-            break;
-        }
+    let mut asked = None;
+    if let Some(ids) = ids.filter(|_| !call.goes_on()) {
+        let listed: Option<Vec<i64>> = ids.map(parse_integer).collect();
+        asked = Some(listed.ok_or(Fault::text("ERR Invalid client ID"))?);
     }
-    kv.replies.verbatim(&text);
-    Ok(Flow::Next)
+    list::reply(call, Head::Text, |kv, cx, list, left| {
+        if let Some(asked) = asked {
+            *left = left.saturating_sub(asked.len() * ID_WORK);
+            list.look_for(asked);
+        }
+        let mut line = String::new();
+        while list.at < kv.clients.capacity() && *left > 0 && list.has_room() {
+            let client = kv.clients.get(list.at).filter(|client| {
+                let is_kind = kind.is_none_or(|kind| ClientType::of(client) == kind);
+                !client.is_closed && is_kind && list.looks_for(client.id)
+            });
+            list.at += 1;
+            *left = left.saturating_sub(if client.is_some() { LINE_WORK } else { FILTER_WORK });
+            if let Some(client) = client {
+                line.clear();
+                describe(&mut line, cx, client, kv.keyspace.now().steady_ms);
+                list.text(&line);
+            }
+        }
+        list.at >= kv.clients.capacity()
+    })
 }
 
 pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -253,28 +260,30 @@ pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
     } else {
         KillFilter::parse(call)?
     };
-    call.kv.charge_work(call.kv.clients.len() * FILTER_WORK)?;
-    let (mut killed, mut flow) = (0, Flow::Next);
-    let keys: Vec<u32> = call.kv.clients.iter().map(|(key, _)| key as u32).collect();
-    for key in keys {
-        let is_self = key == call.client;
-        let client = call.kv.clients.get(key as usize);
-        if !client.is_some_and(|client| filter.takes(call.cx, client, is_self)) {
-            continue;
+    let own = call.client;
+    let list = list::advance(call, |kv, cx, list, left| {
+        while list.at < kv.clients.capacity() && *left > 0 {
+            let (key, is_self) = (list.at as u32, list.at == own as usize);
+            let client = kv.clients.get(list.at).filter(|it| filter.takes(cx, it, is_self));
+            list.at += 1;
+            let subscriptions = client.map_or(0, Client::subscriptions);
+            *left = left.saturating_sub(FILTER_WORK + subscriptions * pubsub::FEED_WORK);
+            if client.is_some() {
+                list.count += 1;
+                list.is_for_itself |= is_self;
+                if !is_self {
+                    kv.close(cx, key, CloseReason::Closed);
+                }
+            }
         }
-        killed += 1;
-        if is_self {
-            flow = Flow::Close;
-        } else {
-            call.kv.close(call.cx, key, CloseReason::Closed);
-        }
-    }
-    match (is_old_form, killed) {
+        list.at >= kv.clients.capacity()
+    })?;
+    match (is_old_form, list.count) {
         (true, 0) => return Err(Fault::text("ERR No such client")),
         (true, _) => call.replies().simple("OK"),
-        (false, _) => call.replies().integer(killed),
+        (false, killed) => call.replies().integer(killed as i64),
     }
-    Ok(flow)
+    Ok(if list.is_for_itself { Flow::Close } else { Flow::Next })
 }
 
 /// Kinds of connections, of which there are two here.
@@ -371,6 +380,8 @@ fn check_name(name: &[u8]) -> Result<(), Fault> {
 /// The work to write a client's line, with a name as long as may be, and to compare its address.
 const LINE_WORK: usize = 12 << 10;
 const FILTER_WORK: usize = 2 << 10;
+/// The work to sort a number in among many.
+const ID_WORK: usize = 256;
 /// A name is kept for as long as the connection, and counts as memory.
 const NAME_MAX: usize = 1024;
 

@@ -6,7 +6,7 @@
 //! | `channels`, `client` | who listens to what; what is known about a connection |
 //! | `transaction`, `watches` | commands that are queued; keys that are watched |
 //! | `command`, `call` | the table of all commands; one of them being carried out |
-//! | `work` | what commands cost, and whose turn it is |
+//! | `work`, `list` | what commands cost, and whose turn it is; those that go on in slices |
 //! | `strings`, `bits`, `lcs`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
 //! | `extended`, `natural` | sums of numbers with a fraction, as Redis has them |
 //! | `info`, `settings` | what is told of the server; what can be set |
@@ -29,6 +29,7 @@ mod info;
 mod keys;
 mod keyspace;
 mod lcs;
+mod list;
 mod natural;
 mod pubsub;
 mod server;
@@ -153,6 +154,8 @@ pub struct Kv {
     held_by_clients: usize,
     /// The most that was used since memory was given back last.
     used_most: usize,
+    /// Bytes of memory of lists that are made in slices, or sent in parts.
+    lists_held: usize,
     /// A transaction is being carried out, whose reply is sent as a whole.
     is_executing: bool,
     /// The client that is being served does not want every answer.
@@ -228,6 +231,7 @@ impl Kv {
             turn: started,
             held_by_clients: 0,
             used_most: 0,
+            lists_held: 0,
             is_executing: false,
             is_choosy: false,
             is_draining: false,
@@ -250,7 +254,8 @@ impl Kv {
     fn used(&self) -> usize {
         let listened = [&self.channels, &self.patterns, &self.shard_channels];
         let keys = self.keyspace.used() + self.keyspace.used_by_watches();
-        listened.iter().fold(keys + self.held_by_clients, |used, it| used + it.used())
+        let held = self.held_by_clients + self.lists_held;
+        listened.iter().fold(keys + held, |used, it| used + it.used())
     }
 
     /// Sees to it that memory is given back when much less is used than before.
@@ -285,6 +290,22 @@ impl Kv {
         }
         self.work.add(amount);
         Ok(())
+    }
+
+    /// How much of a command that goes on in slices may be done now.
+    fn begin_slice(&mut self) -> Result<usize, Fault> {
+        if self.is_executing {
+            self.charge_work(1)?;
+            return Ok(self.work.slice_of_transaction());
+        }
+        Some(self.work.slice()).filter(|slice| *slice > 0).ok_or(Fault::NotNow)
+    }
+
+    /// Bytes of memory that one list more may take: what one reply may have, as long as nobody else
+    /// has it, or what is left.
+    fn room_for_lists(&self) -> usize {
+        let reserved = self.replies.limit().saturating_sub(self.lists_held);
+        reserved.max(self.config.max_memory.saturating_sub(self.used()))
     }
 
     /// Lets the client that is being served go on in the next turn, when others have had theirs.
@@ -538,6 +559,7 @@ impl Kv {
     fn release(&mut self, cx: &mut Context<'_>, token: Token, version: Version, rare: Rare) {
         self.end_subscriptions(cx, token, version, &rare);
         self.held_by_clients -= rare.memory();
+        self.lists_held -= rare.list.map_or(0, |list| list.held());
         rare.watched.into_keys().for_each(|watched| self.keyspace.unwatch(watched));
     }
 

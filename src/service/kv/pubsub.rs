@@ -7,6 +7,7 @@ use super::call::{Call, Fault, Flow, Outcome};
 use super::channels::{Channel, Channels};
 use super::client::{Client, Rare};
 use super::glob::{PATTERN_MAX, Pattern, TEXT_WORK};
+use super::list::{self, Head};
 use crate::codec::resp::{Arguments, Decimal, Replies, Version};
 use crate::reactor::{Context, PublishError, Start, Token};
 
@@ -77,29 +78,19 @@ fn publish_as(call: &mut Call<'_, '_, '_>, form: Form<'static>) -> Outcome {
 }
 
 pub(super) fn channels(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let pattern = optional_pattern(call)?;
-    call.kv.charge_work(call.kv.channels.len() * TEXT_WORK)?;
-    let work = list_channels(&mut call.kv.replies, &call.kv.channels, pattern);
-    call.kv.work.add(work);
-    Ok(Flow::Next)
+    list_channels(call, &CHANNELS)
 }
 
 pub(super) fn shardchannels(call: &mut Call<'_, '_, '_>) -> Outcome {
-    let pattern = optional_pattern(call)?;
-    call.kv.charge_work(call.kv.shard_channels.len() * TEXT_WORK)?;
-    let work = list_channels(&mut call.kv.replies, &call.kv.shard_channels, pattern);
-    call.kv.work.add(work);
-    Ok(Flow::Next)
+    list_channels(call, &SHARD_CHANNELS)
 }
 
 pub(super) fn numsub(call: &mut Call<'_, '_, '_>) -> Outcome {
-    list_counts(&mut call.kv.replies, &call.kv.channels, &mut call.arguments);
-    Ok(Flow::Next)
+    list_counts(call, &CHANNELS)
 }
 
 pub(super) fn shardnumsub(call: &mut Call<'_, '_, '_>) -> Outcome {
-    list_counts(&mut call.kv.replies, &call.kv.shard_channels, &mut call.arguments);
-    Ok(Flow::Next)
+    list_counts(call, &SHARD_CHANNELS)
 }
 
 pub(super) fn numpat(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -115,27 +106,40 @@ fn optional_pattern<'a>(call: &mut Call<'a, '_, '_>) -> Result<&'a [u8], Fault> 
     Ok(pattern)
 }
 
-/// Returns the work that it was to compare them.
-fn list_channels(replies: &mut Replies, channels: &Channels, pattern: &[u8]) -> usize {
-    let mut pattern = Pattern::new(pattern);
-    let array = replies.open_array();
-    let mut count = 0;
-    let channels = channels.iter().map(|(_, channel)| channel);
-    for channel in channels.filter(|it| pattern.matches(&it.name)) {
-        replies.bulk(&channel.name);
-        count += 1;
-    }
-    replies.close_array(array, count);
-    pattern.work
+fn list_channels(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
+    let mut pattern = Pattern::new(optional_pattern(call)?);
+    list::reply(call, Head::Array, |kv, _, list, left| {
+        let channels = (kind.names)(kv);
+        while list.at < channels.keys_max() && *left > 0 && list.has_room() {
+            let before = pattern.work;
+            if let Some(channel) = channels.channel(list.at as u32)
+                && pattern.matches(&channel.name)
+            {
+                list.bulk(&channel.name);
+            }
+            list.at += 1;
+            *left = left.saturating_sub(NAME_WORK + pattern.work - before);
+        }
+        list.at >= channels.keys_max()
+    })
 }
 
-fn list_counts(replies: &mut Replies, channels: &Channels, names: &mut Arguments<'_>) {
-    replies.array(2 * names.len());
-    for name in names {
-        let count = channels.find(name).map_or(0, |(_, channel)| channel.subscribers());
-        replies.bulk(name);
-        replies.integer(count as i64);
-    }
+fn list_counts(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
+    let names = call.arguments.clone();
+    list::reply(call, Head::Array, |kv, _, list, left| {
+        let channels = (kind.names)(kv);
+        let from = list.count / 2;
+        for name in names.clone().skip(from) {
+            if *left == 0 || !list.has_room() {
+                return false;
+            }
+            let count = channels.find(name).map_or(0, |(_, channel)| channel.subscribers());
+            list.bulk(name);
+            list.integer(count);
+            *left = left.saturating_sub(NAME_WORK + 2 * name.len());
+        }
+        true
+    })
 }
 
 /// As what a command publishes, if it does.
@@ -502,7 +506,9 @@ fn check_names(call: &Call<'_, '_, '_>) -> Result<(), Fault> {
 const CHANNEL_MAX: usize = 1024;
 const CHANNEL_TOO_LONG: Fault = Fault::text("ERR channel name is too long");
 const MESSAGE_TOO_LONG: Fault = Fault::text("ERR message is longer than a channel holds");
+/// The work to look a name up, or to come to one, and to write it down.
+const NAME_WORK: usize = 2 * TEXT_WORK;
 /// The work to hand a message to a pattern's subscribers, or to let one go to another feed.
-const FEED_WORK: usize = 2 << 10;
+pub(super) const FEED_WORK: usize = 2 << 10;
 /// Heads of an array and of four bulk strings, and a word.
 const MESSAGE_OVERHEAD: usize = 128;

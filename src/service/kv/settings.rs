@@ -3,9 +3,10 @@
 //! There are no passwords, so a setting can be changed by anybody: a limit can be lowered, and raised
 //! again to what the server was started with. Beyond that only a client on this machine can raise it.
 
-use super::call::{Call, Fault, Flow, Outcome};
+use super::call::{Call, Fault, Outcome};
 use super::glob::{PATTERN_MAX, Pattern, TEXT_WORK};
 use super::keyspace::DATABASES;
+use super::list::{self, Head};
 use super::{Kv, TRANSACTION_MEMORY_MAX, is_local};
 use crate::codec::resp::parse_integer;
 use crate::reactor::Config;
@@ -130,25 +131,27 @@ pub(super) fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
     if patterns.clone().any(|pattern| pattern.len() > PATTERN_MAX) {
         return Err(Fault::PATTERN_TOO_LONG);
     }
-    call.kv.charge_work(patterns.len() * SETTINGS.len() * TEXT_WORK)?;
-    let mut work = 0;
-    let mut is_asked = |setting: &&Setting| {
-        patterns.clone().any(|pattern| {
+    list::reply(call, Head::Map, |kv, cx, list, left| {
+        let from = list.at;
+        for pattern in patterns.skip(from) {
+            if *left == 0 {
+                return false;
+            }
             let mut pattern = Pattern::in_any_case(pattern);
-            let is_match = pattern.matches(setting.name.as_bytes());
-            work += pattern.work;
-            is_match
-        })
-    };
-    let asked: Vec<&Setting> = SETTINGS.iter().filter(&mut is_asked).collect();
-    call.kv.work.add(work);
-    call.replies().map(asked.len());
-    for setting in asked {
-        let value = (setting.value)(call.kv, call.cx.config());
-        call.replies().bulk(setting.name.as_bytes());
-        call.replies().bulk(value.as_bytes());
-    }
-    Ok(Flow::Next)
+            for (bit, setting) in SETTINGS.iter().enumerate() {
+                list.marks |= u64::from(pattern.matches(setting.name.as_bytes())) << bit;
+            }
+            list.at += 1;
+            *left = left.saturating_sub(SETTINGS.len() * TEXT_WORK + pattern.work);
+        }
+        for (bit, setting) in SETTINGS.iter().enumerate() {
+            if list.marks >> bit & 1 == 1 {
+                list.bulk(setting.name.as_bytes());
+                list.bulk((setting.value)(kv, cx.config()).as_bytes());
+            }
+        }
+        true
+    })
 }
 
 /// All of the changes or none.

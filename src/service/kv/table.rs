@@ -1,21 +1,22 @@
 //! A hash table that never stops to grow, and whose iteration survives growth: linear hashing
-//! (Litwin, 1980), with the order of reversed hashes for a cursor.
+//! (Litwin, 1980) over entries that keep their places.
 //!
 //! ```text
 //!   buckets   0 1 2 3 4 5        N = 6: buckets 0 and 1 have been split into 0, 4 and 1, 5
-//!             a b c d e f        the next insertion beyond the load splits 2 into 2, 6
+//!             | | | | | |        the next insertion beyond the load splits 2 into 2, 6
 //!
 //!   a key lies in bucket hash & 7, or in hash & 3 where there is no such bucket yet
 //!
-//!   its place on the line of reversed hashes:     0 ........................ 2^32
-//!   and the buckets on that line:                 |a|e|  c  |b|f|  d  |
+//!   places    0 1 2 3 4 5 6 7    each holds an entry, or is free for the next one
+//!                 <-----^        a walk goes down from the highest place
 //! ```
 //!
 //! Each insertion splits at most one bucket and each removal joins at most two pairs, so nothing ever
-//! waits for a table to be copied. A bucket is an interval of the line of *reversed* hashes: to
-//! split it is to halve the interval, and to join two is to take the interval of both. So a place on
-//! that line is a cursor that means the same whatever became of the buckets since: whoever walks from
-//! 0 to the end meets every key that was there all the time, and meets it once.
+//! waits for a table to be copied. An entry keeps its place for as long as its key is there, whatever
+//! becomes of the buckets: so a place is a cursor, and whoever walks from the highest down to 0 meets
+//! every key that was there all the time, and meets it once. Downwards, because a table that grows
+//! faster than it is walked grows at the other end. The order is that of insertions, more or less, and
+//! tells nothing of the hashes, from which somebody could learn which keys share a bucket.
 
 /// A table of keys with a value each, both of them bytes.
 pub(super) struct Table {
@@ -189,12 +190,6 @@ impl Table {
         self.entries[slot as usize].tag = tag;
     }
 
-    /// Every entry, in no order.
-    pub(super) fn slots(&self) -> impl Iterator<Item = u32> {
-        let entries = self.entries.iter().enumerate();
-        entries.filter(|(_, entry)| !entry.is_free()).map(|(slot, _)| slot as u32)
-    }
-
     pub(super) fn buckets(&self) -> usize {
         self.heads.len()
     }
@@ -206,21 +201,11 @@ impl Table {
         std::iter::successors(first, next).take_while(|slot| *slot != NONE)
     }
 
-    /// Lists the entries of one bucket from a place on the line on, in its order, each with its own
-    /// place. Returns where the next bucket begins; 0 behind the last.
-    pub(super) fn walk(&self, cursor: u32, found: &mut Vec<(u32, u32)>) -> u32 {
-        let bucket = self.bucket(cursor.reverse_bits());
-        found.clear();
-        let Some(&(mut slot)) = self.heads.get(bucket) else { return 0 };
-        while let Some(entry) = self.entries.get(slot as usize) {
-            found.push((entry.hash.reverse_bits(), slot));
-            slot = entry.next;
-        }
-        found.retain(|(place, _)| *place >= cursor);
-        found.sort_unstable();
-        let bits = self.bits(bucket);
-        let interval = (u64::from(cursor) >> (32 - bits)) + 1;
-        (interval << (32 - bits)) as u32
+    /// The places below `place`, from the highest down, and whether each holds an entry.
+    pub(super) fn below(&self, place: u32) -> impl Iterator<Item = (u32, bool)> {
+        let places = self.entries.len().min(place as usize);
+        let entries = self.entries[..places].iter().enumerate().rev();
+        entries.map(|(slot, entry)| (slot as u32, !entry.is_free()))
     }
 
     /// Places for entries, whether they are taken or free.
@@ -279,13 +264,6 @@ impl Table {
         if bucket < self.heads.len() { bucket } else { bucket & (mask >> 1) }
     }
 
-    /// How many bits of a hash decide that a key lies in this bucket.
-    fn bits(&self, bucket: usize) -> u32 {
-        let most = self.heads.len().next_power_of_two();
-        let is_split = bucket >= most / 2 || bucket + most / 2 < self.heads.len();
-        most.trailing_zeros() - u32::from(!is_split)
-    }
-
     /// Adds a bucket, and moves to it what now belongs there.
     fn split(&mut self) {
         let new = self.heads.len();
@@ -328,7 +306,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
@@ -407,7 +385,8 @@ mod tests {
                 let slot = table.find(hash(key), key).expect("it was put there");
                 prop_assert_eq!((table.key(slot), table.value(slot)), (&key[..], &value[..]));
             }
-            prop_assert_eq!(table.slots().count(), model.len());
+            let entries = table.below(u32::MAX).filter(|(_, is_entry)| *is_entry);
+            prop_assert_eq!(entries.count(), model.len());
             let chains = (0..table.buckets()).map(|bucket| table.entries_of(bucket).count());
             prop_assert_eq!(chains.sum::<usize>(), model.len());
         }
@@ -420,49 +399,27 @@ mod tests {
         ) {
             let mut table = Table::new();
             (0..staying).for_each(|number| put(&mut table, &key(number), b""));
-            let (mut cursor, mut met, mut found) = (0, Vec::new(), Vec::new());
+            let (mut cursor, mut met) = (u32::MAX, Vec::new());
             let mut changes = changes.into_iter();
+            // One place at a time.
             loop {
-                cursor = table.walk(cursor, &mut found);
-                met.extend(found.iter().map(|(_, slot)| table.key(*slot).to_vec()));
-                if cursor == 0 {
-                    break;
-                }
+                let next = table.below(cursor).next();
+                let Some((place, is_entry)) = next else { break };
+                met.extend(is_entry.then(|| table.key(place).to_vec()));
+                cursor = place;
                 if let Some((from, grow, count)) = changes.next() {
                     for number in from..from + count {
                         let key = key(1_000_000 + number);
                         if grow { put(&mut table, &key, b"") } else { delete(&mut table, &key); }
                     }
+                    table.forget_places();
                 }
             }
-            let once: BTreeSet<_> = met.iter().cloned().collect();
-            prop_assert_eq!(once.len(), met.len(), "a key came twice");
-            prop_assert!((0..staying).all(|number| once.contains(&key(number))));
-        }
-    }
-
-    #[test]
-    fn walk_can_be_taken_up_within_a_bucket() {
-        let mut table = Table::new();
-        (0..1000).for_each(|number| put(&mut table, &key(number), b""));
-        let (mut cursor, mut count, mut found) = (0, 0, Vec::new());
-        loop {
-            let next = table.walk(cursor, &mut found);
-            count += 1;
-            // One entry for each call.
-            cursor = match found[..] {
-                [] => {
-                    count -= 1;
-                    next
-                }
-                [_] => next,
-                [_, (place, _), ..] => place,
-            };
-            if cursor == 0 {
-                break;
+            for number in 0..staying {
+                let times = met.iter().filter(|met| **met == key(number)).count();
+                prop_assert_eq!(times, 1, "key {}", number);
             }
         }
-        assert_eq!(count, 1000);
     }
 
     #[test]

@@ -24,14 +24,19 @@ pub(super) struct Work {
     /// Who has waited longest, until it has been served.
     first: Option<(Ticket, u32)>,
     turn: u64,
+    /// Done in this transaction by commands that otherwise go on in slices.
+    in_slices: usize,
 }
 
 /// The turn since which a client waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
-/// The most work of one turn, some ten milliseconds, unless a single command takes more.
-pub(super) const TURN_MAX: usize = 32 << 20;
+/// The most work of one turn, unless a single command takes more: some five milliseconds, as others
+/// wait for so long. A command that goes on in slices has at most as much of it for one of them.
+pub(super) const TURN_MAX: usize = 16 << 20;
+/// The least that such a command has, when it is its turn.
+const SLICE_MIN: usize = TURN_MAX / 8;
 
 impl Work {
     /// A client is served, which may have waited.
@@ -61,6 +66,23 @@ impl Work {
             self.has_worked = true;
             self.end();
         }
+    }
+
+    /// How much a command that goes on in slices may do now; nothing, if it is to wait.
+    pub(super) fn slice(&self) -> usize {
+        let left = TURN_MAX.saturating_sub(self.done).max(SLICE_MIN);
+        if self.may_do(1) { left } else { 0 }
+    }
+
+    /// As [`slice`](Self::slice), in a transaction, where one slice is all that there is.
+    pub(super) fn slice_of_transaction(&self) -> usize {
+        TURN_MAX.saturating_sub(self.in_slices)
+    }
+
+    /// So much was done of a slice.
+    pub(super) fn end_slice(&mut self, amount: usize) {
+        self.in_slices += amount;
+        self.add(amount);
     }
 
     /// Lets the client wait for the next turn: behind all others, if it has had its share of this one.
@@ -96,6 +118,7 @@ impl Work {
 
     /// Counts anew for a transaction; returns what was counted until now, for [`add`](Self::add).
     pub(super) fn begin_transaction(&mut self) -> usize {
+        self.in_slices = 0;
         std::mem::take(&mut self.done)
     }
 
