@@ -501,7 +501,7 @@ fn work_of_a_transaction_on_long_values_is_bounded() {
     let answers = client.list("EXEC");
     let refused = "-ERR transaction takes too long";
     let copied = answers.iter().take_while(|answer| *answer == "1").count();
-    assert!((250..COUNT).contains(&copied), "{copied}");
+    assert!((90..=100).contains(&copied), "{copied}");
     assert!(answers[copied..COUNT].iter().all(|answer| answer == refused));
     // What takes no time is done all the same.
     assert_eq!(answers[COUNT..COUNT + 4], [refused; 4]);

@@ -276,6 +276,10 @@ const FILES: &[Mistake] = &[
     ("web|[web]\n\nhost = ['a', 'b c']", &[":3: host: `b c` is no name", "example.org"]),
     ("kv|[kv]\nrate = 2000000", &[":2: rate is 2000000", "0 and 1000000"]),
     ("kv|[kv]\nprotected-mode = 'x'", &[":2: protected-mode: `x`", "true nor false"]),
+    (
+        "kv|[kv]\nsubscriber-memory = 5",
+        &[":2: subscriber-memory is 5", "at least channel-memory, 1MiB"],
+    ),
     ("kv|[kv]\nchannel-memory = 5", &[":2: channel-memory is 5", "between 8KiB and 1GiB"]),
 ];
 

@@ -40,6 +40,11 @@ struct KvOptions {
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_CHANNEL_MEMORY")]
     channel_memory: Option<Size>,
 
+    /// Disconnect a client for which more bytes of messages than that would wait in all its channels
+    /// and patterns together [default: 32MiB, or --channel-memory if that is more]
+    #[arg(long, value_name = "SIZE", env = "EDGELOOP_SUBSCRIBER_MEMORY")]
+    subscriber_memory: Option<Size>,
+
     /// Let one client queue at most so many bytes of commands behind MULTI [default: 8MiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_TRANSACTION_MEMORY")]
     transaction_memory: Option<Size>,
@@ -75,10 +80,14 @@ impl Kv {
 impl KvOptions {
     fn config(&self) -> KvConfig {
         let default = KvConfig::default();
+        let channel_memory = self.channel_memory.map_or(default.channel_memory, Size::bytes);
         KvConfig {
             max_memory: self.max_memory.map_or(default.max_memory, Size::bytes),
             subscriptions_max: self.max_subscriptions.unwrap_or(default.subscriptions_max),
-            channel_memory: self.channel_memory.map_or(default.channel_memory, Size::bytes),
+            channel_memory,
+            subscriber_memory: self
+                .subscriber_memory
+                .map_or(default.subscriber_memory.max(channel_memory), Size::bytes),
             transaction_memory: self
                 .transaction_memory
                 .map_or(default.transaction_memory, Size::bytes),

@@ -194,6 +194,12 @@ impl<'a> Context<'a> {
         key.and_then(|key| self.state.topics.topic(key)).map_or(0, |topic| topic.subscribers.len())
     }
 
+    /// Bytes of messages that wait for a connection in all topics that it follows; what it has
+    /// published itself counts as well. Looks at each of its subscriptions.
+    pub fn owed(&self, token: Token) -> usize {
+        self.state.owed(token)
+    }
+
     /// Bytes of storage that the messages of all topics take now. Each topic has a limit, of which
     /// their number makes a sum; a handler that lets clients create topics limits it by this.
     pub fn topic_memory(&self) -> usize {
@@ -218,6 +224,11 @@ impl<'a> Context<'a> {
     /// Ends a connection at once; what is queued is dropped. A TCP peer sees a reset.
     pub fn abort(&mut self, token: Token) {
         self.state.abort(token, CloseReason::Aborted);
+    }
+
+    /// As [`abort`](Self::abort), for a reason that the handler names.
+    pub fn abort_for(&mut self, token: Token, reason: CloseReason) {
+        self.state.abort(token, reason);
     }
 
     /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost.

@@ -134,6 +134,17 @@ impl LoopState {
         }
     }
 
+    /// Bytes of messages that topics hold for a connection.
+    pub(super) fn owed(&self, token: Token) -> usize {
+        let mut key = self.details.get(token.key()).map_or(NONE, |details| details.subscriptions);
+        let mut owed = 0;
+        while let Some(subscription) = self.topics.subscription(key) {
+            owed += self.topics.owed_to(subscription);
+            key = subscription.next;
+        }
+        if self.find(token).is_some() { owed } else { 0 }
+    }
+
     fn subscription_of(&self, token: Token, topic: u32) -> Option<u32> {
         self.find(token)?;
         let front = self.details.get(token.key())?.subscriptions;

@@ -475,6 +475,14 @@ impl Topics {
         Some((self.topics.get_mut(key as usize)?, &mut self.subscriptions))
     }
 
+    /// Bytes of messages between a subscriber's cursor and its end, as far as they are still held.
+    pub(super) fn owed_to(&self, subscription: &Subscription) -> usize {
+        let Some(topic) = self.topics.get(subscription.topic as usize) else { return 0 };
+        let from = subscription.cursor.max(topic.first);
+        let until = topic.head().min(subscription.until).max(from);
+        (topic.start_of(until) - topic.start_of(from)) as usize
+    }
+
     /// Bytes of storage that messages take now.
     pub(super) fn memory(&self) -> usize {
         self.pool.leased()

@@ -1,6 +1,6 @@
 //! Channels, or patterns, and the topics behind them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -14,6 +14,8 @@ pub(super) struct Channels {
     by_name: HashMap<Arc<[u8]>, u32>,
     channels: Slab<Channel>,
     used: usize,
+    /// Subscriptions of those that listen to very many.
+    heavy: usize,
 }
 
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(super) struct Channel {
     pub(super) name: Arc<[u8]>,
     /// By version of the protocol; one of them is there.
     feeds: [Option<Feed>; 2],
+    /// Those of its subscribers that listen to very many channels.
+    heavy_listeners: BTreeSet<u32>,
 }
 
 /// Those who listen to a channel in one version of the protocol, to whom a message is the same
@@ -36,6 +40,11 @@ pub(super) struct Feed {
 const FEED_OVERHEAD: usize = 512;
 /// What a subscription costs: the reactor's, and its places in two lists that may be half empty.
 const SUBSCRIPTION_OVERHEAD: usize = 80;
+/// What it costs beside that if the subscriber listens to very many: its own place in a tree.
+const HEAVY_OVERHEAD: usize = 80;
+
+/// So many places are kept where nothing is left in them.
+const SPARE_MAX: usize = 64;
 
 impl Channels {
     /// One subscriber more, in one version of the protocol. Returns the channel's key and what is to
@@ -52,7 +61,7 @@ impl Channels {
             None => {
                 let name = Arc::<[u8]>::from(name);
                 self.used += name.len();
-                let key = self.channels.insert(Channel { name: name.clone(), feeds: [None; 2] });
+                let key = self.channels.insert(Channel::new(name.clone()));
                 self.by_name.insert(name, key as u32);
                 key as u32
             }
@@ -82,7 +91,31 @@ impl Channels {
             let channel = self.channels.remove(key as usize);
             self.by_name.remove(&channel.name);
             self.used -= channel.name.len();
+            self.heavy -= channel.heavy_listeners.len();
+            self.give_places_back();
         }
+    }
+
+    /// Whoever looks at all channels goes over places that were left, too.
+    fn give_places_back(&mut self) {
+        if self.channels.is_empty() && self.channels.capacity() > SPARE_MAX {
+            (self.channels, self.by_name) = (Slab::new(), HashMap::new());
+        }
+    }
+
+    /// Notes whether a subscriber of a channel listens to very many.
+    pub(super) fn weigh(&mut self, key: u32, client: u32, is_heavy: bool) {
+        let Some(channel) = self.channels.get_mut(key as usize) else { return };
+        match is_heavy {
+            true if channel.heavy_listeners.insert(client) => self.heavy += 1,
+            false if channel.heavy_listeners.remove(&client) => self.heavy -= 1,
+            _ => {}
+        }
+    }
+
+    /// Whether any subscriber of any channel listens to very many.
+    pub(super) fn has_heavy_listeners(&self) -> bool {
+        self.heavy > 0
     }
 
     pub(super) fn find(&self, name: &[u8]) -> Option<(u32, &Channel)> {
@@ -98,14 +131,9 @@ impl Channels {
         self.channel(key).map(|channel| channel.name.clone())
     }
 
-    /// All of them with their keys, in the order in which a message goes to patterns.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Channel)> {
-        self.channels.iter().map(|(key, channel)| (key as u32, channel))
-    }
-
     /// Keys are below that. A channel keeps its own for as long as somebody listens to it.
     pub(super) fn keys_max(&self) -> usize {
-        self.channels.capacity()
+        if self.channels.is_empty() { 0 } else { self.channels.capacity() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -122,11 +150,24 @@ impl Channels {
 
     /// Bytes of memory, messages not included.
     pub(super) fn used(&self) -> usize {
-        self.used
+        self.used + self.heavy * HEAVY_OVERHEAD
     }
 }
 
 impl Channel {
+    fn new(name: Arc<[u8]>) -> Self {
+        Channel { name, feeds: [None; 2], heavy_listeners: BTreeSet::new() }
+    }
+
+    /// Those of its subscribers that listen to very many channels.
+    pub(super) fn heavy_listeners(&self) -> impl ExactSizeIterator<Item = u32> {
+        self.heavy_listeners.iter().copied()
+    }
+
+    pub(super) fn feed(&self, version: Version) -> Option<&Feed> {
+        self.feeds().find(|feed| feed.version == version)
+    }
+
     pub(super) fn feeds(&self) -> impl Iterator<Item = &Feed> + Clone {
         self.feeds.iter().flatten()
     }

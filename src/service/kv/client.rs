@@ -1,6 +1,6 @@
 //! What is known about a connection beside its bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::resp::Version;
 use crate::reactor::Token;
@@ -8,6 +8,7 @@ use crate::service::throttle::Throttled;
 
 use super::command::Command;
 use super::list::List;
+use super::publication::Refusal;
 use super::transaction::Transaction;
 use super::work::Ticket;
 
@@ -44,10 +45,16 @@ pub(super) struct Rare {
     pub(super) answers: Answers,
     /// How far a command has come that goes on in slices.
     pub(super) list: Option<Box<List>>,
+    /// How many got the message that it published in slices, or why nobody did.
+    pub(super) published: Option<Result<usize, Refusal>>,
     /// Keys of the channels and patterns that it listens to.
-    pub(super) channels: Vec<u32>,
-    pub(super) patterns: Vec<u32>,
-    pub(super) shard_channels: Vec<u32>,
+    pub(super) channels: BTreeSet<u32>,
+    pub(super) patterns: BTreeSet<u32>,
+    pub(super) shard_channels: BTreeSet<u32>,
+    /// If it listens to very many: the most bytes of messages that may wait for it in all of them, and
+    /// those of the message that is being published.
+    pub(super) owed_at_most: usize,
+    pub(super) share: usize,
 }
 
 /// Which answers a client wants.
@@ -122,6 +129,11 @@ impl Client {
     pub(super) fn take_list_if(&mut self, is_so: impl FnOnce(&List) -> bool) -> Option<Box<List>> {
         let list = &mut self.rare.as_mut()?.list;
         list.take_if(|list| is_so(list))
+    }
+
+    /// What has become of the message that it published in slices, if that has come to an end.
+    pub(super) fn take_published(&mut self) -> Option<Result<usize, Refusal>> {
+        self.rare.as_mut()?.published.take()
     }
 
     /// Forgets what few connections have, and returns it.

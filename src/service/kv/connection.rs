@@ -52,7 +52,7 @@ pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
         let rare = client.take_rare();
         if let Some(rare) = rare {
             // It listens to nothing any more.
-            call.kv.release(call.cx, call.token, Version::V2, *rare);
+            call.kv.release(call.cx, call.token, call.client, Version::V2, *rare);
         }
     }
     call.select(0);

@@ -45,6 +45,8 @@ impl<'a> Pattern<'a> {
 
 /// The work to come to a text, whatever becomes of it.
 pub(super) const TEXT_WORK: usize = 128;
+/// The work to pass by a place where there is none.
+pub(super) const PASS_WORK: usize = 8;
 /// To compare an element of a pattern with a byte, and to make room for an automaton.
 const STEP_WORK: usize = 8;
 const AUTOMATON_WORK: usize = 32 << 10;

@@ -3,7 +3,7 @@
 use super::call::{Call, Fault, Flow, Outcome, c_string};
 use super::connection::parse_database;
 use super::database::{End, Now};
-use super::glob::{Pattern, TEXT_WORK};
+use super::glob::{PASS_WORK, Pattern, TEXT_WORK};
 use super::list::{self, Head};
 use super::strings::{Unit, invalid_expire_time};
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
@@ -278,8 +278,6 @@ const SCAN_COUNT_MAX: usize = 10_000;
 const SCAN_PASSED_MAX: usize = 64 << 10;
 /// The work to come to a key, which may lie anywhere in memory, and to write it down.
 const KEY_WORK: usize = 2 * TEXT_WORK;
-/// The work to pass by a place that has no key.
-const PASS_WORK: usize = 8;
 /// Bytes of keys looked at after which it ends early; one key more, however long, fits into any reply.
 const SCAN_SIZE: usize = 64 << 10;
 

@@ -31,7 +31,7 @@ pub(super) struct Keyspace {
     /// The sum of what the databases take.
     used: usize,
     /// What was flushed, and is freed a little at a time.
-    discarded: Vec<Table>,
+    discarded: Vec<Database>,
     /// There may be something to do earlier than was said last.
     is_due_earlier: bool,
     watches: Watches,
@@ -133,7 +133,7 @@ impl Keyspace {
 
     /// What was flushed and is not freed yet.
     pub(super) fn entries_to_free(&self) -> usize {
-        self.discarded.iter().map(Table::places).sum()
+        self.discarded.iter().map(|database| database.table.places()).sum()
     }
 
     // ---- reading ----
@@ -360,20 +360,23 @@ impl Keyspace {
 
     // ---- in the course of time ----
 
-    /// Removes keys that have ended, and frees what was flushed, at most `budget` of each. Returns
-    /// when, by the steady clock, there will be more to do: now, if the budget was used up.
+    /// Removes keys that have ended, and frees what was flushed, at most `budget` of each, and
+    /// [`TIDY_BYTES`] with one more. Returns when, by the steady clock, there will be more to do: now, if
+    /// that was used up.
     pub(super) fn tidy(&mut self, budget: usize) -> Option<u64> {
-        let (now, mut left) = (self.now, budget);
+        let (now, mut left, mut freed) = (self.now, budget, 0);
         self.in_each_database(|keys| {
             while left > 0
+                && freed < TIDY_BYTES
                 && let Some(slot) = keys.here_mut().next_ended(now)
             {
                 left -= 1;
+                freed += keys.here().table.cost(slot);
                 keys.stats.expired += 1;
                 keys.remove(Found(slot));
             }
         });
-        self.free_flushed(budget, usize::MAX);
+        self.free_flushed(budget, TIDY_BYTES);
         self.is_due_earlier = false;
         self.next_due()
     }
@@ -433,9 +436,9 @@ impl Keyspace {
 
     /// Takes the database away; what it was is freed little by little.
     fn discard(&mut self) {
-        let Database { table, used, .. } = std::mem::replace(self.here_mut(), Database::new());
-        self.discarded.push(table);
-        self.used -= used;
+        let database = std::mem::replace(self.here_mut(), Database::new());
+        self.used -= database.used;
+        self.discarded.push(database);
         self.is_due_earlier = true;
     }
 
@@ -491,7 +494,7 @@ impl Keyspace {
         let mut freed = 0;
         while entries > 0
             && freed < bytes
-            && let Some(table) = self.discarded.last_mut()
+            && let Some(Database { table, .. }) = self.discarded.last_mut()
         {
             freed += table.dismantle();
             if table.is_unused() {
@@ -526,6 +529,9 @@ impl fmt::Debug for Keyspace {
     }
 }
 
+/// Bytes of keys and values that are freed in one turn: a few milliseconds' work where they are large,
+/// and the system takes each of them back.
+const TIDY_BYTES: usize = 16 << 20;
 /// Buckets looked at for a random key: those that are guessed, and all of them. At least every second
 /// one holds a key in the mean, but that may have ended.
 const GUESSES: usize = 100;
@@ -670,10 +676,34 @@ mod tests {
     }
 
     #[test]
+    fn large_values_are_freed_in_portions_however_they_end() {
+        let mut keys = Keyspace::new();
+        let fill = |keys: &mut Keyspace, end| {
+            for number in 0..40u32 {
+                let found = keys.set(&number.to_be_bytes(), &vec![0; 1 << 20]);
+                keys.expire(found, End::Steady(end));
+            }
+        };
+        let portions = |keys: &mut Keyspace, now| {
+            let mut count = 1;
+            while keys.tidy(4_096).is_some_and(|due| due <= now) {
+                count += 1;
+            }
+            count
+        };
+        fill(&mut keys, 10);
+        keys.set_now(at(200));
+        assert_eq!((portions(&mut keys, 200), keys.len()), (3, 0));
+        fill(&mut keys, 10_000);
+        keys.clear();
+        assert_eq!((portions(&mut keys, 200), keys.entries_to_free()), (3, 0));
+    }
+
+    #[test]
     fn what_was_flushed_makes_room_for_what_is_added_before_it_is_tidied_away() {
         let mut keys = Keyspace::new();
         let flushed =
-            |keys: &Keyspace| keys.discarded.iter().map(|table| table.memory()).sum::<usize>();
+            |keys: &Keyspace| keys.discarded.iter().map(|it| it.table.memory()).sum::<usize>();
         let fill = |keys: &mut Keyspace, len: usize| {
             let mut number = 0u32;
             while keys.used() < 100_000 {

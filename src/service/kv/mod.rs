@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `table`, `database`, `keyspace` | keys and values; when they end; all of them, and what they cost |
 //! | `channels`, `client` | who listens to what; what is known about a connection |
+//! | `publication` | a message on its way to those who listen |
 //! | `transaction`, `watches` | commands that are queued; keys that are watched |
 //! | `command`, `call` | the table of all commands; one of them being carried out |
 //! | `work`, `list` | what commands cost, and whose turn it is; those that go on in slices |
@@ -31,6 +32,7 @@ mod keyspace;
 mod lcs;
 mod list;
 mod natural;
+mod publication;
 mod pubsub;
 mod server;
 mod settings;
@@ -53,6 +55,7 @@ use self::command::{Command, CommandIndex, Flags};
 use self::database::Now;
 use self::info::Counters;
 use self::keyspace::{Keyspace, KeyspaceStats};
+use self::publication::{Progress, Publication};
 use self::work::Work;
 use super::rate::RATE_MAX;
 use super::throttle::Throttle;
@@ -82,6 +85,11 @@ pub struct KvConfig {
     /// reading is disconnected when a channel is full of what it is owed. A message may be as long as
     /// half of it.
     pub channel_memory: usize,
+    /// The most bytes of messages that wait for one client in all channels and patterns together. A
+    /// client for which a message would make it more is disconnected, and others are not. Default
+    /// 32 MiB, as in Redis. What waits in one channel is bounded by
+    /// [`channel_memory`](Self::channel_memory), too; so this is for those who listen to very many.
+    pub subscriber_memory: usize,
     /// The most bytes of commands that one client may queue between `MULTI` and `EXEC`. Default
     /// 8 MiB, which are carried out in a tenth of a second or less, while nobody else is served. A command
     /// beyond it is refused, and the transaction discarded.
@@ -102,6 +110,7 @@ impl Default for KvConfig {
             max_memory: 256 << 20,
             subscriptions_max: 1024,
             channel_memory: 1 << 20,
+            subscriber_memory: 32 << 20,
             transaction_memory: 8 << 20,
             protected_mode: true,
             rate: 0,
@@ -139,9 +148,11 @@ pub struct Kv {
     shard_channels: Channels,
     /// Answers to the requests that are being handled.
     replies: Replies,
-    /// The message that is being published, and the patterns that it goes to.
+    /// The message that is being published, and how far it has come.
     message: Replies,
-    matching: Vec<u32>,
+    progress: Progress,
+    /// One that takes more than a turn.
+    publication: Option<Box<Publication>>,
     request_max: usize,
     value_max: usize,
     /// Bytes of answers after which they are sent, and it is asked whether there may be more.
@@ -205,6 +216,12 @@ impl Kv {
             let rate = config.rate;
             return invalid(format!("rate is {rate}; it must be between 0 and {RATE_MAX}"));
         }
+        if config.subscriber_memory < config.channel_memory {
+            let (memory, least) = (config.subscriber_memory, config.channel_memory);
+            return invalid(format!(
+                "subscriber_memory is {memory}; it must be at least channel_memory, {least}"
+            ));
+        }
         let mut wall_clock = WallClock::new(started);
         let mut keyspace = Keyspace::new();
         keyspace.set_now(Now { steady_ms: 0, wall_ms: wall_clock.at(started) });
@@ -222,7 +239,8 @@ impl Kv {
             shard_channels: Channels::default(),
             replies: Replies::new(reply_max),
             message: Replies::new(topic.message_max()),
-            matching: Vec::new(),
+            progress: Progress::default(),
+            publication: None,
             request_max: input,
             value_max: input,
             batch_max,
@@ -543,21 +561,28 @@ impl Kv {
     }
 
     /// Closes a connection behind its answers. It listens to nothing any more.
-    fn close(&mut self, cx: &mut Context<'_>, client: u32, reason: CloseReason) {
-        let Some(client) = self.clients.get_mut(client as usize) else { return };
+    fn close(&mut self, cx: &mut Context<'_>, key: u32, reason: CloseReason) {
+        let Some(client) = self.clients.get_mut(key as usize) else { return };
         if !std::mem::replace(&mut client.is_closed, true) {
             self.clients_closing += 1;
         }
         let (token, version, rare) = (client.token, client.version, client.take_rare());
         if let Some(rare) = rare {
-            self.release(cx, token, version, *rare);
+            self.release(cx, token, key, version, *rare);
         }
         cx.close_for(token, reason);
     }
 
     /// Gives back all that few connections have.
-    fn release(&mut self, cx: &mut Context<'_>, token: Token, version: Version, rare: Rare) {
-        self.end_subscriptions(cx, token, version, &rare);
+    fn release(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        client: u32,
+        version: Version,
+        rare: Rare,
+    ) {
+        self.end_subscriptions(cx, token, client, version, &rare);
         self.held_by_clients -= rare.memory();
         self.lists_held -= rare.list.map_or(0, |list| list.held());
         rare.watched.into_keys().for_each(|watched| self.keyspace.unwatch(watched));
@@ -565,7 +590,7 @@ impl Kv {
 
     /// Sees to it that the next key which ends is removed.
     fn set_alarm(&self, cx: &mut Context<'_>, due_ms: u64) {
-        if self.work.anybody_waits() {
+        if self.work.anybody_waits() || self.publication.is_some() {
             return cx.set_alarm(cx.now());
         }
         let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now().steady_ms));
@@ -650,6 +675,7 @@ impl Handler for Kv {
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
         self.look_at_the_clocks(cx.now());
         self.work.clear();
+        self.go_on_publishing(cx);
         self.work.call_all(|client| {
             let Some(client) = self.clients.get(client as usize) else { return false };
             cx.resume(client.token);
@@ -665,6 +691,9 @@ impl Handler for Kv {
             cx.tidy_later();
         }
         self.watch_use(cx, self.used());
+        if self.publication.is_some() {
+            cx.set_alarm(cx.now());
+        }
     }
 
     fn on_tidy(&mut self, _: &mut Context<'_>) {
@@ -695,7 +724,7 @@ impl Handler for Kv {
         let Some(mut client) = self.clients.try_remove(session.client as usize) else { return };
         self.clients_closing -= usize::from(client.is_closed);
         if let Some(rare) = client.take_rare() {
-            self.release(cx, token, client.version, *rare);
+            self.release(cx, token, session.client, client.version, *rare);
         }
     }
 }
@@ -760,8 +789,8 @@ const TIDY_LEAST: usize = 1 << 20;
 const BATCH_MAX: usize = 16 << 10;
 /// What surrounds a value in a reply.
 const REPLY_OVERHEAD: usize = 64;
-/// The most work of one transaction: a tenth of a second.
-const TRANSACTION_WORK_MAX: usize = 256 << 20;
+/// The most work of one transaction, some twenty-five milliseconds, as nobody else is served meanwhile.
+const TRANSACTION_WORK_MAX: usize = 96 << 20;
 const TRANSACTION_TOO_LONG: Fault = Fault::text("ERR transaction takes too long");
 /// Keys that are removed in one turn because they have ended, and entries freed that were flushed:
 /// about a millisecond's work.

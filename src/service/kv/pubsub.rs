@@ -2,14 +2,16 @@
 //! protocol that its subscribers speak, and so is a pattern: a message is encoded once for each of
 //! them, however many listen.
 
-use super::Kv;
+use std::collections::BTreeSet;
+
 use super::call::{Call, Fault, Flow, Outcome};
 use super::channels::{Channel, Channels};
 use super::client::{Client, Rare};
-use super::glob::{PATTERN_MAX, Pattern, TEXT_WORK};
+use super::glob::{PASS_WORK, PATTERN_MAX, Pattern, TEXT_WORK};
 use super::list::{self, Head};
+use super::{Kv, publication};
 use crate::codec::resp::{Arguments, Decimal, Replies, Version};
-use crate::reactor::{Context, PublishError, Start, Token};
+use crate::reactor::{Context, Start, Token};
 
 pub(super) fn subscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
     check_names(call)?;
@@ -63,18 +65,7 @@ fn publish_as(call: &mut Call<'_, '_, '_>, form: Form<'static>) -> Outcome {
     if channel.len() + message.len() + PATTERN_MAX + MESSAGE_OVERHEAD > most {
         return Err(MESSAGE_TOO_LONG);
     }
-    if call.kv.used() + call.cx.topic_memory() > call.kv.config.max_memory {
-        return Err(Fault::OUT_OF_MEMORY);
-    }
-    if form == Form::Channel {
-        // How much it is depends on the patterns, and is counted behind.
-        call.kv.charge_work(call.kv.patterns.len())?;
-    }
-    match call.kv.publish(call.cx, call.token, form, channel, message) {
-        Ok(receivers) => call.answer(receivers as i64),
-        Err(PublishError::Full) => Ok(Flow::Again),
-        Err(PublishError::TooLong | PublishError::Gone) => Err(MESSAGE_TOO_LONG),
-    }
+    publication::publish(call, form, channel, message)
 }
 
 pub(super) fn channels(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -111,13 +102,16 @@ fn list_channels(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     list::reply(call, Head::Array, |kv, _, list, left| {
         let channels = (kind.names)(kv);
         while list.at < channels.keys_max() && *left > 0 && list.has_room() {
-            let before = pattern.work;
-            if let Some(channel) = channels.channel(list.at as u32)
-                && pattern.matches(&channel.name)
-            {
-                list.bulk(&channel.name);
-            }
+            let channel = channels.channel(list.at as u32);
             list.at += 1;
+            let Some(Channel { name, .. }) = channel else {
+                *left = left.saturating_sub(PASS_WORK);
+                continue;
+            };
+            let before = pattern.work;
+            if pattern.matches(name) {
+                list.bulk(name);
+            }
             *left = left.saturating_sub(NAME_WORK + pattern.work - before);
         }
         list.at >= channels.keys_max()
@@ -152,7 +146,7 @@ pub(super) fn form_of(command: &[u8]) -> Option<Form<'static>> {
 }
 
 /// What a message is to those who get it, which stands at its head.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form<'a> {
     Channel,
     Pattern(&'a [u8]),
@@ -174,78 +168,60 @@ impl<'a> Form<'a> {
 }
 
 impl Kv {
-    /// Hands a message to its channel and to the patterns that match; returns how many listen. `Full`
-    /// when one of them has no room now: then none has been given it, and the publisher is held.
-    fn publish(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        form: Form<'static>,
-        channel: &[u8],
-        message: &[u8],
-    ) -> Result<usize, PublishError> {
-        self.check_room(cx, token, form, channel, message)?;
-        let own = if form == Form::Shard { &self.shard_channels } else { &self.channels };
-        let mut receivers = 0;
-        for (target, form) in targets(own, &self.patterns, &self.matching, form, channel) {
-            for feed in target.feeds() {
-                self.message.set_version(feed.version);
-                encode(&mut self.message, form, channel, message);
-                debug_assert_eq!(self.message.len(), encoded_len(form, channel, message));
-                // In nobody's name, as a publisher that listens gets its own messages, too.
-                cx.publish(feed.topic, None, self.message.as_bytes())?;
-                receivers += cx.subscribers(feed.topic);
-            }
-        }
-        Ok(receivers)
-    }
-
-    /// Whether a message may be published now; if not, the publisher is held. Finds the patterns that
-    /// match, and counts the work that this is.
-    pub(super) fn check_room(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        form: Form<'static>,
-        channel: &[u8],
-        message: &[u8],
-    ) -> Result<(), PublishError> {
-        self.matching.clear();
-        if form == Form::Channel {
-            let mut work = self.patterns.len() * TEXT_WORK;
-            for (key, pattern) in self.patterns.iter() {
-                let mut pattern = Pattern::new(&pattern.name);
-                if pattern.matches(channel) {
-                    work += FEED_WORK;
-                    self.matching.push(key);
-                }
-                work += pattern.work;
-            }
-            self.work.add(work);
-        }
-        let own = if form == Form::Shard { &self.shard_channels } else { &self.channels };
-        for (target, form) in targets(own, &self.patterns, &self.matching, form, channel) {
-            let len = encoded_len(form, channel, message);
-            for feed in target.feeds() {
-                cx.check_room(feed.topic, Some(token), len)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Ends everything that a client listens to.
     pub(super) fn end_subscriptions(
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
+        client: u32,
         version: Version,
         rare: &Rare,
     ) {
         let keys = [&rare.channels, &rare.patterns, &rare.shard_channels];
+        if keys.iter().all(|keys| keys.is_empty()) {
+            return;
+        }
+        // All at once, so that none of them has to be looked for.
+        cx.unsubscribe_all(token);
         for (kind, keys) in KINDS.into_iter().zip(keys) {
             for key in keys {
+                (kind.names)(self).weigh(*key, client, false);
                 kind.leave(self, cx, token, *key, version);
             }
+        }
+    }
+
+    /// A client has begun to listen to a channel. Whoever listens to so many that more could wait for
+    /// it in all of them than may be, is listed with each.
+    fn begin_weight(&mut self, client: u32, kind: &Kind, key: u32) {
+        let most = self.config.subscriber_memory / self.config.channel_memory;
+        let Some(listener) = self.clients.get(client as usize) else { return };
+        match listener.subscriptions() {
+            count if count <= most => {}
+            count if count == most + 1 => self.weigh_all(client, true),
+            _ => (kind.names)(self).weigh(key, client, true),
+        }
+    }
+
+    /// A client has ceased to listen to a channel.
+    fn end_weight(&mut self, client: u32, kind: &Kind, key: u32) {
+        let most = self.config.subscriber_memory / self.config.channel_memory;
+        let Some(listener) = self.clients.get(client as usize) else { return };
+        let count = listener.subscriptions();
+        if count >= most {
+            (kind.names)(self).weigh(key, client, false);
+        }
+        if count == most {
+            self.weigh_all(client, false);
+        }
+    }
+
+    fn weigh_all(&mut self, client: u32, is_heavy: bool) {
+        let Some(rare) = self.clients.get(client as usize).and_then(Client::rare) else { return };
+        let keys = [&rare.channels, &rare.patterns, &rare.shard_channels];
+        let channels = [&mut self.channels, &mut self.patterns, &mut self.shard_channels];
+        for (channels, keys) in channels.into_iter().zip(keys) {
+            keys.iter().for_each(|key| channels.weigh(*key, client, is_heavy));
         }
     }
 }
@@ -286,25 +262,12 @@ pub(super) fn change_version(call: &mut Call<'_, '_, '_>, version: Version) {
     }
 }
 
-/// Where a message goes, and as what: to its channel, and to each pattern that matches.
-fn targets<'a>(
-    channels: &'a Channels,
-    patterns: &'a Channels,
-    matching: &'a [u32],
-    form: Form<'static>,
-    channel: &[u8],
-) -> impl Iterator<Item = (&'a Channel, Form<'a>)> {
-    let own = channels.find(channel).map(|(_, own)| (own, form));
-    let patterns = matching.iter().filter_map(|key| patterns.channel(*key));
-    own.into_iter().chain(patterns.map(|it| (it, Form::Pattern(&it.name))))
-}
-
 /// What is different between channels, patterns and channels of the shard.
 struct Kind {
     begun: &'static str,
     ended: &'static str,
     names: fn(&mut Kv) -> &mut Channels,
-    keys: fn(&mut Rare) -> &mut Vec<u32>,
+    keys: fn(&mut Rare) -> &mut BTreeSet<u32>,
     /// How many subscriptions a client is told to have.
     count: fn(&Client) -> usize,
 }
@@ -342,6 +305,13 @@ impl Kind {
         let (key, topic) = (self.names)(call.kv).join(call.cx, name, version, &config);
         call.cx.subscribe(call.token, topic, Start::Next);
         key
+    }
+
+    /// Takes one of those that the client listens to out of its list.
+    fn take_last(&self, call: &mut Call<'_, '_, '_>) -> Option<u32> {
+        let key = (self.keys)(listener(call)?.rare_mut()).pop_last()?;
+        call.kv.end_weight(call.client, self, key);
+        Some(key)
     }
 
     /// As [`leave`](Self::leave), but what was published until now comes first, behind the replies to
@@ -382,6 +352,7 @@ fn begin_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     if call.kv.used() > call.kv.config.max_memory {
         return Err(Fault::OUT_OF_MEMORY);
     }
+    call.kv.charge_work(call.arguments.len() * FEED_WORK)?;
     while let Some(name) = call.arguments.next() {
         let known = (kind.names)(call.kv).find(name).map(|(key, _)| key);
         let Some(client) = call.client() else { break };
@@ -390,8 +361,9 @@ fn begin_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
         if is_new {
             let key = kind.join(call, name, version);
             if let Some(client) = call.client() {
-                (kind.keys)(client.rare_mut()).push(key);
+                (kind.keys)(client.rare_mut()).insert(key);
             }
+            call.kv.begin_weight(call.client, kind, key);
         }
         confirm(call, kind, kind.begun, Some(name));
     }
@@ -405,14 +377,14 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     }
     let version = call.client().map_or(Version::V2, |client| client.version);
     let names: Arguments<'_> = call.arguments.clone();
+    call.kv.charge_work(names.len() * FEED_WORK)?;
     for name in names {
         let key = (kind.names)(call.kv).find(name).map(|(key, _)| key);
-        let place = listener(call).and_then(|client| {
-            let keys = (kind.keys)(client.rare_mut());
-            let place = keys.iter().position(|own| Some(*own) == key)?;
-            Some(keys.swap_remove(place))
+        let key = key.filter(|key| {
+            listener(call).is_some_and(|client| (kind.keys)(client.rare_mut()).remove(key))
         });
-        if let Some(key) = place {
+        if let Some(key) = key {
+            call.kv.end_weight(call.client, kind, key);
             kind.leave_in_order(call, key, version);
         }
         confirm(call, kind, kind.ended, Some(name));
@@ -423,8 +395,10 @@ fn end_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 
 fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     let version = call.client().map_or(Version::V2, |client| client.version);
+    let count = listener(call).map_or(0, |client| (kind.keys)(client.rare_mut()).len());
+    call.kv.charge_work(count * FEED_WORK)?;
     let mut was_listening = false;
-    while let Some(key) = listener(call).and_then(|client| (kind.keys)(client.rare_mut()).pop()) {
+    while let Some(key) = kind.take_last(call) {
         was_listening = true;
         let name = (kind.names)(call.kv).name(key);
         kind.leave_in_order(call, key, version);
@@ -441,8 +415,7 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 pub(super) fn leave_all(call: &mut Call<'_, '_, '_>) {
     let version = call.client().map_or(Version::V2, |client| client.version);
     for kind in KINDS {
-        while let Some(key) = listener(call).and_then(|client| (kind.keys)(client.rare_mut()).pop())
-        {
+        while let Some(key) = kind.take_last(call) {
             kind.leave_in_order(call, key, version);
         }
     }
@@ -473,7 +446,7 @@ fn confirm(call: &mut Call<'_, '_, '_>, kind: &Kind, what: &str, name: Option<&[
     replies.integer(count as i64);
 }
 
-fn encode(to: &mut Replies, form: Form<'_>, channel: &[u8], message: &[u8]) {
+pub(super) fn encode(to: &mut Replies, form: Form<'_>, channel: &[u8], message: &[u8]) {
     to.clear();
     to.begin();
     to.push(if form.pattern().is_some() { 4 } else { 3 });
@@ -486,7 +459,7 @@ fn encode(to: &mut Replies, form: Form<'_>, channel: &[u8], message: &[u8]) {
 }
 
 /// How long that is, in either version of the protocol.
-fn encoded_len(form: Form<'_>, channel: &[u8], message: &[u8]) -> usize {
+pub(super) fn encoded_len(form: Form<'_>, channel: &[u8], message: &[u8]) -> usize {
     let bulk_len = |bytes: &[u8]| {
         let digits = Decimal::new(bytes.len() as i64);
         "$\r\n\r\n".len() + digits.as_bytes().len() + bytes.len()
@@ -505,7 +478,8 @@ fn check_names(call: &Call<'_, '_, '_>) -> Result<(), Fault> {
 /// the one times that of the other.
 const CHANNEL_MAX: usize = 1024;
 const CHANNEL_TOO_LONG: Fault = Fault::text("ERR channel name is too long");
-const MESSAGE_TOO_LONG: Fault = Fault::text("ERR message is longer than a channel holds");
+pub(super) const MESSAGE_TOO_LONG: Fault =
+    Fault::text("ERR message is longer than a channel holds");
 /// The work to look a name up, or to come to one, and to write it down.
 const NAME_WORK: usize = 2 * TEXT_WORK;
 /// The work to hand a message to a pattern's subscribers, or to let one go to another feed.

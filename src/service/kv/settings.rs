@@ -42,7 +42,7 @@ struct Limit<'a> {
     takes_zero: bool,
 }
 
-const SETTINGS: [Setting; 12] = [
+const SETTINGS: [Setting; 13] = [
     Setting { name: "appendonly", value: |_, _| "no".into(), change: Change::Only("no") },
     Setting {
         name: "channel-memory",
@@ -99,6 +99,11 @@ const SETTINGS: [Setting; 12] = [
         change: Change::Switch(|kv, is_on| kv.config.protected_mode = is_on),
     },
     Setting { name: "save", value: |_, _| String::new(), change: Change::Only("") },
+    Setting {
+        name: "subscriber-memory",
+        value: |kv, _| kv.config.subscriber_memory.to_string(),
+        change: Change::Never,
+    },
     Setting {
         name: "timeout",
         value: |_, limits| limits.idle_timeout.map_or(0, |timeout| timeout.as_secs()).to_string(),

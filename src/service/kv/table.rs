@@ -51,6 +51,8 @@ pub(super) const NONE: u32 = u32::MAX;
 const FREE: u32 = u32::MAX;
 /// Fewer buckets are not worth joining.
 const BUCKETS_MIN: usize = 16;
+/// So many places go back to the system at once.
+const PLACES_FREED: usize = 64 << 10;
 /// Capacity beyond four times what is used goes back, unless it is as little as this.
 const WASTE_MIN: usize = 64;
 
@@ -228,6 +230,10 @@ impl Table {
 
     /// Frees one entry and returns what it took. The table is of no other use any more.
     pub(super) fn dismantle(&mut self) -> usize {
+        // What many have left goes back piece by piece, as the system takes its time for each page.
+        if self.entries.len().is_multiple_of(PLACES_FREED) {
+            self.entries.shrink_to_fit();
+        }
         self.entries.pop().map_or(0, |entry| entry.bytes.capacity() + ENTRY_OVERHEAD)
     }
 

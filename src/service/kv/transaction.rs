@@ -15,12 +15,12 @@ use std::collections::btree_map::Entry;
 
 use super::call::{Call, Fault, Flow, Outcome, REPLY_TOO_LONG};
 use super::command::Flags;
+use super::publication::Refusal;
 use super::pubsub;
 use super::watches::{Seen, Watches};
 use super::{Kv, TRANSACTION_TOO_LONG, TRANSACTION_WORK_MAX, client::Client};
 use crate::codec::resp::{Part, Replies, Request, Resp};
 use crate::codec::{Codec, Decoded};
-use crate::reactor::PublishError;
 
 /// What a client has queued since `MULTI`.
 #[derive(Debug, Default)]
@@ -45,6 +45,9 @@ const GRACE: usize = 1 << 10;
 const WATCHED_MAX: usize = 4096;
 /// The work to read a command that is queued, to carry it out, and to answer it.
 const COMMAND_COST: usize = 2 << 10;
+/// The most work to find out where the messages of a transaction go. As much again comes when they
+/// are published, and nobody is served meanwhile.
+const PUBLISHING_MAX: usize = TRANSACTION_WORK_MAX / 2;
 /// As much of the reply is kept for each command: room to say that its own does not fit.
 const REPLY_MIN: usize = 64;
 
@@ -106,6 +109,9 @@ pub(super) fn exec(call: &mut Call<'_, '_, '_>) -> Outcome {
     let is_over = refusal.is_some() || has_changed;
     let mut compared = Ok(0);
     if !is_over && flags.has(Flags::PUBLISHES) {
+        if call.kv.publication.is_some() {
+            return Ok(call.kv.wait_to_publish(call.cx, call.token));
+        }
         let Some(room) = check_room(call) else { return Ok(Flow::Again) };
         compared = room;
     }
@@ -277,26 +283,26 @@ impl Transaction {
 /// error if that was too much. None, if one may not, and then the publisher is held.
 fn check_room(call: &mut Call<'_, '_, '_>) -> Option<Result<usize, Fault>> {
     let mut transaction = call.kv.end_transaction(call.client)?;
-    let (mut is_room, outside) = (true, call.kv.work.begin_transaction());
+    let (mut is_room, mut left) = (true, PUBLISHING_MAX);
     transaction.each(|request, _| {
         let mut arguments = request.arguments();
         let form = pubsub::form_of(arguments.next().unwrap_or_default());
-        // As much again comes when they are published.
         if is_room
-            && call.kv.work.done() <= TRANSACTION_WORK_MAX / 2
             && let Some(form) = form
             && let (Some(channel), Some(message)) = (arguments.next(), arguments.next())
         {
-            let room = call.kv.check_room(call.cx, call.token, form, channel, message);
-            is_room = room != Err(PublishError::Full);
+            let mut progress = std::mem::take(&mut call.kv.progress);
+            let outgoing = (form, channel, message);
+            let found = call.kv.find_feeds(call.cx, call.token, outgoing, &mut progress, &mut left);
+            is_room = found != Err(Refusal::Full);
+            call.kv.forget(progress);
         }
     });
-    let work = call.kv.work.done();
-    call.kv.work.add(outside);
+    let work = PUBLISHING_MAX - left;
     // It is still queued.
     call.kv.held_by_clients += transaction.memory();
     call.client()?.rare_mut().transaction = Some(transaction);
-    let is_short = work <= TRANSACTION_WORK_MAX / 2;
+    let is_short = left > 0;
     is_room.then_some(if is_short { Ok(work) } else { Err(TRANSACTION_TOO_LONG) })
 }
 

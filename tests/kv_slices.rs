@@ -1,0 +1,455 @@
+//! Commands of the key-value store that take long: what others are served meanwhile, what such a command
+//! sees of their changes, and what it may take in memory. The reactor is turned by hand, so that turns
+//! are counted and nothing depends on time.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+
+use common::{ByHand, KIB, MIB, connect_narrow};
+use edgeloop::service::{Kv, KvConfig};
+use edgeloop::{CloseReason, Config};
+
+const TOO_LONG: &str = "-ERR command takes too long for a transaction\r\n";
+
+/// 70,000 names, patterns that cost much, and more keys than a slice has room for.
+#[test]
+fn others_are_answered_in_each_turn_that_a_long_command_takes() {
+    let mut server = Hand::new(KvConfig::default());
+    let (mut busy, mut other) = (server.connect(), server.connect());
+    server.fill(&mut busy, "key:", 200_000);
+    let names = "x ".repeat(70_000);
+    let costly = format!("*{}x ", "[a-z]?*".repeat(140)).repeat(300);
+    for (command, end, turns) in [
+        ("KEYS nosuch*", "*0\r\n", 4),
+        (&format!("PUBSUB NUMSUB {names}"), "$1\r\nx\r\n:0\r\n", 2),
+        (&format!("CONFIG GET {costly}"), "*0\r\n", 2),
+    ] {
+        busy.send(&request(command));
+        let answered = server.answers_until(&mut other, &mut busy, end);
+        assert!(answered >= turns, "{answered} turns for {}", &command[..12]);
+        // Whatever its client has sent behind it waits.
+        busy.send(&[request(command), request("PING")].concat());
+        server.answers_until(&mut other, &mut busy, &format!("{end}+PONG\r\n"));
+    }
+}
+
+#[test]
+fn keys_that_stay_are_listed_once_whatever_comes_and_goes_meanwhile() {
+    const STAYING: usize = 150_000;
+    let mut server = Hand::new(KvConfig::default());
+    let (mut busy, mut other) = (server.connect(), server.connect());
+    server.fill(&mut other, "going:", 50_000);
+    server.fill(&mut other, "staying:", STAYING);
+    server.ask(&mut other, &request(&format!("DEL {}", numbered("going:", 0..10_000))), "\r\n");
+    busy.send(&request("KEYS *"));
+    let (mut reply, mut turns) = (Vec::new(), 0);
+    while !server.is_quiet_after_turn(&mut busy, &mut reply) {
+        let at = 10_000 + turns * 1_000;
+        let changes = [
+            format!("DEL {}", numbered("going:", at..at + 1_000)),
+            format!("MSET {}", numbered("new:", at..at + 3_000).replace(' ', " x ") + " x"),
+            // Written, given an end and a longer value, which moves its bytes and not its place.
+            format!("SET staying:{turns} {}", "x".repeat(1_000)),
+            format!("EXPIRE staying:{} 1000", STAYING - 1 - turns),
+        ];
+        if turns < 30 {
+            let changes: Vec<u8> = changes.iter().flat_map(|it| request(it)).collect();
+            other.send(&changes);
+            server.turn();
+            other.read();
+        }
+        turns += 1;
+    }
+    assert!(turns >= 2, "{turns} turns, and as many between them");
+    // Longer than any other reply may be: it came in parts.
+    assert!(reply.len() > 3 * MIB, "{} bytes", reply.len());
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut lines = std::str::from_utf8(&reply).unwrap().split("\r\n");
+    let count: usize = lines.next().unwrap()[1..].parse().unwrap();
+    let keys: Vec<&str> = lines.filter(|line| line.contains(':')).collect();
+    assert_eq!(keys.len(), count, "the head says how many there are");
+    keys.iter().for_each(|key| *times.entry(key).or_default() += 1);
+    let staying = times.iter().filter(|(key, _)| key.starts_with("staying:"));
+    assert_eq!(staying.clone().count(), STAYING);
+    assert!(staying.clone().all(|(_, times)| *times == 1), "each of them once");
+}
+
+#[test]
+fn cursors_of_scan_tell_nothing_of_the_hashes_that_differ_from_server_to_server() {
+    let walks = [(); 2].map(|()| {
+        let mut server = Hand::new(KvConfig::default());
+        let mut client = server.connect();
+        server.fill(&mut client, "key:", 1_000);
+        let (mut walk, mut cursor) = (Vec::new(), "0".to_owned());
+        loop {
+            let scan = request(&format!("SCAN {cursor} COUNT 7"));
+            let reply = server.ask(&mut client, &scan, "\r\n");
+            let lines: Vec<String> = reply.split("\r\n").map(str::to_owned).collect();
+            cursor.clone_from(&lines[2]);
+            walk.extend(lines);
+            if cursor == "0" {
+                return walk;
+            }
+        }
+    });
+    assert_eq!(walks[0], walks[1]);
+}
+
+#[test]
+fn in_a_transaction_what_takes_more_than_a_slice_is_refused_and_the_rest_is_done() {
+    let mut server = Hand::new(KvConfig::default());
+    let mut client = server.connect();
+    server.fill(&mut client, "key:", 1_000);
+    let transaction = [request("MULTI"), request("KEYS none*"), request("EXEC")].concat();
+    let short = server.ask(&mut client, &transaction, "*0\r\n");
+    assert_eq!(short, "+OK\r\n+QUEUED\r\n*1\r\n*0\r\n");
+    server.fill(&mut client, "key:", 200_000);
+    let commands =
+        ["MULTI", "KEYS none*", "INCR n", "SCAN 0 COUNT 1 TYPE set", "FLUSHALL", "DBSIZE"];
+    let transaction = commands.into_iter().chain(["EXEC"]).flat_map(request).collect::<Vec<u8>>();
+    let long = server.ask(&mut client, &transaction, ":0\r\n");
+    let queued = format!("+OK\r\n{}*5\r\n", "+QUEUED\r\n".repeat(5));
+    let scanned = "*2\r\n$6\r\n200000\r\n*0\r\n";
+    assert_eq!(long, format!("{queued}{TOO_LONG}:1\r\n{scanned}+OK\r\n:0\r\n"));
+    assert_eq!(server.ask(&mut client, &request("KEYS *"), "\r\n"), "*0\r\n");
+}
+
+#[test]
+fn list_that_is_not_read_counts_as_memory_and_goes_with_its_client() {
+    let mut server = Hand::new(KvConfig { max_memory: 40 * MIB, ..KvConfig::default() });
+    let mut other = server.connect();
+    let value = "x".repeat(200);
+    for from in (0..80_000).step_by(1_000) {
+        let keys = (from..from + 1_000).map(|number| format!("{value}{number} x"));
+        let keys: Vec<String> = keys.collect();
+        server.ask(&mut other, &request(&format!("MSET {}", keys.join(" "))), "+OK\r\n");
+    }
+    let before = server.used(&mut other);
+    // Some 17 MB, less what is on its way, and of which the second one has no more room.
+    let mut lazy: Vec<Hold> = (0..2).map(|_| server.connect_narrow()).collect();
+    lazy[0].send(&request("KEYS *"));
+    (0..200).for_each(|_| server.turn());
+    let held = server.used(&mut other) - before;
+    assert!((10 * MIB..18 * MIB).contains(&held), "{held} bytes");
+    let refused = server.ask(&mut lazy[1], &request("KEYS *"), "\r\n");
+    assert_eq!(refused, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    assert_eq!(server.ask(&mut lazy[1], &request("KEYS none*"), "\r\n"), "*0\r\n");
+    drop(lazy.remove(0));
+    server.until(|server| server.used(&mut other) == before);
+    // In the middle, too.
+    lazy[0].send(&request("KEYS *"));
+    server.turn();
+    drop(lazy);
+    server.until(|server| server.used(&mut other) == before);
+}
+
+#[test]
+fn list_of_clients_with_long_names_is_given_whole() {
+    let config = Config { input_limit: 16 * KIB, output_limit: 160 * KIB, ..Config::default() };
+    let mut server = Hand::with(KvConfig::default(), config);
+    let name = request(&format!("CLIENT SETNAME {}", "n".repeat(1_024)));
+    let mut named: Vec<Hold> = (0..150).map(|_| server.connect()).collect();
+    for client in &mut named {
+        assert_eq!(server.ask(client, &name, "\r\n"), "+OK\r\n");
+    }
+    for version in [2, 3] {
+        server.ask(&mut named[0], &request(&format!("HELLO {version}")), "modules\r\n*0\r\n");
+        named[0].send(&request("CLIENT LIST"));
+        let mut reply = Vec::new();
+        while !server.is_quiet_after_turn(&mut named[0], &mut reply) {}
+        let reply = String::from_utf8(reply).unwrap();
+        let (head, text) = reply.split_once("\r\n").unwrap();
+        assert_eq!(head[1..].parse::<usize>().unwrap(), text.len() - 2, "{head}");
+        let text = if version == 3 { text.strip_prefix("txt:").unwrap() } else { text };
+        assert_eq!(text.lines().filter(|line| line.starts_with("id=")).count(), 150);
+    }
+    let too_long = request(&format!("CLIENT SETNAME {}", "n".repeat(1_025)));
+    let refused = server.ask(&mut named[0], &too_long, "\r\n");
+    assert_eq!(refused, "-ERR Client names cannot be longer than 1024 bytes.\r\n");
+}
+
+// ---- publishing ----
+
+/// One of them takes several turns. Whoever published it does not wait for the end.
+#[test]
+fn messages_arrive_in_one_order_and_others_are_answered_while_one_is_on_its_way() {
+    let mut server = Hand::new(KvConfig::default());
+    let mut listeners: Vec<Hold> = (0..8).map(|_| server.connect()).collect();
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        server.listen_to_patterns(listener, number, 1_000);
+    }
+    let (mut first, mut second) = (server.connect(), server.connect());
+    let mut other = server.connect();
+    first.send(&request("PUBLISH x one"));
+    server.turn();
+    second.send(&request("PUBLISH x two"));
+    let queued = [request("MULTI"), request("PUBLISH y three"), request("EXEC")].concat();
+    other.send(&queued);
+    server.turn();
+    assert_eq!(other.read(), b"+OK\r\n+QUEUED\r\n", "it waits with the others");
+    drop(first);
+    let mut between = server.connect();
+    let answered = server.answers_until(&mut between, &mut second, ":8000\r\n");
+    assert!(answered >= 4, "{answered} turns");
+    server.until(|_| other.read().ends_with(b"*1\r\n:0\r\n"));
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        let mut text = Vec::new();
+        server.until(|_| {
+            text.extend(listener.read());
+            let messages = String::from_utf8_lossy(&text).matches("pmessage").count();
+            assert!(messages <= 2_000);
+            messages == 2_000
+        });
+        let text = String::from_utf8(text).unwrap();
+        // Each of its patterns has given it both, in this order.
+        let mut given: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let lines: Vec<&str> = text.split("\r\n").collect();
+        for message in lines[..lines.len() - 1].chunks(9) {
+            given.entry(message[4]).or_default().push(message[8]);
+        }
+        assert_eq!(given.len(), 1_000, "listener {number}");
+        assert!(given.values().all(|messages| messages == &["one", "two"]));
+    }
+}
+
+#[test]
+fn subscribers_that_would_be_owed_too_much_are_cut_off_and_the_message_reaches_the_others() {
+    let mut server = Hand::new(KvConfig { max_memory: 64 * MIB, ..KvConfig::default() });
+    let mut greedy: Vec<Hold> = (0..3).map(|_| server.connect_narrow()).collect();
+    for (number, listener) in greedy.iter_mut().enumerate() {
+        server.listen_to_patterns(listener, number, 1_000);
+    }
+    let (mut modest, mut publisher) = (server.connect(), server.connect());
+    server.ask(&mut modest, &request("PSUBSCRIBE x*"), ":1\r\n");
+    let publish = request(&format!("PUBLISH x {}", "m".repeat(500_000)));
+    for _ in 0..10 {
+        // None of them takes 500 MB.
+        assert_eq!(server.ask(&mut publisher, &publish, "\r\n"), ":1\r\n");
+        assert!(server.topic_memory() <= 2 * MIB, "{}", server.topic_memory());
+        let mut given = 0;
+        server.until(|_| {
+            given += modest.read().len();
+            given > 500_000
+        });
+    }
+    assert_eq!(server.by_hand.reactor.stats().closed(CloseReason::OutputLimit), 3);
+}
+
+#[test]
+fn what_waits_for_one_client_in_all_its_channels_is_bounded() {
+    const LIMIT: usize = 256 * KIB;
+    let limits =
+        KvConfig { channel_memory: 64 * KIB, subscriber_memory: LIMIT, ..KvConfig::default() };
+    for (channels, is_cut_off) in [(4, false), (5, true), (100, true)] {
+        let mut server = Hand::new(limits.clone());
+        let (mut lazy, mut reader) = (server.connect_narrow(), server.connect());
+        let names = numbered("c", 0..channels);
+        for listener in [&mut lazy, &mut reader] {
+            let end = format!(":{channels}\r\n");
+            server.ask(listener, &request(&format!("SUBSCRIBE {names}")), &end);
+        }
+        let mut publisher = server.connect();
+        let (mut most, mut round, mut waits, mut cut_off) = (0, 0, 0, 0);
+        // Until it is, or a channel is full and the publisher is held.
+        while cut_off == 0 && waits < 20 {
+            if waits == 0 {
+                let message = "m".repeat(5_000);
+                publisher.send(&request(&format!("PUBLISH c{} {message}", round % channels)));
+                round += 1;
+            }
+            server.turn();
+            reader.read();
+            waits = if publisher.read().is_empty() { waits + 1 } else { 0 };
+            most = most.max(server.topic_memory());
+            cut_off = server.by_hand.reactor.stats().closed(CloseReason::OutputLimit);
+        }
+        assert_eq!(cut_off, u64::from(is_cut_off), "{channels} channels, {round} messages");
+        // A ring's storage is a power of two.
+        assert!(most <= 2 * LIMIT + 64 * KIB, "{most} bytes");
+    }
+}
+
+#[test]
+fn memory_of_subscriptions_comes_back_however_they_end() {
+    let limits = KvConfig { subscriber_memory: 4 * MIB, ..KvConfig::default() };
+    let mut server = Hand::new(limits);
+    let mut other = server.connect();
+    let before = server.used(&mut other);
+    for end in ["UNSUBSCRIBE", "HELLO 3", "RESET", "QUIT", ""] {
+        let mut listener = server.connect();
+        let subscribe = request(&format!("SUBSCRIBE {}", numbered("c", 0..10)));
+        server.ask(&mut listener, &subscribe, ":10\r\n");
+        server.ask(&mut listener, &request("UNSUBSCRIBE c3 c4 c5 c6 c7 c8 c9"), ":3\r\n");
+        server.ask(&mut listener, &subscribe, ":10\r\n");
+        assert!(server.used(&mut other) > before + 10 * 500);
+        listener.send(&request(end));
+        server.turn();
+        if end == "HELLO 3" {
+            assert!(server.used(&mut other) > before);
+        }
+        drop(listener);
+        server.until(|server| server.used(&mut other) == before);
+    }
+}
+
+// ---- a server that is turned by hand ----
+
+struct Hand {
+    by_hand: ByHand<Kv>,
+}
+
+/// A client that never waits.
+struct Hold(TcpStream);
+
+impl Hand {
+    /// With the limits that the program has by default.
+    fn new(limits: KvConfig) -> Self {
+        let config = Config { input_limit: MIB, output_limit: 4 * MIB, ..Config::default() };
+        Hand::with(limits, config)
+    }
+
+    fn with(limits: KvConfig, config: Config) -> Self {
+        let kv = Kv::new(limits, &config).unwrap();
+        Hand { by_hand: ByHand::new(config, kv) }
+    }
+
+    fn connect(&mut self) -> Hold {
+        Hold::of(self.by_hand.connect())
+    }
+
+    fn connect_narrow(&mut self) -> Hold {
+        Hold::of(connect_narrow(&self.by_hand.address, 4 * KIB))
+    }
+
+    fn turn(&mut self) {
+        self.by_hand.turn();
+    }
+
+    #[track_caller]
+    fn until(&mut self, mut is_so: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..TURNS_MAX {
+            self.turn();
+            if is_so(self) {
+                return;
+            }
+        }
+        panic!("not after {TURNS_MAX} turns");
+    }
+
+    /// Turns until the client has a reply with this end; returns that reply.
+    #[track_caller]
+    fn ask(&mut self, client: &mut Hold, request: &[u8], end: &str) -> String {
+        let (mut rest, mut reply) = (&request[client.write(request)..], Vec::new());
+        self.until(|_| {
+            rest = &rest[client.write(rest)..];
+            reply.extend(client.read());
+            rest.is_empty() && reply.ends_with(end.as_bytes())
+        });
+        String::from_utf8(reply).unwrap()
+    }
+
+    /// Turns until `busy` has a reply with this end, while `other` asks something in each turn. Returns
+    /// how often that is answered.
+    #[track_caller]
+    fn answers_until(&mut self, other: &mut Hold, busy: &mut Hold, end: &str) -> usize {
+        let mut reply = Vec::new();
+        for answered in 1..TURNS_MAX {
+            assert_eq!(self.ask(other, b"PING\r\n", "\r\n"), "+PONG\r\n");
+            reply.extend(busy.read());
+            if reply.ends_with(end.as_bytes()) {
+                return answered;
+            }
+        }
+        panic!("not after {TURNS_MAX} turns");
+    }
+
+    /// Makes a turn, and takes what has come; whether that is a whole array or text, and all.
+    fn is_quiet_after_turn(&mut self, client: &mut Hold, reply: &mut Vec<u8>) -> bool {
+        self.turn();
+        reply.extend(client.read());
+        let Some(head) = reply.iter().position(|byte| *byte == b'\n') else { return false };
+        let number = || std::str::from_utf8(&reply[1..head - 1]).unwrap().parse::<usize>().unwrap();
+        match reply[0] {
+            b'*' => reply.iter().filter(|byte| **byte == b'\n').count() == 1 + 2 * number(),
+            _ => reply.len() == head + 1 + number() + 2,
+        }
+    }
+
+    fn fill(&mut self, client: &mut Hold, prefix: &str, count: usize) {
+        for from in (0..count).step_by(5_000) {
+            let names = numbered(prefix, from..(from + 5_000).min(count));
+            let mset = request(&format!("MSET {} x", names.replace(' ', " x ")));
+            self.ask(client, &mset, "+OK\r\n");
+        }
+    }
+
+    /// All of them match the channel `x`.
+    fn listen_to_patterns(&mut self, client: &mut Hold, number: usize, count: usize) {
+        let patterns: Vec<String> = (0..count).map(|at| format!("[x{number}-{at}-]")).collect();
+        let subscribe = request(&format!("PSUBSCRIBE {}", patterns.join(" ")));
+        self.ask(client, &subscribe, &format!(":{count}\r\n"));
+    }
+
+    /// Bytes of memory that count.
+    fn used(&mut self, client: &mut Hold) -> usize {
+        let info = self.ask(client, &request("INFO memory"), "\r\n\r\n");
+        let field = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+        field.unwrap().parse().unwrap()
+    }
+
+    fn topic_memory(&mut self) -> usize {
+        self.by_hand.reactor.with_context(|_, cx| cx.topic_memory())
+    }
+}
+
+impl Hold {
+    fn of(stream: TcpStream) -> Self {
+        stream.set_nonblocking(true).unwrap();
+        Hold(stream)
+    }
+
+    /// A request that the socket's buffer takes.
+    fn send(&mut self, request: &[u8]) {
+        self.0.set_nonblocking(false).unwrap();
+        self.0.write_all(request).unwrap();
+        self.0.set_nonblocking(true).unwrap();
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        if bytes.is_empty() { 0 } else { self.0.write(bytes).unwrap_or(0) }
+    }
+
+    /// What there is.
+    fn read(&mut self) -> Vec<u8> {
+        let (mut found, mut part) = (Vec::new(), vec![0; 64 * KIB]);
+        loop {
+            match self.0.read(&mut part) {
+                Ok(0) => return found,
+                Ok(len) => found.extend_from_slice(&part[..len]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return found,
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return found,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// More than anything here takes.
+const TURNS_MAX: usize = 100_000;
+
+fn request(line: &str) -> Vec<u8> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let mut request = format!("*{}\r\n", words.len());
+    words.iter().for_each(|it| request.push_str(&format!("${}\r\n{it}\r\n", it.len())));
+    request.into_bytes()
+}
+
+fn numbered(prefix: &str, numbers: std::ops::Range<usize>) -> String {
+    let names: Vec<String> = numbers.map(|number| format!("{prefix}{number}")).collect();
+    names.join(" ")
+}
