@@ -561,8 +561,15 @@ impl Kv {
     }
 
     /// Closes a connection behind its answers. It listens to nothing any more.
-    fn close(&mut self, cx: &mut Context<'_>, key: u32, reason: CloseReason) {
-        let Some(client) = self.clients.get_mut(key as usize) else { return };
+    fn close(&mut self, cx: &mut Context<'_>, client: u32, reason: CloseReason) {
+        if let Some(token) = self.part_with(cx, client) {
+            cx.close_for(token, reason);
+        }
+    }
+
+    /// Ends all that a client has here, before its connection ends.
+    fn part_with(&mut self, cx: &mut Context<'_>, key: u32) -> Option<Token> {
+        let client = self.clients.get_mut(key as usize)?;
         if !std::mem::replace(&mut client.is_closed, true) {
             self.clients_closing += 1;
         }
@@ -570,7 +577,7 @@ impl Kv {
         if let Some(rare) = rare {
             self.release(cx, token, key, version, *rare);
         }
-        cx.close_for(token, reason);
+        Some(token)
     }
 
     /// Gives back all that few connections have.

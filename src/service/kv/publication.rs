@@ -9,8 +9,10 @@
 //! Nothing is given to anybody before it is known that everybody has room, and memory for all of it is
 //! there. Where there are very many patterns this goes on in slices. It is one queue: while a message is
 //! on its way, those who want to publish wait, so that every subscriber sees one order. A message that
-//! goes on in slices belongs to the server from its first one on, and arrives whatever becomes of who
-//! published it.
+//! goes on in slices belongs to the server from its first one on, and arrives whatever becomes of the
+//! client that published it.
+
+use slab::Slab;
 
 use super::call::{Call, Fault, Flow, Outcome};
 use super::channels::{Channel, Feed};
@@ -29,10 +31,18 @@ pub(super) struct Publication {
     client: u32,
     form: Form<'static>,
     channel: Vec<u8>,
-    message: Vec<u8>,
+    text: Vec<u8>,
     progress: Progress,
     /// Those who wait until it has arrived.
     waiting: Vec<Token>,
+}
+
+/// What is published, and as what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    pub(super) form: Form<'static>,
+    pub(super) channel: &'a [u8],
+    pub(super) text: &'a [u8],
 }
 
 /// How far a message has come. Kept for its storage.
@@ -44,9 +54,9 @@ pub(super) struct Progress {
     pattern: usize,
     feed: usize,
     feeds: Vec<Target>,
-    /// Clients that listen to much, and are to be given some of it; and what they are owed then.
+    /// Clients that listen to much, and are to be given some of it; the next one to weigh.
     sharers: Vec<u32>,
-    weighed: Vec<(usize, u32)>,
+    weighed: usize,
     /// Bytes of memory that it takes, and that some of the feeds may have gone since.
     price: usize,
     has_lost_feeds: bool,
@@ -77,13 +87,45 @@ const OWED_WORK: usize = 64;
 /// How much is done in a turn for a message that takes longer: half of what a turn has.
 const PUBLICATION_SLICE: usize = TURN_MAX / 2;
 
+impl Message<'_> {
+    /// Bytes of a copy for those who listen to a pattern, or to the channel itself.
+    fn len(&self, pattern: Option<&[u8]>) -> usize {
+        encoded_len(pattern.map_or(self.form, Form::Pattern), self.channel, self.text)
+    }
+}
+
 impl Progress {
-    fn clear(&mut self) {
-        let Progress { mut feeds, mut sharers, mut weighed, .. } = std::mem::take(self);
-        feeds.clear();
-        sharers.clear();
-        weighed.clear();
-        *self = Progress { feeds, sharers, weighed, ..Progress::default() };
+    /// Adds the feeds of a channel, or of a pattern, if they have room.
+    fn add_feeds(
+        &mut self,
+        cx: &mut Context<'_>,
+        publisher: Token,
+        (key, own, is_pattern): (u32, &Channel, bool),
+        len: usize,
+    ) -> Result<(), Refusal> {
+        for feed in own.feeds() {
+            let Feed { version, topic, .. } = *feed;
+            cx.check_room(topic, Some(publisher), len).map_err(|error| match error {
+                PublishError::Full => Refusal::Full,
+                PublishError::TooLong | PublishError::Gone => Refusal::TooLong,
+            })?;
+            self.feeds.push(Target { key, version, topic, is_pattern });
+            self.price += BufferPool::capacity_for(len);
+        }
+        Ok(())
+    }
+
+    /// Adds those subscribers of a channel that listen to much. Returns the work that it was.
+    fn add_sharers(&mut self, clients: &mut Slab<Client>, own: &Channel, len: usize) -> usize {
+        for listener in own.heavy_listeners() {
+            let Some(client) = clients.get_mut(listener as usize) else { continue };
+            let rare = client.rare_mut();
+            if rare.share == 0 {
+                self.sharers.push(listener);
+            }
+            rare.share += len;
+        }
+        FEED_WORK + SHARE_WORK * own.heavy_listeners().len()
     }
 }
 
@@ -94,15 +136,14 @@ impl Kv {
         &mut self,
         cx: &mut Context<'_>,
         publisher: Token,
-        (form, channel, message): (Form<'static>, &[u8], &[u8]),
+        message: Message<'_>,
         progress: &mut Progress,
         left: &mut usize,
     ) -> Result<bool, Refusal> {
         if progress.feed == 0 {
-            let outgoing = (form, channel, message);
-            let is_ready = self.find_feeds(cx, publisher, outgoing, progress, left)?
+            let is_ready = self.find_feeds(cx, publisher, message, progress, left)?
                 && self.weigh(cx, progress, left)
-                && self.afford(cx, outgoing, progress, left)?;
+                && self.afford(cx, message, progress, left)?;
             if !is_ready {
                 return Ok(false);
             }
@@ -112,14 +153,14 @@ impl Kv {
                 return Ok(false);
             }
             progress.feed += 1;
-            let is_pattern = target.is_pattern;
-            let Some((own, feed)) = self.feed(form, target) else { continue };
-            let (name, feed) = (own.name.clone(), *feed);
-            let form = if is_pattern { Form::Pattern(&name) } else { form };
-            self.message.set_version(feed.version);
-            encode(&mut self.message, form, channel, message);
-            debug_assert_eq!(self.message.len(), encoded_len(form, channel, message));
-            let (topic, len) = (feed.topic, self.message.len());
+            let Some((own, feed)) = self.feed(message.form, target) else { continue };
+            let pattern = target.is_pattern.then(|| own.name.clone());
+            let form = pattern.as_deref().map_or(message.form, Form::Pattern);
+            let Feed { version, topic, .. } = *feed;
+            self.message.set_version(version);
+            encode(&mut self.message, form, message.channel, message.text);
+            debug_assert_eq!(self.message.len(), message.len(pattern.as_deref()));
+            *left = left.saturating_sub(FEED_WORK + self.message.len());
             // In nobody's name, as a publisher that listens gets its own messages, too.
             match cx.publish(topic, None, self.message.as_bytes()) {
                 Ok(_) => progress.receivers += cx.subscribers(topic),
@@ -127,7 +168,6 @@ impl Kv {
                 Err(_) if self.is_executing => return Err(Refusal::Full),
                 Err(_) => {}
             }
-            *left = left.saturating_sub(FEED_WORK + len);
         }
         Ok(true)
     }
@@ -138,24 +178,20 @@ impl Kv {
         &mut self,
         cx: &mut Context<'_>,
         publisher: Token,
-        (form, channel, message): (Form<'static>, &[u8], &[u8]),
+        message: Message<'_>,
         progress: &mut Progress,
         left: &mut usize,
     ) -> Result<bool, Refusal> {
         if !std::mem::replace(&mut progress.has_begun, true) {
-            let own = if form == Form::Shard { &self.shard_channels } else { &self.channels };
-            if let Some((key, _)) = own.find(channel) {
-                let len = encoded_len(form, channel, message);
-                *left = left.saturating_sub(self.add_feeds(
-                    cx,
-                    publisher,
-                    (form, key),
-                    len,
-                    progress,
-                )?);
+            let own =
+                if message.form == Form::Shard { &self.shard_channels } else { &self.channels };
+            if let Some((key, own)) = own.find(message.channel) {
+                let len = message.len(None);
+                progress.add_feeds(cx, publisher, (key, own, false), len)?;
+                *left = left.saturating_sub(progress.add_sharers(&mut self.clients, own, len));
             }
         }
-        while form == Form::Channel && progress.pattern < self.patterns.keys_max() {
+        while message.form == Form::Channel && progress.pattern < self.patterns.keys_max() {
             if *left == 0 {
                 return Ok(false);
             }
@@ -166,83 +202,39 @@ impl Kv {
                 continue;
             };
             let mut pattern = Pattern::new(&own.name);
-            let is_match = pattern.matches(channel);
-            *left = left.saturating_sub(TEXT_WORK + pattern.work);
-            if is_match {
-                let form = Form::Pattern(&own.name);
-                let len = encoded_len(form, channel, message);
-                // Of a pattern, whichever it is.
-                let form = Form::Pattern(b"");
-                *left = left.saturating_sub(self.add_feeds(
-                    cx,
-                    publisher,
-                    (form, key),
-                    len,
-                    progress,
-                )?);
+            if pattern.matches(message.channel) {
+                let len = message.len(Some(&own.name));
+                progress.add_feeds(cx, publisher, (key, own, true), len)?;
+                *left = left.saturating_sub(progress.add_sharers(&mut self.clients, own, len));
             }
+            *left = left.saturating_sub(TEXT_WORK + pattern.work);
         }
         Ok(true)
-    }
-
-    /// Adds the feeds of a channel or pattern. Returns the work that it was.
-    fn add_feeds(
-        &mut self,
-        cx: &mut Context<'_>,
-        publisher: Token,
-        (form, key): (Form<'static>, u32),
-        len: usize,
-        progress: &mut Progress,
-    ) -> Result<usize, Refusal> {
-        let Kv { channels, patterns, shard_channels, clients, .. } = self;
-        let (own, is_pattern) = match form {
-            Form::Channel => (channels, false),
-            Form::Pattern(_) => (patterns, true),
-            Form::Shard => (shard_channels, false),
-        };
-        let Some(own) = own.channel(key) else { return Ok(0) };
-        for feed in own.feeds() {
-            let Feed { version, topic, .. } = *feed;
-            cx.check_room(topic, Some(publisher), len).map_err(|error| match error {
-                PublishError::Full => Refusal::Full,
-                PublishError::TooLong | PublishError::Gone => Refusal::TooLong,
-            })?;
-            progress.feeds.push(Target { key, version, topic, is_pattern });
-            progress.price += BufferPool::capacity_for(len);
-        }
-        for listener in own.heavy_listeners() {
-            let Some(client) = clients.get_mut(listener as usize) else { continue };
-            let rare = client.rare_mut();
-            if rare.share == 0 {
-                progress.sharers.push(listener);
-            }
-            rare.share += len;
-        }
-        Ok(FEED_WORK + SHARE_WORK * own.heavy_listeners().len())
     }
 
     /// Finds out what those who listen to much are owed, this message included, and cuts off whoever is
     /// owed more than may be. Says whether all have been looked at.
     fn weigh(&mut self, cx: &mut Context<'_>, progress: &mut Progress, left: &mut usize) -> bool {
-        while *left > 0 {
-            let Some(listener) = progress.sharers.pop() else { return true };
-            let Some(client) = self.clients.get_mut(listener as usize) else { continue };
-            let (token, subscriptions, rare) =
-                (client.token, client.subscriptions(), client.rare_mut());
-            let share = std::mem::take(&mut rare.share);
-            rare.owed_at_most += share;
-            if rare.owed_at_most > self.config.subscriber_memory {
-                rare.owed_at_most = cx.owed(token) + share;
-                *left = left.saturating_sub(subscriptions * OWED_WORK);
+        while let Some(listener) = progress.sharers.get(progress.weighed).copied() {
+            if *left == 0 {
+                return false;
             }
-            if rare.owed_at_most > self.config.subscriber_memory {
+            progress.weighed += 1;
+            let Some(client) = self.clients.get_mut(listener as usize) else { continue };
+            let share = client.rare().map_or(0, |rare| rare.share);
+            if share == 0 {
+                continue;
+            }
+            let rare = client.rare_mut();
+            rare.owed_at_most += share;
+            if rare.owed_at_most > self.config.subscriber_memory
+                && self.owed(cx, listener, left) > self.config.subscriber_memory
+            {
                 self.cut_off(cx, listener, left);
                 progress.has_lost_feeds = true;
-            } else {
-                progress.weighed.push((rare.owed_at_most, listener));
             }
         }
-        false
+        true
     }
 
     /// Sees to it that there is memory for all copies of a message: cuts off those who are owed most of
@@ -250,7 +242,7 @@ impl Kv {
     fn afford(
         &mut self,
         cx: &mut Context<'_>,
-        message: (Form<'static>, &[u8], &[u8]),
+        message: Message<'_>,
         progress: &mut Progress,
         left: &mut usize,
     ) -> Result<bool, Refusal> {
@@ -264,36 +256,49 @@ impl Kv {
             if missing == 0 {
                 return Ok(true);
             }
-            if progress.weighed.is_empty() {
-                return Err(Refusal::NoMemory);
-            }
-            // The last ones are owed most.
-            progress.weighed.sort_unstable();
-            progress.has_lost_feeds = true;
-            while missing > 0
-                && *left > 0
-                && let Some((owed, listener)) = progress.weighed.pop()
-            {
+            while missing > 0 && *left > 0 {
+                let Some((listener, owed)) = self.heaviest(cx, left) else { break };
                 self.cut_off(cx, listener, left);
+                progress.has_lost_feeds = true;
                 missing = missing.saturating_sub(owed);
+            }
+            if !progress.has_lost_feeds {
+                return Err(Refusal::NoMemory);
             }
         }
         Ok(false)
     }
 
+    /// The client that is owed most, of those who listen to much.
+    fn heaviest(&mut self, cx: &Context<'_>, left: &mut usize) -> Option<(u32, usize)> {
+        loop {
+            *left = left.saturating_sub(self.clients.len() * PASS_WORK);
+            let owed = |client: &Client| client.rare().map_or(0, |rare| rare.owed_at_most);
+            let clients = self.clients.iter().map(|(key, client)| (owed(client), key as u32));
+            let (at_most, heaviest) = clients.max().filter(|(owed, _)| *owed > 0)?;
+            // What was owed at most may have been given long ago.
+            let owed = self.owed(cx, heaviest, left);
+            if owed > at_most / 2 {
+                return Some((heaviest, owed));
+            }
+        }
+    }
+
+    /// What is owed to a client that listens to much, with what it is to be given.
+    fn owed(&mut self, cx: &Context<'_>, client: u32, left: &mut usize) -> usize {
+        let Some(client) = self.clients.get_mut(client as usize) else { return 0 };
+        *left = left.saturating_sub(client.subscriptions() * OWED_WORK);
+        let (token, rare) = (client.token, client.rare_mut());
+        rare.owed_at_most = cx.owed(token) + rare.share;
+        rare.owed_at_most
+    }
+
     /// What a message takes in the feeds that are still there.
-    fn price(
-        &self,
-        (form, channel, message): (Form<'static>, &[u8], &[u8]),
-        progress: &Progress,
-    ) -> usize {
-        let feeds =
-            progress.feeds.iter().filter_map(|target| Some((target, self.feed(form, target)?)));
-        let len = |(target, (own, _)): (&Target, (&Channel, &Feed))| {
-            let form = if target.is_pattern { Form::Pattern(&own.name) } else { form };
-            BufferPool::capacity_for(encoded_len(form, channel, message))
-        };
-        feeds.map(len).sum()
+    fn price(&self, message: Message<'_>, progress: &Progress) -> usize {
+        let feeds = progress.feeds.iter();
+        let found = feeds.filter_map(|it| Some((it, self.feed(message.form, it)?.0)));
+        let lens = found.map(|(it, own)| message.len(it.is_pattern.then_some(&*own.name)));
+        lens.map(BufferPool::capacity_for).sum()
     }
 
     /// A feed, if it is still the one that was found.
@@ -310,41 +315,35 @@ impl Kv {
 
     /// Disconnects a client that is owed more messages than there is memory for.
     fn cut_off(&mut self, cx: &mut Context<'_>, client: u32, left: &mut usize) {
-        let Some(listener) = self.clients.get_mut(client as usize) else { return };
-        if !std::mem::replace(&mut listener.is_closed, true) {
-            self.clients_closing += 1;
+        let subscriptions = self.clients.get(client as usize).map_or(0, Client::subscriptions);
+        *left = left.saturating_sub(subscriptions * FEED_WORK);
+        if let Some(token) = self.part_with(cx, client) {
+            cx.abort_for(token, CloseReason::OutputLimit);
         }
-        *left = left.saturating_sub(listener.subscriptions() * FEED_WORK);
-        let (token, rare) = (listener.token, listener.take_rare());
-        let version = listener.version;
-        if let Some(rare) = rare {
-            self.release(cx, token, client, version, *rare);
-        }
-        cx.abort_for(token, CloseReason::OutputLimit);
     }
 
-    /// Forgets a message that is given to nobody.
-    pub(super) fn forget(&mut self, mut progress: Progress) {
-        for listener in progress.sharers.drain(..) {
-            if let Some(client) = self.clients.get_mut(listener as usize)
-                && client.rare().is_some()
-            {
+    /// Forgets a message that has been given to all, or to nobody.
+    pub(super) fn forget(&mut self, progress: Progress) {
+        let Progress { mut feeds, mut sharers, .. } = progress;
+        for listener in sharers.drain(..) {
+            let client = self.clients.get_mut(listener as usize);
+            if let Some(client) = client.filter(|client| client.rare().is_some()) {
                 client.rare_mut().share = 0;
             }
         }
-        progress.clear();
-        self.progress = progress;
+        feeds.clear();
+        self.progress = Progress { feeds, sharers, ..Progress::default() };
     }
 
     /// Goes on with a message that began in an earlier turn.
     pub(super) fn go_on_publishing(&mut self, cx: &mut Context<'_>) {
         let Some(mut publication) = self.publication.take() else { return };
-        let Publication { publisher, client, form, channel, message, progress, .. } =
+        let Publication { publisher, client, form, channel, text, progress, .. } =
             &mut *publication;
         let mut left = PUBLICATION_SLICE;
-        let outgoing = (*form, &channel[..], &message[..]);
-        let outcome = self.carry(cx, *publisher, outgoing, progress, &mut left);
-        self.work.add(PUBLICATION_SLICE - left);
+        let message = Message { form: *form, channel, text };
+        let outcome = self.carry(cx, *publisher, message, progress, &mut left);
+        self.work.spend(PUBLICATION_SLICE - left);
         if outcome == Ok(false) {
             self.publication = Some(publication);
             return;
@@ -389,22 +388,16 @@ impl Kv {
 }
 
 /// `PUBLISH`, or one of its kind.
-pub(super) fn publish(
-    call: &mut Call<'_, '_, '_>,
-    form: Form<'static>,
-    channel: &[u8],
-    message: &[u8],
-) -> Outcome {
+pub(super) fn publish(call: &mut Call<'_, '_, '_>, message: Message<'_>) -> Outcome {
     if let Some(outcome) = call.client().and_then(Client::take_published) {
         return answer(call, outcome);
     }
     if call.kv.publication.is_some() && !call.kv.is_executing {
         return Ok(call.kv.wait_to_publish(call.cx, call.token));
     }
-    let slice = call.kv.slice_to_publish(form)?;
+    let slice = call.kv.slice_to_publish(message.form)?;
     let (mut left, mut progress) = (slice, std::mem::take(&mut call.kv.progress));
-    let outgoing = (form, channel, message);
-    let mut outcome = call.kv.carry(call.cx, call.token, outgoing, &mut progress, &mut left);
+    let mut outcome = call.kv.carry(call.cx, call.token, message, &mut progress, &mut left);
     if slice < usize::MAX {
         call.kv.work.add(slice - left);
     }
@@ -415,15 +408,15 @@ pub(super) fn publish(
         }
         // Some have been given it, so all are. To find them was the greater part.
         left = usize::MAX;
-        outcome = call.kv.carry(call.cx, call.token, outgoing, &mut progress, &mut left);
+        outcome = call.kv.carry(call.cx, call.token, message, &mut progress, &mut left);
     }
     if outcome == Ok(false) {
         call.kv.publication = Some(Box::new(Publication {
             publisher: call.token,
             client: call.client,
-            form,
-            channel: channel.to_vec(),
-            message: message.to_vec(),
+            form: message.form,
+            channel: message.channel.to_vec(),
+            text: message.text.to_vec(),
             progress,
             waiting: Vec::new(),
         }));

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 
+use super::Kv;
 use super::call::{Call, Fault, Flow, Outcome};
 use super::channels::{Channel, Channels};
 use super::client::{Client, Rare};
 use super::glob::{PASS_WORK, PATTERN_MAX, Pattern, TEXT_WORK};
 use super::list::{self, Head};
-use super::{Kv, publication};
+use super::publication::{self, Message};
 use crate::codec::resp::{Arguments, Decimal, Replies, Version};
 use crate::reactor::{Context, Start, Token};
 
@@ -65,7 +66,7 @@ fn publish_as(call: &mut Call<'_, '_, '_>, form: Form<'static>) -> Outcome {
     if channel.len() + message.len() + PATTERN_MAX + MESSAGE_OVERHEAD > most {
         return Err(MESSAGE_TOO_LONG);
     }
-    publication::publish(call, form, channel, message)
+    publication::publish(call, Message { form, channel, text: message })
 }
 
 pub(super) fn channels(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -198,7 +199,13 @@ impl Kv {
         let Some(listener) = self.clients.get(client as usize) else { return };
         match listener.subscriptions() {
             count if count <= most => {}
-            count if count == most + 1 => self.weigh_all(client, true),
+            count if count == most + 1 => {
+                self.weigh_all(client, true);
+                // What waits for it already was not counted: it is looked at with the next message.
+                if let Some(listener) = self.clients.get_mut(client as usize) {
+                    listener.rare_mut().owed_at_most = self.config.subscriber_memory;
+                }
+            }
             _ => (kind.names)(self).weigh(key, client, true),
         }
     }

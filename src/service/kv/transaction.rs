@@ -15,7 +15,7 @@ use std::collections::btree_map::Entry;
 
 use super::call::{Call, Fault, Flow, Outcome, REPLY_TOO_LONG};
 use super::command::Flags;
-use super::publication::Refusal;
+use super::publication::{Message, Refusal};
 use super::pubsub;
 use super::watches::{Seen, Watches};
 use super::{Kv, TRANSACTION_TOO_LONG, TRANSACTION_WORK_MAX, client::Client};
@@ -289,11 +289,11 @@ fn check_room(call: &mut Call<'_, '_, '_>) -> Option<Result<usize, Fault>> {
         let form = pubsub::form_of(arguments.next().unwrap_or_default());
         if is_room
             && let Some(form) = form
-            && let (Some(channel), Some(message)) = (arguments.next(), arguments.next())
+            && let (Some(channel), Some(text)) = (arguments.next(), arguments.next())
         {
             let mut progress = std::mem::take(&mut call.kv.progress);
-            let outgoing = (form, channel, message);
-            let found = call.kv.find_feeds(call.cx, call.token, outgoing, &mut progress, &mut left);
+            let message = Message { form, channel, text };
+            let found = call.kv.find_feeds(call.cx, call.token, message, &mut progress, &mut left);
             is_room = found != Err(Refusal::Full);
             call.kv.forget(progress);
         }

@@ -68,6 +68,11 @@ impl Work {
         }
     }
 
+    /// So much is done that no client waits for by itself.
+    pub(super) fn spend(&mut self, amount: usize) {
+        self.done = self.done.saturating_add(amount);
+    }
+
     /// How much a command that goes on in slices may do now; nothing, if it is to wait.
     pub(super) fn slice(&self) -> usize {
         let left = TURN_MAX.saturating_sub(self.done).max(SLICE_MIN);
