@@ -274,6 +274,39 @@ fn what_waits_for_one_client_in_all_its_channels_is_bounded() {
     }
 }
 
+/// Those who listen to much and do not read, up to what each may be owed, are more than there is memory
+/// for.
+#[test]
+fn messages_that_nobody_reads_do_not_keep_others_from_publishing() {
+    let limits = KvConfig {
+        max_memory: 4 * MIB,
+        channel_memory: 64 * KIB,
+        subscriber_memory: MIB,
+        ..KvConfig::default()
+    };
+    let mut server = Hand::new(limits);
+    let mut lazy: Vec<Hold> = (0..8).map(|_| server.connect_narrow()).collect();
+    for (number, listener) in lazy.iter_mut().enumerate() {
+        let names = numbered(&format!("{number}c"), 0..40);
+        server.ask(listener, &request(&format!("SUBSCRIBE {names}")), ":40\r\n");
+    }
+    let (mut modest, mut publisher) = (server.connect(), server.connect());
+    server.ask(&mut modest, &request("SUBSCRIBE modest"), ":1\r\n");
+    let message = "m".repeat(9_000);
+    for round in 0..1_900 {
+        let channel = format!("{}c{}", round % 8, round / 8 % 40);
+        let publish = request(&format!("PUBLISH {channel} {message}"));
+        let reply = server.ask(&mut publisher, &publish, "\r\n");
+        assert!([":0\r\n", ":1\r\n"].contains(&reply.as_str()), "{round}: {reply}");
+        assert!(server.topic_memory() <= 4 * MIB, "{}", server.topic_memory());
+    }
+    let publish = request(&format!("PUBLISH modest {message}"));
+    assert_eq!(server.ask(&mut publisher, &publish, "\r\n"), ":1\r\n");
+    server.until(|_| modest.read().len() > 9_000);
+    let cut_off = server.by_hand.reactor.stats().closed(CloseReason::OutputLimit);
+    assert!(cut_off > 0);
+}
+
 #[test]
 fn memory_of_subscriptions_comes_back_however_they_end() {
     let limits = KvConfig { subscriber_memory: 4 * MIB, ..KvConfig::default() };

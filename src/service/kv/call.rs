@@ -87,6 +87,14 @@ impl<'a> Call<'a, '_, '_> {
         if pattern.len() > PATTERN_MAX { Err(Fault::PATTERN_TOO_LONG) } else { Ok(pattern) }
     }
 
+    /// Counts the work of a command that looks up very many keys. A few cost no more than others do.
+    pub(super) fn charge_keys(&mut self) -> Result<(), Fault> {
+        match self.arguments.len() {
+            ..=KEYS_FREE => Ok(()),
+            count => self.kv.charge_work(count * LOOK_UP_WORK),
+        }
+    }
+
     pub(super) fn replies(&mut self) -> &mut Replies {
         &mut self.kv.replies
     }
@@ -119,6 +127,10 @@ impl<'a> Call<'a, '_, '_> {
     }
 }
 
+/// So many keys of one command are not counted as work.
+const KEYS_FREE: usize = 64;
+/// The work to look a key up, or to set or delete it.
+const LOOK_UP_WORK: usize = 512;
 pub(super) const REPLY_TOO_LONG: &str = "ERR reply is longer than the output limit allows";
 /// As much of a name that is unknown is told back.
 pub(super) const QUOTED_MAX: usize = 128;

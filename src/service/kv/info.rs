@@ -83,6 +83,7 @@ impl Counters {
 }
 
 pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.kv.charge_work(INFO_WORK + call.arguments.len() * SECTION_WORK)?;
     let asked: Vec<Vec<u8>> = call.arguments.by_ref().map(<[u8]>::to_ascii_lowercase).collect();
     let all = ["all", "default", "everything"];
     let is_asked = |name: &str| {
@@ -92,7 +93,6 @@ pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
                 .iter()
                 .any(|section| is(section) || all.iter().any(|all| section == all.as_bytes()))
     };
-    call.kv.charge_work(INFO_WORK)?;
     let mut text = String::new();
     for (name, write) in SECTIONS {
         if is_asked(&name.to_ascii_lowercase()) {
@@ -110,6 +110,8 @@ pub(super) fn info(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 /// The work to write all sections, most of it that of the system, which is asked for two of them.
 const INFO_WORK: usize = 256 << 10;
+/// The work to compare a word with the names of all sections.
+const SECTION_WORK: usize = 512;
 
 type WriteSection = fn(&Call<'_, '_, '_>, &mut String);
 

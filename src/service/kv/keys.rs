@@ -9,6 +9,7 @@ use super::strings::{Unit, invalid_expire_time};
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
 
 pub(super) fn del(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.charge_keys()?;
     let mut count = 0;
     for key in &mut call.arguments {
         if let Some(found) = call.kv.keyspace.find(key) {
@@ -20,6 +21,7 @@ pub(super) fn del(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn exists(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.charge_keys()?;
     let keyspace = &mut call.kv.keyspace;
     let count = call.arguments.by_ref().filter(|key| keyspace.read(key).is_some()).count();
     call.answer(count as i64)

@@ -16,6 +16,7 @@ pub(super) fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn mget(call: &mut Call<'_, '_, '_>) -> Outcome {
+    call.charge_keys()?;
     let kv = &mut *call.kv;
     kv.replies.array(call.arguments.len());
     call.arguments.by_ref().for_each(|key| answer_value(kv, key));
@@ -123,12 +124,14 @@ pub(super) fn psetex(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn mset(call: &mut Call<'_, '_, '_>) -> Outcome {
     check_pairs(call)?;
+    call.charge_keys()?;
     set_pairs(call);
     call.ok()
 }
 
 pub(super) fn msetnx(call: &mut Call<'_, '_, '_>) -> Outcome {
     check_pairs(call)?;
+    call.charge_keys()?;
     let mut keys = call.arguments.clone().step_by(2);
     if keys.any(|key| call.kv.keyspace.find(key).is_some()) {
         return call.answer(0);
