@@ -130,7 +130,7 @@ impl Throttled {
 }
 
 /// An earlier alarm stays.
-fn wake_at(cx: &mut Context<'_>, at: Instant) {
+pub(super) fn wake_at(cx: &mut Context<'_>, at: Instant) {
     if cx.alarm().is_none_or(|alarm| at < alarm) {
         cx.set_alarm(at);
     }

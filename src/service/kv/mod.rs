@@ -58,7 +58,7 @@ use self::keyspace::{Keyspace, KeyspaceStats};
 use self::publication::{Progress, Publication};
 use self::work::Work;
 use super::rate::RATE_MAX;
-use super::throttle::Throttle;
+use super::throttle::{self, Throttle};
 use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
@@ -603,7 +603,7 @@ impl Kv {
         let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now().steady_ms));
         // What is too far ahead for the clock comes after this server.
         if let Some(at) = cx.now().checked_add(span) {
-            cx.set_alarm(at);
+            throttle::wake_at(cx, at);
         }
     }
 }
@@ -683,7 +683,7 @@ impl Handler for Kv {
         self.look_at_the_clocks(cx.now());
         self.work.clear();
         self.go_on_publishing(cx);
-        self.work.call_all(|client| {
+        self.work.call(|client| {
             let Some(client) = self.clients.get(client as usize) else { return false };
             cx.resume(client.token);
             !cx.is_held(client.token)
@@ -698,7 +698,7 @@ impl Handler for Kv {
             cx.tidy_later();
         }
         self.watch_use(cx, self.used());
-        if self.publication.is_some() {
+        if self.publication.is_some() || self.work.anybody_waits() {
             cx.set_alarm(cx.now());
         }
     }
@@ -730,6 +730,7 @@ impl Handler for Kv {
     ) {
         let Some(mut client) = self.clients.try_remove(session.client as usize) else { return };
         self.clients_closing -= usize::from(client.is_closed);
+        self.work.forget(session.client, client.ticket);
         if let Some(rare) = client.take_rare() {
             self.release(cx, token, session.client, client.version, *rare);
         }

@@ -359,7 +359,7 @@ fn begin_listening(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     if call.kv.used() > call.kv.config.max_memory {
         return Err(Fault::OUT_OF_MEMORY);
     }
-    call.kv.charge_work(call.arguments.len() * FEED_WORK)?;
+    call.kv.charge_work(call.arguments.len() * LISTEN_WORK)?;
     while let Some(name) = call.arguments.next() {
         let known = (kind.names)(call.kv).find(name).map(|(key, _)| key);
         let Some(client) = call.client() else { break };
@@ -489,6 +489,8 @@ pub(super) const MESSAGE_TOO_LONG: Fault =
     Fault::text("ERR message is longer than a channel holds");
 /// The work to look a name up, or to come to one, and to write it down.
 const NAME_WORK: usize = 2 * TEXT_WORK;
+/// The work to begin to listen to a channel.
+const LISTEN_WORK: usize = 1 << 10;
 /// The work to hand a message to a pattern's subscribers, or to let one go to another feed.
 pub(super) const FEED_WORK: usize = 2 << 10;
 /// Heads of an array and of four bulk strings, and a word.

@@ -10,6 +10,8 @@
 //!   turn 3   A is first and works: ...
 //! ```
 
+use std::collections::BTreeSet;
+
 /// The unit is a byte of a value that is gone over, about a quarter of a nanosecond.
 #[derive(Debug, Default)]
 pub(super) struct Work {
@@ -20,7 +22,7 @@ pub(super) struct Work {
     ticket: Option<Ticket>,
     /// It has had work done since it came.
     has_worked: bool,
-    waiting: Vec<(Ticket, u32)>,
+    waiting: BTreeSet<(Ticket, u32)>,
     /// Who has waited longest, until it has been served.
     first: Option<(Ticket, u32)>,
     turn: u64,
@@ -35,6 +37,9 @@ pub(super) struct Ticket(u64);
 /// The most work of one turn, unless a single command takes more: some five milliseconds, as others
 /// wait for so long. A command that goes on in slices has at most as much of it for one of them.
 pub(super) const TURN_MAX: usize = 16 << 20;
+/// The most clients that are called in a turn: each of them reads its request again, though there may
+/// be no work left for it.
+const CALLED_MAX: usize = 64;
 /// The least that such a command has, when it is its turn.
 const SLICE_MIN: usize = TURN_MAX / 8;
 
@@ -96,7 +101,7 @@ impl Work {
             Some(ticket) if !self.has_worked => ticket,
             _ => Ticket(self.turn + u64::from(self.has_worked)),
         };
-        self.waiting.push((ticket, self.client));
+        self.waiting.insert((ticket, self.client));
         ticket
     }
 
@@ -109,12 +114,24 @@ impl Work {
         self.done = 0;
     }
 
-    /// Ends the wait of everybody. `comes` is told each client that waited, and says whether that will
-    /// be served in this turn: one that does not read its answers keeps nobody waiting.
-    pub(super) fn call_all(&mut self, mut comes: impl FnMut(u32) -> bool) {
+    /// Ends the wait of those who have waited longest. `comes` is told each client that waited, and says
+    /// whether that will be served in this turn: one that does not read its answers keeps nobody
+    /// waiting.
+    pub(super) fn call(&mut self, mut comes: impl FnMut(u32) -> bool) {
         self.turn += 1;
-        let waited = self.waiting.drain(..).chain(self.first.take());
-        self.first = waited.filter(|(_, client)| comes(*client)).min();
+        let first = self.first.take().filter(|(_, client)| comes(*client));
+        let next = || self.waiting.pop_first();
+        let called = std::iter::from_fn(next).take(CALLED_MAX).filter(|(_, client)| comes(*client));
+        // All of them, and not only until one comes.
+        self.first = called.chain(first).min();
+    }
+
+    /// A client is gone, with the ticket that it had.
+    pub(super) fn forget(&mut self, client: u32, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            self.waiting.remove(&(ticket, client));
+        }
+        self.first = self.first.filter(|(_, first)| *first != client);
     }
 
     pub(super) fn done(&self) -> usize {
@@ -144,7 +161,7 @@ mod tests {
         let (mut work, mut tickets) = (Work::default(), HashMap::new());
         let mut turn = || {
             work.clear();
-            work.call_all(|client| Some(client) != held);
+            work.call(|client| Some(client) != held);
             let mut served = Vec::new();
             for client in (0..clients).filter(|client| Some(*client) != held) {
                 work.begin(client, tickets.remove(&client));
@@ -173,7 +190,7 @@ mod tests {
             work.begin(client, None);
             work.wait();
         }
-        work.call_all(|client| client != 1);
+        work.call(|client| client != 1);
         work.begin(3, None);
         assert!(!work.may_do(1), "2 is first");
         work.begin(2, None);
@@ -185,12 +202,52 @@ mod tests {
     }
 
     #[test]
+    fn first_one_that_goes_leaves_its_place_to_the_next() {
+        let mut work = Work::default();
+        let mut tickets = Vec::new();
+        for client in [1, 2, 3] {
+            work.begin(client, None);
+            tickets.push(work.wait());
+        }
+        work.forget(2, Some(tickets[1]));
+        let mut called = Vec::new();
+        work.call(|client| {
+            called.push(client);
+            true
+        });
+        assert_eq!(called, [1, 3]);
+        work.forget(1, Some(tickets[0]));
+        // Another one has its number now, and wants nothing.
+        work.begin(4, None);
+        assert!(work.may_do(1) && !work.anybody_waits());
+    }
+
+    #[test]
+    fn very_many_are_called_a_part_at_a_time_in_their_order() {
+        let mut work = Work::default();
+        for client in 0..200 {
+            work.begin(client, None);
+            work.wait();
+        }
+        let mut called = Vec::new();
+        while work.anybody_waits() {
+            let before = called.len();
+            work.call(|client| {
+                called.push(client);
+                false
+            });
+            assert!(called.len() - before <= CALLED_MAX);
+        }
+        assert_eq!(called, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn first_one_who_was_not_served_in_a_turn_stays_first() {
         let mut work = Work::default();
         work.begin(1, None);
         work.wait();
         for _ in 0..3 {
-            work.call_all(|_| true);
+            work.call(|_| true);
             work.begin(2, None);
             assert!(!work.may_do(1));
             work.wait();
