@@ -278,7 +278,7 @@ const FILES: &[Mistake] = &[
     ("kv|[kv]\nprotected-mode = 'x'", &[":2: protected-mode: `x`", "true nor false"]),
     (
         "kv|[kv]\nsubscriber-memory = 5",
-        &[":2: subscriber-memory is 5", "at least channel-memory, 1MiB"],
+        &[":2: subscriber-memory is 5", "at least --channel-memory, 1MiB"],
     ),
     ("kv|[kv]\nchannel-memory = 5", &[":2: channel-memory is 5", "between 8KiB and 1GiB"]),
 ];
