@@ -320,7 +320,7 @@ fn holds_floor_until(
         return None;
     }
     if entry.cursor >= mark {
-        entry.standing.is_near();
+        entry.standing.comes_near();
         return Some(u64::MAX);
     }
     let silent_ms = clock.after(connection.waiting_since_ms, topic.config.patience);
@@ -329,6 +329,7 @@ fn holds_floor_until(
     let patience_ms =
         published.map_or(silent_ms, |(stamp, span)| silent_ms.min(clock.after(stamp, span)));
     if patience_ms <= clock.now_ms() {
+        topic.account.pass_over(&mut entry.standing);
         return None;
     }
     let right_ms = topic.account.judge(&mut entry.standing)?.div_ceil(1000);

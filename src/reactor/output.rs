@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::clock::Clock;
 use super::connection::{Connection, Hold, State};
 use super::loop_state::{LoopState, find};
 use super::stream::Sent;
@@ -88,7 +89,7 @@ impl LoopState {
         let LoopState { connections, topics, pool, stats, config, clock, lists, .. } = self;
         let Some(connection) = find(connections, token) else { return };
         let was_stalled = connection.stalled;
-        let written = write_owed(connection, token, topics, pool, stats, slice_end, clock.stamp());
+        let written = write_owed(connection, token, topics, pool, stats, slice_end, clock);
         if connection.output.is_empty() || !connection.writable {
             connection.output.shrink(pool);
         }
@@ -127,7 +128,7 @@ fn write_owed(
     pool: &mut BufferPool,
     stats: &mut Stats,
     slice_end: u64,
-    now_ms: u32,
+    clock: &Clock,
 ) -> Result<(), FlushError> {
     if !matches!(connection.state, State::Open | State::Closing) {
         return Ok(());
@@ -139,14 +140,14 @@ fn write_owed(
             let missed = topics.skip_lapped(subscription).ok_or(FlushError::Lapped)?;
             stats.messages_skipped += missed;
         }
-        let sent = write_once(connection, token, topics, pool, stats, now_ms)?;
+        let sent = write_once(connection, token, topics, pool, stats, clock)?;
         stats.bytes_sent += sent.bytes as u64;
         stats.work += WRITE + copied(sent.bytes);
-        connection.took(sent, now_ms);
+        connection.took(sent, clock.stamp());
     }
     if connection.writable && connection.stream.owes_output() {
         let blocked = !connection.stream.flush()?;
-        connection.took(Sent { bytes: 0, blocked }, now_ms);
+        connection.took(Sent { bytes: 0, blocked }, clock.stamp());
     }
     Ok(())
 }
@@ -158,7 +159,7 @@ fn write_once(
     topics: &mut Topics,
     pool: &mut BufferPool,
     stats: &mut Stats,
-    now_ms: u32,
+    clock: &Clock,
 ) -> io::Result<Sent> {
     let Connection { stream, output, pending, stalled, .. } = connection;
     let Some(subscription) = topics.first_pending(*pending) else {
@@ -171,7 +172,7 @@ fn write_once(
     let mut slices = Slices::new();
     slices.push(output.as_slices());
     let mut delivery = topics.gather(subscription, token, &mut slices);
-    (delivery.after_wait, delivery.stamp) = (*stalled, now_ms);
+    (delivery.after_wait, delivery.now_us) = (*stalled, clock.now_us());
     let mut sent = Sent { bytes: 0, blocked: false };
     // Nothing to write when all that is new was published by this connection itself.
     if private_len + delivery.bytes > 0 {

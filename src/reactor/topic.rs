@@ -165,7 +165,7 @@ pub(super) struct Delivery {
     reach: u64,
     /// The socket took nothing before.
     pub(super) after_wait: bool,
-    pub(super) stamp: u32,
+    pub(super) now_us: u64,
 }
 
 /// The slices of one vectored write.
@@ -851,10 +851,12 @@ impl Topics {
             (messages, cut) = cut_at(subscription, topic, me, taken, output, pool);
         }
         let is_served = subscription.cursor >= topic.head().min(subscription.until);
-        topic.account.delivered(taken, &subscription.standing, topic.subscribers.len());
-        subscription.standing.took(taken, delivery.after_wait && taken > 0, delivery.stamp);
+        let subscribers = topic.subscribers.len();
+        topic.account.delivered(taken, &subscription.standing, subscribers, delivery.now_us);
+        let stamp = (delivery.now_us / 1000) as u32;
+        subscription.standing.took(taken, delivery.after_wait && taken > 0, stamp);
         if is_served {
-            subscription.standing.has_caught_up();
+            subscription.standing.catches_up();
             if std::mem::replace(&mut subscription.is_pending, false) {
                 topic.subscriber_is_served(&mut self.pool);
             }
@@ -899,7 +901,7 @@ impl Topics {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &mut self.topics[subscription.topic as usize];
         subscription.cursor = topic.head();
-        subscription.standing.has_caught_up();
+        subscription.standing.catches_up();
         if std::mem::replace(&mut subscription.is_pending, false) {
             topic.subscriber_is_served(&mut self.pool);
         }

@@ -10,10 +10,11 @@
 //!              counts several times: while the members of a crowd are served in turn, waiting
 //!              for the last of them costs nobody anything.
 //!  debt        shortfall that was spent on subscribers who did not make it.
-//!  credit      of one subscriber: the time for which it has read, twice the patience at most.
-//!              A newcomer has none.
+//!  credit      of one subscriber: the time for which it has read, four times the patience at
+//!              most. A newcomer has none.
 //!
 //!  waited for  while   shortfall < sum in hand,   or   shortfall < (credit - debt) / 2
+//!              and never longer than the patience
 //! ```
 //!
 //! A tenth of the time pays off the shortfall, then the debt, and then goes to a small sum in hand.
@@ -44,14 +45,20 @@ pub(super) struct WaitAccount {
     held_since_us: Option<u64>,
     /// The largest right that was used up in this look.
     spent_us: f64,
+    /// Subscribers that were judged in this look.
+    judged: usize,
+    subscribers: usize,
 }
 
 /// What a topic usually delivers to each of its subscribers: what is published, on the whole.
+#[derive(Default)]
 struct Pace {
     bytes_per_us: f64,
     /// `None` until something was delivered.
     window_began_us: Option<u64>,
     window_bytes: f64,
+    /// Publishers have waited for a few: what is delivered then is those few's doing.
+    is_spoiled: bool,
 }
 
 /// What one subscriber has earned, and how it stands.
@@ -71,6 +78,9 @@ pub(super) struct Standing {
 
 /// The part of the time that pays for waiting.
 const PAID: f64 = 0.1;
+/// The most credit that a subscriber may have, in patiences. More than its right can be, so that
+/// those who read for a short time and stop do not take the rights of those who have read for long.
+const CREDITS: f64 = 4.0;
 /// Publishers wait for a newcomer, at most, for this part of the patience: longer than a busy
 /// machine usually leaves a process without a processor, short beside what a listener notices.
 const IN_HAND: f64 = 0.05;
@@ -86,8 +96,10 @@ const LATE_WEIGHT: f64 = 8.0;
 const LATE_US: u64 = 5_000;
 /// Long enough to even out turns.
 const WINDOW_US: u64 = 250_000;
-/// Until there is a pace, waiting is free. So a first guess is made soon, and is a low one.
+/// Until there is a pace, waiting is free. So a first guess is made soon, and is a low one: this part
+/// of what is delivered while the kernel's buffers are still empty.
 const FIRST_WINDOW_US: u64 = 20_000;
+const FIRST_GUESS: f64 = 0.05;
 /// A pace rises within so many windows, so that buffers that fill at once do not set it.
 const RISE_WINDOWS: f64 = 8.0;
 /// And falls within so many, twenty seconds: those who slow a topic down shall not soon call that
@@ -105,21 +117,31 @@ impl WaitAccount {
             patience_us,
             shortfall_us: 0.0,
             debt_us: -patience_us * IN_HAND,
-            pace: Pace { bytes_per_us: 0.0, window_began_us: None, window_bytes: 0.0 },
+            pace: Pace::default(),
             delivered: 0.0,
             delivered_late: 0.0,
             looked_us: 0,
             planned_us: 0,
             held_since_us: None,
             spent_us: 0.0,
+            judged: 0,
+            subscribers: 0,
         }
     }
 
     /// One of so many subscribers was given bytes.
-    pub(super) fn delivered(&mut self, bytes: usize, to: &Standing, subscribers: usize) {
+    pub(super) fn delivered(
+        &mut self,
+        bytes: usize,
+        to: &Standing,
+        subscribers: usize,
+        now_us: u64,
+    ) {
+        self.pace.window_began_us.get_or_insert(now_us);
         let share = bytes as f64 / subscribers as f64;
         self.delivered += share;
-        if to.is_late {
+        self.subscribers = subscribers;
+        if to.is_late && !to.is_passed_over {
             self.delivered_late += share;
         }
     }
@@ -138,20 +160,19 @@ impl WaitAccount {
     pub(super) fn begin_look(&mut self, now_us: u64) {
         self.advance(now_us);
         self.planned_us = u64::MAX;
-        self.spent_us = 0.0;
+        (self.spent_us, self.judged) = (0.0, 0);
     }
 
     /// Until when publishers wait for a subscriber that is behind, unless more is delivered;
     /// `None` when it is passed over.
     pub(super) fn judge(&mut self, standing: &mut Standing) -> Option<u64> {
+        self.judged += 1;
         let right_us = self.right_of(standing);
-        let is_spent = self.shortfall_us >= right_us;
-        if is_spent && !standing.is_passed_over {
-            self.spent_us = self.spent_us.max(right_us.min(self.shortfall_us));
-        }
-        standing.is_passed_over |= is_spent;
         let since_us = self.held_since_us.unwrap_or(self.looked_us);
         standing.is_late |= self.looked_us - since_us >= LATE_US;
+        if self.shortfall_us >= right_us {
+            self.pass_over(standing);
+        }
         if standing.is_passed_over {
             return None;
         }
@@ -160,15 +181,30 @@ impl WaitAccount {
         Some(until_us)
     }
 
+    /// Publishers wait for this subscriber no more. What it has used of its right is spent.
+    pub(super) fn pass_over(&mut self, standing: &mut Standing) {
+        if !std::mem::replace(&mut standing.is_passed_over, true) {
+            self.spent_us = self.spent_us.max(self.right_of(standing).min(self.shortfall_us));
+        }
+    }
+
     /// After all subscribers were judged: the right that was used up, once for all who used it.
     pub(super) fn end_look(&mut self) {
         self.debt_us += self.spent_us;
         self.shortfall_us -= self.spent_us;
+        if self.planned_us == u64::MAX {
+            // Nobody is waited for but those whom the flush phase has not reached yet.
+            self.planned_us = self.looked_us;
+        }
+        let is_long = self.held_since_us.is_some_and(|since| self.looked_us - since >= LATE_US);
+        let are_few = (1..=self.subscribers / 2).contains(&self.judged);
+        self.pace.is_spoiled |= is_long && are_few;
     }
 
     fn right_of(&self, standing: &Standing) -> f64 {
-        let credit_us = (f64::from(standing.credit_ms) * 1e3).min(2.0 * self.patience_us);
-        (-self.debt_us).max((credit_us - self.debt_us) / 2.0)
+        let credit_us = (f64::from(standing.credit_ms) * 1e3).min(CREDITS * self.patience_us);
+        let earned_us = ((credit_us - self.debt_us) / 2.0).min(self.patience_us);
+        earned_us.max(-self.debt_us)
     }
 
     /// Brings the account to `now_us`.
@@ -207,12 +243,12 @@ impl Standing {
     }
 
     /// The subscriber is behind no more by so much that publishers would wait for it.
-    pub(super) fn is_near(&mut self) {
+    pub(super) fn comes_near(&mut self) {
         self.is_late = false;
     }
 
     /// The subscriber has been given everything.
-    pub(super) fn has_caught_up(&mut self) {
+    pub(super) fn catches_up(&mut self) {
         (self.is_late, self.is_passed_over) = (false, false);
     }
 }
@@ -225,21 +261,26 @@ impl Pace {
     }
 
     fn learn(&mut self, bytes: f64, now_us: u64) {
-        if bytes == 0.0 && self.window_began_us.is_none() {
-            return;
-        }
         self.window_bytes += bytes;
-        let window_us = now_us.saturating_sub(*self.window_began_us.get_or_insert(now_us));
-        let enough_us = if self.bytes_per_us == 0.0 { FIRST_WINDOW_US } else { WINDOW_US };
-        if window_us < enough_us {
+        let Some(began_us) = self.window_began_us else { return };
+        let window_us = now_us.saturating_sub(began_us);
+        let is_first = self.bytes_per_us == 0.0;
+        if window_us < if is_first { FIRST_WINDOW_US } else { WINDOW_US } {
             return;
         }
         let bytes_per_us = self.window_bytes / window_us as f64;
-        let is_faster = bytes_per_us > self.bytes_per_us;
         let windows = window_us as f64 / WINDOW_US as f64;
-        let share = windows / if is_faster { RISE_WINDOWS } else { FALL_WINDOWS };
+        let share = if is_first {
+            FIRST_GUESS.max(windows / RISE_WINDOWS)
+        } else if bytes_per_us > self.bytes_per_us {
+            windows / RISE_WINDOWS
+        } else if self.is_spoiled {
+            0.0
+        } else {
+            windows / FALL_WINDOWS
+        };
         self.bytes_per_us += (bytes_per_us - self.bytes_per_us) * share.min(1.0);
-        (self.window_began_us, self.window_bytes) = (Some(now_us), 0.0);
+        (self.window_began_us, self.window_bytes, self.is_spoiled) = (Some(now_us), 0.0, false);
     }
 }
 
@@ -341,11 +382,11 @@ mod tests {
                     client.cursor += given;
                     client.in_socket += given;
                     budget -= given;
-                    self.account.delivered(given as usize, &client.standing, count);
+                    self.account.delivered(given as usize, &client.standing, count, self.now_us);
                 }
                 client.is_blocked |= client.in_socket == SOCKET && client.cursor < self.head;
                 if client.cursor == self.head {
-                    client.standing.has_caught_up();
+                    client.standing.catches_up();
                 }
             }
         }
@@ -386,7 +427,7 @@ mod tests {
                         client.reads = Box::new(|_| u64::MAX);
                     }
                 } else if client.cursor + MEMORY / 2 >= self.head {
-                    client.standing.is_near();
+                    client.standing.comes_near();
                     floor = floor.min(client.cursor);
                 } else if self.account.judge(&mut client.standing).is_some() {
                     floor = floor.min(client.cursor);
@@ -510,6 +551,66 @@ mod tests {
     }
 
     #[test]
+    fn readers_that_slow_down_little_by_little_do_not_take_the_topic_with_them() {
+        let mut model = Model::new(readers(20));
+        let slower_and_slower = |now: u64| {
+            let seconds = now.saturating_sub(5 * SECOND) as f64 / 1e6;
+            ((READER_BYTES as f64) * (-seconds / 30.0).exp()) as u64
+        };
+        model.clients.push(Client::new(slower_and_slower));
+        model.run(5 * SECOND);
+        let before = model.published / 5;
+        model.run(40 * SECOND);
+        model.published = 0;
+        model.run(5 * SECOND);
+        assert_eq!(model.cuts(0..20), 0);
+        assert!(model.published / 5 > before * 3 / 4, "{} of {before}", model.published / 5);
+    }
+
+    #[test]
+    fn flood_after_long_quiet_times_cuts_nobody() {
+        let mut model = Model::new(readers(20));
+        for _ in 0..10_000 {
+            model.now_us += SECOND;
+            model.head += 1_000_000;
+            model.first = model.head;
+            for client in &mut model.clients {
+                client.cursor = model.head;
+                client.standing.took(1_000_000, false, (model.now_us / MS) as u32);
+                model.account.delivered(1_000_000, &client.standing, 20, model.now_us);
+            }
+        }
+        model.run(10 * SECOND);
+        assert_eq!(model.cuts(0..20), 0);
+    }
+
+    #[test]
+    fn turn_in_which_nobody_is_judged_is_charged_to_nobody() {
+        let mut account = WaitAccount::new(Duration::from_secs(1));
+        account.pace.bytes_per_us = 1.0;
+        account.begin_hold(SECOND);
+        account.begin_look(SECOND);
+        account.end_look();
+        account.begin_look(SECOND + 400 * MS);
+        assert_eq!(account.shortfall_us, 0.0);
+    }
+
+    #[test]
+    fn subscriber_that_is_passed_over_for_its_silence_has_spent_its_right() {
+        let mut account = WaitAccount::new(Duration::from_secs(1));
+        account.pace.bytes_per_us = 1.0;
+        let mut standing = Standing { credit_ms: 4000, ..Standing::default() };
+        account.begin_hold(SECOND);
+        account.begin_look(SECOND);
+        assert!(account.judge(&mut standing).is_some());
+        account.end_look();
+        account.begin_look(SECOND + 500 * MS);
+        account.pass_over(&mut standing);
+        account.end_look();
+        assert!(account.debt_us > 300_000.0 && account.shortfall_us == 0.0);
+    }
+
+    #[test]
     fn slower_readers_that_are_left_alone_set_the_pace() {
         let mut clients: Vec<Client> = (0..19)
             .map(|_| Client::new(|now| if now < 20 * SECOND { READER_BYTES } else { u64::MAX }))
@@ -592,11 +693,7 @@ mod tests {
     fn loop_that_was_busy_itself_charges_nobody_for_that() {
         let (mut account, mut standing) =
             (WaitAccount::new(Duration::from_secs(1)), Standing::default());
-        account.delivered(1000, &Standing::default(), 1);
-        account.begin_look(1);
-        account.delivered(1000, &Standing::default(), 1);
-        account.begin_look(FIRST_WINDOW_US + 1);
-        account.end_look();
+        account.pace.bytes_per_us = 1.0;
         account.begin_hold(SECOND);
         account.begin_look(SECOND);
         let until = account.judge(&mut standing).unwrap();

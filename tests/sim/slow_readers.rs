@@ -25,6 +25,8 @@ enum Habit {
     Reads(usize),
     /// Takes everything until then, and nothing later.
     StopsAt(u64),
+    /// Takes everything for so long, and nothing for so long, again and again.
+    ReadsAndRests { reads_ms: u64, rests_ms: u64 },
     /// Takes everything when its turn comes: one of a crowd, each of which has so long.
     ReadsInTurn { index: u64, of: u64, visit_ms: u64 },
 }
@@ -60,6 +62,7 @@ pub(crate) fn run() -> bool {
         failures.extend(reads_slowly(bytes));
     }
     failures.extend(stops());
+    failures.extend(reads_and_rests());
     failures.extend(crowd());
     for failure in &failures {
         println!("violation: slow readers: {failure}");
@@ -116,6 +119,21 @@ fn stops() -> Option<String> {
             "one that stops: publishers were held for {held} ms, {longest} ms at most, {honest} honest readers \
              and {others} others were cut"
         )
+    })
+}
+
+/// It earns its right anew each time, and the topic remembers what it took.
+fn reads_and_rests() -> Option<String> {
+    let mut theatre = Theatre::open(&[Habit::Reads(SOCKET); HONEST]);
+    theatre.join(Habit::ReadsAndRests { reads_ms: 2_400, rests_ms: 1_100 }, 3, false);
+    theatre.play(4_000);
+    theatre.forget_waits();
+    theatre.play(14_000);
+    let held = theatre.held_ms;
+    let (honest, others) = theatre.end();
+    let most = 14_000 / 10 + 4 * PATIENCE_MS;
+    (honest > 0 || others == 0 || held > most).then(|| {
+        format!("three that read and rest: publishers were held for {held} ms of 14000, {honest} honest readers and {others} others were cut")
     })
 }
 
@@ -195,6 +213,9 @@ impl Theatre {
             Habit::Reads(bytes) => bytes,
             Habit::StopsAt(until_ms) if now_ms < until_ms => SOCKET,
             Habit::StopsAt(_) => 0,
+            Habit::ReadsAndRests { reads_ms, rests_ms } => {
+                if now_ms % (reads_ms + rests_ms) < reads_ms { SOCKET } else { 0 }
+            }
             Habit::ReadsInTurn { index, of, visit_ms } if now_ms / visit_ms % of == index => SOCKET,
             Habit::ReadsInTurn { .. } => 0,
         };
