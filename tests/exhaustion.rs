@@ -89,7 +89,7 @@ mod descriptors {
         let mut reactor = Reactor::new(Config::default(), Echo::new()).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
         let address = reactor.listen(&address, &ListenOptions::default()).unwrap();
-        eprintln!("listening addr={address}");
+        eprintln!("library listening addr={address}");
         reactor.run().unwrap();
     }
 

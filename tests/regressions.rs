@@ -14,8 +14,9 @@ use common::handlers::{KeepsAll, Reporter, Seen};
 use common::*;
 use edgeloop::service::{Broadcast, Echo, Framing};
 use edgeloop::{
-    BufferPool, CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, PublishError,
-    Reactor, RingBuffer, SlowConsumer, Start, TimerWheel, Token, TopicConfig, TopicId,
+    Address, BufferPool, CloseReason, Config, Context, Handler, ListenOptions, ProtocolError,
+    PublishError, Reactor, RingBuffer, SlowConsumer, Start, TimerWheel, Token, TopicConfig,
+    TopicId,
 };
 
 /// A timeout that a test waits for.
@@ -337,6 +338,12 @@ impl Handler for SaysBye {
     }
 }
 
+/// The kernel takes all that is sent.
+fn listen_for_all<H: Handler>(reactor: &mut Reactor<H>) -> Address {
+    let options = ListenOptions { notsent_lowat: None, ..ListenOptions::default() };
+    reactor.listen(&"127.0.0.1:0".parse().unwrap(), &options).unwrap()
+}
+
 // In a shutdown a quiet connection is closed while our kernel still holds most of what was sent,
 // and the peer sends one more byte before it reads: if the socket is gone by then, that byte makes
 // a reset of all the rest.
@@ -344,7 +351,7 @@ impl Handler for SaysBye {
 fn regression_last_bytes_survive_the_close_of_a_quiet_connection() {
     let config = Config { drain_quiet: 4 * SHORT, ..config() };
     let (handler, _seen) = replier(MIB);
-    let mut server = start(config, handler);
+    let mut server = start_by(config, handler, listen_for_all);
     let stream = connect_narrow(&server.address, 8 * KIB);
     server.wait_until("the kernel has all of it", |stats| stats.bytes_sent == MIB as u64);
     server.remote.run(|cx| cx.drain()).unwrap();
@@ -363,7 +370,7 @@ fn regression_last_bytes_survive_the_close_of_a_quiet_connection() {
 fn regression_last_bytes_survive_a_shutdown_although_the_peer_is_still_sending() {
     let config = Config { drain_quiet: 4 * SHORT, ..config() };
     let (handler, _seen) = replier(MIB);
-    let mut server = start(config, handler);
+    let mut server = start_by(config, handler, listen_for_all);
     let stream = connect_narrow(&server.address, 8 * KIB);
     server.wait_until("the kernel has all of it", |stats| stats.bytes_sent == MIB as u64);
     server.remote.run(|cx| cx.drain()).unwrap();

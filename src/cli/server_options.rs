@@ -272,7 +272,7 @@ mod tests {
                 arguments.push(format!("--{}={default}", option.get_long().unwrap()));
             }
         }
-        assert_eq!(arguments.len(), 16, "{arguments:?}");
+        assert_eq!(arguments.len(), 17, "{arguments:?}");
         let (said, unsaid) = (options(&arguments), options(&[]));
         assert_eq!(said.endpoints(), unsaid.endpoints());
         assert_eq!(format!("{:?}", said.config(9)), format!("{:?}", unsaid.config(9)));

@@ -45,7 +45,7 @@ thread_local! {
 #[test]
 fn memory_filled_in_turns_stays_within_its_limit_and_is_given_back() {
     let short = || {
-        let server = Server::start("kv --max-memory 16MiB");
+        let server = Server::start_trimming("kv --max-memory 16MiB");
         let calm = server.resident();
         in_turns(&server, 16 << 20, |_| ());
         let (peak, most) = (server.peak(), (16 << 20) * 13 / 10 + (32 << 20));
@@ -55,9 +55,10 @@ fn memory_filled_in_turns_stays_within_its_limit_and_is_given_back() {
             mebibytes(peak),
             mebibytes(most)
         );
-        let kept = server.resident().saturating_sub(calm);
         // What the allocator keeps in its heap is not promised; that it is not most of the peak is.
-        assert!(kept <= 16 << 20, "{} are kept of a peak of {}", mebibytes(kept), mebibytes(peak));
+        until("memory to be given back", || {
+            (server.resident().saturating_sub(calm) <= 16 << 20).then_some(())
+        });
     };
     scenario("memory_in_turns", short, |table| {
         attack(table, &Server::start("kv"));
@@ -89,6 +90,8 @@ fn attack(table: &mut Table, server: &Server) {
     row.remember(format!("filled: {}", peaks.join(", ")));
     row.come_to_rest(server);
     row.peak_within(server.peak(), limit * 13 / 10 + (32 << 20));
+    // What was needed for it all is given back a second later.
+    std::thread::sleep(std::time::Duration::from_secs(2));
     let after = server.resident();
     row.remember(format!("{} after everything was deleted", mebibytes(after)));
     row.bound("≤ 0.3 × the limit after everything was deleted", after <= limit * 3 / 10);

@@ -31,6 +31,16 @@ impl Server {
 
     /// The same in a memory cgroup of so many bytes, where one can be made.
     pub(crate) fn start_within(arguments: &str, memory: Option<usize>) -> Server {
+        Server::launch(arguments, memory, None)
+    }
+
+    /// The same with an allocator that gives the free end of its heap back at once, and not only from
+    /// some dozens of MiB on.
+    pub(crate) fn start_trimming(arguments: &str) -> Server {
+        Server::launch(arguments, None, Some(("MALLOC_TRIM_THRESHOLD_", "131072")))
+    }
+
+    fn launch(arguments: &str, memory: Option<usize>, environment: Option<(&str, &str)>) -> Server {
         let directory = Directory::new();
         let port_file = directory.path("port");
         let mut command = Command::new(program());
@@ -39,6 +49,7 @@ impl Server {
                 command.env_remove(name);
             }
         }
+        command.envs(environment);
         command.args(arguments.split_whitespace()).args(["-l", "127.0.0.1:0", "--port-file"]);
         command.arg(&port_file).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(directory.path("log")).unwrap());
