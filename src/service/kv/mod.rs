@@ -734,6 +734,8 @@ impl Handler for Kv {
         if let Some(rare) = client.take_rare() {
             self.release(cx, token, session.client, client.version, *rare);
         }
+        // Whatever it had may have been what an overload was about.
+        cx.report_memory(self.used(), self.config.max_memory);
     }
 }
 
