@@ -223,9 +223,10 @@ impl Web {
         let mut manner = Manner::of(&head, self.is_draining);
         let sheds = cx.overload().is_some() && !session.is_known;
         session.is_known |= !sheds;
+        let peer = address_of(cx, token);
         let entry = match sheds {
-            true => self.put_off(cx, token, &head, len),
-            false => self.enter(&head, len, bytes, address_of(cx, token), cx.now()),
+            true => self.put_off(cx, peer, &head, len),
+            false => self.enter(&head, len, bytes, peer, cx.now()),
         };
         let is_awaited = head.expects_continue && bytes.len() == len;
         match entry {
@@ -270,39 +271,30 @@ impl Web {
         Ok(true)
     }
 
-    /// Answers a request that an overload keeps out. No handler is asked, and none of the layers whether
-    /// it may go on; they see the answer. The connection stays, and is served once the overload is over.
+    /// Answers a request that an overload keeps out. The layers are asked whether it may go on, so that
+    /// who asks too often is told that; no handler is. The connection stays, and is served once the
+    /// overload is over.
     fn put_off(
         &mut self,
         cx: &mut Context<'_>,
-        token: Token,
+        peer: Option<IpAddr>,
         head: &Head<'_>,
         len: usize,
     ) -> Entry {
-        cx.shed();
         let Web { layers, response, config, .. } = self;
         let seconds = cx.config().overload_retry().as_secs().to_string();
-        let status = Status::SERVICE_UNAVAILABLE;
         response.reset();
-        response.status(status).header("Retry-After", &seconds);
+        response.status(Status::SERVICE_UNAVAILABLE).header("Retry-After", &seconds);
         response.text("Service Unavailable: the server has too much to do\n");
         let path = normalize(head.target.path);
-        let (peer, now) = (address_of(cx, token), cx.now());
-        let request = Request {
-            head: *head,
-            body: &[],
-            peer,
-            now,
-            path: &path,
-            params: matchit::Params::new(),
-        };
-        Next { layers: &mut layers.0, end: &mut |_, _| () }.run(&request, response);
-        let unread = BodyDecoder::new(head.framing, config.body_max).unwrap_or_else(|_| {
-            // Nobody reads so much only to drop it.
-            response.close();
-            BodyDecoder::none()
-        });
-        Entry::Answered { len, unread: Some(unread).filter(|body| !body.is_done()) }
+        let params = matchit::Params::new();
+        let request = Request { head: *head, body: &[], peer, now: cx.now(), path: &path, params };
+        let (admitted, layers, body) = admit(&mut layers.0, &request, response, config.body_max);
+        if admitted {
+            cx.shed();
+        }
+        Next { layers, end: &mut |_, _| () }.run(&request, response);
+        Entry::Answered { len, unread: Some(body).filter(|body| !body.is_done()) }
     }
 
     /// Finds the handler, asks the layers, and calls it if the request is whole.
