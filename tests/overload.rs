@@ -1,15 +1,14 @@
 //! A server that has more to do than it can says so, refuses what can wait, goes on with what was
 //! begun, and is as before once it is over.
 //!
-//! Turns are made long by the loop's own thread, which rests between them for longer than the bound.
-//! So it is certain that there is an overload, however busy the machine is, and that it lasts until the
-//! test ends it.
+//! Most tests say by themselves how much memory is used, so that there is an overload when they say so,
+//! and at no other time, however busy the machine is.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +19,8 @@ use std::time::{Duration, Instant};
 use common::{PATIENCE, connect, expect_bytes, expect_silence, send};
 use edgeloop::service::{Echo, Kv, KvConfig};
 use edgeloop::{
-    Address, Config, Context, Handler, ListenOptions, OverloadCause, Reactor, Remote, Stats,
+    Address, CloseReason, Config, Context, Handler, ListenOptions, OverloadCause, Reactor, Remote,
+    Stats,
 };
 
 const BOUND: Duration = Duration::from_millis(100);
@@ -33,12 +33,13 @@ struct Server {
     is_busy: Arc<AtomicBool>,
 }
 
+/// Overloaded by memory only.
 fn config() -> Config {
-    Config {
-        overload_turn: Some(BOUND),
-        overload_span: Duration::from_millis(400),
-        ..Config::default()
-    }
+    Config { overload_turn: None, overload_span: Duration::from_millis(4), ..Config::default() }
+}
+
+fn config_of_turns() -> Config {
+    Config { overload_turn: Some(BOUND), overload_span: 4 * BOUND, ..Config::default() }
 }
 
 /// The handler is made on the loop's own thread.
@@ -89,22 +90,26 @@ impl Server {
 
     #[track_caller]
     fn wait_for(&self, cause: Option<OverloadCause>) {
+        self.wait_until(|server| server.cause() == cause);
+    }
+
+    #[track_caller]
+    fn wait_until(&self, is_so: impl Fn(&Server) -> bool) {
         let deadline = Instant::now() + PATIENCE;
-        while self.cause() != cause {
-            assert!(Instant::now() < deadline, "it never was {cause:?}");
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "{:?} {:?}", self.cause(), self.stats());
             thread::sleep(Duration::from_millis(5));
         }
     }
 
+    /// All of the handler's memory is used.
     fn overload(&self) {
-        self.is_busy.store(true, Ordering::SeqCst);
-        // A loop that sleeps without a deadline does not look.
-        self.remote.run(|_| ()).unwrap();
-        self.wait_for(Some(OverloadCause::Turns));
+        self.ask(|cx| cx.report_memory(100, 100));
+        self.wait_for(Some(OverloadCause::Memory));
     }
 
     fn relieve(&self) {
-        self.is_busy.store(false, Ordering::SeqCst);
+        self.ask(|cx| cx.report_memory(0, 100));
         self.wait_for(None);
     }
 }
@@ -121,7 +126,7 @@ impl Drop for Server {
 #[test]
 fn newcomers_wait_in_an_overload_but_for_a_few_and_those_who_are_inside_go_on() {
     // Within the test no second time comes in which some are let in.
-    let config = Config { accept_retry: Duration::from_secs(3600), ..config() };
+    let config = Config { overload_pause: Duration::from_secs(3600), ..config() };
     let server = start(config, Echo::new);
     let inside = server.connect();
     send(&inside, b"before");
@@ -133,7 +138,7 @@ fn newcomers_wait_in_an_overload_but_for_a_few_and_those_who_are_inside_go_on() 
     newcomers[..128].iter().for_each(|newcomer| expect_bytes(newcomer, b"here"));
     let stats = server.stats();
     assert_eq!((stats.accepted, stats.overloads, stats.overload_rests), (129, 1, 1));
-    expect_silence(&newcomers[128], 3 * LONG);
+    expect_silence(&newcomers[128], LONG);
     send(&inside, b"during");
     expect_bytes(&inside, b"during");
     server.relieve();
@@ -150,12 +155,12 @@ fn newcomers_are_let_in_again_and_again_while_an_overload_lasts() {
     newcomers.iter().for_each(|newcomer| send(newcomer, b"here"));
     newcomers.iter().for_each(|newcomer| expect_bytes(newcomer, b"here"));
     assert!(server.stats().overload_rests >= 2);
-    assert_eq!(server.cause(), Some(OverloadCause::Turns));
+    assert_eq!(server.cause(), Some(OverloadCause::Memory));
 }
 
 #[test]
 fn shutdown_in_an_overload_serves_all_who_wait() {
-    let config = Config { accept_retry: Duration::from_secs(3600), ..config() };
+    let config = Config { overload_pause: Duration::from_secs(3600), ..config() };
     let server = start(config, Echo::new);
     server.overload();
     let newcomers: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
@@ -164,15 +169,80 @@ fn shutdown_in_an_overload_serves_all_who_wait() {
     newcomers.iter().for_each(|newcomer| expect_bytes(newcomer, b"here"));
 }
 
+// ---- turns ----
+
+#[test]
+fn turns_that_are_long_are_an_overload_as_long_as_they_are() {
+    let server = start(config_of_turns(), Echo::new);
+    server.is_busy.store(true, Ordering::SeqCst);
+    // A loop that sleeps without a deadline does not look.
+    server.remote.run(|_| ()).unwrap();
+    server.wait_for(Some(OverloadCause::Turns));
+    server.is_busy.store(false, Ordering::SeqCst);
+    server.wait_for(None);
+}
+
 #[test]
 fn overload_that_is_switched_off_never_is() {
-    let config = Config { overload_turn: None, ..config() };
-    let server = start(config, Echo::new);
+    let server = start(Config { overload_turn: None, ..config_of_turns() }, Echo::new);
     server.is_busy.store(true, Ordering::SeqCst);
     for _ in 0..10 {
         assert_eq!(server.cause(), None);
     }
     assert_eq!(server.stats().overloads, 0);
+}
+
+// ---- memory ----
+
+/// Clients that do not read fill the buffers, and stay.
+fn hold_buffers(server: &Server) -> Vec<TcpStream> {
+    let other = server.connect();
+    let holders: Vec<TcpStream> = (0..60).map(|_| server.connect()).collect();
+    for holder in &holders {
+        // One that is closed for its memory meanwhile takes no more, either.
+        let _ = holder.set_nonblocking(true);
+        let piece = [0; 16 << 10];
+        while (&mut &*holder).write(&piece).is_ok() {}
+        send(&other, b"x");
+        expect_bytes(&other, b"x");
+    }
+    holders
+}
+
+#[test]
+fn clients_that_hold_the_buffers_do_not_keep_newcomers_out_for_ever() {
+    let config = Config {
+        buffer_memory: 1 << 20,
+        output_limit: 64 << 10,
+        read_budget: 4 << 10,
+        write_timeout: None,
+        overload_newcomers: 1,
+        overload_pause: Duration::from_secs(3600),
+        ..config()
+    };
+    let server = start(config, Echo::new);
+    let holders = hold_buffers(&server);
+    server.wait_until(|server| server.stats().overloads >= 1);
+    let newcomers = [server.connect(), server.connect(), server.connect()];
+    newcomers.iter().for_each(|newcomer| send(newcomer, b"here"));
+    newcomers.iter().for_each(|newcomer| expect_bytes(newcomer, b"here"));
+    server.wait_for(None);
+    // Those who held less stay: what they hold is up to the low mark, 64 KiB each at the most.
+    let stats = server.stats();
+    assert!(stats.closed(CloseReason::Memory) > 0 && stats.open() > 8, "{stats:?}");
+    drop(holders);
+}
+
+#[test]
+fn memory_that_is_steadily_used_leaves_a_server_asleep() {
+    let server = start(config(), Echo::new);
+    server.overload();
+    let turns = || server.stats().turns;
+    let before = turns();
+    thread::sleep(Duration::from_millis(200));
+    // That of each question, and what a signal or a late deadline may add.
+    let woken = turns() - before;
+    assert!(woken <= 10, "{woken}");
 }
 
 // ---- kv ----
@@ -196,31 +266,41 @@ fn kv() -> Kv {
 }
 
 #[test]
-fn info_of_kv_tells_of_an_overload() {
+fn keys_that_fill_the_memory_of_kv_are_an_overload_until_there_are_fewer_and_info_tells() {
     let server = start(config(), kv);
     let client = server.connect();
     let calm = "overloaded:0\r\noverload_cause:none\r\noverloads:0\r\n";
     assert!(info(&client).contains(calm));
-    server.overload();
-    let busy = "overloaded:1\r\noverload_cause:turns\r\noverloads:1\r\n";
-    assert!(info(&client).contains(busy));
-    server.relieve();
-    let over = "overloaded:0\r\noverload_cause:none\r\noverloads:1\r\n";
-    assert!(info(&client).contains(over));
-}
-
-#[test]
-fn keys_that_fill_the_memory_of_kv_are_an_overload_until_there_are_fewer() {
-    let server = start(config(), kv);
-    let client = server.connect();
     let value = "x".repeat(1 << 10);
     for key in 0..900 {
         send(&client, format!("SET {key} {value}\r\n").as_bytes());
         expect_bytes(&client, b"+OK\r\n");
     }
     server.wait_for(Some(OverloadCause::Memory));
+    let busy = "overloaded:1\r\noverload_cause:memory\r\noverloads:1\r\n";
+    assert!(info(&client).contains(busy));
     send(&client, b"FLUSHALL\r\n");
     expect_bytes(&client, b"+OK\r\n");
+    server.wait_for(None);
+    let over = "overloaded:0\r\noverload_cause:none\r\noverloads:1\r\n";
+    assert!(info(&client).contains(over));
+}
+
+#[test]
+fn memory_of_a_client_of_kv_that_has_gone_is_no_overload_any_more() {
+    let server = start(Config { overload_memory: Some(40), ..config() }, kv);
+    let client = server.connect();
+    send(&client, b"MULTI\r\n");
+    expect_bytes(&client, b"+OK\r\n");
+    // Commands that are queued until its end.
+    let value = "x".repeat(1 << 10);
+    for key in 0..450 {
+        send(&client, format!("SET {key} {value}\r\n").as_bytes());
+        expect_bytes(&client, b"+QUEUED\r\n");
+    }
+    server.wait_for(Some(OverloadCause::Memory));
+    // Nobody else asks for anything.
+    drop(client);
     server.wait_for(None);
 }
 
@@ -228,7 +308,7 @@ fn keys_that_fill_the_memory_of_kv_are_an_overload_until_there_are_fewer() {
 
 #[cfg(feature = "http")]
 mod web {
-    use edgeloop::service::web::{Router, Web, WebConfig};
+    use edgeloop::service::web::{Next, Request, RequestLimit, Response, Router, Web, WebConfig};
 
     use super::*;
 
@@ -291,6 +371,34 @@ mod web {
             send(newcomer, GET);
             assert!(answer(&mut BufReader::new(newcomer)).starts_with("HTTP/1.1 200 "));
         }
+    }
+
+    #[test]
+    fn layers_are_asked_about_a_request_that_is_put_off() {
+        let limited = || {
+            // Within the test no second token comes back.
+            let limit = RequestLimit::new(1, 3, 8);
+            let router = Router::new().get("/", |_, response| {
+                response.text("hello");
+            });
+            let sees = |request: &Request<'_>, response: &mut Response, next: Next<'_>| {
+                next.run(request, response);
+                response.header("X-Seen", "yes");
+            };
+            router.wrap(sees).wrap(limit).serve(WebConfig::default()).unwrap()
+        };
+        let server = start(config(), limited);
+        server.overload();
+        let client = server.connect();
+        let mut answers = BufReader::new(&client);
+        send(&client, &GET.repeat(5));
+        for status in [503, 503, 503, 429, 429] {
+            let head = answer(&mut answers);
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(head.contains("\r\nRetry-After: "), "{head}");
+            assert!(head.contains("\r\nX-Seen: yes\r\n"), "{head}");
+        }
+        assert_eq!(server.stats().shed, 3);
     }
 
     #[test]

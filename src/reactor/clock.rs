@@ -47,8 +47,9 @@ impl Clock {
         self.now_ms as u32
     }
 
-    /// How long a wait until then may last, or one without an end. The turn took its time, so this is counted from now and
-    /// not from turn time, or every deadline would come late by what was done before the wait.
+    /// How long a wait until then may last, or one without an end. The turn took its time, so this is
+    /// counted from now and not from turn time, or every deadline would come late by what was done
+    /// before the wait.
     pub(super) fn wait_until(at: Option<Instant>) -> Wait {
         let now = Instant::now();
         Wait { began: now, timeout: at.map(|at| at.saturating_duration_since(now)) }

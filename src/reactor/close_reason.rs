@@ -63,7 +63,8 @@ close_reasons! {
     OutputLimit = "output_limit",
     /// A topic's ring overtook it while its socket took no bytes.
     SlowConsumer = "slow_consumer",
-    /// [`Config::buffer_memory`](super::Config::buffer_memory) was spent and it held the most.
+    /// [`Config::buffer_memory`](super::Config::buffer_memory) was spent, or kept the server overloaded for
+    /// long, and it was among those that held most of it.
     Memory = "memory",
     /// It was quiet when the server shut down.
     Drained = "drained",

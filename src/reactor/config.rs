@@ -92,12 +92,22 @@ pub struct Config {
     /// The server is overloaded while buffers take so much of
     /// [`buffer_memory`](Self::buffer_memory), in per cent, or a handler's own memory so much of its
     /// limit ([`Context::report_memory`](super::Context::report_memory)). Default 90: just below where
-    /// connections are closed for want of memory. None is never.
+    /// connections are closed for want of memory. None is never. Where buffers keep it so for another
+    /// [`overload_span`](Self::overload_span), connections are closed (`memory`), those that hold most
+    /// first, until less by a quarter is taken: or whoever holds them would keep newcomers out for ever.
     pub overload_memory: Option<u8>,
     /// How long either has to last before the server counts as overloaded; and how long there must be
     /// less, by a quarter of the bound, before it no longer does. Default 1 s: what a burst leaves
     /// behind is usually done by then, and nobody has given up yet.
     pub overload_span: Duration,
+    /// New connections that each listener lets in at once while the server is overloaded. Default 128:
+    /// they cost some 3 ms, and so a little of the time of those who are connected, and whoever waits in
+    /// a backlog of 4096 is heard within a few seconds. The others wait there for
+    /// [`overload_pause`](Self::overload_pause).
+    pub overload_newcomers: usize,
+    /// How long a listener that has let in so many rests, while the server is overloaded, from when it
+    /// began. Default 100 ms.
+    pub overload_pause: Duration,
 
     /// Close a connection when no byte has moved in either direction for so long, but for those that
     /// [may be silent](crate::Context::permit_silence). Default: never.
@@ -172,6 +182,8 @@ impl Default for Config {
             overload_turn: Some(Duration::from_millis(250)),
             overload_memory: Some(90),
             overload_span: Duration::from_secs(1),
+            overload_newcomers: 128,
+            overload_pause: Duration::from_millis(100),
             idle_timeout: None,
             write_timeout: Some(Duration::from_secs(30)),
             keepalive: Some(Duration::from_secs(300)),
@@ -203,7 +215,8 @@ impl Config {
     /// After how long somebody whom an overload refused may come again, in whole seconds: twice
     /// [`overload_span`](Self::overload_span), which it takes at least once to be over.
     pub fn overload_retry(&self) -> Duration {
-        Duration::from_secs((2 * self.overload_span).as_millis().div_ceil(1000) as u64)
+        let span = self.overload_span.saturating_mul(2);
+        Duration::from_secs(span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0)))
     }
 
     /// The most bytes that one read of a connection adds to its input: the budget, and never more
@@ -235,10 +248,12 @@ impl Config {
         range("accept_budget", self.accept_budget, 1, usize::MAX)?;
         range("tasks_max", self.tasks_max, 1, MIB)?;
         range("events", self.events, 1, EVENTS_MAX)?;
+        range("overload_newcomers", self.overload_newcomers, 1, usize::MAX)?;
         range("overload_memory in per cent", self.overload_memory.unwrap_or(1).into(), 1, 100)?;
         let spans = [
             ("overload_turn", self.overload_turn.unwrap_or(VALID_SPAN)),
             ("overload_span", self.overload_span),
+            ("overload_pause", self.overload_pause),
             ("idle_timeout", self.idle_timeout.unwrap_or(VALID_SPAN)),
             ("write_timeout", self.write_timeout.unwrap_or(VALID_SPAN)),
             ("connect_timeout", self.connect_timeout),
@@ -286,6 +301,17 @@ mod tests {
             let config = Config { output_limit, ..Config::default() };
             assert!(config.output_high() + config.read_size() <= output_limit);
         }
+    }
+
+    #[test]
+    fn retry_is_twice_the_span_in_whole_seconds_whatever_the_span() {
+        let retry = |overload_span| {
+            Config { overload_span, ..Config::default() }.overload_retry().as_secs()
+        };
+        assert_eq!(retry(Duration::from_millis(1)), 1);
+        assert_eq!(retry(Duration::from_millis(500)), 1);
+        assert_eq!(retry(Duration::from_millis(501)), 2);
+        assert_eq!(retry(Duration::MAX), u64::MAX);
     }
 
     #[test]

@@ -110,9 +110,14 @@ impl LoopState {
     }
 
     /// At the end of a turn: connections that were not read for want of memory are read again when
-    /// there is some. While there is none, those that hold most of it are closed.
+    /// there is some. While there is none, those that hold most of it are closed; and so they are
+    /// where they have kept the server overloaded for long.
     pub(super) fn relieve_memory(&mut self) {
-        let is_over = self.pool.leased() > self.config.buffer_memory;
+        let leased = self.pool.leased();
+        if let Some(most) = self.overload.takes_relief(self.clock.now_ms(), leased) {
+            self.close_largest(most);
+        }
+        let is_over = leased > self.config.buffer_memory;
         if self.has_memory() {
             // No more than may be visited at once, or each turn would go over all of them.
             for _ in 0..self.config.visit_budget {
@@ -120,12 +125,14 @@ impl LoopState {
                 self.release(token, Hold::MEMORY);
             }
         } else if is_over || !self.lists.starved.is_empty() {
-            self.close_largest();
+            // So much that a read fits in beside the part that is to be free.
+            let memory = self.config.buffer_memory;
+            self.close_largest(memory - memory / MEMORY_PARTS - self.config.read_size());
         }
     }
 
-    /// Closes connections, those that hold most first, until there is room for whoever waits to be read.
-    fn close_largest(&mut self) {
+    /// Closes connections, those that hold most first, until all others hold no more than so much.
+    fn close_largest(&mut self, most: usize) {
         let mut leased = self.pool.leased();
         // A walk over the whole table, which is worth it: each one frees a part of all there is.
         let mut holders: Vec<(usize, Reverse<u32>)> = Vec::new();
@@ -138,9 +145,6 @@ impl LoopState {
                 holders.push((size, Reverse(slot as u32)));
             }
         }
-        let memory = self.config.buffer_memory;
-        // What they may keep, so that a read fits in beside the part that is to be free.
-        let most = memory - memory / MEMORY_PARTS - self.config.read_size();
         // Not sorted, because few of many are taken.
         let mut holders = BinaryHeap::from(holders);
         while leased > most

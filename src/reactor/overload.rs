@@ -59,6 +59,7 @@ impl fmt::Display for OverloadCause {
 pub(super) struct Watch {
     turn_max_ms: Option<u64>,
     memory_percent: Option<usize>,
+    buffers: Marks,
     buffer_memory: usize,
     span_ms: u64,
     /// What the poll did before the turn that is looked at next.
@@ -71,9 +72,11 @@ pub(super) struct Watch {
     round_ms: u64,
     turns: Level,
     memory: Level,
-    memory_is_high: bool,
-    /// What the handler has said last: bytes used, and how many there may be.
+    /// What the handler has said last: bytes used, and how many there may be; and what that means.
     reported: (usize, usize),
+    reported_reading: Reading,
+    /// From when on an overload that buffers keep up is ended by closing those who hold most of them.
+    relief_ms: Option<u64>,
     overload: Option<(OverloadCause, u64)>,
     /// What had been shed and how often listeners had rested, when it began.
     before: (u64, u64),
@@ -129,16 +132,32 @@ enum Reading {
     Low,
 }
 
+/// Where a reading is high, and below where it is low: a quarter less, so that what lies about the
+/// bound changes nothing.
+#[derive(Clone, Copy, Debug)]
+struct Marks {
+    high: u64,
+    low: u64,
+}
+
 /// One reading counts for at most such a part of the span: a single turn that stood still for long, as
-/// in a process that was stopped, is no overload. Memory is looked at as often while it is high.
+/// in a process that was stopped, is no overload. Memory is looked at as often while its level moves.
 const PARTS: u64 = 4;
 
-impl Reading {
-    /// Low begins a quarter below the bound, so that what lies about the bound changes nothing.
-    fn of(value: u64, bound: u64) -> Reading {
+impl Marks {
+    fn of(bound: u64) -> Marks {
+        Marks { high: bound, low: bound - bound / 4 }
+    }
+
+    /// For so many per cent of a limit.
+    fn of_share(limit: usize, percent: usize) -> Marks {
+        Marks::of((limit as u128 * percent as u128).div_ceil(100) as u64)
+    }
+
+    fn read(self, value: u64) -> Reading {
         match value {
-            _ if value >= bound => Reading::High,
-            _ if value < bound - bound / 4 => Reading::Low,
+            _ if value >= self.high => Reading::High,
+            _ if value < self.low => Reading::Low,
             _ => Reading::Between,
         }
     }
@@ -157,6 +176,15 @@ impl Level {
                 self.held_ms = self.held_ms.saturating_sub(lasted_ms);
                 self.is_up &= self.held_ms > 0;
             }
+        }
+    }
+
+    /// Whether time alone, with such a reading, brings it to its other state.
+    fn moves(&self, reading: Reading) -> bool {
+        match reading {
+            Reading::High => !self.is_up,
+            Reading::Between => false,
+            Reading::Low => self.is_up,
         }
     }
 }
@@ -178,6 +206,10 @@ impl Watch {
         Watch {
             turn_max_ms: config.overload_turn.map(ms),
             memory_percent: config.overload_memory.map(usize::from),
+            buffers: Marks::of_share(
+                config.buffer_memory,
+                config.overload_memory.unwrap_or(100).into(),
+            ),
             buffer_memory: config.buffer_memory,
             span_ms: ms(config.overload_span).max(1),
             rest: Rest::Unknown,
@@ -187,8 +219,9 @@ impl Watch {
             round_ms: 0,
             turns: Level::default(),
             memory: Level::default(),
-            memory_is_high: false,
             reported: (0, 0),
+            reported_reading: Reading::Low,
+            relief_ms: None,
             overload: None,
             before: (0, 0),
         }
@@ -205,6 +238,10 @@ impl Watch {
 
     pub(super) fn report_memory(&mut self, used: usize, limit: usize) {
         self.reported = (used, limit);
+        self.reported_reading = match self.memory_percent {
+            Some(percent) if limit > 0 => Marks::of_share(limit, percent).read(used as u64),
+            _ => Reading::Low,
+        };
     }
 
     pub(super) fn visited_ready(&mut self) {
@@ -221,11 +258,27 @@ impl Watch {
         self.was_long
     }
 
-    /// When a turn is needed although nothing happens: to see that it is over, or that memory stays
-    /// high.
-    pub(super) fn due_ms(&self) -> Option<u64> {
-        let is_watching = self.is_overloaded() || self.memory_is_high;
-        is_watching.then(|| self.seen_ms + (self.span_ms / PARTS).max(1))
+    /// When a turn is needed although nothing happens: while a level moves by time alone, with so many
+    /// bytes of buffers, or buffers are to be given back. What is steady wakes nobody.
+    pub(super) fn due_ms(&self, leased: usize) -> Option<u64> {
+        let moves = self.turns.is_up || self.memory.moves(self.memory_reading(leased));
+        let look_ms = moves.then(|| self.seen_ms + (self.span_ms / PARTS).max(1));
+        let relief_ms = self.relief_ms.filter(|_| self.buffers_keep_it_up(leased));
+        look_ms.into_iter().chain(relief_ms).min()
+    }
+
+    /// Down to how many bytes of buffers connections are to be closed now. It is not asked for again
+    /// within a span, which it takes the level to fall.
+    pub(super) fn takes_relief(&mut self, now_ms: u64, leased: usize) -> Option<usize> {
+        self.relief_ms.filter(|at_ms| now_ms >= *at_ms && self.buffers_keep_it_up(leased))?;
+        self.relief_ms = Some(now_ms + self.span_ms);
+        Some(self.buffers.low.saturating_sub(1) as usize)
+    }
+
+    /// Whether it would be over with fewer bytes of buffers.
+    fn buffers_keep_it_up(&self, leased: usize) -> bool {
+        let buffers = self.buffers.read(leased as u64);
+        buffers != Reading::Low && self.reported_reading == Reading::Low
     }
 
     /// One look, at the beginning of a turn, once its events are noted.
@@ -244,38 +297,43 @@ impl Watch {
 
     fn look_at_turns(&mut self, moment: &Moment, worked_ms: u64, lasted_ms: u64) {
         let Some(bound) = self.turn_max_ms else { return };
-        self.was_long = Reading::of(lasted_ms, bound) != Reading::Low;
+        let bound = Marks::of(bound);
+        self.was_long = bound.read(lasted_ms) != Reading::Low;
         self.round.worked_ms += worked_ms;
         if self.round.is_over(moment.listed) {
             self.round_ms = self.round.worked_ms;
-            let reading = Reading::of(self.round_ms, bound);
-            self.turns.note(reading, self.round_ms, self.span_ms);
+            self.turns.note(bound.read(self.round_ms), self.round_ms, self.span_ms);
             self.round = Round { worked_ms: 0, left: moment.listed };
         }
         self.turns.note(Reading::Low, lasted_ms - worked_ms, self.span_ms);
     }
 
     fn look_at_memory(&mut self, moment: &Moment, lasted_ms: u64) {
-        let Some(percent) = self.memory_percent else { return };
-        let read = |(used, limit): (usize, usize)| match limit {
-            0 => Reading::Low,
-            _ => Reading::of(used.saturating_mul(100) as u64, limit.saturating_mul(percent) as u64),
+        let reading = self.memory_reading(moment.leased);
+        self.memory.note(reading, lasted_ms, self.span_ms);
+        let relief_ms = self.relief_ms.unwrap_or(moment.now_ms + self.span_ms);
+        self.relief_ms = self.memory.is_up.then_some(relief_ms);
+    }
+
+    fn memory_reading(&self, leased: usize) -> Reading {
+        let readings = match self.memory_percent {
+            Some(_) => [self.buffers.read(leased as u64), self.reported_reading],
+            None => [Reading::Low; 2],
         };
-        let readings = [read((moment.leased, self.buffer_memory)), read(self.reported)];
-        let reading = match readings {
+        match readings {
             _ if readings.contains(&Reading::High) => Reading::High,
             _ if readings.contains(&Reading::Between) => Reading::Between,
             _ => Reading::Low,
-        };
-        self.memory_is_high = reading == Reading::High;
-        self.memory.note(reading, lasted_ms, self.span_ms);
+        }
     }
 
     /// The larger share of a limit that is used, of buffers or of what the handler says.
     fn percent(&self, leased: usize) -> usize {
         let shares = [(leased, self.buffer_memory), self.reported];
-        let shares = shares.map(|(used, limit)| used.saturating_mul(100) / limit.max(1));
-        shares[0].max(shares[1])
+        let percent = |(used, limit): (usize, usize)| {
+            used.saturating_mul(100).checked_div(limit).unwrap_or_default()
+        };
+        percent(shares[0]).max(percent(shares[1]))
     }
 
     fn judge(&mut self, now_ms: u64) -> Option<Change> {
@@ -354,21 +412,17 @@ impl LoopState {
 #[derive(Debug, Default)]
 pub(super) struct Trickle {
     began_ms: u64,
-    taken: u32,
+    taken: usize,
 }
-
-/// In each [`Config::accept_retry`]. They cost some 3 ms of its 100, so that newcomers take little from
-/// those who are connected; and whoever waits in a backlog of 4096 is heard within a few seconds.
-const NEWCOMERS_MAX: u32 = 128;
 
 impl Trickle {
     pub(super) fn is_open(&self, now_ms: u64, config: &Config) -> bool {
-        self.taken < NEWCOMERS_MAX || now_ms >= self.opens_ms(config)
+        self.taken < config.overload_newcomers || now_ms >= self.opens_ms(config)
     }
 
     /// When it lets somebody in again.
     pub(super) fn opens_ms(&self, config: &Config) -> u64 {
-        self.began_ms + config.accept_retry.as_millis() as u64
+        self.began_ms + config.overload_pause.as_millis() as u64
     }
 
     /// Somebody was let in. Says whether nobody else is for now.
@@ -377,7 +431,7 @@ impl Trickle {
             (self.began_ms, self.taken) = (now_ms, 0);
         }
         self.taken += 1;
-        self.taken >= NEWCOMERS_MAX
+        self.taken >= config.overload_newcomers
     }
 }
 
@@ -433,6 +487,10 @@ mod tests {
 
         fn is_overloaded(&self) -> bool {
             self.watch.is_overloaded()
+        }
+
+        fn due_ms(&self) -> Option<u64> {
+            self.watch.due_ms(self.leased)
         }
     }
 
@@ -529,11 +587,11 @@ mod tests {
         bench.turns(10, 200);
         assert!(bench.is_overloaded());
         // The loop wakes by itself, so that it is seen to be over.
-        let due = bench.watch.due_ms();
+        let due = bench.due_ms();
         assert_eq!(due, Some(bench.now_ms + SPAN / PARTS));
         (0..4).for_each(|_| bench.sleep(250));
         assert!(!bench.is_overloaded());
-        assert_eq!(bench.watch.due_ms(), None);
+        assert_eq!(bench.due_ms(), None);
     }
 
     #[test]
@@ -566,17 +624,78 @@ mod tests {
         let mut bench = Bench::new();
         bench.leased = 899;
         bench.turn(1);
-        assert_eq!(bench.watch.due_ms(), None);
+        assert_eq!(bench.due_ms(), None);
         bench.leased = 900;
         bench.turn(1);
-        while let Some(due) = bench.watch.due_ms().filter(|due| *due < 2000) {
+        while !bench.is_overloaded() {
+            let due = bench.due_ms().expect("a level that moves has a turn");
             bench.sleep(due - bench.now_ms);
         }
         let began = (bench.changes[0].0, bench.changes[0].1);
         assert_eq!(began, (1002, Change::Began(OverloadCause::Memory)));
         bench.leased = 600;
+        while bench.is_overloaded() {
+            let due = bench.due_ms().expect("a level that moves has a turn");
+            bench.sleep(due - bench.now_ms);
+        }
+        assert_eq!(bench.now_ms, 1002 + SPAN);
+        assert_eq!(bench.due_ms(), None);
+    }
+
+    #[test]
+    fn memory_that_is_steady_wakes_nobody() {
+        let mut bench = Bench::new();
+        // What the handler says cannot be relieved by closing.
+        for (used, is_overloaded) in [(80, false), (95, true), (80, true), (95, true)] {
+            bench.watch.report_memory(used, 100);
+            (0..10).for_each(|_| bench.sleep(250));
+            assert_eq!((bench.is_overloaded(), bench.due_ms()), (is_overloaded, None), "{used}");
+        }
+        bench.watch.report_memory(10, 100);
+        assert_eq!(bench.due_ms(), Some(bench.now_ms + SPAN / PARTS));
+    }
+
+    #[test]
+    fn buffers_that_keep_an_overload_up_are_to_be_given_back_after_a_span_down_to_the_low_mark() {
+        let mut bench = Bench::new();
+        bench.leased = 950;
+        (0..4).for_each(|_| bench.sleep(250));
+        assert!(bench.is_overloaded());
+        // Between the marks it would last for ever.
+        bench.leased = 700;
+        let due = bench.now_ms + SPAN;
+        assert_eq!(bench.due_ms(), Some(due));
+        assert_eq!(bench.watch.takes_relief(due - 1, 700), None);
+        bench.sleep(SPAN);
+        assert_eq!(bench.watch.takes_relief(due, 700), Some(674));
+        // Once in a span, also where it did not help.
+        assert_eq!(bench.watch.takes_relief(due + SPAN - 1, 700), None);
+        assert_eq!(bench.due_ms(), Some(due + SPAN));
+        bench.leased = 674;
+        (0..4).for_each(|_| bench.sleep(250));
+        assert!(!bench.is_overloaded());
+        assert_eq!((bench.due_ms(), bench.watch.takes_relief(1 << 40, 950)), (None, None));
+    }
+
+    #[test]
+    fn nobody_is_closed_for_memory_that_closing_does_not_free() {
+        let mut bench = Bench::new();
+        bench.leased = 950;
+        bench.watch.report_memory(95, 100);
+        (0..20).for_each(|_| bench.sleep(250));
+        assert_eq!(bench.watch.takes_relief(bench.now_ms, 950), None);
+        bench.watch.report_memory(50, 100);
+        assert!(bench.watch.takes_relief(bench.now_ms, 950).is_some());
+    }
+
+    #[test]
+    fn limit_of_nothing_is_no_share_of_it() {
+        let mut bench = Bench::new();
+        bench.watch.report_memory(1 << 20, 0);
+        bench.leased = 250;
         (0..10).for_each(|_| bench.sleep(250));
         assert!(!bench.is_overloaded());
+        assert_eq!(bench.watch.percent(bench.leased), 25);
     }
 
     #[test]
@@ -597,7 +716,7 @@ mod tests {
         bench.leased = 1000;
         bench.turns(100, 500);
         assert!(bench.changes.is_empty());
-        assert_eq!(bench.watch.due_ms(), None);
+        assert_eq!(bench.due_ms(), None);
         assert!(!bench.watch.asks_for_the_time());
     }
 
@@ -612,6 +731,6 @@ mod tests {
                 let_in += 1;
             }
         }
-        assert_eq!(let_in, 10 * NEWCOMERS_MAX);
+        assert_eq!(let_in, 10 * config.overload_newcomers);
     }
 }

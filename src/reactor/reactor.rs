@@ -276,7 +276,7 @@ impl<H: Handler> Reactor<H> {
         let closed = owed().filter(|listener| !self.lets_in(listener));
         let trickle = closed.map(|listener| listener.trickle.opens_ms(&state.config)).min();
         let more = [state.topics_due_ms, state.tidy_due_ms];
-        let in_ms = [state.wheel.next_due(), state.overload.due_ms(), trickle];
+        let in_ms = [state.wheel.next_due(), state.overload.due_ms(state.pool.leased()), trickle];
         let in_ms = in_ms.into_iter().chain(more).flatten().min();
         let deadlines = [
             in_ms.map(|due_ms| state.clock.instant(due_ms)),

@@ -24,6 +24,7 @@ mod facts;
 mod faults;
 mod kernel;
 mod libc_symbols;
+mod load;
 mod million;
 mod oracles;
 mod peers;

@@ -11,6 +11,7 @@ use edgeloop::{CloseReason, Token};
 use crate::clock::MS;
 use crate::kernel::Kernel;
 use crate::libc_symbols::Call;
+use crate::load::Load;
 use crate::peers::{Peers, is_closed_by_handler};
 use crate::socket::{Socket, Stage};
 use crate::stream::{DIGITS, ROOMS, number_of};
@@ -107,6 +108,7 @@ pub(crate) struct Oracles {
     pub(crate) is_on: bool,
     pub(crate) limits: Limits,
     pub(crate) ledger: Ledger,
+    pub(crate) load: Load,
     /// By slot.
     pub(crate) accounts: Vec<Option<Account>>,
     registrations: Vec<Registration>,
@@ -171,8 +173,8 @@ impl Limits {
 }
 
 impl Oracles {
-    pub(crate) fn new(limits: Limits, ledger: Ledger) -> Self {
-        Oracles { is_on: true, limits, ledger, ..Oracles::default() }
+    pub(crate) fn new(limits: Limits, ledger: Ledger, load: Load) -> Self {
+        Oracles { is_on: true, limits, ledger, load, ..Oracles::default() }
     }
 
     pub(crate) fn violate(&mut self, what: String) {
@@ -765,6 +767,7 @@ impl Oracles {
         let wakes = u64::try_from(timeout_ms).map(|ms| now + ms * MS);
         match (retry, wakes) {
             (Some(retry), Ok(wakes)) if now < retry && wakes <= retry + MS => {}
+            (_, wakes) if !self.is_draining && self.load.may_wait(now, wakes.ok()) => {}
             _ => self.violate(format!("asleep while {count} connections wait to be accepted")),
         }
     }

@@ -238,9 +238,12 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         accept_retry: ms(random, 1, 200),
         tasks_max: random.magnitude(1, 32),
         events: random.magnitude(1, 64),
-        overload_turn: Some(Duration::from_millis(overload_ms)),
-        overload_memory: Some(1 + (output_limit % 100) as u8),
+        overload_turn: (input_limit % 3 != 0).then_some(Duration::from_millis(overload_ms)),
+        // Not reached where memory is not short: it closes connections.
+        overload_memory: (input_limit % 3 != 1).then_some(10 + (output_limit % 91) as u8),
         overload_span: Duration::from_millis(4 * overload_ms),
+        overload_newcomers: 1 + output_limit % 4,
+        overload_pause: Duration::from_millis(1 + output_limit as u64 % 100),
         idle_timeout: random.chance(400).then(|| ms(random, 5, 5000)),
         write_timeout: random.chance(700).then(|| ms(random, 5, 5000)),
         // The kernel's business: here it never finds that a peer is gone, but faults say so.

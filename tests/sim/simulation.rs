@@ -17,6 +17,7 @@ use crate::clock::MS;
 use crate::faults::{Class, Faults};
 use crate::kernel::{Kernel, Weather};
 use crate::libc_symbols::Call;
+use crate::load::Load;
 use crate::oracles::{Limits, Oracles};
 use crate::peers::{Dialect, Peers};
 use crate::schedule::{Schedule, Service};
@@ -158,7 +159,7 @@ fn build(schedule: &Schedule, rules: Rules, planned: Option<(u64, i32)>) -> Worl
     peers.may_listen = matches!(schedule.service, Service::Broadcast { .. });
     let config = &schedule.config;
     let ledger = Ledger::new(config.work_budget, config.work_slice, config.visit_budget);
-    let oracles = Oracles::new(limits(schedule), ledger);
+    let oracles = Oracles::new(limits(schedule), ledger, Load::new(config));
     World {
         kernel,
         faults,
@@ -262,7 +263,17 @@ fn storm<H: Handler>(reactor: &mut Reactor<Audit<H>>, schedule: &Schedule) {
 }
 
 fn turn<H: Handler>(reactor: &mut Reactor<Audit<H>>) {
-    if let Err(error) = reactor.turn() {
+    let outcome = reactor.turn();
+    with(|world| {
+        let oracles = &mut world.oracles;
+        // A shutdown takes all who wait.
+        if !oracles.is_draining {
+            let (now_ns, is_overloaded) = (world.kernel.clock.told(), reactor.overload().is_some());
+            let wrong = oracles.load.turned(now_ns, is_overloaded, reactor.stats());
+            wrong.into_iter().for_each(|what| oracles.violate(what));
+        }
+    });
+    if let Err(error) = outcome {
         // Only what the wait itself was made to fail with.
         with(|world| {
             if world.faults.planned.is_none() {
