@@ -109,6 +109,7 @@ const FLAGS: &[Mistake] = &[
     ("load 7000 -r 10 --pulse 5k:1s:5q", &["--pulse: `5q`", "write it like 500ms"]),
     ("load 7000 -r 10 --pulse x:1s:5s", &["--pulse: `x:1s:5s`", "as 50k:1s:5s"]),
     ("load 7000 -r 10 --pulse 5k:5s:1s", &["--pulse must last for less time"]),
+    ("load 7000 -r 10 -n 50 --pulse 5k:1s:5s", &["--pulse would first come when all messages"]),
     ("load 7000 -r 10 --pulse 5k:1s:10s", &["--pulse would first come when the time is over"]),
     ("load 7000 --source localhost", &["--source: `localhost`", "write it like 127.0.0.2"]),
     ("load 7000 --server-pid self", &["--server-pid: `self`", "write it like 512"]),

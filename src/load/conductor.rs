@@ -22,7 +22,9 @@ use super::probe::{self, Counters, Usage};
 use super::protocol::Protocol;
 use super::pulse::PulseTally;
 use super::redis::Redis;
-use super::report::{Client, Connects, Kernel, Latency, Little, Report, Sample, Server, Step};
+use super::report::{
+    Asked, Client, Connects, Kernel, Latency, Little, Report, Sample, Server, Step,
+};
 use super::requests::Requests;
 use super::route::Route;
 use super::server_process;
@@ -455,7 +457,8 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         let ksoftirqd_ns = readings[1].ksoftirqd_ns.iter().zip(&readings[0].ksoftirqd_ns);
         let ksoftirqd_s =
             ksoftirqd_ns.map(|(after, before)| after.saturating_sub(*before) as f64 / 1e9);
-        let is_short = self.plan.rate.is_none_or(|asked| rate < asked * 0.99);
+        let due = Asked::from(self.plan).due_rate(seconds);
+        let is_short = due.is_none_or(|due| rate < due * 0.99);
         let client_bound = server.as_ref().map(|server| {
             is_short && client.utilisation >= SATURATED && server.utilisation < SATURATED
         });

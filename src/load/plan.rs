@@ -277,6 +277,12 @@ impl Plan {
         if self.duration.is_some() && count > Plan::PULSES_MAX as u128 {
             return Some("pulse comes too often for that time; at most 1000 times in a step");
         }
+        let before = self.rate? * pulse.every.as_secs_f64();
+        if self.messages.is_some_and(|messages| messages as f64 <= before) {
+            return Some(
+                "pulse would first come when all messages are sent: EVERY must be shorter",
+            );
+        }
         None
     }
 

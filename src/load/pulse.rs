@@ -9,14 +9,15 @@
 //! A message belongs to where it was due, whenever its answer came: what a burst does to those behind it
 //! is in their latency, counted from when they were due. Before the first burst it is found out what is
 //! usual. After each, time is cut into slices; the server is back where, slice after slice, at most half
-//! of the messages took longer than what was usual.
+//! of the messages took longer than what was usual. A thread that had too few messages before the first
+//! burst does not know what is usual, and says nothing of recovery.
 
 use std::io;
 
 use hdrhistogram::Histogram;
 
 use super::tally::{Window, histogram};
-use super::{Latency, Pulse, PulseRecovery, Pulses};
+use super::{Latency, Plan, Pulse, PulseRecovery, Pulses};
 
 /// When the bursts of a run are, in nanoseconds since it began.
 #[derive(Clone, Copy, Debug)]
@@ -47,8 +48,11 @@ pub(super) struct PulseTally {
     times: PulseTimes,
     usual: Box<Histogram<u64>>,
     within: Box<Histogram<u64>>,
-    /// What was usual, once the first pulse is over: 99 of 100 messages took no longer.
-    usual_p99: Option<u64>,
+    /// What was usual, once the first pulse is over: 99 of 100 messages took no longer. None within
+    /// where there were too few.
+    usual_p99: Option<Option<u64>>,
+    /// Some thread knows what is usual.
+    is_measured: bool,
     /// [`SLICES`] for each pulse, as far as anything was counted.
     slices: Vec<Slice>,
 }
@@ -64,6 +68,8 @@ struct Slice {
 const SLICES: usize = 200;
 /// The server is back with the first of so many slices in a row, empty ones not counted.
 const SLICES_BACK: usize = 5;
+/// Messages of a thread of which one in a hundred is known: of fewer that would be the slowest.
+const USUAL_LEAST: u64 = 100;
 
 impl PulseTimes {
     /// The first pulse comes once there was as much time without one as lies between the beginnings of
@@ -122,6 +128,7 @@ impl PulseTally {
             usual: histogram()?,
             within: histogram()?,
             usual_p99: None,
+            is_measured: false,
             slices: Vec::new(),
         })
     }
@@ -131,7 +138,7 @@ impl PulseTally {
         self.times = PulseTimes::new(&self.pulse, window);
         self.usual.reset();
         self.within.reset();
-        self.usual_p99 = None;
+        (self.usual_p99, self.is_measured) = (None, false);
         self.slices.clear();
     }
 
@@ -141,9 +148,7 @@ impl PulseTally {
             Part::Usual => self.usual.saturating_record(took),
             Part::Within => self.within.saturating_record(took),
             Part::After { pulse, slice } => {
-                let usual = &self.usual;
-                let limit =
-                    *self.usual_p99.get_or_insert_with(|| usual.value_at_quantile(USUAL_SHARE));
+                let Some(limit) = self.limit().filter(|_| pulse < Plan::PULSES_MAX) else { return };
                 let index = pulse * SLICES + slice;
                 if index >= self.slices.len() {
                     self.slices.resize((pulse + 1) * SLICES, Slice::default());
@@ -155,11 +160,22 @@ impl PulseTally {
         }
     }
 
+    /// How long a message may take and be no slower than usual.
+    fn limit(&mut self) -> Option<u64> {
+        let usual = &self.usual;
+        let limit = *self.usual_p99.get_or_insert_with(|| {
+            (usual.len() >= USUAL_LEAST).then(|| usual.value_at_quantile(USUAL_SHARE))
+        });
+        self.is_measured |= limit.is_some();
+        limit
+    }
+
     /// Adds those of another thread.
     pub(super) fn merge(&mut self, other: &PulseTally) {
         // All histograms have the same bounds, so one fits into the other.
         let _ = self.usual.add(&*other.usual);
         let _ = self.within.add(&*other.within);
+        self.is_measured |= other.is_measured;
         let most = self.slices.len().max(other.slices.len());
         self.slices.resize(most, Slice::default());
         for (slice, other) in self.slices.iter_mut().zip(&other.slices) {
@@ -178,10 +194,16 @@ impl PulseTally {
             recovery_s: self.recovery_ns(pulse).map(|ns| ns as f64 / 1e9),
         };
         Pulses {
-            usual_us: Latency::of(&self.usual).p99_us,
+            usual_us: self.is_measured.then(|| Latency::of(&self.usual).p99_us),
             within: Latency::of(&self.within),
             outside: Latency::of(&outside),
-            each: self.times.beginnings(window.until).enumerate().map(recovery).collect(),
+            each: self
+                .times
+                .beginnings(window.until)
+                .take(Plan::PULSES_MAX)
+                .enumerate()
+                .map(recovery)
+                .collect(),
         }
     }
 
@@ -192,11 +214,9 @@ impl PulseTally {
         let told = slices.iter().enumerate().filter(|(_, slice)| slice.messages > 0);
         let told: Vec<(usize, bool)> =
             told.map(|(index, slice)| (index, 2 * slice.slow <= slice.messages)).collect();
-        let is_back = |from: usize| {
-            let run = &told[from..told.len().min(from + SLICES_BACK)];
-            !run.is_empty() && run.iter().all(|(_, is_back)| *is_back)
-        };
-        let first = (0..told.len()).find(|from| is_back(*from))?;
+        // All that there are, where a pulse leaves time for fewer.
+        let mut runs = told.windows(SLICES_BACK.min(told.len()).max(1));
+        let first = runs.position(|run| run.iter().all(|(_, is_back)| *is_back))?;
         // What lies before it holds no message that says otherwise.
         let from = if first == 0 { 0 } else { told[first].0 as u64 };
         Some(from * self.times.slice_ns())
@@ -290,7 +310,7 @@ mod tests {
                 assert_eq!(each.at_s, 2.0 * (place + 1) as f64);
             }
             // What is usual includes the slow ones, so one that is as slow as these counts as back.
-            let usual_s = figures.usual_us / 1e6;
+            let usual_s = figures.usual_us.unwrap() / 1e6;
             let recovery = recovery_s.map(|seconds: f64| (seconds - usual_s).max(0.0));
             match (figures.each[0].recovery_s, recovery) {
                 (Some(measured), Some(expected)) => {
@@ -312,6 +332,68 @@ mod tests {
         let recovered: Vec<bool> = figures.each.iter().map(|it| it.recovery_s.is_some()).collect();
         assert_eq!(recovered, [true, true, true, false]);
         assert!(tally.recovery_ns(7).is_none());
+    }
+
+    #[test]
+    fn recovery_is_not_measured_where_hardly_anything_came_before_the_first_pulse() {
+        for (usual, is_measured) in [(0, false), (USUAL_LEAST - 1, false), (USUAL_LEAST, true)] {
+            let mut tally = PulseTally::new(pulse()).unwrap();
+            tally.begin(WINDOW);
+            (0..usual).for_each(|ms| tally.record((1000 + ms) * MS, 2 * MS));
+            (3500..5000).for_each(|ms| tally.record(ms * MS, 2 * MS));
+            // One thread that knows is enough, and one that does not changes nothing.
+            let mut all = PulseTally::new(pulse()).unwrap();
+            all.begin(WINDOW);
+            all.merge(&tally);
+            for tally in [&tally, &all] {
+                let figures = tally.figures(WINDOW, &tally.usual);
+                assert_eq!(figures.usual_us.is_some(), is_measured, "{usual}");
+                assert_eq!(figures.each[0].recovery_s, is_measured.then_some(0.0), "{usual}");
+            }
+        }
+    }
+
+    #[test]
+    fn server_is_not_back_with_the_last_message_alone() {
+        let slow_until = |until: u64| {
+            let mut tally = PulseTally::new(pulse()).unwrap();
+            tally.begin(WINDOW);
+            (1000..3000).for_each(|ms| tally.record(ms * MS, 2 * MS));
+            let took = |ms| if ms < until { 50 } else { 2 };
+            (3500..5000).for_each(|ms| tally.record(ms * MS, took(ms) * MS));
+            tally.recovery_ns(0)
+        };
+        // A slice is 10 ms long.
+        assert_eq!(slow_until(4950), Some(1450 * MS));
+        for until in [4960, 4990, 4999, 5000] {
+            assert_eq!(slow_until(until), None, "{until}");
+        }
+    }
+
+    #[test]
+    fn few_slices_have_to_agree_all_of_them() {
+        let recovery = |took: [u64; 3]| {
+            let mut tally = PulseTally::new(pulse()).unwrap();
+            tally.begin(WINDOW);
+            (1000..3000).for_each(|ms| tally.record(ms * MS, 2 * MS));
+            let due = [3500, 4000, 4500];
+            due.iter().zip(took).for_each(|(ms, took)| tally.record(ms * MS, took * MS));
+            tally.recovery_ns(0)
+        };
+        assert_eq!(recovery([2, 2, 2]), Some(0));
+        assert_eq!(recovery([50, 2, 2]), None);
+    }
+
+    #[test]
+    fn pulses_that_are_too_many_to_be_told_apart_cost_no_memory() {
+        let mut tally = PulseTally::new(pulse()).unwrap();
+        let endless = Window { until: u64::MAX, ..WINDOW };
+        tally.begin(endless);
+        (1000..3000).for_each(|ms| tally.record(ms * MS, 2 * MS));
+        let pulses = [0, 1, Plan::PULSES_MAX as u64, 1 << 20];
+        pulses.iter().for_each(|pulse| tally.record((3500 + pulse * 2000) * MS, 2 * MS));
+        assert_eq!(tally.slices.len(), 2 * SLICES);
+        assert_eq!(tally.figures(endless, &tally.usual).each.len(), Plan::PULSES_MAX);
     }
 
     #[test]

@@ -83,6 +83,19 @@ pub struct Asked {
     pub sources: Vec<String>,
 }
 
+impl Asked {
+    /// How many messages are due each second on the average of a step that is measured for so many,
+    /// with its bursts; none in a closed loop.
+    pub fn due_rate(&self, seconds: f64) -> Option<f64> {
+        let (rate, Some(pulse)) = (self.rate?, self.pulse) else { return self.rate };
+        // Whole ones, and the one that the end cuts off.
+        let pulses = (seconds / pulse.every_s).floor() - 1.0;
+        let last = (seconds % pulse.every_s).min(pulse.duration_s);
+        let within = if pulses < 0.0 { 0.0 } else { pulses * pulse.duration_s + last };
+        Some(rate + (pulse.rate - rate) * if seconds > 0.0 { within / seconds } else { 0.0 })
+    }
+}
+
 /// Bursts in plain values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AskedPulse {
@@ -194,8 +207,9 @@ pub struct Latency {
 /// What bursts did. A message belongs to where it was due, whenever its answer came.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pulses {
-    /// What was usual before the first burst: 99 of 100 messages took no longer.
-    pub usual_us: f64,
+    /// What was usual before the first burst: 99 of 100 messages took no longer. None where no thread
+    /// had a hundred messages then; recovery is not measured there.
+    pub usual_us: Option<f64>,
     /// Latency of messages that were due in bursts.
     pub within: Latency,
     /// Of all others, those before the first burst included.
@@ -210,7 +224,7 @@ pub struct PulseRecovery {
     /// When it began, in seconds since the start of the step's measurement.
     pub at_s: f64,
     /// How many seconds after its end at least half of the messages took no longer again than was
-    /// usual; null if they did not before the next burst, or the end.
+    /// usual; null if they did not before the next burst, or the end, or if it is not known what is usual.
     pub recovery_s: Option<f64>,
 }
 
@@ -362,7 +376,7 @@ impl Step {
 
 impl Pulses {
     /// The longest recovery of all in microseconds, if the server recovered after each burst.
-    pub(super) fn longest_recovery_us(&self) -> Option<f64> {
+    pub fn longest_recovery_us(&self) -> Option<f64> {
         let longest = |longest: f64, each: &PulseRecovery| Some(longest.max(each.recovery_s?));
         let seconds = self.each.iter().try_fold(0.0, longest)?;
         (!self.each.is_empty()).then_some(seconds * 1e6)
@@ -451,5 +465,30 @@ impl From<&Plan> for Asked {
             seed: plan.seed,
             sources: plan.effective_sources().iter().map(ToString::to_string).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_that_is_due_has_the_bursts_in_it_that_came() {
+        let mut plan = Plan::new("127.0.0.1:7000".parse().unwrap(), super::super::Mode::Echo);
+        let due = |plan: &Plan, seconds| Asked::from(plan).due_rate(seconds);
+        assert_eq!(due(&plan, 10.0), None);
+        plan.rate = Some(100.0);
+        assert_eq!(due(&plan, 10.0), Some(100.0));
+        let duration = std::time::Duration::from_secs;
+        plan.pulse =
+            Some(super::super::Pulse { rate: 1100.0, duration: duration(2), every: duration(5) });
+        for (seconds, within) in
+            [(0.0, 0.0), (4.0, 0.0), (5.0, 0.0), (6.0, 1.0), (8.0, 2.0), (10.0, 2.0), (16.0, 5.0)]
+        {
+            let messages = due(&plan, seconds).unwrap() * seconds;
+            let expected = 100.0 * seconds + 1000.0 * within;
+            assert!((messages - expected).abs() < 1e-6, "{seconds}: {messages}");
+        }
+        assert_eq!(due(&plan, 0.0), Some(100.0));
     }
 }

@@ -68,6 +68,14 @@ fn headline(page: &mut String, name: &str, report: &Report, first: &Report) {
         cards.push(("p99", time(latency.p99_us), than(latency.p99_us, |it| it.latency.p99_us)));
         cards.push(("longest", time(latency.max_us), String::new()));
     }
+    if let Some(pulses) = step.pulses.as_ref().filter(|it| !it.each.is_empty()) {
+        let longest = pulses.longest_recovery_us();
+        let value = match pulses.usual_us {
+            Some(_) => longest.map_or("never".into(), figures::time),
+            None => "unknown".into(),
+        };
+        cards.push(("longest recovery", value, "after bursts".into()));
+    }
     if let Some(server) = step.server.as_ref().filter(|_| step.messages > 0) {
         let cpu = |step: &Step| step.server.as_ref().map_or(0.0, |it| it.cpu_us_per_message);
         let us = figures::time(server.cpu_us_per_message);

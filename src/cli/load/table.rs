@@ -39,6 +39,9 @@ pub(super) fn title(report: &Report) -> String {
     if let Some(asked) = plan.rate {
         let _ = write!(text, " at {} messages/s", rate(asked));
     }
+    if let Some(pulse) = plan.pulse {
+        let _ = write!(text, " with bursts of {}", burst(pulse));
+    }
     let connections = count(plan.connections as u64);
     let _ = write!(text, ", {connections} connections, {} in flight on each", plan.pipeline);
     if plan.size > 0 && plan.mode != "http" {
@@ -127,9 +130,12 @@ fn details(text: &mut String, report: &Report, step: &Step) {
 
 /// What bursts did to those within and to the others, and how long the server took to recover.
 fn pulse_lines(pulses: &Pulses, pulse: AskedPulse) -> Vec<(&'static str, String)> {
-    let AskedPulse { rate: asked, duration_s, every_s } = pulse;
-    let (number, rate) = (pulses.each.len(), rate(asked));
-    let head = format!("{number} of {rate} messages/s for {duration_s} s, every {every_s} s");
+    let number = pulses.each.len();
+    let head = ("pulses", format!("{number} of {}", burst(pulse)));
+    if number == 0 {
+        // It ended before the first.
+        return vec![head];
+    }
     let recoveries: Vec<String> = pulses
         .each
         .iter()
@@ -140,13 +146,23 @@ fn pulse_lines(pulses: &Pulses, pulse: AskedPulse) -> Vec<(&'static str, String)
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let (usual, recoveries) = (time(pulses.usual_us), recoveries.join(", "));
+    let recoveries = recoveries.join(", ");
+    let recovery = match pulses.usual_us.map(time) {
+        Some(usual) => format!("{recoveries}{more} until latency was usual again (p99 {usual})"),
+        None => {
+            "not measured: no thread had 100 messages before the first to tell what is usual".into()
+        }
+    };
     vec![
-        ("pulses", head),
+        head,
         ("  within", percentiles(&pulses.within)),
         ("  outside", percentiles(&pulses.outside)),
-        ("  recovery", format!("{recoveries}{more} until latency was usual again (p99 {usual})")),
+        ("  recovery", recovery),
     ]
+}
+
+fn burst(AskedPulse { rate: asked, duration_s, every_s }: AskedPulse) -> String {
+    format!("{} messages/s for {duration_s} s, every {every_s} s", rate(asked))
 }
 
 /// What went wrong in the time that was measured, and what the wrong answers said.
@@ -202,7 +218,8 @@ fn notes(report: &Report, step: &Step) -> Vec<String> {
         let (product, in_flight) = (little.product, little.in_flight);
         notes.push(format!("rate x mean latency is {product:.1}, but {in_flight:.0} were in flight: these figures do not add up"));
     }
-    if report.plan.rate.is_some_and(|asked| step.seconds > 0.0 && step.rate < asked * 0.99)
+    let due = report.plan.due_rate(step.seconds);
+    if due.is_some_and(|due| step.seconds > 0.0 && step.rate < due * 0.99)
         && report.plan.mode != "broadcast"
     {
         notes.push("fewer messages were answered rightly than were due: see the errors, or the server does not keep up, or the pipeline".into());
@@ -396,3 +413,26 @@ pub(super) const HEADINGS: [&str; 13] = [
 /// The headings of the table that says how fast, and of that which says at what price.
 const SPEED: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 7];
 const PRICE: &[usize] = &[0, 1, 8, 9, 10, 11, 12];
+
+#[cfg(test)]
+mod tests {
+    use edgeloop::load::PulseRecovery;
+
+    use super::*;
+
+    #[test]
+    fn bursts_say_only_what_is_known_of_them() {
+        let lines = |usual_us, recoveries: &[Option<f64>]| {
+            let each = recoveries.iter().map(|it| PulseRecovery { at_s: 5.0, recovery_s: *it });
+            let (within, outside) = (Latency::default(), Latency::default());
+            let pulses = Pulses { usual_us, within, outside, each: each.collect() };
+            pulse_lines(&pulses, AskedPulse { rate: 50_000.0, duration_s: 1.0, every_s: 5.0 })
+        };
+        let head = |number| ("pulses", format!("{number} of 50,000 messages/s for 1 s, every 5 s"));
+        assert_eq!(lines(Some(100.0), &[]), [head(0)]);
+        let measured = lines(Some(100.0), &[Some(0.5), None]);
+        assert_eq!(measured[0], head(2));
+        assert!(measured[3].1.starts_with("500 ms, never until latency was usual again (p99 100"));
+        assert!(lines(None, &[None])[3].1.starts_with("not measured: "));
+    }
+}
