@@ -143,6 +143,24 @@ const scenes = {
     assert.deepEqual(await titles(anna), ['#whole', '#part-a', '#part-b']);
   },
 
+  async 'an error is taken for the answer to what it refuses'() {
+    const anna = await open(port, {room: 'refusals'});
+    const left = await anna.evaluate(() => {
+      // From here on nothing is sent, and the answers are made up.
+      pump = () => {};
+      asked.length = 0;
+      const refuse = (code, text = '') => { receive({type: 'error', code, text}); return asked.map(({word}) => word).join(' '); };
+      const postponed = [];
+      later = name => postponed.push(name);
+      ['/who', '/join one', '/rooms', '/JOIN two', '/nick anna', '/join three 3 x'].forEach(tell);
+      return [refuse('overloaded'), String(postponed), refuse('overloaded'), String(postponed), refuse('not_there'), refuse('room_full'),
+        refuse('usage', 'it is written: /join ROOM [NUMBER [ID]]'), refuse('usage', 'it is written: /say ROOM TEXT'), refuse('bad_name'),
+        refuse('overloaded'), refuse('overloaded')];
+    });
+    assert.deepEqual(left, ['/join /rooms /join /nick /join', '', '/rooms /join /nick /join', 'one', '/rooms /join /nick /join',
+      '/rooms /nick /join', '/rooms /nick', '/rooms /nick', '/rooms', '', '']);
+  },
+
   async 'a name that somebody has is given with a number, of whole letters'() {
     const numbered = (name, number) => anna.evaluate(([name, number]) => numbered(name, number), [name, number]);
     const remember = name => ({room: 'twins', prepare: tab => tab.addInitScript(name => localStorage.setItem('edgeloop-name', name), name)});

@@ -31,7 +31,7 @@ const PAGE: &str = concat!(
 /// The page may run its own script and style, which are named by their hashes, connect to the server
 /// that it came from, and show the icon that it draws itself; nothing else, and no other page may
 /// show it in a frame.
-const POLICY: &str = "default-src 'none'; script-src 'sha256-3WCvyBTxpXS03CMT3Bk9dwXCZc3JM5odvBXmMPOaDwQ='; \
+const POLICY: &str = "default-src 'none'; script-src 'sha256-S51cLJbze9A6HaEJcEoEuUJjMHlp8Ukk6gs0h683ky8='; \
     style-src 'sha256-JE2IW+noeLMI5UKPWGg+of86KMMVgxOsIut+4njGCAc='; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -8,7 +8,7 @@ let socket = null, isWelcome = false, failures = 0, retry = 0, retryAt = 0, hear
 let limits = {message: Infinity, line: Infinity, rate: 1};
 let credit = 0, creditAt = 0, pumping = 0;   // lines that may be sent, as counted at that time
 const queue = [];                            // lines that wait for that
-const asked = [];                            // joins, names and lists without an answer yet, in order
+const asked = [];                            // joins, names and lists without an answer yet, each with its word, in order
 
 function connect() {
   clearTimeout(retry);
@@ -68,10 +68,11 @@ function tell(line) {
     note('That is longer than the server takes.', 'bad');
     return false;
   }
-  const [word, name] = line.split(/\s+/);
+  const [first, name] = line.split(/\s+/);
+  const word = first.toLowerCase();
   // Without a name it is answered with how it is written.
   if (name && (word === '/join' || word === '/nick')) asked.push({word, name, isNew: word === '/join' && !same(name)});
-  if (word === '/rooms') asked.push({word});
+  if (word === '/rooms' || word === '/who') asked.push({word});
   queue.push(line);
   pump();
   return true;

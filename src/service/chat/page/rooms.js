@@ -11,6 +11,12 @@ let current = null, me = '', wanted = load('name'), attempt = 0, refusal = '';
 const OVERLOAD_PAUSE = 2000;
 let isListWanted = false;        // somebody typed /rooms
 
+// Which commands an error may answer: it belongs to the first of them without an answer.
+const refused = {
+  name_taken: ['/nick'], bad_name: ['/join', '/nick'], room_full: ['/join'], too_many_rooms: ['/join'],
+  joined_already: ['/join'], no_room: ['/who'], not_there: ['/who'], overloaded: ['/join', '/who', '/rooms'],
+};
+
 const replies = {
   welcome(event) {
     begin(event);
@@ -48,7 +54,7 @@ const replies = {
   },
   room_left(event) { forget(event.room); },
   put_out(event) { lock(same(event.room), `${isolated(event.by)} put you out of #${isolated(event.room)}.`); },
-  who(event) { note(`${event.count} in ${event.room}: ${event.members.map(({name}) => isolated(name)).join(', ')}`); },
+  who(event) { answered('/who'); note(`${event.count} in ${event.room}: ${event.members.map(({name}) => isolated(name)).join(', ')}`); },
   rooms(event) {
     answered('/rooms');
     $('known').replaceChildren(...event.rooms.map(room => new Option(`${room.count} there`, room.name)));
@@ -58,30 +64,31 @@ const replies = {
   help(event) { note(event.text, 'help'); },
   pong() {},
   error({code, text}) {
+    // How a command is written says which one it was.
+    const words = code === 'usage' ? ['/join', '/nick'].filter(word => text.includes(`${word} `)) : refused[code];
+    const {word, name} = answered(...words || []) || {};
     if (code === 'name_taken') {
-      answered('/nick');
       // Most often our own connection of before, which the server has not given up yet.
       if (wanted && attempt++ < 9) return tell(`/nick ${numbered(wanted, attempt + 1)}`);
     }
-    if (['bad_name', 'room_full', 'too_many_rooms', 'joined_already'].includes(code)) {
-      const {word, name} = asked.shift() || {};
+    if (['bad_name', 'room_full', 'too_many_rooms'].includes(code)) {
       const room = word === '/join' && same(name);
-      if (room && code !== 'joined_already') return lock(room, text);
+      if (room) return lock(room, text);
     }
     if (code === 'overloaded') {
-      const command = ['/join', '/rooms'].includes(asked[0]?.word) ? asked.shift() : {};
-      if (command.word === '/rooms' && !isListWanted) return;
-      isListWanted = false;
-      if (command.word === '/join') later(command.name);
-      if (command.word === '/join' && !current) { refusal = text; return draw(); }
+      if (word === '/rooms' && !isListWanted) return;
+      if (word === '/rooms') isListWanted = false;
+      if (word === '/join') later(name);
+      if (word === '/join' && !current) { refusal = text; return draw(); }
     }
     if (['viewer', 'too_long', 'not_there'].includes(code)) failSent();
     note(text, 'bad');
   },
 };
 
-function answered(word) {
-  const index = asked.findIndex(command => command.word === word);
+// Takes out the first command of these that has no answer yet.
+function answered(...words) {
+  const index = asked.findIndex(command => words.includes(command.word));
   return index < 0 ? undefined : asked.splice(index, 1)[0];
 }
 
