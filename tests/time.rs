@@ -36,14 +36,20 @@ fn next_deadline<H: Handler>(server: &mut ByHand<H>) -> Moment {
     server.turn_across("the deadline is kept", move |reactor| reactor.stats().timers > before)
 }
 
-/// The client is told of the end, and then the connection is gone.
+/// The connection was idle, and ends in good order.
 #[track_caller]
 fn expect_idle_close<H: Handler>(server: &mut ByHand<H>, stream: TcpStream) {
+    expect_end(server, stream);
+    assert_eq!(closed(server.reactor.stats()), [(CloseReason::IdleTimeout, 1)]);
+}
+
+/// The client is told of the end, and has gone, and so is the connection.
+#[track_caller]
+fn expect_end<H: Handler>(server: &mut ByHand<H>, stream: TcpStream) {
     stream.set_nonblocking(true).unwrap();
     server.turn_until("its end is told", |_| matches!(stream.peek(&mut [0]), Ok(0)));
     drop(stream);
     server.turn_until("it is gone", |reactor| reactor.stats().open() == 0);
-    assert_eq!(closed(server.reactor.stats()), [(CloseReason::IdleTimeout, 1)]);
 }
 
 #[track_caller]
@@ -100,6 +106,89 @@ fn connection_that_may_be_silent_is_never_idle_until_that_is_over() {
     let kept = next_deadline(&mut server);
     expect_within_a_tick(answered, kept, ms(100));
     expect_idle_close(&mut server, patient);
+}
+
+/// What it has sent waits for others; from when it goes on, its time begins anew.
+#[test]
+fn connection_that_is_put_off_is_not_idle_and_one_that_is_paused_is() {
+    let holding = |hold: fn(&mut Context<'_>, Token)| {
+        Reporter::new(move |cx, seen| {
+            if let Seen::Data(token, _) = seen {
+                hold(cx, *token);
+            }
+        })
+    };
+    let config = Config { idle_timeout: Some(ms(100)), ..config() };
+    let (reporter, seen) = holding(|cx, token| cx.put_off(token));
+    let mut server = ByHand::new(config.clone(), reporter);
+    let (stream, opened) = open(&mut server);
+    send(&stream, b"x");
+    server.turn_until("it is put off", |reactor| reactor.stats().bytes_consumed == 1);
+    let token = seen.iter().find_map(|seen| match seen {
+        Seen::Data(token, _) => Some(token),
+        _ => None,
+    });
+    // Five times as long as it may be idle.
+    server.turn_until("time has passed", |_| opened.before.elapsed() > ms(500));
+    assert_eq!((server.reactor.stats().open(), server.reactor.stats().timers), (1, 0));
+    let after = Instant::now();
+    server.reactor.with_context(|_, cx| cx.resume(token.unwrap()));
+    let resumed = Moment { after, before: Instant::now() };
+    let kept = next_deadline(&mut server);
+    expect_within_a_tick(resumed, kept, ms(100));
+    expect_idle_close(&mut server, stream);
+
+    let (reporter, _seen) = holding(|cx, token| cx.pause(token));
+    let mut server = ByHand::new(config, reporter);
+    let (stream, _) = open(&mut server);
+    send(&stream, b"x");
+    server.turn_until("it is paused", |reactor| reactor.stats().bytes_consumed == 1);
+    next_deadline(&mut server);
+    expect_idle_close(&mut server, stream);
+}
+
+/// Its message is in flight, however long a shutdown waits.
+#[test]
+fn connection_that_is_put_off_is_not_quiet_in_a_shutdown() {
+    let (reporter, seen) = Reporter::new(|cx, seen| {
+        if let Seen::Data(token, _) = seen {
+            cx.put_off(*token);
+        }
+    });
+    let config = Config { drain_quiet: ms(20), drain_timeout: PATIENCE, ..config() };
+    let mut server = ByHand::new(config, reporter);
+    let (stream, _) = open(&mut server);
+    send(&stream, b"x");
+    server.turn_until("it is put off", |reactor| reactor.stats().bytes_consumed == 1);
+    server.reactor.with_context(|_, cx| cx.drain());
+    let begun = Instant::now();
+    server.turn_until("time has passed", |_| begun.elapsed() > ms(200));
+    assert_eq!(server.reactor.stats().open(), 1);
+    let token = seen.iter().find_map(|seen| match seen {
+        Seen::Data(token, _) => Some(token),
+        _ => None,
+    });
+    server.reactor.with_context(|_, cx| cx.resume(token.unwrap()));
+    expect_end(&mut server, stream);
+    assert_eq!(closed(server.reactor.stats()), [(CloseReason::Drained, 1)]);
+}
+
+/// At the end of the time for a shutdown, too, it has not finished.
+#[test]
+fn connection_that_is_put_off_is_cut_off_by_a_shutdown() {
+    let (reporter, _seen) = Reporter::new(|cx, seen| {
+        if let Seen::Data(token, _) = seen {
+            cx.put_off(*token);
+        }
+    });
+    let config = Config { drain_quiet: ms(10), drain_timeout: ms(100), ..config() };
+    let mut server = ByHand::new(config, reporter);
+    let (stream, _) = open(&mut server);
+    send(&stream, b"x");
+    server.turn_until("it is put off", |reactor| reactor.stats().bytes_consumed == 1);
+    server.reactor.with_context(|_, cx| cx.drain());
+    server.turn_until("it is gone", |reactor| reactor.stats().open() == 0);
+    assert_eq!(closed(server.reactor.stats()), [(CloseReason::DrainTimeout, 1)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::connection::{Announced, Hold, State};
+use super::connection::{Announced, Marks, State};
 use super::loop_state::{LoopState, find};
 use super::{CloseReason, Token};
 
@@ -62,7 +62,7 @@ impl LoopState {
         // short, with it.
         connection.announced = connection.announced.max(Announced::End);
         connection.stalled = false;
-        connection.hold.remove(Hold::CONGESTED);
+        connection.marks.remove(Marks::CONGESTED);
         self.stats.bytes_dropped += connection.output.len() as u64;
         connection.output.release(&mut self.pool);
         self.lists.update(token, connection);
@@ -140,6 +140,7 @@ impl LoopState {
             let quiet_since = self.clock.after(connection.active_ms, self.drain_quiet());
             let is_quiet = !connection.owes_anything()
                 && !connection.wants_visit()
+                && !connection.marks.has(Marks::NOT_THE_PEERS)
                 && quiet_since <= self.clock.now_ms();
             match connection.state {
                 State::Open if is_quiet => self.close_quiet(token),

@@ -110,7 +110,9 @@ pub struct Config {
     pub overload_pause: Duration,
 
     /// Close a connection when no byte has moved in either direction for so long, but for those that
-    /// [may be silent](crate::Context::permit_silence). Default: never.
+    /// [may be silent](crate::Context::permit_silence). The time stands still while the connection waits
+    /// for others: for room in a topic, for memory, or because the handler [put it
+    /// off](crate::Context::put_off). Default: never.
     pub idle_timeout: Option<Duration>,
     /// Close a connection when output waits and the peer has accepted no byte for so long
     /// (`write_timeout`). Default 30 s. It counts bytes, not messages: a slow reader that
@@ -135,8 +137,8 @@ pub struct Config {
     /// How long a shutdown waits for connections to finish. Default 10 s. Those left are cut off
     /// (`drain_timeout`).
     pub drain_timeout: Duration,
-    /// A connection on which nothing has moved for so long, and to which nothing is owed, counts
-    /// as finished in a shutdown. Default 1 s.
+    /// A connection on which nothing has moved for so long, which waits for nobody, and to which nothing
+    /// is owed, counts as finished in a shutdown. Default 1 s.
     pub drain_quiet: Duration,
     /// The resolution of the timer wheel. Default 100 ms, so that an idle server wakes at most ten
     /// times a second. A timer never fires before its deadline, and fires in the first turn that

@@ -37,7 +37,8 @@ pub(super) struct Connection {
     pub(super) output: RingBuffer,
     /// Tells this connection from the ones that had the slot before.
     pub(super) generation: u32,
-    /// Turn time, in wrapping milliseconds, at which a byte last moved in either direction.
+    /// Turn time, in wrapping milliseconds, at which a byte last moved in either direction, or a wait
+    /// for others was over.
     pub(super) active_ms: u32,
     /// While `stalled`: when the peer last accepted a byte, or when the wait began. In
     /// `Lingering`: when that began.
@@ -50,7 +51,7 @@ pub(super) struct Connection {
     pub(super) state: State,
     /// Meaningful from `Closing` on.
     pub(super) reason: CloseReason,
-    pub(super) hold: Hold,
+    pub(super) marks: Marks,
     /// The kernel said that a read may succeed, and no read has proved the opposite.
     pub(super) readable: bool,
     /// The kernel said that a write may succeed, and no write has proved the opposite.
@@ -108,44 +109,52 @@ pub(super) enum State {
     Closed,
 }
 
-/// The reasons for which an open connection is not read although it could be. It is read while
-/// there is none.
+/// What is noted about a connection, in one byte because a connection fills its cache line. Most of it
+/// is for what the connection is held, which means that it is not read although it could be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hold(u8);
+pub(super) struct Marks(u8);
 
-impl Hold {
-    /// The handler asked for it.
-    pub(super) const PAUSED: Hold = Hold(1);
-    /// Its output is above the high-water mark.
-    pub(super) const CONGESTED: Hold = Hold(2);
-    /// It publishes to a topic that has no room.
-    pub(super) const TOPIC: Hold = Hold(4);
-    /// The buffer memory is spent.
-    pub(super) const MEMORY: Hold = Hold(8);
-    /// The slice of its visit is used up. Only while its callback runs.
-    pub(super) const SPENT: Hold = Hold(32);
-    /// Holds nothing: silence is what the connection is there for, and no sign that its peer is idle.
-    /// It stands here because a connection fills its cache line.
-    pub(super) const MAY_BE_SILENT: Hold = Hold(16);
-    /// Holds nothing either: the gate let it in, and is told of its end.
-    pub(super) const COUNTED: Hold = Hold(64);
+impl Marks {
+    /// Held: the handler paused it.
+    pub(super) const PAUSED: Marks = Marks(1);
+    /// Held: its output is above the high-water mark.
+    pub(super) const CONGESTED: Marks = Marks(2);
+    /// Held: it publishes to a topic that has no room.
+    pub(super) const TOPIC: Marks = Marks(4);
+    /// Held: the buffer memory is spent.
+    pub(super) const MEMORY: Marks = Marks(8);
+    /// Silence is what it is there for, and no sign that its peer is idle.
+    pub(super) const MAY_BE_SILENT: Marks = Marks(16);
+    /// Held: the slice of its visit is used up. Only while its callback runs.
+    pub(super) const SPENT: Marks = Marks(32);
+    /// The gate let it in, and is told of its end.
+    pub(super) const COUNTED: Marks = Marks(64);
+    /// Held: the handler lets it wait, for others' sake.
+    pub(super) const PUT_OFF: Marks = Marks(128);
+
+    /// All for which a connection is held.
+    const HOLDS: Marks = Marks(!(Marks::MAY_BE_SILENT.0 | Marks::COUNTED.0));
+    /// All for which a handler holds it.
+    pub(super) const BY_HANDLER: Marks = Marks(Marks::PAUSED.0 | Marks::PUT_OFF.0);
     /// What is our doing and not the peer's: it does not make a connection idle.
-    pub(super) const NOT_THE_PEERS: Hold = Hold(4 | 8);
+    pub(super) const NOT_THE_PEERS: Marks =
+        Marks(Marks::TOPIC.0 | Marks::MEMORY.0 | Marks::PUT_OFF.0);
 
-    pub(super) fn is_free(self) -> bool {
-        self.0 & !(Hold::MAY_BE_SILENT.0 | Hold::COUNTED.0) == 0
+    pub(super) fn is_held(self) -> bool {
+        self.has(Marks::HOLDS)
     }
 
-    pub(super) fn has(self, hold: Hold) -> bool {
-        self.0 & hold.0 != 0
+    /// Whether there is any of these.
+    pub(super) fn has(self, marks: Marks) -> bool {
+        self.0 & marks.0 != 0
     }
 
-    pub(super) fn insert(&mut self, hold: Hold) {
-        self.0 |= hold.0;
+    pub(super) fn insert(&mut self, marks: Marks) {
+        self.0 |= marks.0;
     }
 
-    pub(super) fn remove(&mut self, hold: Hold) {
-        self.0 &= !hold.0;
+    pub(super) fn remove(&mut self, marks: Marks) {
+        self.0 &= !marks.0;
     }
 }
 
@@ -178,7 +187,7 @@ impl Connection {
             pending: NONE,
             state,
             reason: CloseReason::Closed,
-            hold: Hold::default(),
+            marks: Marks::default(),
             readable: false,
             writable: false,
             announced: Announced::Nothing,
@@ -213,7 +222,7 @@ impl Connection {
     // changed the answer.
     pub(super) fn wants_visit(&self) -> bool {
         match self.state {
-            State::Open | State::Severed if self.hold.is_free() => {
+            State::Open | State::Severed if !self.marks.is_held() => {
                 let unread = self.readable && !self.input_ended;
                 let end_owed = self.input_ended && !self.end_delivered;
                 unread || self.input_owed || end_owed
@@ -235,7 +244,7 @@ impl Connection {
 
     /// Whether it is served, but not now.
     pub(super) fn is_held(&self) -> bool {
-        self.is_served() && !self.hold.is_free()
+        self.is_served() && self.marks.is_held()
     }
 
     /// Whether the flush phase has something to do here.
@@ -274,6 +283,18 @@ impl Connection {
         let was_in_order = self.state == State::Closing && self.reason == CloseReason::PeerClosed;
         if undecided || was_in_order {
             self.reason = reason;
+        }
+    }
+
+    /// Takes holds away. When it waited for others, and does so no more, the time in which it may be
+    /// idle begins anew.
+    pub(super) fn release(&mut self, holds: Marks, now_ms: u32) {
+        let has_waited = self.marks.has(Marks::NOT_THE_PEERS);
+        self.marks.remove(holds);
+        let is_over = has_waited && !self.marks.has(Marks::NOT_THE_PEERS);
+        // One that failed has had its time: it must not keep its place for as long as it can be slowed.
+        if is_over && self.state == State::Open {
+            self.active_ms = now_ms;
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpStream, UnixStream};
 
-use super::connection::{Hold, Peer, State};
+use super::connection::{Marks, Peer, State};
 use super::loop_state::LoopState;
 use super::stream::{self, Stream};
 use super::work::CHARGE_MAX;
@@ -90,7 +90,7 @@ impl<'a> Context<'a> {
         self.state.charge((units as u64).min(CHARGE_MAX));
     }
 
-    /// Whether the connection is not to be handled further for now: it was paused, its output is
+    /// Whether the connection is not to be handled further for now: it was paused or put off, its output is
     /// above the high-water mark, a topic it publishes to is full, or it has had its slice of the
     /// turn's [work](Self::charge). A handler that has more
     /// input to work on stops here and returns; what it leaves in its input is offered again as
@@ -232,14 +232,24 @@ impl<'a> Context<'a> {
     }
 
     /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost.
-    /// That the peer has ended or reset it is noticed when it is read again, or written to.
+    /// That the peer has ended or reset it is noticed when it is read again, or written to. For
+    /// [`Config::idle_timeout`] and [`Config::drain_quiet`] it is as silent as any other; see
+    /// [`put_off`](Self::put_off).
     pub fn pause(&mut self, token: Token) {
-        self.state.change(token, |connection| connection.hold.insert(Hold::PAUSED));
+        self.state.change(token, |connection| connection.marks.insert(Marks::PAUSED));
     }
 
-    /// Reads it again. Input left from before the pause is offered first.
+    /// As [`pause`](Self::pause), for a connection that has to wait for others: for its share of what
+    /// all want, or until something is done that came first. What it has sent is in flight until then,
+    /// so it is neither idle nor quiet; the time for that begins anew when it is resumed. A shutdown
+    /// waits for it, up to [`Config::drain_timeout`].
+    pub fn put_off(&mut self, token: Token) {
+        self.state.change(token, |connection| connection.marks.insert(Marks::PUT_OFF));
+    }
+
+    /// Reads it again, whether it was paused or put off. Input left from before is offered first.
     pub fn resume(&mut self, token: Token) {
-        self.state.release(token, Hold::PAUSED);
+        self.state.release(token, Marks::BY_HANDLER);
     }
 
     /// Begins an outgoing connection, without waiting. `on_open` follows once it is established, or
@@ -322,8 +332,8 @@ impl<'a> Context<'a> {
     /// at first.
     pub fn permit_silence(&mut self, token: Token, may_be_silent: bool) {
         self.state.change(token, |connection| match may_be_silent {
-            true => connection.hold.insert(Hold::MAY_BE_SILENT),
-            false => connection.hold.remove(Hold::MAY_BE_SILENT),
+            true => connection.marks.insert(Marks::MAY_BE_SILENT),
+            false => connection.marks.remove(Marks::MAY_BE_SILENT),
         });
         self.state.arm(token);
     }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Token;
-use super::connection::{Connection, Hold, State};
+use super::connection::{Connection, Marks, State};
 use super::loop_state::LoopState;
 
 /// Which of a connection's deadlines comes first.
@@ -82,11 +82,11 @@ impl LoopState {
                 let write = config.write_timeout.filter(|_| connection.stalled);
                 let quiet = (self.is_draining && !connection.stalled).then_some(self.drain_quiet());
                 let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
-                // Nor is it idle while it waits for others: its time goes on when that is over.
-                let is_free = !connection.hold.has(Hold::NOT_THE_PEERS);
+                // Nor is it idle while it waits for others: its time begins anew when that is over.
+                let is_free = !connection.marks.has(Marks::NOT_THE_PEERS);
                 let idle = config
                     .idle_timeout
-                    .filter(|_| is_free && !connection.hold.has(Hold::MAY_BE_SILENT));
+                    .filter(|_| is_free && !connection.marks.has(Marks::MAY_BE_SILENT));
                 let quiet = quiet.filter(|_| is_free);
                 let all = [
                     write.map(|span| (waiting(span), Deadline::Write)),

@@ -1,7 +1,7 @@
 //! Topics and connections together: who follows what, who is owed what, and who waits for whom.
 
 use super::clock::Clock;
-use super::connection::{Connection, Hold, NONE, State};
+use super::connection::{Connection, Marks, NONE, State};
 use super::loop_state::{LoopState, find};
 use super::topic::{Subscription, Topic, Topics};
 use super::work::{ANNOUNCE, PUBLISH, SUBSCRIPTION, copied};
@@ -62,9 +62,9 @@ impl LoopState {
     fn hold_publisher(&mut self, key: u32, from: Option<Token>) {
         if let Some(token) = from
             && let Some(connection) = self.find_mut(token)
-            && !connection.hold.has(Hold::TOPIC)
+            && !connection.marks.has(Marks::TOPIC)
         {
-            connection.hold.insert(Hold::TOPIC);
+            connection.marks.insert(Marks::TOPIC);
             self.topics.wait_for(key, token, self.clock.now_us());
             // The flush phase looks after it, in the next turn if this one's is over.
             self.topics_due_ms = Some(self.clock.now_ms());
@@ -130,7 +130,7 @@ impl LoopState {
             self.drop_subscription(token, subscription);
         }
         for token in self.topics.remove(key) {
-            self.release(token, Hold::TOPIC);
+            self.release(token, Marks::TOPIC);
         }
     }
 
@@ -250,7 +250,7 @@ impl LoopState {
                 self.topics_due_ms = self.topics_due_ms.into_iter().chain(due_ms).min();
             }
             for token in released.drain(..) {
-                self.release(token, Hold::TOPIC);
+                self.release(token, Marks::TOPIC);
             }
             self.topics.reuse_waiting(key, released);
         }

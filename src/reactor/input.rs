@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::connection::{Fill, Hold, State};
+use super::connection::{Fill, Marks, State};
 use super::loop_state::{LoopState, find};
 use super::work::{READ, copied};
 use super::{CloseReason, RingBuffer, Token};
@@ -19,7 +19,7 @@ impl LoopState {
         }
         // Input that is owed becomes output as well as input that is new.
         if !has_memory && !connection.is_held() {
-            connection.hold.insert(Hold::MEMORY);
+            connection.marks.insert(Marks::MEMORY);
             self.lists.starved.push_back(token);
             return None;
         }
@@ -55,7 +55,7 @@ impl LoopState {
         let Some(connection) = find(&mut self.connections, token) else { return false };
         let held = connection.is_held();
         // ET: input that is left counts as owed below; so the connection stays listed, as the last.
-        connection.hold.remove(Hold::SPENT);
+        connection.marks.remove(Marks::SPENT);
         if end_told && (!held || input.is_empty()) {
             // It cannot become a message any more.
             connection.end_delivered = true;
@@ -122,7 +122,7 @@ impl LoopState {
             // No more than may be visited at once, or each turn would go over all of them.
             for _ in 0..self.config.visit_budget {
                 let Some(token) = self.lists.starved.pop_front() else { break };
-                self.release(token, Hold::MEMORY);
+                self.release(token, Marks::MEMORY);
             }
         } else if is_over || !self.lists.starved.is_empty() {
             // So much that a read fits in beside the part that is to be free.

@@ -22,7 +22,7 @@ use slab::Slab;
 
 use super::arrears::Arrears;
 use super::clock::Clock;
-use super::connection::{Connection, Details, Hold, NONE, Peer, State};
+use super::connection::{Connection, Details, Marks, NONE, Peer, State};
 use super::lists::Lists;
 use super::overload::Watch;
 use super::stream::Stream;
@@ -149,7 +149,7 @@ impl LoopState {
         let admitted = self.admit(stream, peer, State::Open);
         if let Ok(token) = admitted {
             if let Some(connection) = self.find_mut(token) {
-                connection.hold.insert(Hold::COUNTED);
+                connection.marks.insert(Marks::COUNTED);
             }
         } else if let Some(gate) = &mut self.gate {
             gate.release(&address, now);
@@ -201,9 +201,10 @@ impl LoopState {
         }
     }
 
-    /// Lets a connection go on that was held, unless something else holds it.
-    pub(super) fn release(&mut self, token: Token, hold: Hold) {
-        self.change(token, |connection| connection.hold.remove(hold));
+    /// Lets a connection go on that was held for this, unless something else holds it.
+    pub(super) fn release(&mut self, token: Token, holds: Marks) {
+        let now_ms = self.clock.stamp();
+        self.change(token, |connection| connection.release(holds, now_ms));
         // Some deadlines stood still meanwhile.
         self.arm(token);
     }
@@ -231,7 +232,7 @@ impl LoopState {
         self.stats.bytes_discarded += connection.input.len() as u64;
         self.stats.bytes_dropped += connection.output.len() as u64;
         self.stats.closed_by_reason[connection.reason as usize] += 1;
-        if connection.hold.has(Hold::COUNTED)
+        if connection.marks.has(Marks::COUNTED)
             && let (Some(gate), Some(details)) = (&mut self.gate, self.details.get(token.key()))
         {
             gate.release(&Address::from(&details.peer), self.clock.now());

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::clock::Clock;
-use super::connection::{Connection, Hold, State};
+use super::connection::{Connection, Marks, State};
 use super::loop_state::{LoopState, find};
 use super::stream::Sent;
 use super::topic::{Slices, Topics};
@@ -60,7 +60,7 @@ impl LoopState {
         append(&mut connection.output, &mut self.pool);
         self.stats.bytes_queued += len as u64;
         if connection.output.len() > self.config.output_high() {
-            connection.hold.insert(Hold::CONGESTED);
+            connection.marks.insert(Marks::CONGESTED);
         }
         if self.current != Some(token) {
             self.lists.update(token, connection);
@@ -96,7 +96,7 @@ impl LoopState {
         if connection.output.len() <= config.output_low() {
             // ET: what the kernel said while the connection was held is still noted; no event will
             // come for it.
-            connection.hold.remove(Hold::CONGESTED);
+            connection.marks.remove(Marks::CONGESTED);
         }
         connection.stalled &= connection.owes_anything();
         let is_rearmed = connection.stalled != was_stalled;

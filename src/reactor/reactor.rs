@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::config::EVENTS_MAX;
-use super::connection::{Hold, State};
+use super::connection::{Marks, State};
 use super::deadline::Deadline;
 use super::listener::{AcceptFault, Listener, Wrap};
 use super::loop_state::{LoopState, Unadmitted, find};
@@ -533,7 +533,7 @@ impl<H: Handler> Reactor<H> {
         }
         self.sessions[token.key()] = Some(session);
         // What it sent waits for the flush phase.
-        self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
+        self.state.change(token, |connection| connection.marks.remove(Marks::SPENT));
     }
 
     // ---- read ----

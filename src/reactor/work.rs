@@ -5,7 +5,7 @@
 //! the next one depends on what came and not on the machine, so that a simulation repeats it.
 
 use super::Config;
-use super::connection::Hold;
+use super::connection::Marks;
 use super::loop_state::{LoopState, find};
 
 /// A call that reads, and what goes with it.
@@ -86,7 +86,7 @@ impl LoopState {
             && let Some(token) = self.current
             && let Some(connection) = find(&mut self.connections, token)
         {
-            connection.hold.insert(Hold::SPENT);
+            connection.marks.insert(Marks::SPENT);
         }
     }
 }
