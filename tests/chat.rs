@@ -796,6 +796,17 @@ fn time_in_which_the_server_stood_still_is_the_clients() {
     assert_eq!(published(&server), 2 * 41);
 }
 
+/// What it has sent waits for a token, for longer than it may be idle.
+#[test]
+fn client_that_waits_for_its_rate_is_not_idle() {
+    let options = ChatOptions { rate: 4, ..ChatOptions::default() };
+    let idle_timeout = Some(Duration::from_millis(100));
+    let mut server = ByHand::new(Config { idle_timeout, ..Config::default() }, Chat::new(options));
+    let mut anna = Lines::on(server.connect());
+    anna.say(&format!("/join den\n{}", "hello\n".repeat(18)));
+    server.turn_until("all is said", |reactor| reactor.stats().messages_published == 2 * 19);
+}
+
 #[test]
 fn page_comes_back_to_all_its_rooms_at_the_lowest_rate() {
     let server = chat(ChatOptions { rate: 1, ..ChatOptions::default() });

@@ -7,7 +7,10 @@ mod common;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{ByHand, MIB, Server, closed, end_sending, expect_bytes, expect_eof, send, start};
+use common::{
+    ByHand, KIB, MIB, PATIENCE, Server, closed, connect_narrow, end_sending, expect_bytes,
+    expect_eof, send, start,
+};
 use edgeloop::service::{Broadcast, Framing, Kv, KvConfig, RATE_MAX};
 use edgeloop::{CloseReason, Config, TopicConfig};
 
@@ -22,6 +25,11 @@ fn start_kv(rate: u32) -> Server {
     let config = Config { output_limit: 4 * MIB, ..Config::default() };
     let kv = Kv::new(KvConfig { rate, ..KvConfig::default() }, &config).unwrap();
     start(config, kv)
+}
+
+fn kv_by_hand(config: Config, limits: KvConfig) -> ByHand<Kv> {
+    let kv = Kv::new(limits, &config).unwrap();
+    ByHand::new(config, kv)
 }
 
 fn lines(count: usize) -> Vec<u8> {
@@ -95,6 +103,72 @@ fn client_that_is_made_to_wait_is_not_idle_until_all_was_taken() {
     assert_eq!(server.finish().closed(CloseReason::IdleTimeout), 1);
 }
 
+/// The last command's answer is what its client does not take: that it was slowed before is no excuse.
+#[test]
+fn client_that_was_slowed_down_is_idle_once_it_does_not_read() {
+    let config = Config {
+        idle_timeout: Some(Duration::from_millis(200)),
+        linger_timeout: Duration::from_millis(200),
+        write_timeout: None,
+        input_limit: MIB,
+        output_limit: 8 * MIB,
+        ..Config::default()
+    };
+    let mut server = kv_by_hand(config, KvConfig { rate: 16, ..KvConfig::default() });
+    let client = connect_narrow(&server.address, 4 * KIB);
+    // More than kernels hold for anybody.
+    let large = format!("SETRANGE k {} x\r\n{}", MIB - 1, "PING\r\n".repeat(BURST + 3));
+    send(&client, format!("{large}MGET k k k k k\r\n").as_bytes());
+    server.turn_until("it is closed", |reactor| {
+        closed(reactor.stats()) == [(CloseReason::IdleTimeout, 1)]
+    });
+    assert!(server.reactor.stats().bytes_dropped > 0, "it was owed an answer");
+}
+
+/// What clients have sent is in flight as long as the work for others comes first.
+#[test]
+fn client_that_waits_for_the_work_of_others_is_not_idle() {
+    const CLIENTS: usize = 100;
+    let idle_timeout = Some(Duration::from_millis(20));
+    let config =
+        Config { idle_timeout, input_limit: MIB, output_limit: 4 * MIB, ..Config::default() };
+    let mut server = kv_by_hand(config, KvConfig::default());
+    let first = server.connect();
+    send(&first, format!("SETRANGE k {} x\r\n", MIB - 1).as_bytes());
+    let clients: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+    clients.iter().for_each(|client| send(client, b"BITCOUNT k\r\n"));
+    let answers = ":1048576\r\n".len() + CLIENTS * ":4\r\n".len();
+    server.turn_until("all are answered", |reactor| {
+        // Each time longer than any of them may be idle.
+        thread::sleep(Duration::from_millis(50));
+        reactor.stats().bytes_sent == answers as u64
+    });
+    clients.iter().for_each(|client| expect_bytes(client, b":4\r\n"));
+}
+
+/// In a shutdown, who waits for a token has not finished.
+#[test]
+fn commands_that_wait_for_their_rate_are_in_flight_in_a_shutdown() {
+    const MORE: usize = 4;
+    let config = Config {
+        drain_quiet: Duration::from_millis(10),
+        drain_timeout: PATIENCE,
+        output_limit: 4 * MIB,
+        ..Config::default()
+    };
+    let mut server = kv_by_hand(config, KvConfig { rate: 4, ..KvConfig::default() });
+    let client = server.connect();
+    send(&client, &b"PING\r\n".repeat(BURST + MORE));
+    let pongs = |count: usize| 7 * count as u64;
+    server.turn_until("the first", |reactor| reactor.stats().bytes_sent >= pongs(BURST));
+    server.reactor.with_context(|_, cx| cx.drain());
+    server.turn_until("the rest", |reactor| reactor.stats().bytes_sent == pongs(BURST + MORE));
+    expect_bytes(&client, &b"+PONG\r\n".repeat(BURST + MORE));
+    drop(client);
+    server.turn_until("it is over", |reactor| reactor.stats().open() == 0);
+    assert_eq!(closed(server.reactor.stats()), [(CloseReason::Closed, 1)]);
+}
+
 /// The loop stands still, as a stopped process does, right behind a turn in which somebody spoke.
 #[test]
 fn time_in_which_the_server_stood_still_is_the_clients() {
@@ -112,8 +186,7 @@ fn time_in_which_the_server_stood_still_is_the_clients() {
     assert_eq!(server.reactor.stats().timers, 0, "nobody had to wait");
 
     let config = Config { output_limit: 4 * MIB, ..Config::default() };
-    let kv = Kv::new(KvConfig { rate: 16, ..KvConfig::default() }, &config).unwrap();
-    let mut server = ByHand::new(config, kv);
+    let mut server = kv_by_hand(config, KvConfig { rate: 16, ..KvConfig::default() });
     let client = server.connect();
     // A key that ends meanwhile has an alarm, too.
     send(&client, b"SET key value PX 100\r\n");

@@ -1,7 +1,7 @@
 //! Delivers each message from one client to every other client.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::rate::RATE_MAX;
 use super::throttle::{Throttle, Throttled};
@@ -46,8 +46,6 @@ pub struct Broadcast {
     /// have done so: the longest first.
     unproven: BTreeMap<u64, Token>,
     listeners_ended: u64,
-    /// What the sessions' stamps count from.
-    started: Option<Instant>,
     throttle: Throttle,
 }
 
@@ -56,7 +54,7 @@ pub struct Broadcast {
 pub struct BroadcastSession {
     /// How far its unfinished message was searched.
     messages: Messages,
-    /// When it came, in wrapping milliseconds.
+    /// When it came, in milliseconds of the throttle's clock.
     opened_ms: u32,
     has_sent: bool,
     throttled: Throttled,
@@ -91,7 +89,6 @@ impl Broadcast {
             topic: None,
             unproven: BTreeMap::new(),
             listeners_ended: 0,
-            started: None,
             throttle: Throttle::new(0),
         }
     }
@@ -108,15 +105,9 @@ impl Broadcast {
         *self.topic.get_or_insert_with(|| cx.create_topic(self.config.clone()))
     }
 
-    /// Turn time in wrapping milliseconds.
-    fn stamp(&mut self, cx: &Context<'_>) -> u32 {
-        let started = *self.started.get_or_insert(cx.now());
-        cx.now().saturating_duration_since(started).as_millis() as u32
-    }
-
     /// Whether a client that has ended its side came only to listen.
-    fn listens(&mut self, cx: &Context<'_>, session: &BroadcastSession) -> bool {
-        let age_ms = self.stamp(cx).wrapping_sub(session.opened_ms);
+    fn listens(&self, cx: &Context<'_>, session: &BroadcastSession) -> bool {
+        let age_ms = self.throttle.clock_ms(cx).wrapping_sub(session.opened_ms);
         !session.has_sent && u128::from(age_ms) <= LISTENER_ENDS_WITHIN.as_millis()
     }
 
@@ -160,7 +151,7 @@ impl Handler for Broadcast {
         };
         BroadcastSession {
             messages,
-            opened_ms: self.stamp(cx),
+            opened_ms: self.throttle.clock_ms(cx),
             has_sent: false,
             throttled: self.throttle.client(cx),
             ended: None,
@@ -177,10 +168,7 @@ impl Handler for Broadcast {
         session.refuse_tls(input)?;
         // Each message counts as work, and beyond its share the client is held.
         while !cx.is_held(token) {
-            let Some(len) = session.messages.next(input.contiguous())? else {
-                self.throttle.rest(cx, token, &mut session.throttled);
-                break;
-            };
+            let Some(len) = session.messages.next(input.contiguous())? else { break };
             session.refuse_http(input, len)?;
             if !self.throttle.admit(cx, token, &mut session.throttled) {
                 return Ok(());
@@ -192,7 +180,7 @@ impl Handler for Broadcast {
                 }
                 // It stays in the input, and is offered again when there is room.
                 Err(PublishError::Full) => {
-                    self.throttle.put_off(&mut session.throttled);
+                    self.throttle.give_back(&mut session.throttled);
                     return Ok(());
                 }
                 Err(PublishError::TooLong | PublishError::Gone) => {
@@ -226,7 +214,7 @@ impl Handler for Broadcast {
             match self.publish(cx, token, &line) {
                 // It stays in the input; the end is told again when there is room.
                 Err(PublishError::Full) => {
-                    self.throttle.put_off(&mut session.throttled);
+                    self.throttle.give_back(&mut session.throttled);
                     return Ok(());
                 }
                 _ => input.clear(),
@@ -236,8 +224,9 @@ impl Handler for Broadcast {
         Ok(())
     }
 
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut BroadcastSession) {
-        session.throttled.on_timer(cx, token, false);
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _session: &mut BroadcastSession) {
+        // There is a token for its next message.
+        cx.resume(token);
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) {

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// saved, but never less than a few lines. Who has no token waits for one, and loses nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
-    /// Thousandths of a token.
+    /// Thousandths of a token; their complement, which is negative, while the client waits for others. A
+    /// chat keeps this for each member, and has no byte to spare.
     tokens: i32,
     /// When they were counted, in milliseconds of the service's clock.
     counted_ms: u32,
@@ -18,10 +19,11 @@ impl Bucket {
         Bucket { tokens: most(rate), counted_ms: now_ms }
     }
 
-    /// Counts the time until now. Of a client that was held, others had it since it was heard last; of
-    /// all, a standstill had its part.
-    pub(super) fn count(&mut self, rate: u32, was_held: bool, still: &Standstill, now_ms: u32) {
-        if was_held {
+    /// Counts the time until now. Of a client that waited for others, they had it since it was heard
+    /// last; of all, a standstill had its part.
+    pub(super) fn count(&mut self, rate: u32, still: &Standstill, now_ms: u32) {
+        if self.waits_for_others() {
+            self.tokens = !self.tokens;
             self.credit_held(rate, now_ms);
         } else {
             self.credit_standstill(rate, still.from_ms, still.until_ms);
@@ -49,9 +51,16 @@ impl Bucket {
         self.tokens >= most(rate) / 2
     }
 
-    /// Gives the token for a message back that could not be used.
+    /// Gives the token for a message back that could not be taken now, for others' sake. From here to
+    /// the next [`count`](Self::count), the client waits for them.
     pub(super) fn give_back(&mut self) {
-        self.tokens = self.tokens.saturating_add(TOKEN);
+        debug_assert!(!self.waits_for_others());
+        self.tokens = !self.tokens.saturating_add(TOKEN);
+    }
+
+    /// Whether the client waits for others, and not for its rate.
+    pub(super) fn waits_for_others(&self) -> bool {
+        self.tokens < 0
     }
 
     /// Counts the time until now, in which others kept the client from being heard, such as a full room.
@@ -181,6 +190,8 @@ mod tests {
         assert!(bucket.take(10, 7000).is_err(), "no time is counted twice");
         bucket.credit_standstill(RATE_MAX, 7000, i32::MAX as u32);
         bucket.give_back();
+        assert!(bucket.waits_for_others());
+        bucket.count(RATE_MAX, &Standstill::default(), i32::MAX as u32);
         assert_eq!(bucket.take(RATE_MAX, i32::MAX as u32), Ok(()));
     }
 
@@ -197,7 +208,7 @@ mod tests {
         assert_eq!((still.from_ms, still.until_ms), (at(250), at(6250)));
         let mut bucket = Bucket::new(10, at(0));
         (0..16).for_each(|_| bucket.take(10, at(0)).unwrap());
-        bucket.count(10, false, &still, at(6250));
+        bucket.count(10, &still, at(6250));
         assert_eq!((0..100).filter(|_| bucket.take(10, at(6250)).is_ok()).count(), 62);
         assert_eq!(still.wake(at(9000)), None);
         assert_eq!(still.until_ms, at(6250));

@@ -18,7 +18,7 @@ use super::text::{clean, is_blank};
 use crate::codec::websocket::{Message, close_code};
 use crate::reactor::{CloseReason, Context, Token};
 use crate::service::addresses::{Addresses, address_of};
-use crate::service::rate::{Bucket, Standstill};
+use crate::service::throttle::{self, Throttle, Throttled};
 use crate::service::wall_clock::WallClock;
 use crate::service::websocket::{Flow, send};
 
@@ -35,13 +35,10 @@ pub(super) struct Hall {
     room_names: HashMap<Likeness, u32>,
     guests: u32,
     rooms_opened: u64,
-    /// The handler's alarm.
-    alarm: Option<Instant>,
     /// When an empty room goes, or a room without space is tried again.
     rooms_due: Option<Instant>,
-    standstill: Standstill,
-    started: Instant,
-    /// In milliseconds since 1970, for the ids of rooms.
+    throttle: Throttle,
+    /// When it began, in milliseconds since 1970, for the ids of rooms.
     started_ms: u64,
     wall_clock: WallClock,
     pub(super) is_draining: bool,
@@ -52,9 +49,7 @@ struct Client {
     token: Token,
     wire: Wire,
     name: Name,
-    bucket: Bucket,
-    /// The room that it speaks in had no space for it when its bucket was counted last.
-    is_held: bool,
+    throttled: Throttled,
     places: Places,
 }
 
@@ -87,6 +82,7 @@ impl Hall {
         let started = Instant::now();
         let mut wall_clock = WallClock::new(started);
         Hall {
+            throttle: Throttle::new(options.rate),
             options,
             addresses: Addresses::default(),
             clients: Slab::new(),
@@ -96,10 +92,7 @@ impl Hall {
             room_names: HashMap::new(),
             guests: 0,
             rooms_opened: 0,
-            alarm: None,
             rooms_due: None,
-            standstill: Standstill::default(),
-            started,
             started_ms: wall_clock.at(started),
             wall_clock,
             is_draining: false,
@@ -110,7 +103,6 @@ impl Hall {
 
     /// A client has come; it is given a name and welcomed.
     pub(super) fn enter(&mut self, cx: &mut Context<'_>, token: Token, wire: Wire) -> u32 {
-        let bucket = Bucket::new(self.options.rate, self.clock_ms(cx));
         // Ends: there are fewer clients than numbers.
         let (name, looks) = loop {
             self.guests = self.guests.wrapping_add(1);
@@ -121,7 +113,8 @@ impl Hall {
             }
         };
         let places = Places::Many(Box::default());
-        let client = Client { token, wire, name, bucket, is_held: false, places };
+        let throttled = self.throttle.client(cx);
+        let client = Client { token, wire, name, throttled, places };
         let key = self.clients.insert(client) as u32;
         self.names.extend(looks.map(|likeness| (likeness, key)));
         let ChatOptions { message_max, rate, .. } = self.options;
@@ -153,24 +146,25 @@ impl Hall {
 
     /// Whether a client that has to wait does so for its rate, and not for others.
     pub(super) fn is_slowed(&self, key: u32) -> bool {
-        self.clients.get(key as usize).is_some_and(|client| !client.is_held)
+        self.clients.get(key as usize).is_some_and(|client| !client.throttled.waits_for_others())
     }
 
     /// A client is heard again. If it has rested meanwhile, it does not flood.
     pub(super) fn look_for_rest(&mut self, cx: &Context<'_>, key: u32, flood: &mut Flood) {
-        let rate = self.options.rate;
         if *flood != Flood::None
-            && let Some(client) = self.count_time(cx, key)
-            && client.bucket.is_calm(rate)
+            && let Some(client) = self.clients.get_mut(key as usize)
         {
-            *flood = Flood::None;
+            self.throttle.count(cx, &mut client.throttled);
+            if self.throttle.is_calm(&client.throttled) {
+                *flood = Flood::None;
+            }
         }
     }
 
     /// All that a client has sent was taken. If it had tokens left, it does not flood.
     pub(super) fn ebb(&self, key: u32, flood: &mut Flood) {
         let client = self.clients.get(key as usize);
-        flood.ebbs(client.is_some_and(|client| client.bucket.is_calm(self.options.rate)));
+        flood.ebbs(client.is_some_and(|client| self.throttle.is_calm(&client.throttled)));
     }
 
     /// A line client has ended its side. Says whether it listens on: a member is told so, since it may
@@ -209,10 +203,7 @@ impl Hall {
     // ---- time ----
 
     pub(super) fn on_alarm(&mut self, cx: &mut Context<'_>) {
-        self.alarm = None;
-        if let Some(left) = self.standstill.wake(self.clock_ms(cx)) {
-            self.wake_at(cx, cx.now() + left);
-        }
+        self.throttle.on_alarm(cx);
         match self.rooms_due.take() {
             Some(due) if due <= cx.now() => self.look_after_rooms(cx),
             Some(due) => self.look_after_rooms_at(cx, due),
@@ -248,23 +239,12 @@ impl Hall {
 
     fn look_after_rooms_at(&mut self, cx: &mut Context<'_>, at: Instant) {
         self.rooms_due = self.rooms_due.into_iter().chain([at]).min();
-        self.wake_at(cx, at);
-    }
-
-    fn wake_at(&mut self, cx: &mut Context<'_>, at: Instant) {
-        if self.alarm.is_none_or(|alarm| at < alarm) {
-            self.alarm = Some(at);
-            cx.set_alarm(at);
-        }
+        throttle::wake_at(cx, at);
     }
 
     /// Milliseconds since the service began, of which only differences mean something: they wrap.
     pub(super) fn clock_ms(&self, cx: &Context<'_>) -> u32 {
-        self.ms(cx.now())
-    }
-
-    fn ms(&self, at: Instant) -> u32 {
-        at.saturating_duration_since(self.started).as_millis() as u32
+        self.throttle.clock_ms(cx)
     }
 
     // ---- commands ----
@@ -275,42 +255,23 @@ impl Hall {
         if !self.clients.contains(key as usize) {
             return Flow::Stop;
         }
-        if let Some(flow) = self.charge(cx, key) {
-            return flow;
+        if !self.admit(cx, key) {
+            return Flow::Held;
         }
         let flow = self.carry_out(cx, key, line);
         if flow == Flow::Held
             && let Some(client) = self.clients.get_mut(key as usize)
         {
-            // It will be charged when it is carried out, and the time until then is not its own.
-            client.bucket.give_back();
-            client.is_held = true;
+            self.throttle.give_back(&mut client.throttled);
         }
         flow
     }
 
     /// Counts a message against a client's rate. For one that comes too soon the client waits: it is
     /// not read until its timer fires, and the message is offered again.
-    pub(super) fn charge(&mut self, cx: &mut Context<'_>, key: u32) -> Option<Flow> {
-        let (rate, now_ms) = (self.options.rate, self.clock_ms(cx));
-        let client = self.count_time(cx, key)?;
-        let taken = client.bucket.take(rate, now_ms);
-        let token = client.token;
-        let watch = self.standstill.watch(now_ms);
-        self.wake_at(cx, cx.now() + watch);
-        let wait = taken.err()?;
-        cx.pause(token);
-        cx.set_timer(token, wait);
-        Some(Flow::Held)
-    }
-
-    /// Counts the time until now in a client's bucket. What others took from it is not its own.
-    fn count_time(&mut self, cx: &Context<'_>, key: u32) -> Option<&mut Client> {
-        let (rate, now_ms) = (self.options.rate, self.clock_ms(cx));
-        let client = self.clients.get_mut(key as usize)?;
-        let was_held = std::mem::take(&mut client.is_held);
-        client.bucket.count(rate, was_held, &self.standstill, now_ms);
-        Some(client)
+    pub(super) fn admit(&mut self, cx: &mut Context<'_>, key: u32) -> bool {
+        let Some(client) = self.clients.get_mut(key as usize) else { return true };
+        self.throttle.admit(cx, client.token, &mut client.throttled)
     }
 
     fn carry_out(&mut self, cx: &mut Context<'_>, key: u32, line: &str) -> Flow {

@@ -227,7 +227,7 @@ impl Chat {
         self.hall.look_for_rest(cx, *client, flood);
         let waiting = input.len();
         // What means nothing costs work as well.
-        if lines.pass_over(input) && self.hall.charge(cx, *client).is_some() {
+        if lines.pass_over(input) && !self.hall.admit(cx, *client) {
             return Ok(());
         }
         while !cx.is_held(token) {
@@ -313,7 +313,8 @@ fn take_message(hall: &mut Hall, cx: &mut Context<'_>, client: u32, message: Mes
             hall.dismiss(cx, client, code, "only text is understood", reason);
             Flow::Stop
         }
-        Message::Ping(_) | Message::Pong(_) => hall.charge(cx, client).unwrap_or(Flow::Taken),
+        Message::Ping(_) | Message::Pong(_) if !hall.admit(cx, client) => Flow::Held,
+        Message::Ping(_) | Message::Pong(_) => Flow::Taken,
         Message::Close(_) => {
             hall.depart(cx, client);
             Flow::Taken

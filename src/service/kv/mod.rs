@@ -329,7 +329,7 @@ impl Kv {
     /// Lets the client that is being served go on in the next turn, when others have had theirs.
     #[cold]
     fn put_off(&mut self, cx: &mut Context<'_>, token: Token, client: u32) {
-        cx.pause(token);
+        cx.put_off(token);
         cx.set_alarm(cx.now());
         if let Some(client) = self.clients.get_mut(client as usize) {
             client.ticket = Some(self.work.wait());
@@ -386,7 +386,7 @@ impl Kv {
                         Flow::Again => {
                             session.resp.keep(&message, len);
                             if let Some(client) = self.clients.get_mut(session.client as usize) {
-                                self.throttle.put_off(&mut client.throttled);
+                                self.throttle.give_back(&mut client.throttled);
                             }
                             return (done, Ok(Flow::Again));
                         }
@@ -647,11 +647,6 @@ impl Handler for Kv {
             self.work.begin(session.client, client.ticket.take());
         }
         let (done, outcome) = self.serve(cx, token, session, input.contiguous());
-        if outcome == Ok(Flow::Next)
-            && let Some(client) = self.clients.get_mut(session.client as usize)
-        {
-            self.throttle.rest(cx, token, &mut client.throttled);
-        }
         input.consume(done);
         self.work.end();
         let used = self.used();
@@ -672,11 +667,9 @@ impl Handler for Kv {
         outcome.map_err(|error| ProtocolError::Malformed(error.name())).map(drop)
     }
 
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut KvSession) {
-        if let Some(client) = self.clients.get_mut(session.client as usize) {
-            let may_be_silent = client.subscriptions() > 0;
-            client.throttled.on_timer(cx, token, may_be_silent);
-        }
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _session: &mut KvSession) {
+        // There is a token for its next command.
+        cx.resume(token);
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) {

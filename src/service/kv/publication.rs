@@ -381,7 +381,7 @@ impl Kv {
     pub(super) fn wait_to_publish(&mut self, cx: &mut Context<'_>, token: Token) -> Flow {
         if let Some(publication) = &mut self.publication {
             publication.waiting.push(token);
-            cx.pause(token);
+            cx.put_off(token);
         }
         Flow::Again
     }
@@ -420,7 +420,7 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>, message: Message<'_>) -> Outc
             progress,
             waiting: Vec::new(),
         }));
-        call.cx.pause(call.token);
+        call.cx.put_off(call.token);
         call.cx.set_alarm(call.cx.now());
         return Ok(Flow::Again);
     }
