@@ -56,6 +56,9 @@ fn keys_that_stay_are_listed_once_whatever_comes_and_goes_meanwhile() {
             // Written, given an end and a longer value, which moves its bytes and not its place.
             format!("SET staying:{turns} {}", "x".repeat(1_000)),
             format!("EXPIRE staying:{} 1000", STAYING - 1 - turns),
+            // Replaced by keys that came later.
+            format!("RENAME new:{at} staying:{}", 1_000 + turns),
+            format!("COPY new:{} staying:{} REPLACE", at + 1, 2_000 + turns),
         ];
         if turns < 30 {
             let changes: Vec<u8> = changes.iter().flat_map(|it| request(it)).collect();
@@ -77,6 +80,94 @@ fn keys_that_stay_are_listed_once_whatever_comes_and_goes_meanwhile() {
     let staying = times.iter().filter(|(key, _)| key.starts_with("staying:"));
     assert_eq!(staying.clone().count(), STAYING);
     assert!(staying.clone().all(|(_, times)| *times == 1), "each of them once");
+}
+
+/// One that is replaced has the place that it had, wherever the other one comes from.
+#[test]
+fn key_that_another_one_is_renamed_to_is_met_once_by_a_scan() {
+    for [first, last] in [["stays", "goes"], ["goes", "stays"]] {
+        for replace in ["RENAME goes stays", "COPY goes stays REPLACE"] {
+            let mut server = Hand::new(KvConfig::default());
+            let mut client = server.connect();
+            let names = numbered("other:", 0..50).replace(' ', " x ");
+            let mset = format!("MSET {first} one {names} x {last} two");
+            server.ask(&mut client, &request(&mset), "+OK\r\n");
+            let (mut cursor, mut met) = ("0".to_owned(), 0);
+            loop {
+                let scan = request(&format!("SCAN {cursor} COUNT 5"));
+                client.send(&scan);
+                let mut reply = String::new();
+                server.until(|_| {
+                    reply.push_str(std::str::from_utf8(&client.read()).unwrap());
+                    is_whole_scan(&reply)
+                });
+                met += reply.split("\r\n").filter(|line| *line == "stays").count();
+                let was_first = cursor == "0";
+                cursor = reply.split("\r\n").nth(2).unwrap().to_owned();
+                if was_first {
+                    server.ask(&mut client, &request(replace), "\r\n");
+                }
+                if cursor == "0" {
+                    break;
+                }
+            }
+            assert_eq!(met, 1, "{replace}, {first} first");
+        }
+    }
+}
+
+/// However much each comparison costs.
+#[test]
+fn scan_with_a_costly_pattern_ends_early_and_its_cursor_comes_to_all_keys() {
+    const KEYS: usize = 10_000;
+    let mut server = Hand::new(KvConfig::default());
+    let mut client = server.connect();
+    server.fill(&mut client, "key:", KEYS);
+    let pattern = format!("*[{}0-9]", "b".repeat(990));
+    let (mut cursor, mut calls, mut found) = ("0".to_owned(), 0, Vec::new());
+    loop {
+        client.send(&request(&format!("SCAN {cursor} COUNT 10000 MATCH {pattern}")));
+        let mut reply = String::new();
+        server.until(|_| {
+            reply.push_str(std::str::from_utf8(&client.read()).unwrap());
+            is_whole_scan(&reply)
+        });
+        calls += 1;
+        let lines: Vec<&str> = reply.split("\r\n").collect();
+        found.extend(lines.iter().filter(|line| line.starts_with("key:")).map(|it| it.to_string()));
+        cursor = lines[2].to_owned();
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!(calls > 20, "{calls} calls");
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), KEYS);
+}
+
+#[test]
+fn list_of_keys_that_are_flushed_meanwhile_comes_to_an_end_and_names_none_twice() {
+    let mut server = Hand::new(KvConfig::default());
+    let (mut busy, mut other) = (server.connect(), server.connect());
+    server.fill(&mut other, "key:", 200_000);
+    busy.send(&request("KEYS *"));
+    server.turn();
+    server.ask(&mut other, &request("FLUSHALL"), "+OK\r\n");
+    let (mut reply, mut added) = (Vec::new(), 0);
+    while !server.is_quiet_after_turn(&mut busy, &mut reply) {
+        if added < 10_000 {
+            let mset = numbered("new:", added..added + 1_000).replace(' ', " x ");
+            server.ask(&mut other, &request(&format!("MSET {mset} x")), "+OK\r\n");
+            added += 1_000;
+        }
+    }
+    let reply = String::from_utf8(reply).unwrap();
+    let mut keys: Vec<&str> = reply.split("\r\n").filter(|line| line.contains(':')).collect();
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), count);
 }
 
 #[test]
@@ -173,7 +264,141 @@ fn list_of_clients_with_long_names_is_given_whole() {
     assert_eq!(refused, "-ERR Client names cannot be longer than 1024 bytes.\r\n");
 }
 
+#[test]
+fn clients_that_are_asked_for_by_number_are_listed_in_that_order() {
+    let mut server = Hand::new(KvConfig::default());
+    let mut clients: Vec<Hold> = Vec::new();
+    for _ in 0..3 {
+        clients.push(server.connect());
+        let client = clients.last_mut().unwrap();
+        server.ask(client, b"PING\r\n", "+PONG\r\n");
+    }
+    for (asked, listed) in [("3 1 3", "313"), ("2 -1 9 0 2 1", "221"), ("9", "")] {
+        let ask = request(&format!("CLIENT LIST ID {asked}"));
+        let reply = server.ask(&mut clients[0], &ask, "\r\n");
+        let lines = reply.split("id=").skip(1);
+        let ids: String = lines.map(|line| line.split(' ').next().unwrap()).collect();
+        assert_eq!(ids, listed, "{asked}");
+    }
+}
+
+/// Ten of a thousand channels each, to leave which takes more than a slice.
+#[test]
+fn clients_are_all_killed_or_in_a_transaction_none_and_no_newcomer() {
+    let mut server = Hand::new(KvConfig::default());
+    let mut killer = server.connect();
+    let mut listeners: Vec<Hold> = (0..10).map(|_| server.connect()).collect();
+    let subscribe = request(&format!("SUBSCRIBE {}", numbered("c", 0..1_000)));
+    for listener in &mut listeners {
+        server.ask(listener, &subscribe, ":1000\r\n");
+    }
+    let kill = ["MULTI", "CLIENT KILL TYPE pubsub", "EXEC"].into_iter().flat_map(request);
+    let refused = server.ask(&mut killer, &kill.collect::<Vec<u8>>(), "transaction\r\n");
+    assert!(refused.ends_with(TOO_LONG), "{refused}");
+    let listening = |server: &mut Hand, client: &mut Hold| {
+        let reply = server.ask(client, &request("PUBSUB NUMSUB c0"), "\r\n");
+        reply.rsplit(':').next().unwrap().trim().parse::<usize>().unwrap()
+    };
+    assert_eq!(listening(&mut server, &mut killer), 10);
+    killer.send(&request("CLIENT KILL SKIPME yes TYPE pubsub"));
+    server.turn();
+    assert!(killer.read().is_empty(), "one slice is not enough");
+    let mut newcomer = server.connect();
+    server.ask(&mut newcomer, &request("SUBSCRIBE c0"), ":1\r\n");
+    server.until(|_| killer.read() == b":10\r\n");
+    assert_eq!(listening(&mut server, &mut killer), 1);
+}
+
 // ---- publishing ----
+
+/// Beside one that has many of them ready, as each takes several turns.
+#[test]
+fn everybody_who_publishes_has_a_turn() {
+    const MANY: usize = 8;
+    let mut server = Hand::new(KvConfig::default());
+    let mut listeners: Vec<Hold> = (0..8).map(|_| server.connect()).collect();
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        server.listen_to_patterns(listener, number, 1_000);
+    }
+    let mut keen = server.connect();
+    // The last two come behind one that goes, and one with nothing more to say.
+    let mut others: Vec<Hold> = (0..4).map(|_| server.connect()).collect();
+    keen.send(&request("PUBLISH x keen").repeat(MANY));
+    server.turn();
+    for other in &mut others[..3] {
+        other.send(&request("PUBLISH x other"));
+    }
+    others[3].send(&["MULTI", "PUBLISH y z", "EXEC"].map(request).concat());
+    server.turn();
+    drop(others.remove(0));
+    let (mut answered, mut before) = (0, [None; 3]);
+    let ends = [":8000\r\n", ":8000\r\n", "*1\r\n:0\r\n"];
+    server.until(|_| {
+        listeners.iter_mut().for_each(|it| drop(it.read()));
+        for (number, other) in others.iter_mut().enumerate() {
+            if before[number].is_none() && other.read().ends_with(ends[number].as_bytes()) {
+                before[number] = Some(answered);
+            }
+        }
+        answered += String::from_utf8_lossy(&keen.read()).matches(":8000\r\n").count();
+        answered == MANY
+    });
+    assert!(before.iter().all(|before| before.is_some_and(|it| it <= 2)), "{before:?}");
+}
+
+#[test]
+fn message_on_its_way_counts_as_memory_until_it_has_arrived() {
+    let mut server = Hand::new(KvConfig::default());
+    let mut listeners: Vec<Hold> = (0..8).map(|_| server.connect()).collect();
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        server.listen_to_patterns(listener, number, 1_000);
+    }
+    let (mut publisher, mut other) = (server.connect(), server.connect());
+    // Beside what the channels hold of it.
+    let used = |server: &mut Hand, other: &mut Hold| {
+        let [used, messages] = server.memory(other, ["used_memory", "used_memory_messages"]);
+        used - messages
+    };
+    let before = used(&mut server, &mut other);
+    publisher.send(&request("PUBLISH x message"));
+    server.turn();
+    assert!(used(&mut server, &mut other) > before + 8_000 * 8);
+    server.until(|_| publisher.read() == b":8000\r\n");
+    assert_eq!(used(&mut server, &mut other), before);
+}
+
+#[test]
+fn subscribers_that_read_stay_where_keys_take_all_memory() {
+    let mut server = Hand::new(KvConfig { max_memory: 4 * MIB, ..KvConfig::default() });
+    let (mut heavy, mut light) = (server.connect(), server.connect());
+    server.ask(&mut heavy, &request(&format!("SUBSCRIBE {}", numbered("c", 0..40))), ":40\r\n");
+    server.ask(&mut light, &request("SUBSCRIBE c1"), ":1\r\n");
+    let (mut client, mut count) = (server.connect(), 0);
+    let publish = request("PUBLISH c1 hello");
+    assert_eq!(server.ask(&mut client, &publish, "\r\n"), ":2\r\n");
+    for len in [1_000, 1] {
+        let value = "x".repeat(len);
+        while server.ask(&mut client, &request(&format!("SET {count} {value}")), "\r\n")
+            == "+OK\r\n"
+        {
+            count += 1;
+        }
+    }
+    let refused = server.ask(&mut client, &publish, "\r\n");
+    assert_eq!(refused, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    let to_nobody = request("PUBLISH nobody hello");
+    assert_eq!(server.ask(&mut client, &to_nobody, "\r\n"), ":0\r\n");
+    server.ask(&mut client, &request("FLUSHALL"), "+OK\r\n");
+    assert_eq!(server.ask(&mut client, &publish, "\r\n"), ":2\r\n");
+    assert_eq!(server.by_hand.reactor.stats().closed(CloseReason::OutputLimit), 0);
+    for listener in [&mut heavy, &mut light] {
+        let mut text = Vec::new();
+        server.until(|_| {
+            text.extend(listener.read());
+            String::from_utf8_lossy(&text).matches("hello").count() == 2
+        });
+    }
+}
 
 /// One of them takes several turns. Whoever published it does not wait for the end.
 #[test]
@@ -436,9 +661,16 @@ impl Hand {
 
     /// Bytes of memory that count.
     fn used(&mut self, client: &mut Hold) -> usize {
+        self.memory(client, ["used_memory"])[0]
+    }
+
+    /// What `INFO` says, at one moment.
+    fn memory<const N: usize>(&mut self, client: &mut Hold, fields: [&str; N]) -> [usize; N] {
         let info = self.ask(client, &request("INFO memory"), "\r\n\r\n");
-        let field = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
-        field.unwrap().parse().unwrap()
+        fields.map(|field| {
+            let value = |line: &str| line.strip_prefix(field)?.strip_prefix(':')?.parse().ok();
+            info.lines().find_map(value).unwrap()
+        })
     }
 
     fn topic_memory(&mut self) -> usize {
@@ -486,6 +718,13 @@ fn request(line: &str) -> Vec<u8> {
     let mut request = format!("*{}\r\n", words.len());
     words.iter().for_each(|it| request.push_str(&format!("${}\r\n{it}\r\n", it.len())));
     request.into_bytes()
+}
+
+/// A cursor, and as many keys as are announced.
+fn is_whole_scan(reply: &str) -> bool {
+    let lines: Vec<&str> = reply.split("\r\n").collect();
+    let count = lines.get(3).and_then(|line| line.strip_prefix('*')?.parse::<usize>().ok());
+    count.is_some_and(|count| lines.len() == 4 + 2 * count + 1)
 }
 
 fn numbered(prefix: &str, numbers: std::ops::Range<usize>) -> String {

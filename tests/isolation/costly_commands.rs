@@ -26,7 +26,7 @@ struct Costly {
     first_max: u64,
 }
 
-const COSTLY: [Costly; 6] = [
+const COSTLY: [Costly; 7] = [
     Costly {
         name: "CLIENT LIST of clients with long names",
         prepare: named_clients,
@@ -57,6 +57,17 @@ const COSTLY: [Costly; 6] = [
         burst: || command(&[b"SCAN", b"0", b"COUNT", b"10000", b"MATCH", &dear_pattern()]),
         short: 400,
         full: 2000,
+        first_max: 40,
+    },
+    Costly {
+        name: "SCAN with a costly pattern over short keys",
+        prepare: many_keys,
+        burst: || {
+            let pattern = [b"*[", &[b'b'; 1000][..], b"]?"].concat();
+            command(&[b"SCAN", b"0", b"COUNT", b"10000", b"MATCH", &pattern])
+        },
+        short: 10_000,
+        full: 200_000,
         first_max: 40,
     },
     Costly {

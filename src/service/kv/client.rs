@@ -47,6 +47,8 @@ pub(super) struct Rare {
     pub(super) list: Option<Box<List>>,
     /// How many got the message that it published in slices, or why nobody did.
     pub(super) published: Option<Result<usize, Refusal>>,
+    /// It has a place among those who wait to publish.
+    pub(super) waits_to_publish: bool,
     /// Keys of the channels and patterns that it listens to.
     pub(super) channels: BTreeSet<u32>,
     pub(super) patterns: BTreeSet<u32>,

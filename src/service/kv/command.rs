@@ -41,8 +41,6 @@ impl Flags {
     pub(super) const NO_MULTI: Flags = Flags(512);
     /// Carried out at once in a transaction, too.
     pub(super) const AT_ONCE: Flags = Flags(1024);
-    /// May take milliseconds: looks at everything there is, of one kind or another, or compares values.
-    pub(super) const WIDE: Flags = Flags(2048);
     /// Sends a message, and so waits where a channel is full.
     pub(super) const PUBLISHES: Flags = Flags(4096);
     /// May end a subscription, in front of whose end all messages come.
@@ -257,7 +255,7 @@ const KEYS_FROM_SECOND: (i8, i8, i8) = (2, -1, 1);
 pub(super) const COMMANDS: &[Command] = &[
     command("append", 3, GROW_FAST, ONE_KEY, strings::append, "string", "Appends to a value, or sets it"),
     command("bitcount", -2, READ, ONE_KEY, bits::bitcount, "bitmap", "How many bits of a value are set, or of a part: BYTE BIT"),
-    command("bitop", -4, GROW.and(Flags::WIDE), KEYS_FROM_SECOND, bits::bitop, "bitmap", "Joins values bit by bit: AND OR XOR NOT"),
+    command("bitop", -4, GROW, KEYS_FROM_SECOND, bits::bitop, "bitmap", "Joins values bit by bit: AND OR XOR NOT"),
     command("bitpos", -3, READ, ONE_KEY, bits::bitpos, "bitmap", "The first bit that is 0, or 1, in a value or a part: BYTE BIT"),
     command("decr", 2, GROW_FAST, ONE_KEY, strings::decr, "string", "Takes 1 from a number"),
     command("decrby", 3, GROW_FAST, ONE_KEY, strings::decrby, "string", "Takes a number from a number"),
@@ -270,7 +268,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("incr", 2, GROW_FAST, ONE_KEY, strings::incr, "string", "Adds 1 to a number"),
     command("incrby", 3, GROW_FAST, ONE_KEY, strings::incrby, "string", "Adds a number to a number"),
     command("incrbyfloat", 3, GROW_FAST, ONE_KEY, strings::incrbyfloat, "string", "Adds a number with a fraction to a number"),
-    command("lcs", -3, READ.and(Flags::WIDE), TWO_KEYS, lcs::lcs, "string", "The longest common subsequence of two values: LEN IDX MINMATCHLEN WITHMATCHLEN"),
+    command("lcs", -3, READ, TWO_KEYS, lcs::lcs, "string", "The longest common subsequence of two values: LEN IDX MINMATCHLEN WITHMATCHLEN"),
     command("mget", -2, READ_FAST, ALL_KEYS, strings::mget, "string", "The values of several keys"),
     command("mset", -3, GROW, KEYS_AND_VALUES, strings::mset, "string", "Sets several keys"),
     command("msetnx", -3, GROW, KEYS_AND_VALUES, strings::msetnx, "string", "Sets several keys if none of them exists"),
@@ -289,7 +287,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("expire", -3, WRITE_FAST, ONE_KEY, keys::expire, "generic", "Lets a key end after so many seconds: NX XX GT LT"),
     command("expireat", -3, WRITE_FAST, ONE_KEY, keys::expireat, "generic", "Lets a key end at a second since 1970: NX XX GT LT"),
     command("expiretime", 2, READ_FAST, ONE_KEY, keys::expiretime, "generic", "The second since 1970 at which a key ends"),
-    command("keys", 2, READ.and(Flags::WIDE), NO_KEY, keys::keys, "generic", "The keys that match a pattern; looks at all of them"),
+    command("keys", 2, READ, NO_KEY, keys::keys, "generic", "The keys that match a pattern; looks at all of them"),
     container("object", "generic", "About values", &[
         command("object|encoding", 3, READ, SECOND_KEY, keys::object_encoding, "generic", "How Redis would keep a value: int, embstr or raw"),
         command("object|freq", 3, READ, SECOND_KEY, keys::object_freq, "generic", "Refused: how often a key is used is not counted"),
@@ -303,7 +301,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("randomkey", 1, READ, NO_KEY, keys::randomkey, "generic", "Some key"),
     command("rename", 3, WRITE, TWO_KEYS, keys::rename, "generic", "Gives a key another name"),
     command("renamenx", 3, WRITE_FAST, TWO_KEYS, keys::renamenx, "generic", "Gives a key another name that no key has"),
-    command("scan", -2, READ.and(Flags::WIDE), NO_KEY, keys::scan, "generic", "Walks over the keys, some at a time: MATCH COUNT TYPE"),
+    command("scan", -2, READ, NO_KEY, keys::scan, "generic", "Walks over the keys, some at a time: MATCH COUNT TYPE"),
     command("touch", -2, READ_FAST, ALL_KEYS, keys::exists, "generic", "How many of the keys exist"),
     command("ttl", 2, READ_FAST, ONE_KEY, keys::ttl, "generic", "The seconds that a key has left"),
     command("type", 2, READ_FAST, ONE_KEY, keys::type_of, "generic", "What a key holds: string or none"),
@@ -314,8 +312,8 @@ pub(super) const COMMANDS: &[Command] = &[
         subcommand("client|getname", 2, NO_FLAGS, connection::client_getname, "connection", "The name of this connection"),
         subcommand("client|id", 2, NO_FLAGS, connection::client_id, "connection", "The number of this connection"),
         subcommand("client|info", 2, NO_FLAGS, connection::client_info, "connection", "The line of CLIENT LIST for this connection"),
-        subcommand("client|kill", -3, ADMIN.and(Flags::WIDE), connection::client_kill, "connection", "Closes connections: ID ADDR TYPE USER SKIPME"),
-        subcommand("client|list", -2, ADMIN.and(Flags::WIDE), connection::client_list, "connection", "All connections: ID TYPE"),
+        subcommand("client|kill", -3, ADMIN, connection::client_kill, "connection", "Closes connections: ID ADDR TYPE USER SKIPME"),
+        subcommand("client|list", -2, ADMIN, connection::client_list, "connection", "All connections: ID TYPE"),
         subcommand("client|no-evict", 3, ADMIN, connection::client_no_evict, "connection", "Accepted; nobody is evicted"),
         subcommand("client|no-touch", 3, NO_FLAGS, connection::client_no_evict, "connection", "Accepted; nothing is evicted by when it was used"),
         subcommand("client|reply", 3, Flags::NO_MULTI, connection::client_reply, "connection", "Which commands are answered: ON OFF SKIP"),
@@ -345,7 +343,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("dbsize", 1, READ_FAST, NO_KEY, server::dbsize, "server", "How many keys this database has"),
     command("flushall", -1, WRITE, NO_KEY, server::flushall, "server", "Deletes all keys of all databases: SYNC ASYNC"),
     command("flushdb", -1, WRITE, NO_KEY, server::flushdb, "server", "Deletes all keys of this database: SYNC ASYNC"),
-    command("info", -1, IDLE.and(Flags::WIDE), NO_KEY, info::info, "server", "Counters, by section"),
+    command("info", -1, IDLE, NO_KEY, info::info, "server", "Counters, by section"),
     container("memory", "server", "About memory", &[
         command("memory|usage", -3, READ, SECOND_KEY, keys::memory_usage, "server", "The bytes of memory that a key takes: SAMPLES"),
     ]),
@@ -360,10 +358,10 @@ pub(super) const COMMANDS: &[Command] = &[
     command("psubscribe", -2, LISTEN, NO_KEY, pubsub::psubscribe, "pubsub", "Listens to channels that match patterns"),
     command("publish", 3, PUBSUB.and(Flags::FAST).and(Flags::PUBLISHES), NO_KEY, pubsub::publish, "pubsub", "Sends a message to a channel"),
     container("pubsub", "pubsub", "About channels", &[
-        subcommand("pubsub|channels", -2, Flags::PUBSUB.and(Flags::WIDE), pubsub::channels, "pubsub", "Channels that somebody listens to"),
+        subcommand("pubsub|channels", -2, Flags::PUBSUB, pubsub::channels, "pubsub", "Channels that somebody listens to"),
         subcommand("pubsub|numpat", 2, Flags::PUBSUB, pubsub::numpat, "pubsub", "How many patterns somebody listens to"),
         subcommand("pubsub|numsub", -2, Flags::PUBSUB, pubsub::numsub, "pubsub", "How many listen to each channel"),
-        subcommand("pubsub|shardchannels", -2, Flags::PUBSUB.and(Flags::WIDE), pubsub::shardchannels, "pubsub", "Channels of the shard that somebody listens to"),
+        subcommand("pubsub|shardchannels", -2, Flags::PUBSUB, pubsub::shardchannels, "pubsub", "Channels of the shard that somebody listens to"),
         subcommand("pubsub|shardnumsub", -2, Flags::PUBSUB, pubsub::shardnumsub, "pubsub", "How many listen to each channel of the shard"),
     ]),
     command("punsubscribe", -1, LEAVE, NO_KEY, pubsub::punsubscribe, "pubsub", "Ends psubscribe, of all without an argument"),

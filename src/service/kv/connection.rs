@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use super::Kv;
 use super::call::{Call, Fault, Flow, Outcome};
 use super::client::{Answers, Client};
 use super::keyspace::DATABASES;
-use super::list::{self, Head};
+use super::list::{self, Head, List};
 use super::pubsub;
-use crate::codec::resp::{Version, parse_integer};
+use crate::codec::resp::{Arguments, Version, parse_integer};
 use crate::reactor::{Address, CloseReason, Context};
 
 /// What clients look at to know what they may ask for: the version whose commands these are.
@@ -225,32 +226,67 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
             return Err(Fault::SYNTAX);
         }
     }
-    let mut asked = None;
-    if let Some(ids) = ids.filter(|_| !call.goes_on()) {
-        let listed: Option<Vec<i64>> = ids.map(parse_integer).collect();
-        asked = Some(listed.ok_or(Fault::text("ERR Invalid client ID"))?);
+    if let Some(ids) = ids {
+        return list_asked_for(call, &ids);
     }
     list::reply(call, Head::Text, |kv, cx, list, left| {
-        if let Some(asked) = asked {
-            *left = left.saturating_sub(asked.len() * ID_WORK);
-            list.look_for(asked);
-        }
-        let mut line = String::new();
         while list.at < kv.clients.capacity() && *left > 0 && list.has_room() {
             let client = kv.clients.get(list.at).filter(|client| {
-                let is_kind = kind.is_none_or(|kind| ClientType::of(client) == kind);
-                !client.is_closed && is_kind && list.looks_for(client.id)
+                !client.is_closed && kind.is_none_or(|kind| ClientType::of(client) == kind)
             });
             list.at += 1;
             *left = left.saturating_sub(if client.is_some() { LINE_WORK } else { FILTER_WORK });
             if let Some(client) = client {
-                line.clear();
-                describe(&mut line, cx, client, kv.keyspace.now().steady_ms);
-                list.text(&line);
+                add_line(kv, cx, list, client);
             }
         }
         list.at >= kv.clients.capacity()
     })
+}
+
+/// A line for each number, in their order, as in Redis: for one that is there twice, two.
+fn list_asked_for(call: &mut Call<'_, '_, '_>, ids: &Arguments<'_>) -> Outcome {
+    let goes_on = call.goes_on();
+    if !goes_on && ids.clone().any(|id| parse_integer(id).is_none()) {
+        return Err(Fault::text("ERR Invalid client ID"));
+    }
+    // No client has a number below zero.
+    let numbers = ids.clone().map(|id| parse_integer(id).map_or(0, |id| id.max(0) as u64));
+    list::reply(call, Head::Text, |kv, cx, list, left| {
+        if !goes_on {
+            *left = left.saturating_sub(ids.len() * ID_WORK);
+            list.look_for(numbers.clone());
+        }
+        while list.at < kv.clients.capacity() {
+            if *left == 0 {
+                return false;
+            }
+            if let Some(client) = kv.clients.get(list.at) {
+                list.found(client.id, list.at as u32);
+            }
+            list.at += 1;
+            *left = left.saturating_sub(FILTER_WORK);
+        }
+        for id in numbers.skip(list.count) {
+            if *left == 0 || !list.has_room() {
+                return false;
+            }
+            list.count += 1;
+            let client = list.client(id).and_then(|key| kv.clients.get(key as usize));
+            let client = client.filter(|client| client.id == id && !client.is_closed);
+            *left = left.saturating_sub(if client.is_some() { LINE_WORK } else { ID_WORK });
+            if let Some(client) = client {
+                add_line(kv, cx, list, client);
+            }
+        }
+        true
+    })
+}
+
+fn add_line(kv: &Kv, cx: &Context<'_>, list: &mut List, client: &Client) {
+    let mut line = String::new();
+    describe(&mut line, cx, client, kv.keyspace.now().steady_ms);
+    list.text(&line);
 }
 
 pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -262,9 +298,20 @@ pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
     };
     let own = call.client;
     let list = list::advance(call, |kv, cx, list, left| {
+        if list.at == 0 {
+            list.newest = kv.clients_ever;
+        }
+        // All of them or nobody, where there is one slice only.
+        if kv.is_executing && filter.work(kv, cx, own, *left) >= *left {
+            *left = 0;
+            return false;
+        }
         while list.at < kv.clients.capacity() && *left > 0 {
             let (key, is_self) = (list.at as u32, list.at == own as usize);
-            let client = kv.clients.get(list.at).filter(|it| filter.takes(cx, it, is_self));
+            let client = kv
+                .clients
+                .get(list.at)
+                .filter(|client| client.id <= list.newest && filter.takes(cx, client, is_self));
             list.at += 1;
             let subscriptions = client.map_or(0, Client::subscriptions);
             *left = left.saturating_sub(FILTER_WORK + subscriptions * pubsub::FEED_WORK);
@@ -346,6 +393,20 @@ impl<'a> KillFilter<'a> {
             }
         }
         Ok(filter)
+    }
+
+    /// The work to find them and to end their connections, or as much of that as is `enough`.
+    fn work(&self, kv: &Kv, cx: &Context<'_>, own: u32, enough: usize) -> usize {
+        let mut work = (kv.clients.capacity() - kv.clients.len()) * FILTER_WORK;
+        for (key, client) in &kv.clients {
+            if work >= enough {
+                break;
+            }
+            let is_taken = self.takes(cx, client, key == own as usize);
+            let subscriptions = if is_taken { client.subscriptions() } else { 0 };
+            work += FILTER_WORK + subscriptions * pubsub::FEED_WORK;
+        }
+        work
     }
 
     fn takes(&self, cx: &Context<'_>, client: &Client, is_self: bool) -> bool {

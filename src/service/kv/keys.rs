@@ -6,6 +6,7 @@ use super::database::{End, Now};
 use super::glob::{PASS_WORK, Pattern, TEXT_WORK};
 use super::list::{self, Head};
 use super::strings::{Unit, invalid_expire_time};
+use super::work::TURN_MAX;
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
 
 pub(super) fn del(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -180,7 +181,8 @@ pub(super) fn persist(call: &mut Call<'_, '_, '_>) -> Outcome {
 pub(super) fn keys(call: &mut Call<'_, '_, '_>) -> Outcome {
     let mut pattern = Pattern::new(call.pattern()?);
     list::reply(call, Head::Array, |kv, _, list, left| {
-        let from = list.place.unwrap_or(u32::MAX);
+        // A walk that is over does not go on, so that 0 is its beginning.
+        let from = if list.at == 0 { u32::MAX } else { list.at as u32 };
         let next = kv.keyspace.walk(from, |key| {
             let Some(key) = key else {
                 *left = left.saturating_sub(PASS_WORK);
@@ -193,7 +195,7 @@ pub(super) fn keys(call: &mut Call<'_, '_, '_>) -> Outcome {
             *left = left.saturating_sub(KEY_WORK + key.len() + pattern.work - before);
             *left > 0 && list.has_room()
         });
-        list.place = Some(next);
+        list.at = next as usize;
         next == 0
     })
 }
@@ -208,7 +210,7 @@ pub(super) fn scan(call: &mut Call<'_, '_, '_>) -> Outcome {
         let count = options.count.min(SCAN_COUNT_MAX);
         let mut pattern = options.pattern.map(Pattern::new);
         kv.charge_work(count.min(kv.keyspace.places()) * TEXT_WORK)?;
-        let (mut looked_at, mut size, mut passed) = (0, 0, 0);
+        let (mut looked_at, mut size, mut passed, mut compared) = (0, 0, 0, 0);
         next = kv.keyspace.walk(if cursor == 0 { u32::MAX } else { cursor }, |key| {
             let Some(key) = key else {
                 passed += 1;
@@ -217,12 +219,13 @@ pub(super) fn scan(call: &mut Call<'_, '_, '_>) -> Outcome {
             // Those that do not match count as well: to compare them is the work.
             (looked_at, size) = (looked_at + 1, size + key.len());
             let is_match = pattern.as_mut().is_none_or(|it| it.matches(key));
+            compared = pattern.as_ref().map_or(0, |pattern| pattern.work);
             if is_match && options.wants_strings {
                 keys.push(key.to_vec());
             }
-            looked_at < count && size < SCAN_SIZE
+            looked_at < count && size < SCAN_SIZE && compared < SCAN_WORK_MAX
         });
-        kv.work.add(passed * PASS_WORK + pattern.map_or(0, |pattern| pattern.work));
+        kv.work.add(passed * PASS_WORK + compared);
     }
     kv.replies.array(2);
     kv.replies.bulk(Decimal::new(i64::from(next)).as_bytes());
@@ -280,6 +283,9 @@ const SCAN_COUNT_MAX: usize = 10_000;
 const SCAN_PASSED_MAX: usize = 64 << 10;
 /// The work to come to a key, which may lie anywhere in memory, and to write it down.
 const KEY_WORK: usize = 2 * TEXT_WORK;
+/// The most work to compare keys with the pattern of one `SCAN`, a quarter of a millisecond, after
+/// which it ends early.
+const SCAN_WORK_MAX: usize = TURN_MAX / 16;
 /// Bytes of keys looked at after which it ends early; one key more, however long, fits into any reply.
 const SCAN_SIZE: usize = 64 << 10;
 

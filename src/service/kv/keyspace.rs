@@ -254,31 +254,42 @@ impl Keyspace {
         self.change(found, |table, slot| table.write(slot, at, bytes));
     }
 
-    /// Gives a key another name; when it ends stays as it is. Another key that has that name already
-    /// is removed.
+    /// Gives a key another name; when it ends stays as it is. If a key has that name already, its place
+    /// is kept, so that whoever walks over the keys meets that name once.
     pub(super) fn rename(&mut self, found: Found, name: &[u8]) {
         if let Some(other) = self.find(name) {
-            self.remove(other);
+            let (bytes, end) = ([name, self.value(found)].concat(), self.end_of(found));
+            self.remove(found);
+            return self.replace(other, bytes, end);
         }
         let hash = self.hash(name);
         self.touch(found.0, false);
         self.change(found, |table, slot| table.rename(slot, hash, name));
     }
 
-    /// Adds a key with the value and the end of another, to some database; one that has the name there
-    /// is removed.
+    /// Adds a key with the value and the end of another, to some database, or in the place of a key
+    /// that has the name there.
     pub(super) fn copy(&mut self, found: Found, database: usize, name: &[u8]) {
         let bytes = [name, self.value(found)].concat();
         let end = self.end_of(found);
         self.within(database, |keys| {
             if let Some(other) = keys.find(name) {
-                keys.remove(other);
+                return keys.replace(other, bytes, end);
             }
             let copy = keys.add(name.len(), bytes);
             if let Some(end) = end {
                 keys.expire(copy, end);
             }
         });
+    }
+
+    /// Gives a key another value, behind its name in `bytes`, and another end.
+    fn replace(&mut self, found: Found, bytes: Vec<u8>, end: Option<End>) {
+        self.persist(found);
+        self.change(found, |table, slot| table.replace(slot, bytes));
+        if let Some(end) = end {
+            self.expire(found, end);
+        }
     }
 
     pub(super) fn remove(&mut self, found: Found) {

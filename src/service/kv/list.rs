@@ -23,14 +23,14 @@ use crate::reactor::Context;
 pub(super) struct List {
     /// Where it goes on; what that counts is the command's business.
     pub(super) at: usize,
-    /// The same, where the work goes down from a place.
-    pub(super) place: Option<u32>,
     /// What the command has counted: elements of the reply, for example.
     pub(super) count: usize,
     /// Which of some things were found, a bit for each.
     pub(super) marks: u64,
-    /// The numbers that are asked for, sorted.
-    ids: Option<Vec<i64>>,
+    /// The numbers that are asked for, sorted, and the clients that have them.
+    ids: Option<Vec<(u64, Option<u32>)>>,
+    /// The last client that had come when the command began.
+    pub(super) newest: u64,
     /// The client itself was found.
     pub(super) is_for_itself: bool,
     /// The reply without its head, encoded.
@@ -85,17 +85,28 @@ impl List {
         self.append(&[text.as_bytes()]);
     }
 
-    /// Notes which numbers are asked for.
-    pub(super) fn look_for(&mut self, mut ids: Vec<i64>) {
+    /// Notes which numbers are asked for: as many as a request holds.
+    pub(super) fn look_for(&mut self, ids: impl Iterator<Item = u64>) {
+        let mut ids: Vec<_> = ids.map(|id| (id, None)).collect();
         self.held += size_of_val(&ids[..]);
-        // As many as a request holds, and looked for once for each connection.
         ids.sort_unstable();
+        ids.dedup();
         self.ids = Some(ids);
     }
 
-    /// Whether a number is asked for, or all are.
-    pub(super) fn looks_for(&self, id: u64) -> bool {
-        self.ids.as_ref().is_none_or(|ids| ids.binary_search(&(id as i64)).is_ok())
+    /// A client has a number, which may be one that is asked for.
+    pub(super) fn found(&mut self, id: u64, client: u32) {
+        let Some(ids) = &mut self.ids else { return };
+        if let Ok(place) = ids.binary_search_by_key(&id, |(id, _)| *id) {
+            ids[place].1 = Some(client);
+        }
+    }
+
+    /// The client that has a number.
+    pub(super) fn client(&self, id: u64) -> Option<u32> {
+        let ids = self.ids.as_ref()?;
+        let place = ids.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        ids[place].1
     }
 
     /// Whether the command may go on: there is memory, and the reply has room.

@@ -55,7 +55,7 @@ use self::command::{Command, CommandIndex, Flags};
 use self::database::Now;
 use self::info::Counters;
 use self::keyspace::{Keyspace, KeyspaceStats};
-use self::publication::{Progress, Publication};
+use self::publication::{Progress, Publication, PublishQueue};
 use self::work::Work;
 use super::rate::RATE_MAX;
 use super::throttle::{self, Throttle};
@@ -153,6 +153,7 @@ pub struct Kv {
     progress: Progress,
     /// One that takes more than a turn.
     publication: Option<Box<Publication>>,
+    to_publish: PublishQueue,
     request_max: usize,
     value_max: usize,
     /// Bytes of answers after which they are sent, and it is asked whether there may be more.
@@ -241,6 +242,7 @@ impl Kv {
             message: Replies::new(topic.message_max()),
             progress: Progress::default(),
             publication: None,
+            to_publish: PublishQueue::default(),
             request_max: input,
             value_max: input,
             batch_max,
@@ -272,7 +274,8 @@ impl Kv {
     fn used(&self) -> usize {
         let listened = [&self.channels, &self.patterns, &self.shard_channels];
         let keys = self.keyspace.used() + self.keyspace.used_by_watches();
-        let held = self.held_by_clients + self.lists_held;
+        let publication = self.publication.as_ref().map_or(0, |it| it.memory());
+        let held = self.held_by_clients + self.lists_held + publication;
         listened.iter().fold(keys + held, |used, it| used + it.used())
     }
 
@@ -595,9 +598,14 @@ impl Kv {
         rare.watched.into_keys().for_each(|watched| self.keyspace.unwatch(watched));
     }
 
+    /// Whether there is something to do in the next turn.
+    fn is_pressed(&self) -> bool {
+        self.work.anybody_waits() || self.publication.is_some() || self.to_publish.len() > 0
+    }
+
     /// Sees to it that the next key which ends is removed.
     fn set_alarm(&self, cx: &mut Context<'_>, due_ms: u64) {
-        if self.work.anybody_waits() || self.publication.is_some() {
+        if self.is_pressed() {
             return cx.set_alarm(cx.now());
         }
         let span = Duration::from_millis(due_ms.saturating_sub(self.keyspace.now().steady_ms));
@@ -649,6 +657,7 @@ impl Handler for Kv {
         let (done, outcome) = self.serve(cx, token, session, input.contiguous());
         input.consume(done);
         self.work.end();
+        self.end_visit_to_publish(token, session.client);
         let used = self.used();
         self.counters.look(now.steady_ms, used, cx.stats());
         self.watch_use(cx, used);
@@ -681,6 +690,7 @@ impl Handler for Kv {
             cx.resume(client.token);
             !cx.is_held(client.token)
         });
+        self.call_to_publish(cx);
         if let Some(due_ms) = self.keyspace.tidy(TIDY_BUDGET) {
             self.set_alarm(cx, due_ms);
         }
@@ -691,7 +701,7 @@ impl Handler for Kv {
             cx.tidy_later();
         }
         self.watch_use(cx, self.used());
-        if self.publication.is_some() || self.work.anybody_waits() {
+        if self.is_pressed() {
             cx.set_alarm(cx.now());
         }
     }

@@ -7,10 +7,18 @@
 //! ```
 //!
 //! Nothing is given to anybody before it is known that everybody has room, and memory for all of it is
-//! there. Where there are very many patterns this goes on in slices. It is one queue: while a message is
-//! on its way, those who want to publish wait, so that every subscriber sees one order. A message that
-//! goes on in slices belongs to the server from its first one on, and arrives whatever becomes of the
-//! client that published it.
+//! there. Where there are very many patterns this goes on in slices, and a message belongs to the server
+//! from its first slice on: that its publisher goes ends nothing. It is one queue: while a message is on
+//! its way, those who want to publish wait, so that every subscriber sees one order. Each of them has its
+//! place in the queue, and publishes one message, or one transaction, when it comes to the head:
+//!
+//! ```text
+//!   A publishes 1                          queue: -
+//!   B wants to publish, and C              queue: B C
+//!   1 has arrived; A wants to publish 2    queue: B C A
+//! ```
+
+use std::collections::{BinaryHeap, VecDeque};
 
 use slab::Slab;
 
@@ -33,8 +41,14 @@ pub(super) struct Publication {
     channel: Vec<u8>,
     text: Vec<u8>,
     progress: Progress,
-    /// Those who wait until it has arrived.
-    waiting: Vec<Token>,
+}
+
+/// Those who wait until they may publish. Outlives a message.
+#[derive(Debug, Default)]
+pub(super) struct PublishQueue {
+    waiting: VecDeque<(Token, u32)>,
+    /// The first one has been told to go on, and was not served yet.
+    has_called: bool,
 }
 
 /// What is published, and as what.
@@ -57,10 +71,21 @@ pub(super) struct Progress {
     /// Clients that listen to much, and are to be given some of it; the next one to weigh.
     sharers: Vec<u32>,
     weighed: usize,
-    /// Bytes of memory that it takes, and that some of the feeds may have gone since.
+    /// Bytes of memory that it takes, as far as no feed has gone since.
     price: usize,
-    has_lost_feeds: bool,
+    may_have_lost_feeds: bool,
+    debtors: Debtors,
     receivers: usize,
+}
+
+/// The clients that listen to much and for which much waits.
+#[derive(Debug, Default)]
+struct Debtors {
+    /// The next client to look at.
+    next: usize,
+    /// Bytes that wait for each, this message not included; and all of them.
+    owed: BinaryHeap<(usize, u32)>,
+    sum: usize,
 }
 
 /// A feed, which is gone when its key has another topic, or none.
@@ -84,6 +109,8 @@ pub(super) enum Refusal {
 /// The work to look after one client that listens to much; and after each of its channels.
 const SHARE_WORK: usize = 512;
 const OWED_WORK: usize = 64;
+/// So many places for feeds, and for clients, are kept from one message to the next.
+const KEPT_MAX: usize = 1024;
 /// How much is done in a turn for a message that takes longer: half of what a turn has.
 const PUBLICATION_SLICE: usize = TURN_MAX / 2;
 
@@ -94,7 +121,25 @@ impl Message<'_> {
     }
 }
 
+impl PublishQueue {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+impl Publication {
+    /// Bytes of memory that it takes.
+    pub(super) fn memory(&self) -> usize {
+        self.channel.len() + self.text.len() + self.progress.memory()
+    }
+}
+
 impl Progress {
+    /// Bytes of memory that it takes.
+    fn memory(&self) -> usize {
+        self.feeds.capacity() * size_of::<Target>() + self.sharers.capacity() * size_of::<u32>()
+    }
+
     /// Adds the feeds of a channel, or of a pattern, if they have room.
     fn add_feeds(
         &mut self,
@@ -105,10 +150,12 @@ impl Progress {
     ) -> Result<(), Refusal> {
         for feed in own.feeds() {
             let Feed { version, topic, .. } = *feed;
-            cx.check_room(topic, Some(publisher), len).map_err(|error| match error {
-                PublishError::Full => Refusal::Full,
-                PublishError::TooLong | PublishError::Gone => Refusal::TooLong,
-            })?;
+            match cx.check_room(topic, Some(publisher), len) {
+                Ok(()) => {}
+                Err(PublishError::Gone) => continue,
+                Err(PublishError::Full) => return Err(Refusal::Full),
+                Err(PublishError::TooLong) => return Err(Refusal::TooLong),
+            }
             self.feeds.push(Target { key, version, topic, is_pattern });
             self.price += BufferPool::capacity_for(len);
         }
@@ -231,14 +278,14 @@ impl Kv {
                 && self.owed(cx, listener, left) > self.config.subscriber_memory
             {
                 self.cut_off(cx, listener, left);
-                progress.has_lost_feeds = true;
+                progress.may_have_lost_feeds = true;
             }
         }
         true
     }
 
-    /// Sees to it that there is memory for all copies of a message: cuts off those who are owed most of
-    /// what there is. Says whether there is.
+    /// Sees to it that there is memory for all copies of a message: cuts off those for whom most waits of
+    /// what there is, if that is enough. Says whether there is.
     fn afford(
         &mut self,
         cx: &mut Context<'_>,
@@ -247,41 +294,76 @@ impl Kv {
         left: &mut usize,
     ) -> Result<bool, Refusal> {
         while *left > 0 {
-            if std::mem::take(&mut progress.has_lost_feeds) {
+            if std::mem::take(&mut progress.may_have_lost_feeds) {
                 progress.price = self.price(message, progress);
                 *left = left.saturating_sub(progress.feeds.len() * TEXT_WORK);
             }
-            let needed = self.used() + cx.topic_memory() + progress.price;
-            let mut missing = needed.saturating_sub(self.config.max_memory);
-            if missing == 0 {
+            let needed = self.used() + cx.topic_memory() + progress.memory() + progress.price;
+            let missing = needed.saturating_sub(self.config.max_memory);
+            if missing == 0 || progress.price == 0 {
                 return Ok(true);
             }
-            while missing > 0 && *left > 0 {
-                let Some((listener, owed)) = self.heaviest(cx, left) else { break };
-                self.cut_off(cx, listener, left);
-                progress.has_lost_feeds = true;
-                missing = missing.saturating_sub(owed);
+            if progress.debtors.next == 0 {
+                // Feeds may have gone since they were found.
+                progress.price = self.price(message, progress);
+                *left = left.saturating_sub(progress.feeds.len() * TEXT_WORK);
             }
-            if !progress.has_lost_feeds {
-                return Err(Refusal::NoMemory);
+            if !self.find_debtors(cx, &mut progress.debtors, left) {
+                return Ok(false);
             }
+            self.cut_off_debtors(cx, progress, missing, left)?;
         }
         Ok(false)
     }
 
-    /// The client that is owed most, of those who listen to much.
-    fn heaviest(&mut self, cx: &Context<'_>, left: &mut usize) -> Option<(u32, usize)> {
-        loop {
-            *left = left.saturating_sub(self.clients.len() * PASS_WORK);
-            let owed = |client: &Client| client.rare().map_or(0, |rare| rare.owed_at_most);
-            let clients = self.clients.iter().map(|(key, client)| (owed(client), key as u32));
-            let (at_most, heaviest) = clients.max().filter(|(owed, _)| *owed > 0)?;
-            // What was owed at most may have been given long ago.
-            let owed = self.owed(cx, heaviest, left);
-            if owed > at_most / 2 {
-                return Some((heaviest, owed));
+    /// Lists those who listen to much and for whom much waits. Says whether all have been looked at.
+    fn find_debtors(&self, cx: &Context<'_>, debtors: &mut Debtors, left: &mut usize) -> bool {
+        while debtors.next < self.clients.capacity() {
+            if *left == 0 {
+                return false;
             }
+            let key = debtors.next;
+            debtors.next += 1;
+            *left = left.saturating_sub(PASS_WORK);
+            let Some(owed) = self.waits_for(cx, key as u32, left) else { continue };
+            debtors.owed.push((owed, key as u32));
+            debtors.sum += owed;
         }
+        true
+    }
+
+    /// Cuts off those for whom most waits, until so much is not missing any more; nobody, if what waits
+    /// for all of them is less.
+    fn cut_off_debtors(
+        &mut self,
+        cx: &mut Context<'_>,
+        progress: &mut Progress,
+        mut missing: usize,
+        left: &mut usize,
+    ) -> Result<(), Refusal> {
+        while missing > 0 && *left > 0 {
+            if progress.debtors.sum < missing {
+                return Err(Refusal::NoMemory);
+            }
+            let Some((owed, heaviest)) = progress.debtors.owed.pop() else { break };
+            progress.debtors.sum -= owed;
+            // Some of that may have been given meanwhile.
+            let Some(owed) = self.waits_for(cx, heaviest, left) else { continue };
+            self.cut_off(cx, heaviest, left);
+            progress.may_have_lost_feeds = true;
+            missing = missing.saturating_sub(owed);
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait for a client, if it listens to much and that is more than a client has to be
+    /// ready for that listens to one channel.
+    fn waits_for(&self, cx: &Context<'_>, client: u32, left: &mut usize) -> Option<usize> {
+        let client = self.clients.get(client as usize)?;
+        let floor = self.config.channel_memory;
+        client.rare().filter(|rare| rare.owed_at_most >= floor)?;
+        *left = left.saturating_sub(client.subscriptions() * OWED_WORK);
+        Some(cx.owed(client.token)).filter(|owed| *owed >= floor)
     }
 
     /// What is owed to a client that listens to much, with what it is to be given.
@@ -332,6 +414,8 @@ impl Kv {
             }
         }
         feeds.clear();
+        feeds.shrink_to(KEPT_MAX);
+        sharers.shrink_to(KEPT_MAX);
         self.progress = Progress { feeds, sharers, ..Progress::default() };
     }
 
@@ -355,35 +439,91 @@ impl Kv {
         {
             client.rare_mut().published = Some(outcome.map(|_| progress.receivers));
         }
+        // It takes its answer. What it publishes next has to wait for others.
         cx.resume(*publisher);
         self.forget(std::mem::take(progress));
-        publication.waiting.drain(..).for_each(|token| cx.resume(token));
     }
 
     /// How much may be done for a message now. Without a limit, if it has not far to go: there is no
     /// pattern, and no client that listens to much.
-    fn slice_to_publish(&mut self, form: Form<'static>) -> Result<usize, Fault> {
+    fn slice_to_publish(&mut self, form: Form<'static>) -> Result<Option<usize>, Fault> {
         let has_far_to_go = match form {
             Form::Shard => self.shard_channels.has_heavy_listeners(),
             _ => self.patterns.len() > 0 || self.channels.has_heavy_listeners(),
         };
         match (has_far_to_go, self.is_executing) {
-            (false, _) => Ok(usize::MAX),
-            (true, false) => self.begin_slice(),
+            (false, _) => Ok(None),
+            (true, false) => self.begin_slice().map(Some),
             (true, true) => {
                 let left = TRANSACTION_WORK_MAX.saturating_sub(self.work.done());
-                if left > 0 { Ok(left) } else { Err(TRANSACTION_TOO_LONG) }
+                if left > 0 { Ok(Some(left)) } else { Err(TRANSACTION_TOO_LONG) }
             }
         }
     }
 
-    /// Lets a client wait until the message has arrived that is on its way.
-    pub(super) fn wait_to_publish(&mut self, cx: &mut Context<'_>, token: Token) -> Flow {
-        if let Some(publication) = &mut self.publication {
-            publication.waiting.push(token);
-            cx.put_off(token);
+    /// Whether it is a client's turn to publish.
+    pub(super) fn may_publish(&self, token: Token) -> bool {
+        let first = self.to_publish.waiting.front();
+        self.publication.is_none() && first.is_none_or(|(first, _)| *first == token)
+    }
+
+    /// Lets a client wait until it may publish.
+    pub(super) fn wait_to_publish(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        client: u32,
+    ) -> Flow {
+        // However often it comes, it has one place.
+        if let Some(waiting) = self.clients.get_mut(client as usize)
+            && !std::mem::replace(&mut waiting.rare_mut().waits_to_publish, true)
+        {
+            self.to_publish.waiting.push_back((token, client));
         }
+        cx.put_off(token);
+        cx.set_alarm(cx.now());
         Flow::Again
+    }
+
+    /// A client that may publish does so now: its place is free.
+    pub(super) fn leave_publish_queue(&mut self, token: Token) {
+        let first = self.to_publish.waiting.front().copied();
+        let Some((_, key)) = first.filter(|(first, _)| *first == token) else { return };
+        self.to_publish.waiting.pop_front();
+        self.to_publish.has_called = false;
+        let client = self.clients.get_mut(key as usize).filter(|client| client.token == token);
+        if let Some(client) = client.filter(|client| client.rare().is_some()) {
+            client.rare_mut().waits_to_publish = false;
+        }
+    }
+
+    /// A client has been served. If it might have published and did not, its place is free, unless it
+    /// waits for its share of the work.
+    pub(super) fn end_visit_to_publish(&mut self, token: Token, client: u32) {
+        let client = self.clients.get(client as usize);
+        if self.to_publish.has_called && client.is_none_or(|client| client.ticket.is_none()) {
+            self.leave_publish_queue(token);
+        }
+    }
+
+    /// Tells the first one that waits to go on. One that is gone, or does not read its answers, loses
+    /// its place.
+    pub(super) fn call_to_publish(&mut self, cx: &mut Context<'_>) {
+        while self.publication.is_none()
+            && let Some((token, key)) = self.to_publish.waiting.front().copied()
+        {
+            let client = self.clients.get(key as usize).filter(|client| client.token == token);
+            let ticket = client.and_then(|client| client.ticket);
+            if ticket.is_some_and(|ticket| self.work.waits(key, ticket)) {
+                return;
+            }
+            cx.resume(token);
+            self.to_publish.has_called = true;
+            if !cx.is_held(token) {
+                return;
+            }
+            self.leave_publish_queue(token);
+        }
     }
 }
 
@@ -392,13 +532,15 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>, message: Message<'_>) -> Outc
     if let Some(outcome) = call.client().and_then(Client::take_published) {
         return answer(call, outcome);
     }
-    if call.kv.publication.is_some() && !call.kv.is_executing {
-        return Ok(call.kv.wait_to_publish(call.cx, call.token));
+    if !call.kv.is_executing && !call.kv.may_publish(call.token) {
+        return Ok(call.kv.wait_to_publish(call.cx, call.token, call.client));
     }
     let slice = call.kv.slice_to_publish(message.form)?;
-    let (mut left, mut progress) = (slice, std::mem::take(&mut call.kv.progress));
+    call.kv.leave_publish_queue(call.token);
+    let mut left = slice.unwrap_or(usize::MAX);
+    let mut progress = std::mem::take(&mut call.kv.progress);
     let mut outcome = call.kv.carry(call.cx, call.token, message, &mut progress, &mut left);
-    if slice < usize::MAX {
+    if let Some(slice) = slice {
         call.kv.work.add(slice - left);
     }
     if outcome == Ok(false) && call.kv.is_executing {
@@ -418,7 +560,6 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>, message: Message<'_>) -> Outc
             channel: message.channel.to_vec(),
             text: message.text.to_vec(),
             progress,
-            waiting: Vec::new(),
         }));
         call.cx.put_off(call.token);
         call.cx.set_alarm(call.cx.now());

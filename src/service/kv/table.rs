@@ -148,6 +148,12 @@ impl Table {
         self.entries[slot as usize].bytes.capacity()
     }
 
+    /// Replaces key and value by bytes that begin with the same key.
+    pub(super) fn replace(&mut self, slot: u32, bytes: Vec<u8>) {
+        debug_assert!(bytes.starts_with(self.key(slot)));
+        self.entries[slot as usize].bytes = bytes;
+    }
+
     /// Replaces a value, where it stands if it fits.
     pub(super) fn set_value(&mut self, slot: u32, value: &[u8]) {
         let entry = &mut self.entries[slot as usize];

@@ -28,17 +28,12 @@ pub(super) struct Transaction {
     /// The requests one behind the other, each as an array.
     requests: Vec<u8>,
     count: usize,
-    /// Those of them that look at everything there is.
-    wide: usize,
     /// What any of them has.
     flags: Flags,
     /// One of them was refused, so that none will be carried out.
     is_spoilt: bool,
 }
 
-/// The most commands of a transaction that look at everything there is, such as `KEYS`: each may
-/// take milliseconds, and nobody else is served before the last.
-const WIDE_MAX: usize = 32;
 /// Bytes that a client may queue for commands which add no data, where the memory is used up.
 const GRACE: usize = 1 << 10;
 /// The most keys that one client may watch. `EXEC` looks at each of them.
@@ -104,14 +99,15 @@ pub(super) fn exec(call: &mut Call<'_, '_, '_>) -> Outcome {
         return Err(Fault::text("ERR EXEC without MULTI"));
     };
     let (cost, flags, refusal) = (transaction.cost(), transaction.flags, transaction.refusal());
+    let publishes = refusal.is_none() && flags.has(Flags::PUBLISHES);
+    if publishes && !call.kv.may_publish(call.token) {
+        return Ok(call.kv.wait_to_publish(call.cx, call.token, call.client));
+    }
     call.kv.charge_work(cost)?;
+    call.kv.leave_publish_queue(call.token);
     let has_changed = refusal.is_none() && call.kv.watched_keys_have_changed(call.client);
-    let is_over = refusal.is_some() || has_changed;
     let mut compared = Ok(0);
-    if !is_over && flags.has(Flags::PUBLISHES) {
-        if call.kv.publication.is_some() {
-            return Ok(call.kv.wait_to_publish(call.cx, call.token));
-        }
+    if publishes && !has_changed {
         let Some(room) = check_room(call) else { return Ok(Flow::Again) };
         compared = room;
     }
@@ -168,11 +164,6 @@ impl Kv {
         }
         if (transaction.count + 2) * REPLY_MIN > self.replies.limit() {
             return Err(Fault::text("ERR transaction has more commands than a reply has room for"));
-        }
-        if flags.has(Flags::WIDE) && transaction.wide == WIDE_MAX {
-            return Err(Fault::text(
-                "ERR transaction has too many commands that look at everything",
-            ));
         }
         let is_small = queued <= GRACE && !flags.has(Flags::DENYOOM);
         if is_small { Ok(()) } else { self.check_memory(transaction.growth(len)) }
@@ -249,7 +240,6 @@ impl Transaction {
         self.requests.reserve_exact(self.spare() + self.growth(request.array_len()));
         request.write_array(&mut self.requests);
         self.count += 1;
-        self.wide += usize::from(flags.has(Flags::WIDE));
         self.flags = self.flags.and(flags);
     }
 
@@ -299,6 +289,8 @@ fn check_room(call: &mut Call<'_, '_, '_>) -> Option<Result<usize, Fault>> {
         }
     });
     let work = PUBLISHING_MAX - left;
+    // Also if nothing comes of it.
+    call.kv.work.add(work);
     // It is still queued.
     call.kv.held_by_clients += transaction.memory();
     call.client()?.rare_mut().transaction = Some(transaction);

@@ -105,6 +105,11 @@ impl Work {
         ticket
     }
 
+    /// Whether a client still waits for the turn that its ticket is for.
+    pub(super) fn waits(&self, client: u32, ticket: Ticket) -> bool {
+        self.waiting.contains(&(ticket, client))
+    }
+
     pub(super) fn anybody_waits(&self) -> bool {
         !self.waiting.is_empty()
     }
