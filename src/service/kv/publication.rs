@@ -8,9 +8,10 @@
 //!
 //! Nothing is given to anybody before it is known that everybody has room, and memory for all of it is
 //! there. Where there are very many patterns this goes on in slices, and a message belongs to the server
-//! from its first slice on: that its publisher goes ends nothing. It is one queue: while a message is on
-//! its way, those who want to publish wait, so that every subscriber sees one order. Each of them has its
-//! place in the queue, and publishes one message, or one transaction, when it comes to the head:
+//! from its first slice on: its publisher may go. (Only if a channel is full then, nobody is there to
+//! try it again.) It is one queue: while a message is on its way, those who want to publish wait, so that
+//! every subscriber sees one order. Each of them has its place in the queue, and publishes one message,
+//! or one transaction, when it comes to the head:
 //!
 //! ```text
 //!   A publishes 1                          queue: -
