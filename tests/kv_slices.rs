@@ -464,7 +464,7 @@ fn subscribers_that_would_be_owed_too_much_are_cut_off_and_the_message_reaches_t
             given > 500_000
         });
     }
-    assert_eq!(server.by_hand.reactor.stats().closed(CloseReason::OutputLimit), 3);
+    assert_eq!(server.by_hand.reactor.stats().closed(CloseReason::SlowConsumer), 3);
 }
 
 #[test]
@@ -493,11 +493,36 @@ fn what_waits_for_one_client_in_all_its_channels_is_bounded() {
             reader.read();
             waits = if publisher.read().is_empty() { waits + 1 } else { 0 };
             most = most.max(server.topic_memory());
-            cut_off = server.by_hand.reactor.stats().closed(CloseReason::OutputLimit);
+            cut_off = server.by_hand.reactor.stats().closed(CloseReason::SlowConsumer);
         }
         assert_eq!(cut_off, u64::from(is_cut_off), "{channels} channels, {round} messages");
         // A ring's storage is a power of two.
         assert!(most <= 2 * LIMIT + 64 * KIB, "{most} bytes");
+    }
+}
+
+/// With the limits of the program, where a client may be owed more than its own output may be long.
+#[test]
+fn client_is_owed_as_much_as_it_may_be_in_all_its_channels_and_no_more() {
+    const MESSAGE: usize = 100_000;
+    for (channels, is_cut_off) in [(20, false), (40, true)] {
+        let mut server = Hand::new(KvConfig { subscriber_memory: 24 * MIB, ..KvConfig::default() });
+        let (mut lazy, mut publisher) = (server.connect_narrow(), server.connect());
+        let subscribe = request(&format!("SUBSCRIBE {}", numbered("c", 0..channels)));
+        server.ask(&mut lazy, &subscribe, &format!(":{channels}\r\n"));
+        let (mut most, mut received) = (0, 0);
+        for round in 0..9 * channels {
+            let publish = format!("PUBLISH c{} {}", round % channels, "m".repeat(MESSAGE));
+            let reply = server.ask(&mut publisher, &request(&publish), "\r\n");
+            received += usize::from(reply == ":1\r\n");
+            most = most.max(server.topic_memory());
+        }
+        let closed = |reason| server.by_hand.reactor.stats().closed(reason);
+        let reasons = [CloseReason::SlowConsumer, CloseReason::OutputLimit].map(closed);
+        assert_eq!(reasons, [u64::from(is_cut_off), 0], "{channels} channels, {most} bytes");
+        // Whatever the socket took beside.
+        let least = if is_cut_off { 23 * MIB } else { 9 * channels * MESSAGE };
+        assert!(received * MESSAGE >= least, "{received} messages");
     }
 }
 
@@ -528,7 +553,7 @@ fn messages_that_nobody_reads_do_not_keep_others_from_publishing() {
         let reply = server.ask(&mut publisher, &publish, "\r\n");
         assert!([":0\r\n", ":1\r\n"].contains(&reply.as_str()), "{round}: {reply}");
         assert!(server.topic_memory() <= 4 * MIB, "{}", server.topic_memory());
-        if server.by_hand.reactor.stats().closed(CloseReason::OutputLimit) == 1 {
+        if server.by_hand.reactor.stats().closed(CloseReason::SlowConsumer) == 1 {
             rounds = rounds.min(round + 100);
         }
         round += 1;
@@ -536,7 +561,7 @@ fn messages_that_nobody_reads_do_not_keep_others_from_publishing() {
     let publish = request(&format!("PUBLISH modest {message}"));
     assert_eq!(server.ask(&mut publisher, &publish, "\r\n"), ":1\r\n");
     server.until(|_| modest.read().len() > 9_000);
-    let cut_off = server.by_hand.reactor.stats().closed(CloseReason::OutputLimit);
+    let cut_off = server.by_hand.reactor.stats().closed(CloseReason::SlowConsumer);
     assert!(cut_off > 0);
 }
 

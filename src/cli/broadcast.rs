@@ -90,6 +90,7 @@ impl BroadcastOptions {
             history: self.history.unwrap_or(default.history),
             slow_consumer: self.slow_consumer.map_or(default.slow_consumer, SlowConsumer::into),
             patience: self.patience.map_or(default.patience, Span::duration),
+            subscriber_memory: None,
         };
         if topic.message_max() < input_limit + FRAME {
             let (memory, limit) = (Size::new(topic.memory), Size::new(input_limit));

@@ -43,7 +43,7 @@ impl LoopState {
 
     /// The slot at which a round begins, when it is time for one.
     fn begin_round(&mut self) -> Option<usize> {
-        let (held, limit) = (self.topics.memory(), self.config.output_limit);
+        let (held, limit) = (self.topics.memory(), self.topics.least_bound());
         let seen = self.arrears.seen.min(held);
         // Nobody can be owed more than there is.
         let is_due = held > limit && held - seen >= limit / ROUND_PARTS;
@@ -59,8 +59,7 @@ impl LoopState {
             return 0;
         }
         let token = Token { slot: slot as u32, generation: connection.generation };
-        let most = self.config.output_limit;
-        let (owed, limit, looked_at) = self.topics.owed_together(connection.pending, most);
+        let (owed, limit, looked_at) = self.topics.owed_together(connection.pending);
         if owed > limit {
             self.abort(token, CloseReason::SlowConsumer);
         }

@@ -35,8 +35,7 @@ pub struct Config {
     /// cost. A send beyond it closes the connection (`output_limit`). Reading pauses at a
     /// quarter of it ([`output_high`](Self::output_high)), so that a peer which is answered, as by
     /// an echo, never gets there. All topics together may hold as much again for a subscriber that
-    /// takes nothing, or as much as one of them holds if that is more; beyond it the subscriber is
-    /// disconnected (`slow_consumer`).
+    /// takes nothing, unless [`TopicConfig`](super::TopicConfig::subscriber_memory) says otherwise.
     pub output_limit: usize,
     /// The most bytes of connections' buffers in all, input and output; at least four reads, each of
     /// [`read_budget`](Self::read_budget), or half of `output_limit` if that is less. Default

@@ -103,7 +103,8 @@ impl<'a> Context<'a> {
     // ---- topics ----
 
     /// Creates a topic: a bounded ring of messages that any number of connections follow.
-    pub fn create_topic(&mut self, config: TopicConfig) -> TopicId {
+    pub fn create_topic(&mut self, mut config: TopicConfig) -> TopicId {
+        config.subscriber_memory.get_or_insert(self.state.config.output_limit);
         self.state.topics.create(config)
     }
 

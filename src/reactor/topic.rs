@@ -54,6 +54,12 @@ pub struct TopicConfig {
     /// the time: see *Broadcast* in `docs/architecture.md`. Nobody waits for a message that is older
     /// than [`Config::write_timeout`](super::Config::write_timeout).
     pub patience: Duration,
+    /// The most bytes of messages that all topics together may hold for one subscriber of this one,
+    /// if they disconnect who is slow; beyond it the subscriber is disconnected (`slow_consumer`). It
+    /// is looked for once topics hold so much and a quarter more, so it may be passed by that. Where
+    /// topics differ the largest value counts, and none is below `memory`. Default: as much as
+    /// [`Config::output_limit`](super::Config::output_limit).
+    pub subscriber_memory: Option<usize>,
 }
 
 /// What happens to a subscriber that a topic's ring overtakes.
@@ -187,6 +193,8 @@ pub(super) struct Topics {
     /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
     /// anybody from being read.
     pool: BufferPool,
+    /// The least that any topic until now lets all of them hold for a subscriber.
+    least_bound: usize,
     generation: u32,
 }
 
@@ -217,6 +225,7 @@ impl Default for TopicConfig {
             history: 0,
             slow_consumer: SlowConsumer::Disconnect,
             patience: Duration::from_secs(1),
+            subscriber_memory: None,
         }
     }
 }
@@ -250,6 +259,11 @@ impl Topic {
 
     pub(super) fn first(&self) -> u64 {
         self.first
+    }
+
+    /// What all topics together may hold for a subscriber of this one.
+    fn bound(&self) -> usize {
+        self.config.subscriber_memory.unwrap_or(usize::MAX).max(self.config.memory)
     }
 
     pub(super) fn disconnects_slow_consumers(&self) -> bool {
@@ -422,6 +436,7 @@ impl Topics {
             fresh: VecDeque::new(),
             waited_for: Vec::new(),
             pool: BufferPool::new(free_max),
+            least_bound: usize::MAX,
             generation: 0,
         }
     }
@@ -430,7 +445,9 @@ impl Topics {
         let (least, most) = TopicConfig::MEMORY_BOUNDS;
         config.memory = config.memory.clamp(least, most);
         self.generation = self.generation.wrapping_add(1);
-        let slot = self.topics.insert(Topic::new(config, self.generation)) as u32;
+        let topic = Topic::new(config, self.generation);
+        self.least_bound = self.least_bound.min(topic.bound());
+        let slot = self.topics.insert(topic) as u32;
         TopicId { slot, generation: self.generation }
     }
 
@@ -908,17 +925,17 @@ impl Topics {
     }
 
     /// What the pending subscriptions of a connection, of which `last` is the last, are owed by
-    /// topics that disconnect slow consumers; what they may be owed, which is `most` or as much as
-    /// one of these topics may hold; and how many were looked at.
-    pub(super) fn owed_together(&self, last: u32, most: usize) -> (usize, usize, usize) {
-        let (mut owed, mut limit, mut looked_at) = (0, most, 0);
+    /// topics that disconnect slow consumers; what they may be owed, which is the most that one of
+    /// these topics permits; and how many were looked at.
+    pub(super) fn owed_together(&self, last: u32) -> (usize, usize, usize) {
+        let (mut owed, mut limit, mut looked_at) = (0, 0, 0);
         let mut at = last;
         while let Some(entry) = self.subscriptions.get(at as usize) {
             looked_at += 1;
             let topic = &self.topics[entry.topic as usize];
             if topic.disconnects_slow_consumers() {
                 owed += topic.owed_from(entry.cursor.max(topic.first));
-                limit = limit.max(topic.config.memory);
+                limit = limit.max(topic.bound());
             }
             at = entry.next_pending;
             if at == last {
@@ -926,6 +943,11 @@ impl Topics {
             }
         }
         (owed, limit, looked_at)
+    }
+
+    /// Below so much nobody is owed too much.
+    pub(super) fn least_bound(&self) -> usize {
+        self.least_bound
     }
 
     pub(super) fn is_pending(&self, key: u32) -> bool {

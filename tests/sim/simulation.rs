@@ -87,7 +87,13 @@ pub(crate) fn run_with(schedule: &Schedule, planned: Option<(u64, i32)>) -> Outc
         }
         Service::Broadcast { policy, memory, history, patience_ms } => {
             let patience = Duration::from_millis(patience_ms);
-            let topic = TopicConfig { memory, history, slow_consumer: policy, patience };
+            let topic = TopicConfig {
+                memory,
+                history,
+                slow_consumer: policy,
+                patience,
+                subscriber_memory: None,
+            };
             let rules = Rules {
                 dialect: Dialect::Messages,
                 disconnects_slow: policy == SlowConsumer::Disconnect,

@@ -86,7 +86,7 @@ pub struct KvConfig {
     /// half of it.
     pub channel_memory: usize,
     /// The most bytes of messages that wait for one client in all channels and patterns together. A
-    /// client for which a message would make it more is disconnected, and others are not. Default
+    /// client for which a message would make it more is disconnected (`slow_consumer`), and others are not. Default
     /// 32 MiB, as in Redis. What waits in one channel is bounded by
     /// [`channel_memory`](Self::channel_memory), too; so this is for those who listen to very many.
     pub subscriber_memory: usize,
@@ -199,7 +199,11 @@ impl Kv {
                 "output_limit is {output}; for replies with values of input_limit {input} it must be at least {least}"
             ));
         }
-        let topic = TopicConfig { memory: config.channel_memory, ..TopicConfig::default() };
+        let topic = TopicConfig {
+            memory: config.channel_memory,
+            subscriber_memory: Some(config.subscriber_memory),
+            ..TopicConfig::default()
+        };
         if !(CHANNEL_MEMORY_MIN..=CHANNEL_MEMORY_MAX).contains(&config.channel_memory) {
             let memory = config.channel_memory;
             return invalid(format!(

@@ -401,7 +401,7 @@ impl Kv {
         let subscriptions = self.clients.get(client as usize).map_or(0, Client::subscriptions);
         *left = left.saturating_sub(subscriptions * FEED_WORK);
         if let Some(token) = self.part_with(cx, client) {
-            cx.abort_for(token, CloseReason::OutputLimit);
+            cx.abort_for(token, CloseReason::SlowConsumer);
         }
     }
 
