@@ -311,6 +311,74 @@ fn clients_are_all_killed_or_in_a_transaction_none_and_no_newcomer() {
     assert_eq!(listening(&mut server, &mut killer), 1);
 }
 
+// ---- turns ----
+
+/// Cheap requests in flight are work like any other: a turn has room for so many, whoever sends them.
+#[test]
+fn turn_ends_with_its_budget_however_many_cheap_requests_are_in_flight() {
+    const BUDGET: usize = 200_000;
+    let mut server = Hand::with(KvConfig::default(), tight(BUDGET));
+    let mut crowd: Vec<Hold> = (0..40).map(|_| server.connect()).collect();
+    server.until(|server| server.by_hand.reactor.stats().accepted == 40);
+    let requests = b"GET k\r\n".repeat(2_000);
+    let (mut most, mut before) = (0, server.by_hand.reactor.stats().bytes_consumed);
+    for _ in 0..200 {
+        for client in &mut crowd {
+            client.read();
+            client.write(&requests);
+        }
+        server.turn();
+        let consumed = server.by_hand.reactor.stats().bytes_consumed;
+        most = most.max((consumed - before) / 6);
+        before = consumed;
+    }
+    // Each is a hundred units, at least; the last visit may be longer by its slice.
+    let bound = (BUDGET + BUDGET / 5) as u64 / 100;
+    assert!((bound / 20..=bound).contains(&most), "{most} requests in a turn");
+}
+
+/// Turns until a costly command of one client is answered, beside a crowd that sends cheap ones without
+/// end, for so many turns that the crowd is visited in, and clients that want more work than there is.
+fn turns_of_a_costly_command(chatty: usize, greedy: usize) -> Vec<usize> {
+    let mut server = Hand::with(KvConfig::default(), tight(100_000));
+    let mut honest = server.connect();
+    server.ask(&mut honest, &request("SETRANGE k 1000000 x"), ":1000001\r\n");
+    let mut crowd: Vec<Hold> = (0..chatty).map(|_| server.connect()).collect();
+    let mut hungry: Vec<Hold> = (0..greedy).map(|_| server.connect()).collect();
+    hungry.iter_mut().for_each(|it| it.send(&request("BITCOUNT k").repeat(2_000)));
+    let (mut turns, mut since) = (Vec::new(), 0);
+    honest.send(&request("BITCOUNT k"));
+    for turn in 0..500 {
+        for client in &mut crowd {
+            client.read();
+            client.write(&b"SET a b\r\n".repeat(2_000));
+        }
+        server.turn();
+        hungry.iter_mut().for_each(|it| drop(it.read()));
+        if !honest.read().is_empty() {
+            turns.push(turn - since);
+            since = turn + 1;
+            honest.send(&request("BITCOUNT k"));
+        }
+    }
+    // Until the crowd has all come.
+    turns.drain(..turns.len() / 4);
+    turns
+}
+
+#[test]
+fn crowd_that_wants_nothing_costly_does_not_multiply_the_wait_of_those_who_do() {
+    let alone = turns_of_a_costly_command(60, 0);
+    let round = alone.iter().max().copied().unwrap();
+    assert!(round >= 4, "the crowd takes several turns: {alone:?}");
+    // Twenty is more than a turn has room for.
+    for greedy in [1, 4, 20] {
+        let beside = turns_of_a_costly_command(60, greedy);
+        let most = beside.iter().max().copied().unwrap();
+        assert!(most <= round + 6, "{greedy}: {beside:?} beside {alone:?}");
+    }
+}
+
 // ---- publishing ----
 
 /// Beside one that has many of them ready, as each takes several turns.
@@ -589,6 +657,17 @@ fn memory_of_subscriptions_comes_back_however_they_end() {
 }
 
 // ---- a server that is turned by hand ----
+
+/// With a budget that is used up after few requests.
+fn tight(work_budget: usize) -> Config {
+    Config {
+        input_limit: MIB,
+        output_limit: 4 * MIB,
+        work_budget,
+        work_slice: work_budget / 5,
+        ..Config::default()
+    }
+}
 
 struct Hand {
     by_hand: ByHand<Kv>,

@@ -90,6 +90,18 @@ impl<'a> Context<'a> {
         self.state.charge((units as u64).min(CHARGE_MAX));
     }
 
+    /// As [`charge`](Self::charge), for work of which the handler itself lets a turn have only so much:
+    /// it takes nothing of the phase's budget away from those who want none of it.
+    pub fn charge_apart(&mut self, units: usize) {
+        self.state.charge_apart((units as u64).min(CHARGE_MAX));
+    }
+
+    /// Ends the visit of the connection whose `on_data` or `on_end` this is, as if it had had its
+    /// slice: it is held until the handler returns, and is offered its input again behind all others.
+    pub fn end_visit(&mut self) {
+        self.state.end_visit();
+    }
+
     /// Whether the connection is not to be handled further for now: it was paused or put off, its output is
     /// above the high-water mark, a topic it publishes to is full, or it has had its slice of the
     /// turn's [work](Self::charge). A handler that has more
@@ -251,6 +263,13 @@ impl<'a> Context<'a> {
     /// Reads it again, whether it was paused or put off. Input left from before is offered first.
     pub fn resume(&mut self, token: Token) {
         self.state.release(token, Marks::BY_HANDLER);
+    }
+
+    /// As [`resume`](Self::resume); the next read phase begins with it, or with whoever is named so
+    /// after it. For a handler that has an order of its own for some work: a crowd that is visited in
+    /// turn would keep everybody behind it from that.
+    pub fn resume_first(&mut self, token: Token) {
+        self.state.release_first(token);
     }
 
     /// Begins an outgoing connection, without waiting. `on_open` follows once it is established, or

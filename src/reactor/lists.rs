@@ -34,6 +34,14 @@ impl Lists {
         }
     }
 
+    /// As [`update`](Self::update); where the read phase has something to do, it begins there.
+    pub(super) fn update_first(&mut self, token: Token, connection: &mut Connection) {
+        if connection.wants_visit() && !std::mem::replace(&mut connection.on_ready_list, true) {
+            self.ready.push_front(token);
+        }
+        self.update(token, connection);
+    }
+
     /// Gives back the room that a burst needed.
     pub(super) fn give_back(&mut self) {
         self.ready.give_back();

@@ -209,6 +209,14 @@ impl LoopState {
         self.arm(token);
     }
 
+    /// As [`release`](Self::release) of a pause, for somebody who is to be visited before all others.
+    pub(super) fn release_first(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        connection.marks.remove(Marks::BY_HANDLER);
+        self.lists.update_first(token, connection);
+        self.arm(token);
+    }
+
     /// The token of the connection in a slot.
     pub(super) fn token_at(&self, slot: u32) -> Option<Token> {
         let generation = self.connections.get(slot as usize)?.generation;

@@ -78,12 +78,24 @@ impl LoopState {
         self.stats.work + self.work.slice
     }
 
+    /// Counts work that the phase has room for beside its budget.
+    pub(super) fn charge_apart(&mut self, units: u64) {
+        self.work.phase_end += units;
+        self.charge(units);
+    }
+
     /// Counts work. The connection whose callback runs is held, for the rest of that, once its slice
     /// is used up.
     pub(super) fn charge(&mut self, units: u64) {
         self.stats.work += units;
-        if self.stats.work >= self.work.visit_end
-            && let Some(token) = self.current
+        if self.stats.work >= self.work.visit_end {
+            self.end_visit();
+        }
+    }
+
+    /// Holds the connection whose callback runs, for the rest of that.
+    pub(super) fn end_visit(&mut self) {
+        if let Some(token) = self.current
             && let Some(connection) = find(&mut self.connections, token)
         {
             connection.marks.insert(Marks::SPENT);

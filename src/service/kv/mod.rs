@@ -387,7 +387,9 @@ impl Kv {
                         session.resp.keep(&message, len);
                         return (done, Ok(Flow::Again));
                     }
-                    match self.execute(cx, token, session.client, &message) {
+                    let flow = self.execute(cx, token, session.client, &message);
+                    self.charge(cx, len);
+                    match flow {
                         Flow::Next => done += len,
                         Flow::Close => return (done + len, Ok(Flow::Close)),
                         Flow::Again => {
@@ -402,6 +404,25 @@ impl Kv {
                 Ok(None) => return (done, Ok(Flow::Next)),
                 Err(error) => return (done, Err(error)),
             }
+        }
+    }
+
+    /// Tells the reactor of the work of a request with so many bytes.
+    #[inline(always)]
+    fn charge(&mut self, cx: &mut Context<'_>, len: usize) {
+        let costly = self.work.take_uncharged();
+        if costly > 0 {
+            self.charge_costly(cx, costly);
+        }
+        cx.charge(COMMAND_WORK + len / 8);
+    }
+
+    #[cold]
+    fn charge_costly(&mut self, cx: &mut Context<'_>, units: usize) {
+        cx.charge_apart(units);
+        // Whoever was called for this came before all others, who now have their turn.
+        if self.work.has_been_served() {
+            cx.end_visit();
         }
     }
 
@@ -607,6 +628,17 @@ impl Kv {
         self.work.anybody_waits() || self.publication.is_some() || self.to_publish.len() > 0
     }
 
+    /// Removes keys that have ended, and what was flushed; some of them.
+    fn remove_what_has_ended(&mut self, cx: &mut Context<'_>) {
+        let entries = |it: &Keyspace| it.len_of_all() + it.entries_to_free();
+        let before = entries(&self.keyspace);
+        let due_ms = self.keyspace.tidy(TIDY_BUDGET);
+        cx.charge(before.saturating_sub(entries(&self.keyspace)) * TIDY_WORK);
+        if let Some(due_ms) = due_ms {
+            self.set_alarm(cx, due_ms);
+        }
+    }
+
     /// Sees to it that the next key which ends is removed.
     fn set_alarm(&self, cx: &mut Context<'_>, due_ms: u64) {
         if self.is_pressed() {
@@ -689,15 +721,15 @@ impl Handler for Kv {
         self.look_at_the_clocks(cx.now());
         self.work.clear();
         self.go_on_publishing(cx);
-        self.work.call(|client| {
+        cx.charge_apart(self.work.take_uncharged());
+        let called = self.work.call(|client| {
             let Some(client) = self.clients.get(client as usize) else { return false };
-            cx.resume(client.token);
+            cx.resume_first(client.token);
             !cx.is_held(client.token)
         });
         self.call_to_publish(cx);
-        if let Some(due_ms) = self.keyspace.tidy(TIDY_BUDGET) {
-            self.set_alarm(cx, due_ms);
-        }
+        cx.charge(called * COMMAND_WORK);
+        self.remove_what_has_ended(cx);
         // Keys that have expired may end an overload.
         cx.report_memory(self.used(), self.config.max_memory);
         self.throttle.on_alarm(cx);
@@ -809,6 +841,11 @@ const REPLY_OVERHEAD: usize = 64;
 /// The most work of one transaction, some twenty-five milliseconds, as nobody else is served meanwhile.
 const TRANSACTION_WORK_MAX: usize = 96 << 20;
 const TRANSACTION_TOO_LONG: Fault = Fault::text("ERR transaction takes too long");
+/// What a request costs that is short and costs nothing by itself, in units of the reactor: to find it,
+/// to look a key up, and to answer.
+const COMMAND_WORK: usize = 100;
+/// And an entry that is removed.
+const TIDY_WORK: usize = 250;
 /// Keys that are removed in one turn because they have ended, and entries freed that were flushed:
 /// about a millisecond's work.
 const TIDY_BUDGET: usize = 4096;

@@ -323,7 +323,7 @@ fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction, work: us
         end_part(call.replies(), outer);
     });
     call.kv.is_executing = false;
-    call.kv.work.add(outside.saturating_sub(work));
+    call.kv.work.end_transaction(outside.saturating_sub(work));
     flow
 }
 
