@@ -17,7 +17,7 @@ use common::{
     expect_last_bytes, expect_silence, outward_address, send, start, start_by, start_on,
 };
 use edgeloop::service::{Kv, KvConfig};
-use edgeloop::{Address, CloseReason, Config, ListenOptions};
+use edgeloop::{Address, CloseReason, Config, ListenOptions, Reactor};
 
 // ---- requests and replies ----
 
@@ -783,6 +783,29 @@ fn client_of_another_machine_is_denied_until_protected_mode_is_switched_off() {
     assert_eq!(local.ask("CONFIG SET protected-mode yes"), "+OK");
     assert_eq!(stranger.bulk("GET key"), "value", "whoever is in stays in");
     assert_eq!(server.stop().closed(CloseReason::Denied), 3);
+}
+
+#[test]
+fn client_that_was_denied_keeps_no_place_however_long_it_stays() {
+    let Some(outside) = outward_address() else { return };
+    let config = Config { output_limit: 4 * MIB, ..Config::default() };
+    let kv = Kv::new(KvConfig::default(), &config).unwrap();
+    let mut reactor = Reactor::new(config, kv).unwrap();
+    let any = "0.0.0.0:0".parse().unwrap();
+    let Address::Tcp(mut address) = reactor.listen(&any, &ListenOptions::default()).unwrap() else {
+        panic!("it is no Unix socket")
+    };
+    address.set_ip(outside);
+    let mut stranger = connect(&address.into());
+    // Far fewer turns than a client that is closed would be waited for.
+    for _ in 0..100 {
+        reactor.remote().run(|_| ()).unwrap();
+        reactor.turn().unwrap();
+    }
+    assert_eq!((reactor.stats().accepted, reactor.stats().open()), (1, 0));
+    let mut told = String::new();
+    stranger.read_to_string(&mut told).unwrap();
+    assert!(told.starts_with("-DENIED ") && told.ends_with(".\r\n"), "{told:?}");
 }
 
 const NO_SWITCH: &str = "-ERR CONFIG SET failed (possibly related to argument 'protected-mode') - \

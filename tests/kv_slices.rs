@@ -9,6 +9,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use common::{ByHand, KIB, MIB, connect_narrow};
 use edgeloop::service::{Kv, KvConfig};
@@ -631,6 +632,43 @@ fn messages_that_nobody_reads_do_not_keep_others_from_publishing() {
     server.until(|_| modest.read().len() > 9_000);
     let cut_off = server.by_hand.reactor.stats().closed(CloseReason::SlowConsumer);
     assert!(cut_off > 0);
+}
+
+/// Each topic has an account of how long publishers have waited. A client that is alone on many patterns
+/// has as many, and a publisher waits for all of them at once. It is visited when a wait is over; nobody
+/// else is meanwhile.
+#[test]
+fn publisher_waits_for_all_patterns_of_a_client_that_is_behind_at_once() {
+    const PATTERNS: usize = 12;
+    let limits = KvConfig { channel_memory: 32 * KIB, ..KvConfig::default() };
+    let mut server = Hand::new(limits);
+    let (mut lazy, mut publisher) = (server.connect_narrow(), server.connect());
+    server.listen_to_patterns(&mut lazy, 0, PATTERNS);
+    let publish = request(&format!("PUBLISH x {}", "m".repeat(5_000)));
+    // So long that topics know at what pace messages usually go.
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(60) {
+        server.ask(&mut publisher, &publish, &format!(":{PATTERNS}\r\n"));
+        let mut given = 0;
+        server.until(|_| {
+            given += lazy.read().len();
+            given > PATTERNS * 5_000
+        });
+    }
+    let mut most = 0;
+    while server.by_hand.reactor.stats().closed(CloseReason::SlowConsumer) == 0 {
+        publisher.send(&publish);
+        let mut visits = 0;
+        while publisher.read().is_empty() {
+            let before = server.by_hand.reactor.stats().work;
+            server.turn();
+            // What a read alone is counted as.
+            visits += usize::from(server.by_hand.reactor.stats().work - before >= 1_000);
+        }
+        most = most.max(visits);
+    }
+    // One for the request, and one for the end of the wait; a clock may tick in between.
+    assert!(most <= PATTERNS / 2, "{most} visits");
 }
 
 #[test]

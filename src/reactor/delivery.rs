@@ -62,10 +62,16 @@ impl LoopState {
     fn hold_publisher(&mut self, key: u32, from: Option<Token>) {
         if let Some(token) = from
             && let Some(connection) = self.find_mut(token)
-            && !connection.marks.has(Marks::TOPIC)
         {
+            let waits = connection.marks.has(Marks::TOPIC);
             connection.marks.insert(Marks::TOPIC);
-            self.topics.wait_for(key, token, self.clock.now_us());
+            let now_us = self.clock.now_us();
+            match waits {
+                false => self.topics.wait_for(key, token, now_us),
+                // A publisher of several topics that are full waits for all of them at once, and not for
+                // one after the other: the time of each runs from now on.
+                true => self.topics.wait_as_well_for(key, now_us),
+            }
             // The flush phase looks after it, in the next turn if this one's is over.
             self.topics_due_ms = Some(self.clock.now_ms());
         }

@@ -567,6 +567,15 @@ impl Topics {
         }
     }
 
+    /// As [`wait_for`](Self::wait_for), for a publisher that waits for another topic already, and asks
+    /// for this one again when that has room.
+    pub(super) fn wait_as_well_for(&mut self, key: u32, now_us: u64) {
+        let is_first = |topic: &&Topic| topic.waiting.is_empty();
+        if self.topics.get(key as usize).filter(is_first).is_some() {
+            self.wait_for(key, Token::WAKER, now_us);
+        }
+    }
+
     /// The topics with publishers that wait.
     pub(super) fn waited_for(&self) -> &[u32] {
         &self.waited_for

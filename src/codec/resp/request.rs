@@ -74,10 +74,14 @@ impl Resp {
     /// Takes back the request that was decoded last, which took `len` bytes and was left in the
     /// input: the next call gives it again.
     pub fn keep(&mut self, request: &Request<'_>, len: usize) {
+        self.count = request.count;
         if request.is_inline {
             self.kept = len as u32;
-            self.count = request.count;
             self.begin = request.bytes.len() as u32;
+        } else {
+            // All of it is known to be right, however long it is.
+            (self.checked, self.missing) = (len as u32, 0);
+            self.begin = (len - request.bytes.len()) as u32;
         }
     }
 
@@ -463,6 +467,19 @@ mod tests {
             let next = resp.decode(&mut input[len..]).unwrap().unwrap();
             assert_eq!(next.message.arguments().next(), Some(&b"PING"[..]));
         }
+    }
+
+    #[test]
+    fn array_that_is_kept_is_not_looked_through_again() {
+        let mut input = b"*3\r\n$1\r\na\r\n$2\r\nbb\r\n$1\r\nc\r\n".to_vec();
+        let mut resp = Resp::new(1000);
+        let mut copy = input.clone();
+        let Decoded { len, message } = resp.decode(&mut copy).unwrap().unwrap();
+        resp.keep(&message, len);
+        // What would be an error: nobody asks.
+        input[11] = b'?';
+        assert_eq!(resp.decode(&mut input).unwrap().unwrap().len, len);
+        assert!(resp.decode(&mut input).is_err());
     }
 
     /// Streams made of what requests are made of, right and wrong, and cut anywhere: the same requests

@@ -91,8 +91,9 @@ pub struct KvConfig {
     /// [`channel_memory`](Self::channel_memory), too; so this is for those who listen to very many.
     pub subscriber_memory: usize,
     /// The most bytes of commands that one client may queue between `MULTI` and `EXEC`. Default
-    /// 8 MiB, which are carried out in a tenth of a second or less, while nobody else is served. A command
-    /// beyond it is refused, and the transaction discarded.
+    /// 8 MiB. They are carried out while nobody else is served; the work of them that is counted takes
+    /// some twenty-five milliseconds at most. A command beyond it is refused, and the transaction
+    /// discarded.
     pub transaction_memory: usize,
     /// Whether clients of other machines are answered with an error and closed (`denied`), since there
     /// is no password. Default: they are, as in Redis. Clients on a Unix socket, or whose address is a
@@ -838,7 +839,8 @@ const TIDY_LEAST: usize = 1 << 20;
 const BATCH_MAX: usize = 16 << 10;
 /// What surrounds a value in a reply.
 const REPLY_OVERHEAD: usize = 64;
-/// The most work of one transaction, some twenty-five milliseconds, as nobody else is served meanwhile.
+/// The most work of one transaction, some twenty-five milliseconds of what is counted, as nobody else
+/// is served meanwhile.
 const TRANSACTION_WORK_MAX: usize = 96 << 20;
 const TRANSACTION_TOO_LONG: Fault = Fault::text("ERR transaction takes too long");
 /// What a request costs that is short and costs nothing by itself, in units of the reactor: to find it,

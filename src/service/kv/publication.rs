@@ -76,6 +76,8 @@ pub(super) struct Progress {
     price: usize,
     may_have_lost_feeds: bool,
     debtors: Debtors,
+    /// Some feed has no room, and the publisher is held.
+    is_full: bool,
     receivers: usize,
 }
 
@@ -154,7 +156,8 @@ impl Progress {
             match cx.check_room(topic, Some(publisher), len) {
                 Ok(()) => {}
                 Err(PublishError::Gone) => continue,
-                Err(PublishError::Full) => return Err(Refusal::Full),
+                // The others are asked as well, so that the publisher waits for all that are full at once.
+                Err(PublishError::Full) => self.is_full = true,
                 Err(PublishError::TooLong) => return Err(Refusal::TooLong),
             }
             self.feeds.push(Target { key, version, topic, is_pattern });
@@ -257,7 +260,7 @@ impl Kv {
             }
             *left = left.saturating_sub(TEXT_WORK + pattern.work);
         }
-        Ok(true)
+        if progress.is_full { Err(Refusal::Full) } else { Ok(true) }
     }
 
     /// Finds out what those who listen to much are owed, this message included, and cuts off whoever is
