@@ -88,11 +88,13 @@ impl LoopState {
         let Some(connection) = find(&mut self.connections, token) else { return };
         // Nothing can arrive after the peer's own end, so there is nothing that could turn our
         // close into a reset.
-        let is_over = connection.input_ended || connection.stream.shutdown_write().is_err();
-        // Nor does a stranger, who was to have no place here, keep one until it goes.
-        if is_over || connection.reason == CloseReason::Denied {
+        if connection.input_ended || connection.stream.shutdown_write().is_err() {
             // What it follows ends in the close phase, at the pace of that: those who wait to be read
             // do not wait for a crowd that leaves.
+            return self.retire(token);
+        }
+        if connection.reason == CloseReason::Denied {
+            // A stranger, who was to have no place here, keeps none until it goes.
             return self.retire(token);
         }
         connection.state = State::Lingering;
