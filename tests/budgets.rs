@@ -297,3 +297,69 @@ fn announcement_over_several_turns_loses_nothing_and_keeps_the_order() {
     server.turn_until("it has gone", |reactor| reactor.stats().open() == 11);
     expect_eof(&clients[0]);
 }
+
+/// Turns that one publisher's lines take, sent at once, with so many subscribers; and how many of them
+/// ended with the budget of the read phase.
+fn turns_to_publish(lines: u64, subscribers: usize, config: Config) -> u64 {
+    let mut server =
+        ByHand::new(config, Broadcast::new(Framing::Lines, 100, TopicConfig::default()));
+    let clients = crowd(&mut server, subscribers);
+    send(&clients[0], &b"l\n".repeat(lines as usize));
+    server.turn_until("the first is published", |reactor| reactor.stats().messages_published > 0);
+    let before = server.reactor.stats().turns;
+    server.turn_until("all are published", |reactor| reactor.stats().messages_published == lines);
+    server.reactor.stats().turns - before
+}
+
+#[test]
+fn publisher_to_a_crowd_gets_on_as_to_a_few() {
+    // To tell the crowd costs more than a slice; a line without it costs a tenth of one.
+    let config = || Config { work_slice: 500, ..tight() };
+    let (few, many) = (turns_to_publish(300, 2, config()), turns_to_publish(300, 60, config()));
+    assert!(few > 20, "{few} turns: no slice ends");
+    assert!(many <= few + few / 4, "{many} turns with a crowd, {few} without");
+}
+
+#[test]
+fn publisher_to_many_crowds_is_slowed_to_some_of_them_in_a_visit() {
+    /// Publishes to one topic for each byte.
+    struct Caller(Channels);
+
+    impl Handler for Caller {
+        type Session = ();
+
+        fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+            self.0.on_open(cx, token);
+        }
+
+        fn on_data(
+            &mut self,
+            cx: &mut Context<'_>,
+            token: Token,
+            _: &mut (),
+            input: &mut RingBuffer,
+        ) -> Result<(), ProtocolError> {
+            while !input.is_empty() && !cx.is_held(token) {
+                let topic = self.0.topics.pop().unwrap();
+                cx.publish(topic, None, b"m").unwrap();
+                input.consume(1);
+            }
+            Ok(())
+        }
+    }
+
+    const TOPICS: usize = 200;
+    // A subscriber costs 20 units, and 20 of them as much as is paid for one topic.
+    let config = Config { work_slice: 6_400, ..tight() };
+    let mut server = ByHand::new(config, Caller(Channels::new(TOPICS)));
+    let clients = crowd(&mut server, 40);
+    send(&clients[0], &[b'p'; TOPICS]);
+    let (mut before, mut most) = (0, 0);
+    while before < TOPICS as u64 {
+        server.turn();
+        let published = server.reactor.stats().messages_published;
+        most = most.max(published - before);
+        before = published;
+    }
+    assert!((10..=16).contains(&most), "{most} topics in a visit");
+}

@@ -25,7 +25,8 @@ impl LoopState {
         let sequence =
             self.with_room(key, from, |topics| topics.publish(key, by, origin, bytes, stamp))?;
         self.stats.messages_published += 1;
-        self.charge(PUBLISH + copied(bytes.len()) + told * ANNOUNCE);
+        self.shorten_slice(told * ANNOUNCE);
+        self.charge(PUBLISH + copied(bytes.len()));
         Ok(sequence)
     }
 

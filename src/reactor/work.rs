@@ -25,6 +25,9 @@ pub(super) const ANNOUNCE: u64 = 20;
 /// A subscription begun or ended: it is found in the tables, which are seldom in the cache.
 pub(super) const SUBSCRIPTION: u64 = 200;
 
+/// The part of a slice that one piece of work takes which is caused now and done later.
+const CAUSED_PARTS: u64 = 16;
+
 /// More than anything takes, so that neither a handler that charges the largest number there is nor a
 /// budget of that size makes the counter run over.
 pub(super) const CHARGE_MAX: u64 = 1 << 40;
@@ -71,6 +74,14 @@ impl LoopState {
     /// The handler is about to be called for the current connection, which has a slice of its own.
     pub(super) fn begin_slice(&mut self) {
         self.work.visit_end = self.slice_end();
+    }
+
+    /// The connection whose callback runs has caused work that is done and counted elsewhere. It pays
+    /// with some of its slice, or whoever publishes to many large topics would fill the queue of those
+    /// to be announced; and never with much, or a visit would end with one message to a large crowd.
+    pub(super) fn shorten_slice(&mut self, units: u64) {
+        let paid = units.min(self.work.slice / CAUSED_PARTS);
+        self.work.visit_end = self.work.visit_end.saturating_sub(paid);
     }
 
     /// Where a slice ends that begins now.
