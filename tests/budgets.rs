@@ -212,6 +212,7 @@ fn shutdown_that_is_over_closes_everybody_in_its_last_turn() {
 }
 
 /// Whoever comes follows all topics; whatever is sent is published to all of them.
+#[derive(Default)]
 struct Channels {
     topics: Vec<TopicId>,
     count: usize,
@@ -362,4 +363,74 @@ fn publisher_to_many_crowds_is_slowed_to_some_of_them_in_a_visit() {
         before = published;
     }
     assert!((10..=16).contains(&most), "{most} topics in a visit");
+}
+
+/// Says to itself what to do: a full stop is to close, a question mark to be counted.
+#[derive(Default)]
+struct Leaver {
+    channels: Channels,
+    served: usize,
+}
+
+impl Handler for Leaver {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        self.channels.on_open(cx, token);
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        match input.contiguous().last() {
+            Some(b'.') => cx.close(token),
+            Some(b'?') => self.served += 1,
+            _ => {}
+        }
+        input.clear();
+        Ok(())
+    }
+}
+
+/// Turns until somebody is served behind a crowd that `leave` makes leave. What of a client it returns
+/// is kept open until then.
+fn turns_behind_a_crowd(leave: impl FnMut(TcpStream) -> Option<TcpStream>) -> u64 {
+    // To leave all of them costs a tenth of a budget, to be told of the end a hundredth.
+    let handler = Leaver { channels: Channels::new(500), served: 0 };
+    let mut server = ByHand::new(tight(), handler);
+    let mut crowd = crowd(&mut server, 60);
+    let behind = crowd.pop().unwrap();
+    // That the newest may be written to is told before anybody is told to be readable.
+    server.turn();
+    let kept: Vec<TcpStream> = crowd.into_iter().filter_map(leave).collect();
+    send(&behind, b"?");
+    let before = server.reactor.stats().turns;
+    server.turn_until("it is served", |reactor| reactor.handler().served > 0);
+    let turns = server.reactor.stats().turns - before;
+    drop(kept);
+    server.turn_until("the crowd has gone", |reactor| reactor.stats().open() == 1);
+    server.reactor.with_context(|handler, cx| {
+        let mut topics = handler.channels.topics.iter();
+        assert!(topics.all(|topic| cx.subscribers(*topic) == 1), "the last one is still there");
+    });
+    turns
+}
+
+#[test]
+fn crowd_that_leaves_many_topics_keeps_nobody_from_being_read() {
+    let reset_after_a_byte = turns_behind_a_crowd(|client| {
+        send(&client, b"!");
+        reset(client);
+        None
+    });
+    assert!(reset_after_a_byte <= 2, "{reset_after_a_byte} turns");
+    let closed = turns_behind_a_crowd(|client| {
+        send(&client, b".");
+        Some(client)
+    });
+    assert!(closed <= 2, "{closed} turns");
 }

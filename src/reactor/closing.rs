@@ -66,7 +66,7 @@ impl LoopState {
         self.stats.bytes_dropped += connection.output.len() as u64;
         connection.output.release(&mut self.pool);
         self.lists.update(token, connection);
-        self.drop_subscriptions(token);
+        self.leave_topics_later(token);
         self.arm(token);
     }
 
@@ -89,8 +89,6 @@ impl LoopState {
         // Nothing can arrive after the peer's own end, so there is nothing that could turn our
         // close into a reset.
         if connection.input_ended || connection.stream.shutdown_write().is_err() {
-            // What it follows ends in the close phase, at the pace of that: those who wait to be read
-            // do not wait for a crowd that leaves.
             return self.retire(token);
         }
         if connection.reason == CloseReason::Denied {
@@ -100,8 +98,7 @@ impl LoopState {
         connection.state = State::Lingering;
         connection.waiting_since_ms = stamp;
         self.lists.update(token, connection);
-        // Once it is flushed no more, or it would be listed for another flush.
-        self.drop_subscriptions(token);
+        self.leave_topics_later(token);
         self.arm(token);
     }
 

@@ -218,6 +218,25 @@ impl LoopState {
         self.tidy_after_many_subscriptions();
     }
 
+    /// A connection that is given no more messages, and is not freed yet, is to leave its topics. That
+    /// is work for each of them: the close phase does it, so that those who wait to be read do not wait
+    /// for a crowd that leaves.
+    pub(super) fn leave_topics_later(&mut self, token: Token) {
+        if self.details.get(token.key()).is_some_and(|details| details.subscriptions != NONE) {
+            self.lists.leaving.push_back(token);
+        }
+    }
+
+    /// Lets those leave their topics that are to, within the budget of the phase.
+    pub(super) fn leave_topics(&mut self) {
+        while let Some(token) = self.lists.leaving.pop_front() {
+            self.drop_subscriptions(token);
+            if self.is_phase_over() {
+                return;
+            }
+        }
+    }
+
     /// A closing connection is still given what was published until now.
     pub(super) fn end_subscriptions(&mut self, token: Token) {
         let mut key = self.details.get(token.key()).map_or(NONE, |details| details.subscriptions);

@@ -16,6 +16,8 @@ pub(super) struct Lists {
     pub(super) ready: VecDeque<Token>,
     /// The flush phase has something to do there.
     pub(super) dirty: VecDeque<Token>,
+    /// To leave its topics in the close phase.
+    pub(super) leaving: VecDeque<Token>,
     /// To be told to the handler and freed by the close phase.
     pub(super) closed: VecDeque<Token>,
     /// Held for want of buffer memory.
@@ -46,12 +48,14 @@ impl Lists {
     pub(super) fn give_back(&mut self) {
         self.ready.give_back();
         self.dirty.give_back();
+        self.leaving.give_back();
         self.closed.give_back();
         self.starved.give_back();
     }
 
     /// Whether the next turn has work here that no event will announce.
     pub(super) fn has_work(&self) -> bool {
-        !(self.ready.is_empty() && self.dirty.is_empty() && self.closed.is_empty())
+        let is_idle = self.ready.is_empty() && self.dirty.is_empty();
+        !(is_idle && self.leaving.is_empty() && self.closed.is_empty())
     }
 }

@@ -679,6 +679,7 @@ impl<H: Handler> Reactor<H> {
                 return;
             }
         }
+        self.state.leave_topics();
     }
 
     /// Whether a shutdown is over: there is nobody left whose turn would come later.
