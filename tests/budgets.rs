@@ -13,8 +13,8 @@ use std::time::Duration;
 use common::{ByHand, end_sending, expect_bytes, expect_eof, reset, send};
 use edgeloop::service::{Broadcast, Framing};
 use edgeloop::{
-    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Start, Token, TopicConfig,
-    TopicId,
+    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, SlowConsumer, Start, Token,
+    TopicConfig, TopicId,
 };
 
 /// Of the configurations here: a slice is a tenth of a budget.
@@ -433,4 +433,78 @@ fn crowd_that_leaves_many_topics_keeps_nobody_from_being_read() {
         Some(client)
     });
     assert!(closed <= 2, "{closed} turns");
+}
+
+/// Everybody follows all topics. The first to come takes nothing; of the others each publishes to a
+/// topic of its own, a message for each byte.
+#[derive(Default)]
+struct Stuck {
+    topics: Vec<TopicId>,
+    first: Option<Token>,
+}
+
+impl Stuck {
+    const TOPICS: usize = 20;
+    /// More than the kernel takes.
+    const BACKLOG: usize = 24 << 20;
+}
+
+impl Handler for Stuck {
+    type Session = TopicId;
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> TopicId {
+        if self.first.is_none() {
+            self.first = Some(token);
+            cx.send(token, &vec![0; Stuck::BACKLOG]);
+        }
+        let config =
+            TopicConfig { memory: 1024, slow_consumer: SlowConsumer::Wait, ..Default::default() };
+        while self.topics.len() < Stuck::TOPICS {
+            self.topics.push(cx.create_topic(config.clone()));
+        }
+        for topic in &self.topics {
+            assert!(cx.subscribe(token, *topic, Start::Next).is_some());
+        }
+        self.topics[cx.stats().accepted as usize % Stuck::TOPICS]
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        topic: &mut TopicId,
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        while !input.is_empty() && cx.publish(*topic, Some(token), &[b'm'; 300]).is_ok() {
+            input.consume(1);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn looking_whether_publishers_may_go_on_has_a_budget_and_comes_to_every_topic() {
+    const MESSAGES: usize = 8;
+    // A look at one topic is 420 units, at all of them 8,400. A turn has 2,000 for it.
+    let config = Config { work_budget: 4_000, output_limit: 2 * Stuck::BACKLOG, ..tight() };
+    let mut server = ByHand::new(config, Stuck::default());
+    let mut clients = crowd(&mut server, 1 + Stuck::TOPICS);
+    let first = clients.remove(0);
+    clients.iter().for_each(|client| send(client, &[b'm'; MESSAGES]));
+    let wanted = Stuck::TOPICS * MESSAGES;
+    server.turn_until("all have read what they can", |reactor| {
+        reactor.stats().bytes_received == wanted as u64
+    });
+    (0..100).for_each(|_| server.turn());
+    assert!(server.reactor.stats().messages_published < wanted as u64);
+    for _ in 0..20 {
+        let before = server.reactor.stats().work;
+        server.turn();
+        let work = server.reactor.stats().work - before;
+        assert!((2_000..2_000 + 420 + 200).contains(&work), "{work} units in a turn");
+    }
+    reset(first);
+    server.turn_until("all publishers have gone on", |reactor| {
+        reactor.stats().messages_published == wanted as u64
+    });
 }

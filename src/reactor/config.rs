@@ -54,8 +54,9 @@ pub struct Config {
     pub read_budget: usize,
     /// The most work of a phase of one turn, in units of about a nanosecond. Default 2,000,000. Each of
     /// the four has so much: timers, tasks and accepts together; reading and what handlers do with
-    /// it ([`Context::charge`](crate::Context::charge)); announcing and writing; closing. So a turn
-    /// stays below ten milliseconds whatever came. A phase ends with the piece of work that uses its
+    /// it ([`Context::charge`](crate::Context::charge)); announcing and writing, and half as much again
+    /// for looking whether publishers that wait may go on; closing. So a turn stays below ten
+    /// milliseconds as far as its work is counted. A phase ends with the piece of work that uses its
     /// budget up; those left over stay listed, in order, and the next turn does not wait.
     pub work_budget: usize,
     /// The most work done for one connection before others have their turn, in the same unit; again

@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::connection::{Connection, Marks, NONE, State};
 use super::loop_state::{LoopState, find};
 use super::topic::{Subscription, Topic, Topics};
-use super::work::{ANNOUNCE, PUBLISH, SUBSCRIPTION, copied};
+use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
 use super::{CloseReason, Config, PublishError, SlowConsumer, Start, Token, TopicId};
 
 impl LoopState {
@@ -194,7 +194,7 @@ impl LoopState {
 
     /// A subscriber holds the floor no more: it may have been the one that publishers wait for.
     fn look_for_room(&mut self) {
-        if !self.topics.waited_for().is_empty() {
+        if self.topics.count_waited_for() > 0 {
             self.topics_due_ms = Some(self.clock.now_ms());
         }
     }
@@ -264,12 +264,17 @@ impl LoopState {
         self.charge(told * ANNOUNCE);
     }
 
-    /// After the flush phase: where publishers wait, looks whether there is room for them now.
+    /// After the flush phase: where publishers wait, looks whether there is room for them now. The
+    /// topics that the budget leaves over come first in the next turn.
     pub(super) fn release_publishers(&mut self) {
         self.topics_due_ms = None;
-        // From the back, because a topic that need not be waited for any more leaves the list.
-        for index in (0..self.topics.waited_for().len()).rev() {
-            let Some(&key) = self.topics.waited_for().get(index) else { continue };
+        self.begin_last_part();
+        for _ in 0..self.topics.count_waited_for() {
+            if self.is_phase_over() {
+                self.topics_due_ms = Some(self.clock.now_ms());
+                return;
+            }
+            let Some(key) = self.topics.next_waited_for() else { return };
             let due_ms = self.find_floor(key);
             let mut released = self.topics.release_waiting(key);
             if released.is_empty() {
@@ -298,6 +303,7 @@ impl LoopState {
         let (topic, subscriptions) = topics.topic_and_subscriptions(key)?;
         let (head, mark) = (topic.head(), topic.release_mark());
         let (mut floor, mut due_ms, mut lapped) = (head, u64::MAX, Vec::new());
+        let looked_at = topic.subscribers.len() as u64;
         topic.account.begin_look(clock.now_us());
         for index in 0..topic.subscribers.len() {
             let Some(entry) = subscriptions.get_mut(topic.subscribers[index] as usize) else {
@@ -321,6 +327,7 @@ impl LoopState {
         }
         topic.account.end_look();
         (topic.floor, topic.floor_turn) = (floor, stats.turns);
+        self.charge(looked_at * LOOK);
         for token in lapped {
             self.abort(token, CloseReason::SlowConsumer);
         }

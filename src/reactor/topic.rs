@@ -188,8 +188,8 @@ pub(super) struct Topics {
     index: BTreeMap<(u32, u32), u32>,
     /// First come, first announced. A hint: a topic may have been removed.
     fresh: VecDeque<u32>,
-    /// Topics with publishers that wait.
-    waited_for: Vec<u32>,
+    /// Topics with publishers that wait, the one that is to be looked at next first.
+    waited_for: VecDeque<u32>,
     /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
     /// anybody from being read.
     pool: BufferPool,
@@ -434,7 +434,7 @@ impl Topics {
             subscriptions: Slab::new(),
             index: BTreeMap::new(),
             fresh: VecDeque::new(),
-            waited_for: Vec::new(),
+            waited_for: VecDeque::new(),
             pool: BufferPool::new(free_max),
             least_bound: usize::MAX,
             generation: 0,
@@ -560,7 +560,7 @@ impl Topics {
     pub(super) fn wait_for(&mut self, key: u32, publisher: Token, now_us: u64) {
         if let Some(topic) = self.topics.get_mut(key as usize) {
             if topic.waiting.is_empty() {
-                self.waited_for.push(key);
+                self.waited_for.push_back(key);
                 topic.account.begin_hold(now_us);
             }
             topic.waiting.push(publisher);
@@ -576,17 +576,24 @@ impl Topics {
         }
     }
 
-    /// The topics with publishers that wait.
-    pub(super) fn waited_for(&self) -> &[u32] {
-        &self.waited_for
+    /// How many topics have publishers that wait.
+    pub(super) fn count_waited_for(&self) -> usize {
+        self.waited_for.len()
     }
 
-    /// The publishers that waited, when there is room for them.
+    /// The topic with publishers that wait which was looked at longest ago.
+    pub(super) fn next_waited_for(&mut self) -> Option<u32> {
+        self.waited_for.rotate_left(1.min(self.waited_for.len()));
+        self.waited_for.back().copied()
+    }
+
+    /// The publishers that waited, when there is room for them; of the topic looked at last.
     pub(super) fn release_waiting(&mut self, key: u32) -> Vec<Token> {
         let Some(topic) = self.topics.get_mut(key as usize).filter(|topic| topic.has_room()) else {
             return Vec::new();
         };
-        self.waited_for.retain(|waited_for| *waited_for != key);
+        let last = self.waited_for.pop_back();
+        debug_assert_eq!(last, Some(key));
         topic.account.end_hold();
         std::mem::take(&mut topic.waiting)
     }

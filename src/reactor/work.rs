@@ -22,6 +22,8 @@ pub(super) const WAKE: u64 = 100;
 pub(super) const PUBLISH: u64 = 50;
 /// A subscriber told that its topic has more.
 pub(super) const ANNOUNCE: u64 = 20;
+/// A subscriber looked at, whether publishers have to wait for it.
+pub(super) const LOOK: u64 = 20;
 /// A subscription begun or ended: it is found in the tables, which are seldom in the cache.
 pub(super) const SUBSCRIPTION: u64 = 200;
 
@@ -63,6 +65,11 @@ impl LoopState {
     /// A phase of the turn begins, with its whole budget.
     pub(super) fn begin_phase(&mut self) {
         self.work.phase_end = self.stats.work + self.work.budget;
+    }
+
+    /// The end of a phase begins, for which half a budget is set aside.
+    pub(super) fn begin_last_part(&mut self) {
+        self.work.phase_end = self.stats.work + self.work.budget / 2;
     }
 
     /// Whether the phase has used up its budget. Asked after a piece of work and not before, so that
