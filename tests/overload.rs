@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use common::{PATIENCE, connect, expect_bytes, expect_silence, send};
 use edgeloop::service::{Echo, Kv, KvConfig};
 use edgeloop::{
-    Address, CloseReason, Config, Context, Handler, ListenOptions, OverloadCause, Reactor, Remote,
-    Stats,
+    Address, CloseReason, Config, Context, Gate, Handler, ListenOptions, OverloadCause, Reactor,
+    Remote, Stats,
 };
 
 const BOUND: Duration = Duration::from_millis(100);
@@ -44,11 +44,15 @@ fn config_of_turns() -> Config {
 
 /// The handler is made on the loop's own thread.
 fn start<H: Handler>(config: Config, handler: impl FnOnce() -> H + Send + 'static) -> Server {
+    start_by(move || Reactor::new(config, handler()).unwrap())
+}
+
+fn start_by<H: Handler>(make: impl FnOnce() -> Reactor<H> + Send + 'static) -> Server {
     let is_busy = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&is_busy);
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        let mut reactor = Reactor::new(config, handler()).unwrap();
+        let mut reactor = make();
         let any = "127.0.0.1:0".parse().unwrap();
         let address = reactor.listen(&any, &ListenOptions::default()).unwrap();
         let remote = reactor.remote();
@@ -144,6 +148,40 @@ fn newcomers_wait_in_an_overload_but_for_a_few_and_those_who_are_inside_go_on() 
     server.relieve();
     newcomers[128..].iter().for_each(|newcomer| expect_bytes(newcomer, b"here"));
     assert_eq!(server.stats().accepted, 201);
+}
+
+/// Turns away as many as it is told.
+struct Refuses(u32);
+
+impl Gate for Refuses {
+    fn admit(&mut self, _: &Address, _: Instant) -> Result<(), CloseReason> {
+        if self.0 == 0 {
+            return Ok(());
+        }
+        self.0 -= 1;
+        Err(CloseReason::Denied)
+    }
+
+    fn release(&mut self, _: &Address, _: Instant) {}
+}
+
+#[test]
+fn newcomers_who_are_turned_away_take_no_place_of_those_who_are_let_in() {
+    let config = Config { accept_retry: Duration::from_secs(3600), ..config() };
+    let server = start_by(|| {
+        let mut reactor = Reactor::new(config, Echo::new()).unwrap();
+        reactor.set_gate(Refuses(200));
+        reactor
+    });
+    server.overload();
+    let refused: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
+    let newcomers: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
+    newcomers.iter().for_each(|newcomer| send(newcomer, b"here"));
+    newcomers[..128].iter().for_each(|newcomer| expect_bytes(newcomer, b"here"));
+    let stats = server.stats();
+    assert_eq!((stats.accepted, stats.closed(CloseReason::Denied)), (328, 200));
+    assert_eq!(stats.overload_rests, 1, "and then the others wait");
+    drop(refused);
 }
 
 #[test]

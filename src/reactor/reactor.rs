@@ -459,22 +459,32 @@ impl<H: Handler> Reactor<H> {
             Err(error) => return self.accept_failed(index, &error),
         };
         self.state.stats.accepted += 1;
-        if self.state.overload.is_overloaded()
-            && listener.trickle.let_in(self.state.clock.now_ms(), &self.state.config)
-        {
-            self.state.stats.overload_rests += 1;
-        }
         if self.state.is_full() {
             self.state.stats.closed_by_reason[CloseReason::Refused as usize] += 1;
             return;
         }
         match self.state.admit_accepted(stream, peer) {
-            Ok(token) => self.open(token),
+            Ok(token) => {
+                self.count_newcomer(index);
+                self.open(token);
+            }
             Err(Unadmitted::ByGate(reason, peer)) => self.turn_away(reason, &peer),
             Err(Unadmitted::ByKernel(error)) => {
                 self.state.stats.closed_by_reason[CloseReason::SetupFailed as usize] += 1;
                 self.pause_accepting(&error);
             }
+        }
+    }
+
+    /// Only those who stay are some of the few that an overload lets in: a crowd that is turned away
+    /// at once must not take their places.
+    fn count_newcomer(&mut self, index: usize) {
+        let LoopState { clock, config, overload, stats, .. } = &mut self.state;
+        if overload.is_overloaded()
+            && let Some(Some(listener)) = self.listeners.get_mut(index)
+            && listener.trickle.let_in(clock.now_ms(), config)
+        {
+            stats.overload_rests += 1;
         }
     }
 
