@@ -184,6 +184,9 @@ pub(super) struct Slices<'a> {
 pub(super) struct Topics {
     topics: Slab<Topic>,
     subscriptions: Slab<Subscription>,
+    /// The most subscriptions at once since room was given back last. What the table has room for does
+    /// not tell it: one that is left at its end keeps all the room.
+    subscriptions_most: usize,
     /// By the connection's slot and the topic, the subscriptions of connections that have many.
     index: BTreeMap<(u32, u32), u32>,
     /// First come, first announced. A hint: a topic may have been removed.
@@ -432,6 +435,7 @@ impl Topics {
         Topics {
             topics: Slab::new(),
             subscriptions: Slab::new(),
+            subscriptions_most: 0,
             index: BTreeMap::new(),
             fresh: VecDeque::new(),
             waited_for: VecDeque::new(),
@@ -507,12 +511,13 @@ impl Topics {
 
     /// Whether there were many more subscriptions than there are.
     pub(super) fn is_spacious(&self) -> bool {
-        is_spacious(self.subscriptions.len(), self.subscriptions.capacity())
+        is_spacious(self.subscriptions.len(), self.subscriptions_most)
     }
 
     /// Gives back the room that a burst needed.
     pub(super) fn give_back(&mut self) {
         self.topics.give_back();
+        self.subscriptions_most = self.subscriptions.len();
         self.subscriptions.give_back();
         self.fresh.give_back();
         self.waited_for.give_back();
@@ -643,6 +648,7 @@ impl Topics {
             is_indexed: false,
         };
         let subscription = self.subscriptions.insert(subscription) as u32;
+        self.subscriptions_most = self.subscriptions_most.max(self.subscriptions.len());
         topic.subscribers.push(subscription);
         if cursor < head {
             topic.has_news = true;
@@ -1372,6 +1378,21 @@ mod tests {
                 prop_assert_eq!(f.topics.is_pending(reader), owed);
             }
         }
+    }
+
+    #[test]
+    fn burst_of_subscriptions_is_tidied_up_once_although_a_late_one_is_left() {
+        let mut f = Fixture::new(TopicConfig::default());
+        let mut keys: Vec<u32> = (0..5000).map(|slot| f.subscribe(slot)).collect();
+        keys.pop();
+        keys.into_iter().for_each(|key| f.topics.unsubscribe(key));
+        assert!(f.topics.is_spacious());
+        f.topics.give_back();
+        assert!(f.topics.subscriptions.capacity() >= 5000, "the last keeps its key");
+        // Whatever ends from now on was no burst.
+        let key = f.subscribe(1);
+        f.topics.unsubscribe(key);
+        assert!(!f.topics.is_spacious());
     }
 
     #[test]
