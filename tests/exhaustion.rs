@@ -342,6 +342,37 @@ fn what_topics_hold_for_one_subscriber_is_bounded_over_all_of_them_together() {
     drop(silent);
 }
 
+#[test]
+fn what_is_kept_of_small_messages_counts_as_held_for_a_subscriber() {
+    const TOPICS: usize = 100;
+    const SMALL: usize = 600;
+    let config = Config { output_limit: 256 * KIB, write_timeout: None, ..Config::default() };
+    let mut server = ByHand::new(config, Follows(Vec::new()));
+    server.reactor.with_context(|handler, cx| {
+        handler.0 = (0..TOPICS).map(|_| cx.create_topic(TopicConfig::default())).collect();
+    });
+    let reader = server.connect();
+    server.turn_until("the reader is there", |reactor| reactor.stats().accepted == 1);
+    let silent = connect_narrow(&server.address, 4 * KIB);
+    server.turn_until("both are there", |reactor| reactor.stats().accepted == 2);
+    let mut publish = |index: usize, message: &[u8], count: usize| {
+        server.reactor.with_context(|handler, cx| {
+            (0..count).for_each(|_| drop(cx.publish(handler.0[index], None, message).unwrap()));
+        });
+        server.turn();
+        expect_delivered(&mut server, &reader, &message.repeat(count));
+        server.reactor.with_context(|_, cx| cx.topic_memory())
+    };
+    // More than the kernel takes of the silent one, and less than it may be owed.
+    (0..10).for_each(|index| drop(publish(index, &[b'm'; 15 * KIB], 1)));
+    publish(0, b"m", SMALL);
+    // A byte of each is 60 KiB in all, what is kept of them more than a MiB.
+    (1..TOPICS).for_each(|index| drop(publish(index, b"m", SMALL)));
+    assert_eq!(closed(server.reactor.stats()), [(CloseReason::SlowConsumer, 1)]);
+    assert_eq!(server.reactor.with_context(|_, cx| cx.topic_memory()), 0);
+    drop(silent);
+}
+
 /// Turns until all of a message has come.
 fn expect_delivered<H: Handler>(server: &mut ByHand<H>, mut stream: &TcpStream, message: &[u8]) {
     let mut received = vec![0; message.len()];

@@ -213,7 +213,7 @@ impl<'a> Context<'a> {
         self.state.owed(token)
     }
 
-    /// Bytes of storage that the messages of all topics take now. Each topic has a limit, of which
+    /// Bytes that the messages of all topics take now, what is kept of each included. Each topic has a limit, of which
     /// their number makes a sum; a handler that lets clients create topics limits it by this.
     pub fn topic_memory(&self) -> usize {
         self.state.topics.memory()

@@ -193,12 +193,19 @@ pub(super) struct Topics {
     fresh: VecDeque<u32>,
     /// Topics with publishers that wait, the one that is to be looked at next first.
     waited_for: VecDeque<u32>,
-    /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
-    /// anybody from being read.
-    pool: BufferPool,
+    store: Store,
     /// The least that any topic until now lets all of them hold for a subscriber.
     least_bound: usize,
     generation: u32,
+}
+
+/// What messages take, of all topics together.
+struct Store {
+    /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
+    /// anybody from being read.
+    pool: BufferPool,
+    /// Messages held. Each costs [`TopicConfig::OVERHEAD`] beside its bytes.
+    messages: usize,
 }
 
 /// Beyond a few dozen slices the kernel's work for each outweighs the call that is saved.
@@ -332,7 +339,7 @@ impl Topic {
         origin: Token,
         bytes: &[u8],
         now_ms: u32,
-        pool: &mut BufferPool,
+        store: &mut Store,
     ) -> Result<u64, PublishError> {
         if bytes.len() > self.config.message_max() {
             return Err(PublishError::TooLong);
@@ -341,35 +348,37 @@ impl Topic {
             if self.first >= self.floor && !self.subscribers.is_empty() {
                 return Err(PublishError::Full);
             }
-            self.evict(1);
+            self.evict(1, store);
         }
         if self.bytes.capacity() == 0 {
             // At once what a turn usually needs, instead of growing to it step by step.
-            self.bytes.reserve(self.usual_len.max(bytes.len()), pool);
+            self.bytes.reserve(self.usual_len.max(bytes.len()), &mut store.pool);
         }
-        self.bytes.extend(bytes, pool);
+        self.bytes.extend(bytes, &mut store.pool);
         let end = self.first_byte + self.bytes.len() as u64;
         self.messages.push_back(Message { end, origin, published_ms: now_ms });
+        store.messages += 1;
         Ok(self.head() - 1)
     }
 
-    fn evict(&mut self, count: usize) {
+    fn evict(&mut self, count: usize, store: &mut Store) {
         let Some(last) = count.checked_sub(1).and_then(|last| self.messages.get(last)) else {
             return;
         };
         let end = last.end;
         self.bytes.consume((end - self.first_byte) as usize);
         self.messages.drain(..count);
+        store.messages -= count;
         self.first += count as u64;
         self.first_byte = end;
     }
 
     /// Drops what everybody has been given, except for the history, and gives memory back.
-    fn trim(&mut self, pool: &mut BufferPool) {
+    fn trim(&mut self, store: &mut Store) {
         self.usual_len = self.bytes.len();
         let held = self.messages.len();
-        self.evict(held.saturating_sub(self.config.history));
-        self.bytes.shrink(pool);
+        self.evict(held.saturating_sub(self.config.history), store);
+        self.bytes.shrink(&mut store.pool);
         // Slowly, so that turns of the same size allocate nothing.
         if self.messages.capacity() > 1024 && held < self.messages.capacity() / 8 {
             self.messages.shrink_to(self.messages.capacity() / 2);
@@ -378,10 +387,10 @@ impl Topic {
 
     /// One subscriber less has messages pending; behind the last one nothing but the history is
     /// kept.
-    fn subscriber_is_served(&mut self, pool: &mut BufferPool) {
+    fn subscriber_is_served(&mut self, store: &mut Store) {
         self.pending -= 1;
         if self.pending == 0 && !self.fresh {
-            self.trim(pool);
+            self.trim(store);
         }
     }
 
@@ -439,7 +448,7 @@ impl Topics {
             index: BTreeMap::new(),
             fresh: VecDeque::new(),
             waited_for: VecDeque::new(),
-            pool: BufferPool::new(free_max),
+            store: Store { pool: BufferPool::new(free_max), messages: 0 },
             least_bound: usize::MAX,
             generation: 0,
         }
@@ -459,7 +468,8 @@ impl Topics {
     pub(super) fn remove(&mut self, key: u32) -> Vec<Token> {
         let Some(mut topic) = self.topics.try_remove(key as usize) else { return Vec::new() };
         debug_assert!(topic.subscribers.is_empty());
-        topic.bytes.release(&mut self.pool);
+        topic.bytes.release(&mut self.store.pool);
+        self.store.messages -= topic.messages.len();
         if !topic.waiting.is_empty() {
             self.waited_for.retain(|waited_for| *waited_for != key);
         }
@@ -504,9 +514,9 @@ impl Topics {
         (topic.start_of(until) - topic.start_of(from)) as usize
     }
 
-    /// Bytes of storage that messages take now.
+    /// Bytes that messages take now, in blocks of storage and in what is kept of each.
     pub(super) fn memory(&self) -> usize {
-        self.pool.leased()
+        self.store.pool.leased() + self.store.messages * TopicConfig::OVERHEAD
     }
 
     /// Whether there were many more subscriptions than there are.
@@ -521,7 +531,7 @@ impl Topics {
         self.subscriptions.give_back();
         self.fresh.give_back();
         self.waited_for.give_back();
-        self.pool.drop_free();
+        self.store.pool.drop_free();
     }
 
     /// Whether a topic waits to be announced.
@@ -539,7 +549,7 @@ impl Topics {
         now_ms: u32,
     ) -> Result<u64, PublishError> {
         let topic = self.topics.get_mut(key as usize).ok_or(PublishError::Gone)?;
-        let sequence = topic.push(origin, bytes, now_ms, &mut self.pool)?;
+        let sequence = topic.push(origin, bytes, now_ms, &mut self.store)?;
         topic.has_news = true;
         if !std::mem::replace(&mut topic.fresh, true) {
             self.fresh.push_back(key);
@@ -699,7 +709,7 @@ impl Topics {
         }
         topic.subscribers.give_back();
         if subscription.is_pending {
-            topic.subscriber_is_served(&mut self.pool);
+            topic.subscriber_is_served(&mut self.store);
         }
     }
 
@@ -801,7 +811,7 @@ impl Topics {
             }
             topic.fresh = false;
             if topic.pending == 0 {
-                topic.trim(&mut self.pool);
+                topic.trim(&mut self.store);
             }
         }
         most - left
@@ -897,7 +907,7 @@ impl Topics {
         if is_served {
             subscription.standing.catches_up();
             if std::mem::replace(&mut subscription.is_pending, false) {
-                topic.subscriber_is_served(&mut self.pool);
+                topic.subscriber_is_served(&mut self.store);
             }
         }
         (messages, cut)
@@ -942,7 +952,7 @@ impl Topics {
         subscription.cursor = topic.head();
         subscription.standing.catches_up();
         if std::mem::replace(&mut subscription.is_pending, false) {
-            topic.subscriber_is_served(&mut self.pool);
+            topic.subscriber_is_served(&mut self.store);
         }
     }
 
@@ -1119,7 +1129,7 @@ mod tests {
                 }
                 prop_assert_eq!(&received[reader], &expected[reader]);
             }
-            prop_assert_eq!(f.topics.pool.leased(), 0, "a topic whose subscribers have everything holds nothing");
+            prop_assert_eq!(f.topics.store.pool.leased(), 0, "a topic whose subscribers have everything holds nothing");
         }
     }
 
@@ -1186,7 +1196,7 @@ mod tests {
         for index in [3, 19, 0, 7, 1, 2, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18] {
             f.topics.unsubscribe(subscribers[index]);
         }
-        assert_eq!(f.topics.pool.leased(), 0);
+        assert_eq!(f.topics.store.pool.leased(), 0);
     }
 
     #[test]
@@ -1216,7 +1226,7 @@ mod tests {
         f.announce();
         assert_eq!(f.deliver(leaving, ORIGINS[0], usize::MAX), b"last");
         assert!(!f.topics.is_pending(leaving));
-        assert_eq!(f.topics.pool.leased(), 0);
+        assert_eq!(f.topics.store.pool.leased(), 0);
     }
 
     #[test]
