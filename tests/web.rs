@@ -777,6 +777,31 @@ fn requests_in_flight_are_answered_in_slices_and_in_order() {
 }
 
 #[test]
+fn body_in_very_many_chunks_is_taken_in_slices() {
+    const CHUNKS: usize = 8_000;
+    const SLICE: usize = 10_000;
+    // One route collects the body, the other is none and drops it.
+    for (path, status) in [("/length", 200), ("/no", 404)] {
+        let config = Config { work_slice: SLICE, ..Config::default() };
+        let mut server = ByHand::new(config, router().serve(WebConfig::default()).unwrap());
+        let client = server.connect();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let body = "1\r\na\r\n".repeat(CHUNKS) + "0\r\n\r\n";
+        let len = head.len() + body.len();
+        send(&client, (head + &body).as_bytes());
+        let before = Cell::new(server.reactor.stats().work);
+        server.turn_until("all is taken", |reactor| {
+            let stats = reactor.stats();
+            let work = stats.work - before.replace(stats.work);
+            // A read of 64 KiB and what else a turn has come on top.
+            assert!(work <= 2 * SLICE as u64 + 10_000, "{work} units in a turn, {path}");
+            stats.bytes_consumed == len as u64
+        });
+        assert_eq!(Answers::of(client).next().status, status, "{path}");
+    }
+}
+
+#[test]
 fn slow_head_ends_at_its_deadline_however_it_trickles() {
     // Longer than it takes to begin all of them on a busy machine.
     let head_timeout = Duration::from_secs(1);

@@ -191,7 +191,7 @@ impl Web {
         let is_over = match &mut exchange.stage {
             Stage::Send { .. } => send_on(cx, token, &mut exchange, input),
             Stage::Stream { .. } => self.stream_on(cx, token, &mut exchange, input)?,
-            Stage::Discard { .. } => discard_on(&mut exchange, input)?,
+            Stage::Discard { .. } => discard_on(cx, token, &mut exchange, input)?,
             Stage::Collect { .. } => return self.collect_on(cx, token, session, exchange, input),
         };
         let moved = exchange.received > before || !exchange.reads();
@@ -446,7 +446,10 @@ impl Web {
         else {
             return Ok(true);
         };
-        while let Some(Decoded { len, message }) = body.piece(input.contiguous())? {
+        while !cx.is_held(token)
+            && let Some(Decoded { len, message }) = body.piece(input.contiguous())?
+        {
+            cx.charge(PIECE_WORK);
             self.check_memory(head.len() + whole.len() + message.len())?;
             whole.extend_from_slice(message);
             *received += len as u64;
@@ -706,9 +709,17 @@ fn whole_body(framing: Framing, input: &[u8]) -> Option<&[u8]> {
 }
 
 /// Drops the next pieces of a body. Returns whether that was all.
-fn discard_on(exchange: &mut Exchange, input: &mut RingBuffer) -> Result<bool, Refusal> {
+fn discard_on(
+    cx: &mut Context<'_>,
+    token: Token,
+    exchange: &mut Exchange,
+    input: &mut RingBuffer,
+) -> Result<bool, Refusal> {
     let Stage::Discard { body } = &mut exchange.stage else { return Ok(true) };
-    while let Some(Decoded { len, .. }) = body.piece(input.contiguous())? {
+    while !cx.is_held(token)
+        && let Some(Decoded { len, .. }) = body.piece(input.contiguous())?
+    {
+        cx.charge(PIECE_WORK);
         exchange.received += len as u64;
         input.consume(len);
     }
@@ -742,6 +753,9 @@ fn send_on(
 /// A step of a request: its handler, and the head of its answer. Each byte that is read costs as much
 /// again, and each that is sent is counted by the reactor.
 const STEP_WORK: usize = 500;
+
+/// A piece of a body, which a chunk of one byte is as well.
+const PIECE_WORK: usize = 50;
 
 /// A body up to this length is sent with its head; a longer one in pieces, as the client takes them.
 const WHOLE_MAX: usize = 16 << 10;
