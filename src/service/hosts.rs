@@ -42,7 +42,7 @@ impl Hosts {
     }
 
     /// Answers requests that come from a page, which tell so by an `Origin`, and by a loopback address,
-    /// only if they call the server `localhost`, a loopback address or one of these names. For a server
+    /// only if they call the server `localhost`, a name below it, a loopback address or one of these names. For a server
     /// whose listeners are each on an address of their own: where one is on all addresses, who comes
     /// by a loopback address may have any right name.
     pub fn on_loopback<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
@@ -72,7 +72,10 @@ impl Hosts {
     fn have(&self, host: &str) -> bool {
         let is_local = || {
             let address = host.parse().is_ok_and(|it: IpAddr| it.to_canonical().is_loopback());
-            address || host.eq_ignore_ascii_case("localhost")
+            // Of a name, the part behind the last dot. Browsers take all names below `localhost` for
+            // this machine without asking anybody, so that no page can point one elsewhere.
+            let domain = host.rsplit_once('.').map_or(host, |(_, domain)| domain);
+            address || domain.eq_ignore_ascii_case("localhost")
         };
         self.names.iter().any(|name| name.eq_ignore_ascii_case(host))
             || (matches!(self.rule, Rule::OnLoopback) && is_local())
@@ -121,6 +124,8 @@ mod tests {
             "LOCALHOST:7000",
             "localhost.",
             "localhost.:7000",
+            "app.localhost",
+            "a.b.LocalHost.:7000",
             "127.0.0.1",
             "127.8.9.1:80",
             "[::1]",
@@ -136,6 +141,8 @@ mod tests {
             "evil.example",
             "evil.example:7000",
             "localhost.evil.example",
+            "evillocalhost",
+            "app.evillocalhost",
             "127.0.0.1.evil.example",
             "192.0.2.1",
             "[::2]:7000",
