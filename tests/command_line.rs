@@ -187,6 +187,34 @@ fn rights_of_a_socket_come_from_flag_variable_and_file() {
 }
 
 #[test]
+fn option_that_does_nothing_is_a_warning() {
+    let dir = Directory::new();
+    let socket = dir.path("socket");
+    let warnings = |words: &str, on_unix: bool| {
+        let mut command = program(words);
+        if on_unix {
+            command.arg("-l").arg(format!("unix:{}", socket.display()));
+        }
+        let server = Server::start(command);
+        let mut lines = server.before_listening.clone();
+        lines.retain(|line| line.contains("does nothing"));
+        lines.join("\n")
+    };
+    for (words, on_unix, said) in [
+        ("echo --connect-burst 5", false, "--connect-burst does nothing without --connect-rate"),
+        ("echo --connect-burst 5 --connect-rate 0", false, "--connect-burst does nothing"),
+        ("echo --connect-rate 5", true, "--connect-rate does nothing on Unix sockets"),
+        ("echo --max-per-address 5", true, "--max-per-address does nothing on Unix sockets"),
+        ("web --request-burst 5", false, "--request-burst does nothing without --request-rate"),
+    ] {
+        assert!(warnings(words, on_unix).contains(said), "{words}");
+    }
+    for words in ["echo", "echo --connect-burst 5 --connect-rate 5 --max-per-address 9"] {
+        assert_eq!(warnings(words, false), "", "{words}");
+    }
+}
+
+#[test]
 fn failing_second_listener_leaves_nothing_half_started() {
     let dir = Directory::new();
     let (socket, ports) = (dir.path("socket"), dir.path("ports"));

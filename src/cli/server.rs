@@ -35,6 +35,8 @@ pub(crate) struct Server {
     listen_options: ListenOptions,
     addresses: Addresses,
     ceiling: Ceiling,
+    /// Options of the service that do nothing, each with the one that they need.
+    idle: Vec<(&'static str, &'static str)>,
 }
 
 /// What the first line of the log has for people who come to use the server.
@@ -74,7 +76,13 @@ impl Server {
             listen_options,
             addresses,
             ceiling,
+            idle: Vec::new(),
         })
+    }
+
+    /// Tells at start that an option does nothing without another one.
+    pub(crate) fn warn_of_idle(&mut self, option: &'static str, needs: &'static str) {
+        self.idle.push((option, needs));
     }
 
     /// The failure that a check of this server's options ends with: each name in the sentence
@@ -221,6 +229,7 @@ impl Server {
                 self.sources.name("backlog")
             );
         }
+        self.warn_of_idle_options(bound);
         let has_rights = self.options.socket_mode.is_some() || self.options.socket_group.is_some();
         if has_rights && !bound.iter().any(|address| matches!(address, Address::Unix(_))) {
             warn!(
@@ -243,6 +252,34 @@ impl Server {
         line.push(("connections_max", (*connections).into()));
         line.push(("limited_by", limited_by.as_str().into()));
         write_line(&line, format_args!("{} listening", self.service));
+    }
+}
+
+impl Server {
+    fn warn_of_idle_options(&self, bound: &[Address]) {
+        let options = &self.options;
+        let counts = |count: Option<u32>| count.is_some_and(|count| count > 0);
+        let mut idle = self.idle.clone();
+        if options.connect_burst.is_some() && !counts(options.connect_rate) {
+            idle.push(("connect-burst", "connect-rate"));
+        }
+        for (option, needs) in idle {
+            let (option, needs) = (self.sources.name(option), self.sources.name(needs));
+            warn!(event = "without_effect", option; "{option} does nothing without {needs}");
+        }
+        if bound.iter().any(|address| matches!(address, Address::Tcp(_))) {
+            return;
+        }
+        let has_many = options.max_per_address.is_some_and(|most| most > 0);
+        for (option, is_set) in
+            [("max-per-address", has_many), ("connect-rate", counts(options.connect_rate))]
+        {
+            if is_set {
+                let option = self.sources.name(option);
+                let text = "does nothing on Unix sockets, whose peers have no address";
+                warn!(event = "without_effect", option; "{option} {text}");
+            }
+        }
     }
 }
 

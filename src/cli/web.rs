@@ -99,6 +99,9 @@ impl Web {
         let own = self.own;
         let config = own.config(server.config().input_limit);
         let config = config.map_err(|text| server.blame(&text))?;
+        if own.request_burst.is_some() && own.request_rate.unwrap_or(0) == 0 {
+            server.warn_of_idle("request-burst", "request-rate");
+        }
         server.welcome(Welcome { has_page: true, ..Welcome::default() });
         let handler = own.router(&server.endpoints()).serve(config);
         server.run(handler.map_err(|error| Failure::Usage(error.to_string()))?)
