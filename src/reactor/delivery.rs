@@ -269,11 +269,7 @@ impl LoopState {
     pub(super) fn release_publishers(&mut self) {
         self.topics_due_ms = None;
         self.begin_last_part();
-        for _ in 0..self.topics.count_waited_for() {
-            if self.is_phase_over() {
-                self.topics_due_ms = Some(self.clock.now_ms());
-                return;
-            }
+        for left in (0..self.topics.count_waited_for()).rev() {
             let Some(key) = self.topics.next_waited_for() else { return };
             let due_ms = self.find_floor(key);
             let mut released = self.topics.release_waiting(key);
@@ -284,6 +280,10 @@ impl LoopState {
                 self.release(token, Marks::TOPIC);
             }
             self.topics.reuse_waiting(key, released);
+            if left > 0 && self.is_phase_over() {
+                self.look_for_room();
+                return;
+            }
         }
     }
 
