@@ -10,15 +10,17 @@
 
 mod interposed;
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use edgeloop::service::{Broadcast, Echo, Framing};
 use edgeloop::{
-    Address, CloseReason, Config, Context, Handler, Layer, ListenOptions, ProtocolError, Reactor,
-    RingBuffer, Token, TopicConfig,
+    Address, CloseReason, Config, Context, Gate, Handler, Layer, ListenOptions, ProtocolError,
+    Reactor, RingBuffer, Token, TopicConfig,
 };
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EALREADY, EBADF, ECONNABORTED, ECONNREFUSED, ECONNRESET,
@@ -398,6 +400,8 @@ fn accept_that_would_block_after_an_event_waits_for_the_next_one() {
 fn registration_refused_once_costs_that_connection() {
     for errno in EPOLL_CTL {
         let mut stage = Stage::new(Config::default(), Echo::new());
+        let inside = Rc::new(Cell::new(0));
+        stage.reactor.set_gate(Doorkeeper(Rc::clone(&inside)));
         let mut clients = crowd(&mut stage, 3);
         refuse(Call::EpollCtl, None, 0, errno);
         let mut refused = stage.connect();
@@ -408,7 +412,23 @@ fn registration_refused_once_costs_that_connection() {
         everybody_echoes(&mut stage, &mut clients, b"");
         assert_eq!(stage.reactor.stats().closed(CloseReason::SetupFailed), 1, "errno {errno}");
         assert_eq!(stage.audit().reasons(), [], "it was never opened");
+        assert_eq!(inside.get(), 4, "the gate was told that it is over");
         stage.wind_up(clients);
+        assert_eq!(inside.get(), 0);
+    }
+}
+
+/// Counts who is inside.
+struct Doorkeeper(Rc<Cell<u32>>);
+
+impl Gate for Doorkeeper {
+    fn admit(&mut self, _: &Address, _: Instant) -> Result<(), CloseReason> {
+        self.0.set(self.0.get() + 1);
+        Ok(())
+    }
+
+    fn release(&mut self, _: &Address, _: Instant) {
+        self.0.set(self.0.get() - 1);
     }
 }
 

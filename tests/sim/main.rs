@@ -22,6 +22,7 @@ mod clock;
 mod epoll;
 mod facts;
 mod faults;
+mod gate;
 mod kernel;
 mod libc_symbols;
 mod load;

@@ -15,6 +15,7 @@ use edgeloop::{
 use crate::audit::{Audit, Rules};
 use crate::clock::MS;
 use crate::faults::{Class, Faults};
+use crate::gate::{self, Doorkeeper};
 use crate::kernel::{Kernel, Weather};
 use crate::libc_symbols::Call;
 use crate::load::Load;
@@ -238,8 +239,10 @@ fn set_up<H: Handler>(schedule: &Schedule, handler: Audit<H>) -> Option<Reactor<
     let any = if schedule.is_unix { "unix:/nowhere/at/all" } else { "127.0.0.1:0" };
     let any = any.parse().expect("an address");
     let options = ListenOptions { backlog: schedule.backlog, ..ListenOptions::default() };
-    let made = Reactor::new(schedule.config.clone(), handler)
-        .and_then(|mut reactor| reactor.listen(&any, &options).map(|_| reactor));
+    let made = Reactor::new(schedule.config.clone(), handler).and_then(|mut reactor| {
+        reactor.set_gate(Doorkeeper::new());
+        reactor.listen(&any, &options).map(|_| reactor)
+    });
     match made {
         Ok(reactor) => {
             REMOTE.set(Some(reactor.remote()));
@@ -287,6 +290,7 @@ fn turn<H: Handler>(reactor: &mut Reactor<Audit<H>>) {
             }
         });
     }
+    gate::check(reactor.stats());
 }
 
 /// Turns until `is_done`, in a bounded number of turns; says whether it came to that.
