@@ -67,7 +67,8 @@ pub struct Config {
     pub work_slice: usize,
     /// The most connections visited in the read phase, and again in the flush phase, of one turn;
     /// and the most timers looked at.
-    /// Default 1024, about ten milliseconds of work. Those left over stay listed, in order.
+    /// Default 1024: some three milliseconds of small requests, so that usually
+    /// [`work_budget`](Self::work_budget) ends the phase before. Those left over stay listed, in order.
     pub visit_budget: usize,
     /// The most connections accepted from one listener in a turn. Default 1024: a storm of
     /// connects is drained faster than the kernel can queue it, and those already connected

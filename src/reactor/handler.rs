@@ -27,6 +27,11 @@ pub trait Handler {
     /// Stop early when [`Context::is_held`] says that the connection may not go on: the rest is
     /// offered again.
     ///
+    /// A call has a slice of work ([`Config::work_slice`](super::Config::work_slice)). The reactor counts
+    /// what it sends and publishes; tell it by [`Context::charge`] what else a message costs, and ask
+    /// [`Context::is_held`] between messages. A handler that does not keeps everybody waiting for all that
+    /// one client has in flight.
+    ///
     /// # Errors
     /// An error closes the connection with the reason it maps to; what was queued for the peer is
     /// still sent.
