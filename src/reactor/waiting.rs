@@ -26,6 +26,8 @@
 //!
 //! Nothing here knows of sockets or reads a clock. Times are microseconds of the reactor's clock.
 
+use std::num::NonZeroU32;
+
 /// The account of a topic.
 pub(super) struct WaitAccount {
     patience_us: f64,
@@ -66,10 +68,10 @@ struct Pace {
 pub(super) struct Standing {
     /// For how long it has read.
     credit_ms: u32,
-    /// When it showed last that it reads, as a stamp.
-    read_ms: Option<u32>,
+    /// When it showed last that it reads, as a stamp that is never 0.
+    read_ms: Option<NonZeroU32>,
     /// Bytes that its socket took since then.
-    taken: u64,
+    taken: u32,
     /// It is so far behind that publishers have waited for it.
     is_late: bool,
     /// Its right is used up, and it has not caught up since.
@@ -87,7 +89,7 @@ const IN_HAND: f64 = 0.05;
 /// Bytes that are taken after a wait show no more than this of reading: they may be few.
 const WAIT_CREDIT_MS: u32 = 250;
 /// What Linux holds for a connection that is not read is less: 4 MiB to be sent, 6 MiB received.
-const KERNEL_BUFFERS: u64 = 16 << 20;
+const KERNEL_BUFFERS: u32 = 16 << 20;
 /// How often what was delivered to those who are late counts. A crowd is served unevenly:
 /// buffers of the kernel are filled at once, and emptied as its clients come to read.
 const LATE_WEIGHT: f64 = 8.0;
@@ -232,13 +234,13 @@ impl Standing {
     /// The subscriber's socket took bytes. After a wait, or when they are more than the kernel
     /// holds, that shows that the subscriber reads.
     pub(super) fn took(&mut self, bytes: usize, after_wait: bool, stamp: u32) {
-        self.taken += bytes as u64;
+        self.taken = self.taken.saturating_add(bytes.min(u32::MAX as usize) as u32);
         let is_more_than_held = self.taken > KERNEL_BUFFERS;
         if after_wait || is_more_than_held {
-            let since_ms = self.read_ms.map_or(0, |last| stamp.wrapping_sub(last));
+            let since_ms = self.read_ms.map_or(0, |last| stamp.wrapping_sub(last.get()));
             let most_ms = if is_more_than_held { u32::MAX } else { WAIT_CREDIT_MS };
             self.credit_ms = self.credit_ms.saturating_add(since_ms.min(most_ms));
-            (self.read_ms, self.taken) = (Some(stamp), 0);
+            (self.read_ms, self.taken) = (NonZeroU32::new(stamp.max(1)), 0);
         }
     }
 
