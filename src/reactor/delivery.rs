@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::connection::{Connection, Marks, NONE, State};
 use super::loop_state::{LoopState, find};
-use super::topic::{Subscription, Topic, Topics};
+use super::topic::{Looks, Subscription, Topic, Topics};
 use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
 use super::{CloseReason, Config, PublishError, SlowConsumer, Start, Token, TopicId};
 
@@ -265,26 +265,39 @@ impl LoopState {
     }
 
     /// After the flush phase: where publishers wait, looks whether there is room for them now. The
-    /// topics that the budget leaves over come first in the next turn.
+    /// topics that the budget leaves over come first in the next turn. If that does nothing else, it
+    /// goes on with them; otherwise all are looked at again.
     pub(super) fn release_publishers(&mut self) {
         self.topics_due_ms = None;
         self.begin_last_part();
-        for left in (0..self.topics.count_waited_for()).rev() {
-            let Some(key) = self.topics.next_waited_for() else { return };
-            let due_ms = self.find_floor(key);
-            let mut released = self.topics.release_waiting(key);
-            if released.is_empty() {
-                self.topics_due_ms = self.topics_due_ms.into_iter().chain(due_ms).min();
-            }
-            for token in released.drain(..) {
-                self.release(token, Marks::TOPIC);
-            }
-            self.topics.reuse_waiting(key, released);
-            if left > 0 && self.is_phase_over() {
+        if self.looks.left == 0 || self.looks.work != self.stats.work {
+            self.looks = Looks { left: self.topics.count_waited_for(), ..Looks::default() };
+        }
+        while self.looks.left > 0 {
+            self.looks.left -= 1;
+            let Some(key) = self.topics.next_waited_for() else { break };
+            self.look_at(key);
+            if self.looks.left > 0 && self.is_phase_over() {
                 self.look_for_room();
+                self.looks.work = self.stats.work;
                 return;
             }
         }
+        self.topics_due_ms = self.looks.due_ms;
+        self.looks = Looks::default();
+    }
+
+    /// Lets the publishers of a topic go on, if there is room.
+    fn look_at(&mut self, key: u32) {
+        let due_ms = self.find_floor(key);
+        let mut released = self.topics.release_waiting(key);
+        if released.is_empty() {
+            self.looks.due_ms = self.looks.due_ms.into_iter().chain(due_ms).min();
+        }
+        for token in released.drain(..) {
+            self.release(token, Marks::TOPIC);
+        }
+        self.topics.reuse_waiting(key, released);
     }
 
     fn find_floor_once_a_turn(&mut self, key: u32) -> bool {

@@ -26,7 +26,7 @@ use super::connection::{Connection, Details, Marks, NONE, Peer, State};
 use super::lists::Lists;
 use super::overload::Watch;
 use super::stream::Stream;
-use super::topic::Topics;
+use super::topic::{Looks, Topics};
 use super::work::Work;
 use super::{Address, BufferPool, CloseReason, Config, Gate, Stats, TimerWheel, Token};
 
@@ -47,6 +47,7 @@ pub(super) struct LoopState {
     pub(super) overload: Watch,
     /// When topics with waiting publishers must be looked at again although nothing has happened.
     pub(super) topics_due_ms: Option<u64>,
+    pub(super) looks: Looks,
     /// When the reactor looks for memory that is not needed any more.
     pub(super) tidy_due_ms: Option<u64>,
     /// The most connections at once since it looked last.
@@ -98,6 +99,7 @@ impl LoopState {
             clock: Clock::new(),
             overload: Watch::new(&config),
             topics_due_ms: None,
+            looks: Looks::default(),
             tidy_due_ms: None,
             connections_most: 0,
             alarm: None,

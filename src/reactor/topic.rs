@@ -199,6 +199,17 @@ pub(super) struct Topics {
     generation: u32,
 }
 
+/// A look at all topics whose publishers wait, over several turns if it has to be.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// Topics that were not looked at yet.
+    pub(super) left: usize,
+    /// When the first right to be waited for ends, of those that were.
+    pub(super) due_ms: Option<u64>,
+    /// What had been done when the turn ended: more means that they have to be looked at again.
+    pub(super) work: u64,
+}
+
 /// What messages take, of all topics together.
 struct Store {
     /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
