@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use edgeloop::{Config, Stats};
+use edgeloop::{CloseReason, Config, Stats};
 
 use crate::clock::MS;
 
@@ -18,6 +18,7 @@ pub(crate) struct Load {
     /// When that changed last, and how many turns there were since.
     changed_ns: Option<u64>,
     turns: u64,
+    /// Connections that stayed.
     accepted: u64,
     /// When newcomers were let in during this overload, as far as it matters.
     let_in_ns: VecDeque<u64>,
@@ -27,6 +28,14 @@ pub(crate) struct Load {
 
 /// As the reactor has it: so many turns in which there was too much.
 const TURNS_LEAST: u64 = 4;
+
+/// Who ends as soon as it was accepted is no newcomer.
+const TURNED_AWAY: [CloseReason; 4] = [
+    CloseReason::Refused,
+    CloseReason::SetupFailed,
+    CloseReason::AddressLimit,
+    CloseReason::AddressRate,
+];
 
 impl Load {
     pub(crate) fn new(config: &Config) -> Load {
@@ -47,8 +56,10 @@ impl Load {
         stats: &Stats,
     ) -> Option<String> {
         self.turns += 1;
-        let accepted = stats.accepted - self.accepted;
-        self.accepted = stats.accepted;
+        let stayed =
+            stats.accepted - TURNED_AWAY.map(|reason| stats.closed(reason)).iter().sum::<u64>();
+        let accepted = stayed - self.accepted;
+        self.accepted = stayed;
         let changed = (is_overloaded != self.is_overloaded).then(|| self.change(now_ns));
         if !is_overloaded {
             self.let_in_ns.clear();
