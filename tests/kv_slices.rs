@@ -417,6 +417,25 @@ fn everybody_who_publishes_has_a_turn() {
     assert!(before.iter().all(|before| before.is_some_and(|it| it <= 2)), "{before:?}");
 }
 
+/// To price a message for so many feeds takes all of a slice.
+#[test]
+fn message_that_memory_does_not_suffice_for_is_refused_however_many_patterns_match() {
+    let mut server = Hand::new(KvConfig { max_memory: 1 << 30, ..KvConfig::default() });
+    let mut listeners: Vec<Hold> = (0..70).map(|_| server.connect()).collect();
+    for (number, listener) in listeners.iter_mut().enumerate() {
+        server.listen_to_patterns(listener, number, 1_000);
+    }
+    let (mut publisher, mut other) = (server.connect(), server.connect());
+    let most = server.used(&mut other) + 8 * MIB;
+    server.ask(&mut other, &request(&format!("CONFIG SET maxmemory {most}")), "+OK\r\n");
+    let publish = request(&format!("PUBLISH x {}", "m".repeat(2_000)));
+    let refused = server.ask(&mut publisher, &publish, "\r\n");
+    assert_eq!(refused, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    // Nobody waits behind it for ever.
+    let to_nobody = request("SPUBLISH nobody m");
+    assert_eq!(server.ask(&mut other, &to_nobody, "\r\n"), ":0\r\n");
+}
+
 #[test]
 fn message_on_its_way_counts_as_memory_until_it_has_arrived() {
     let mut server = Hand::new(KvConfig::default());

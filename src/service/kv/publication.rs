@@ -298,19 +298,15 @@ impl Kv {
         left: &mut usize,
     ) -> Result<bool, Refusal> {
         while *left > 0 {
-            if std::mem::take(&mut progress.may_have_lost_feeds) {
-                progress.price = self.price(message, progress);
-                *left = left.saturating_sub(progress.feeds.len() * TEXT_WORK);
-            }
             let needed = self.used() + cx.topic_memory() + progress.memory() + progress.price;
             let missing = needed.saturating_sub(self.config.max_memory);
             if missing == 0 || progress.price == 0 {
                 return Ok(true);
             }
-            if progress.debtors.next == 0 {
-                // Feeds may have gone since they were found.
+            if std::mem::take(&mut progress.may_have_lost_feeds) {
                 progress.price = self.price(message, progress);
                 *left = left.saturating_sub(progress.feeds.len() * TEXT_WORK);
+                continue;
             }
             if !self.find_debtors(cx, &mut progress.debtors, left) {
                 return Ok(false);
@@ -557,6 +553,8 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>, message: Message<'_>) -> Outc
         outcome = call.kv.carry(call.cx, call.token, message, &mut progress, &mut left);
     }
     if outcome == Ok(false) {
+        // Whoever listens may leave between slices. It is priced anew once: that may take a whole slice.
+        progress.may_have_lost_feeds = true;
         call.kv.publication = Some(Box::new(Publication {
             publisher: call.token,
             client: call.client,
