@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::rate::Refill;
 use crate::reactor::{Address, CloseReason, Gate};
 #[cfg(feature = "http")]
 use crate::reactor::{Context, Token};
@@ -187,13 +188,11 @@ impl Table {
         }
         if let Some(interval) = self.interval() {
             let ahead = interval.saturating_mul(u64::from(self.limits.burst) - 1);
-            if entry.full_at > now.saturating_add(ahead) {
-                return Err(CloseReason::AddressRate);
+            let refill = Refill { interval, ahead };
+            refill.take(&mut entry.full_at, now).map_err(|_| CloseReason::AddressRate)?;
+            if let Some(former) = former.filter(Entry::is_idle) {
+                self.idle.remove(&(former.full_at, network));
             }
-            if former.is_some_and(|former| former.is_idle()) {
-                self.idle.remove(&(entry.full_at, network));
-            }
-            entry.full_at = entry.full_at.max(now) + interval;
         }
         entry.connections += 1;
         self.entries.insert(network, entry);

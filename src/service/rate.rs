@@ -97,6 +97,31 @@ impl Bucket {
     }
 }
 
+/// A token bucket that is nothing but the time at which it is full again: for tables of many addresses.
+/// Times are in units of the caller's clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refill {
+    /// In which a token comes back.
+    pub(super) interval: u64,
+    /// How far whoever takes may run ahead of that: a burst, less one.
+    pub(super) ahead: u64,
+}
+
+impl Refill {
+    /// Takes a token of the bucket that is full at that time.
+    ///
+    /// # Errors
+    /// How long there will be none.
+    pub(super) fn take(self, full_at: &mut u64, now: u64) -> Result<(), u64> {
+        let wait = full_at.saturating_sub(now.saturating_add(self.ahead));
+        if wait > 0 {
+            return Err(wait);
+        }
+        *full_at = (*full_at).max(now) + self.interval;
+        Ok(())
+    }
+}
+
 /// The last time in which nobody was served, because the server stood still or had too much to do.
 /// While somebody speaks an alarm is due soon, and how late that comes tells of it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Admission, Middleware, Request};
 use crate::codec::http::Status;
 use crate::service::addresses::network;
+use crate::service::rate::Refill;
 
 /// Lets each address make so many requests a second, and some more at once: a token bucket. What is
 /// over is answered with 429 and `Retry-After`, before its body is read.
@@ -60,13 +61,8 @@ impl RequestLimit {
         let started = *self.started.get_or_insert(now);
         let now = now.saturating_duration_since(started).as_micros() as u64;
         let (interval, ahead) = (self.interval.as_micros() as u64, self.ahead.as_micros() as u64);
-        let place = self.place(address, now);
-        let wait = place.full_at.saturating_sub(now + ahead);
-        if wait > 0 {
-            return Err(Duration::from_micros(wait));
-        }
-        place.full_at = place.full_at.max(now) + interval;
-        Ok(())
+        let full_at = &mut self.place(address, now).full_at;
+        Refill { interval, ahead }.take(full_at, now).map_err(Duration::from_micros)
     }
 
     fn place(&mut self, address: IpAddr, now: u64) -> &mut Place {
