@@ -184,6 +184,32 @@ pub struct KvSession {
     client: u32,
 }
 
+impl KvConfig {
+    /// Checks the limits that have bounds of their own, or another limit for one.
+    fn check(&self) -> Result<(), String> {
+        let KvConfig { channel_memory, subscriber_memory, transaction_memory, rate, .. } = *self;
+        if !(CHANNEL_MEMORY_MIN..=CHANNEL_MEMORY_MAX).contains(&channel_memory) {
+            return Err(format!(
+                "channel_memory is {channel_memory}; it must be between {CHANNEL_MEMORY_MIN} and {CHANNEL_MEMORY_MAX}"
+            ));
+        }
+        if !(1..=TRANSACTION_MEMORY_MAX).contains(&transaction_memory) {
+            return Err(format!(
+                "transaction_memory is {transaction_memory}; it must be between 1 and {TRANSACTION_MEMORY_MAX}"
+            ));
+        }
+        if rate > RATE_MAX {
+            return Err(format!("rate is {rate}; it must be between 0 and {RATE_MAX}"));
+        }
+        if subscriber_memory < channel_memory {
+            return Err(format!(
+                "subscriber_memory is {subscriber_memory}; it must be at least channel_memory, {channel_memory}"
+            ));
+        }
+        Ok(())
+    }
+}
+
 impl Kv {
     /// An empty store, for a reactor with these limits.
     ///
@@ -205,29 +231,10 @@ impl Kv {
             subscriber_memory: Some(config.subscriber_memory),
             ..TopicConfig::default()
         };
-        if !(CHANNEL_MEMORY_MIN..=CHANNEL_MEMORY_MAX).contains(&config.channel_memory) {
-            let memory = config.channel_memory;
-            return invalid(format!(
-                "channel_memory is {memory}; it must be between {CHANNEL_MEMORY_MIN} and {CHANNEL_MEMORY_MAX}"
-            ));
+        if let Err(text) = config.check() {
+            return invalid(text);
         }
         let started = Instant::now();
-        if !(1..=TRANSACTION_MEMORY_MAX).contains(&config.transaction_memory) {
-            let memory = config.transaction_memory;
-            return invalid(format!(
-                "transaction_memory is {memory}; it must be between 1 and {TRANSACTION_MEMORY_MAX}"
-            ));
-        }
-        if config.rate > RATE_MAX {
-            let rate = config.rate;
-            return invalid(format!("rate is {rate}; it must be between 0 and {RATE_MAX}"));
-        }
-        if config.subscriber_memory < config.channel_memory {
-            let (memory, least) = (config.subscriber_memory, config.channel_memory);
-            return invalid(format!(
-                "subscriber_memory is {memory}; it must be at least channel_memory, {least}"
-            ));
-        }
         let mut wall_clock = WallClock::new(started);
         let mut keyspace = Keyspace::new();
         keyspace.set_now(Now { steady_ms: 0, wall_ms: wall_clock.at(started) });
