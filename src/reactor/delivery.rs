@@ -338,7 +338,7 @@ impl LoopState {
                 None => {}
             }
         }
-        topic.account.end_look();
+        topic.account.end_look(topic.subscribers.len());
         (topic.floor, topic.floor_turn) = (floor, stats.turns);
         self.charge(looked_at * LOOK);
         for token in lapped {

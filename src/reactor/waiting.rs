@@ -49,7 +49,6 @@ pub(super) struct WaitAccount {
     spent_us: f64,
     /// Subscribers that were judged in this look.
     judged: usize,
-    subscribers: usize,
 }
 
 /// What a topic usually delivers to each of its subscribers: what is published, on the whole.
@@ -127,7 +126,6 @@ impl WaitAccount {
             held_since_us: None,
             spent_us: 0.0,
             judged: 0,
-            subscribers: 0,
         }
     }
 
@@ -142,7 +140,6 @@ impl WaitAccount {
         self.pace.window_began_us.get_or_insert(now_us);
         let share = bytes as f64 / subscribers as f64;
         self.delivered += share;
-        self.subscribers = subscribers;
         if to.is_late && !to.is_passed_over {
             self.delivered_late += share;
         }
@@ -190,8 +187,9 @@ impl WaitAccount {
         }
     }
 
-    /// After all subscribers were judged: the right that was used up, once for all who used it.
-    pub(super) fn end_look(&mut self) {
+    /// After those of so many subscribers were judged who are behind: the right that was used up,
+    /// once for all who used it.
+    pub(super) fn end_look(&mut self, subscribers: usize) {
         self.debt_us += self.spent_us;
         self.shortfall_us -= self.spent_us;
         if self.planned_us == u64::MAX {
@@ -199,7 +197,7 @@ impl WaitAccount {
             self.planned_us = self.looked_us;
         }
         let is_long = self.held_since_us.is_some_and(|since| self.looked_us - since >= LATE_US);
-        let are_few = (1..=self.subscribers / 2).contains(&self.judged);
+        let are_few = (1..=subscribers / 2).contains(&self.judged);
         self.pace.is_spoiled |= is_long && are_few;
     }
 
@@ -435,7 +433,7 @@ mod tests {
                     floor = floor.min(client.cursor);
                 }
             }
-            self.account.end_look();
+            self.account.end_look(self.clients.len());
             floor
         }
 
@@ -592,7 +590,7 @@ mod tests {
         account.pace.bytes_per_us = 1.0;
         account.begin_hold(SECOND);
         account.begin_look(SECOND);
-        account.end_look();
+        account.end_look(1);
         account.begin_look(SECOND + 400 * MS);
         assert_eq!(account.shortfall_us, 0.0);
     }
@@ -605,10 +603,10 @@ mod tests {
         account.begin_hold(SECOND);
         account.begin_look(SECOND);
         assert!(account.judge(&mut standing).is_some());
-        account.end_look();
+        account.end_look(1);
         account.begin_look(SECOND + 500 * MS);
         account.pass_over(&mut standing);
-        account.end_look();
+        account.end_look(1);
         assert!(account.debt_us > 300_000.0 && account.shortfall_us == 0.0);
     }
 
@@ -699,10 +697,10 @@ mod tests {
         account.begin_hold(SECOND);
         account.begin_look(SECOND);
         let until = account.judge(&mut standing).unwrap();
-        account.end_look();
+        account.end_look(1);
         account.begin_look(until - 10);
         assert!(account.judge(&mut standing) >= Some(until));
-        account.end_look();
+        account.end_look(1);
         // It meant to wait until then, and came back later: no more than that was waited.
         account.begin_look(until + 400 * MS);
         assert!(account.shortfall_us < IN_HAND_US, "{} us", account.shortfall_us);
