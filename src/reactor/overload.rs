@@ -59,7 +59,7 @@ impl fmt::Display for OverloadCause {
 pub(super) struct Watch {
     turn_max_ms: Option<u64>,
     memory_percent: Option<usize>,
-    buffers: Marks,
+    buffers: Bounds,
     buffer_memory: usize,
     span_ms: u64,
     /// What the poll did before the turn that is looked at next.
@@ -135,23 +135,27 @@ enum Reading {
 /// Where a reading is high, and below where it is low: a quarter less, so that what lies about the
 /// bound changes nothing.
 #[derive(Clone, Copy, Debug)]
-struct Marks {
+struct Bounds {
     high: u64,
     low: u64,
 }
+
+/// The lists, in the order in which they are counted.
+const READY: usize = 0;
+const DIRTY: usize = 1;
 
 /// One reading counts for at most such a part of the span: a single turn that stood still for long, as
 /// in a process that was stopped, is no overload. Memory is looked at as often while its level moves.
 const PARTS: u64 = 4;
 
-impl Marks {
-    fn of(bound: u64) -> Marks {
-        Marks { high: bound, low: bound - bound / 4 }
+impl Bounds {
+    fn of(bound: u64) -> Bounds {
+        Bounds { high: bound, low: bound - bound / 4 }
     }
 
     /// For so many per cent of a limit.
-    fn of_share(limit: usize, percent: usize) -> Marks {
-        Marks::of((limit as u128 * percent as u128).div_ceil(100) as u64)
+    fn of_share(limit: usize, percent: usize) -> Bounds {
+        Bounds::of((limit as u128 * percent as u128).div_ceil(100) as u64)
     }
 
     fn read(self, value: u64) -> Reading {
@@ -190,9 +194,9 @@ impl Level {
 }
 
 impl Round {
-    /// A connection was taken off a list.
-    fn visited(left: &mut usize) {
-        *left = left.saturating_sub(1);
+    /// A connection was taken off one of the lists.
+    fn visited(&mut self, list: usize) {
+        self.left[list] = self.left[list].saturating_sub(1);
     }
 
     fn is_over(&self, listed: [usize; 2]) -> bool {
@@ -206,7 +210,7 @@ impl Watch {
         Watch {
             turn_max_ms: config.overload_turn.map(ms),
             memory_percent: config.overload_memory.map(usize::from),
-            buffers: Marks::of_share(
+            buffers: Bounds::of_share(
                 config.buffer_memory,
                 config.overload_memory.unwrap_or(100).into(),
             ),
@@ -239,17 +243,17 @@ impl Watch {
     pub(super) fn report_memory(&mut self, used: usize, limit: usize) {
         self.reported = (used, limit);
         self.reported_reading = match self.memory_percent {
-            Some(percent) if limit > 0 => Marks::of_share(limit, percent).read(used as u64),
+            Some(percent) if limit > 0 => Bounds::of_share(limit, percent).read(used as u64),
             _ => Reading::Low,
         };
     }
 
     pub(super) fn visited_ready(&mut self) {
-        Round::visited(&mut self.round.left[0]);
+        self.round.visited(READY);
     }
 
     pub(super) fn visited_dirty(&mut self) {
-        Round::visited(&mut self.round.left[1]);
+        self.round.visited(DIRTY);
     }
 
     /// Whether the clock is to be asked when the poll begins to wait. Only where the last turn began
@@ -297,7 +301,7 @@ impl Watch {
 
     fn look_at_turns(&mut self, moment: &Moment, worked_ms: u64, lasted_ms: u64) {
         let Some(bound) = self.turn_max_ms else { return };
-        let bound = Marks::of(bound);
+        let bound = Bounds::of(bound);
         self.was_long = bound.read(lasted_ms) != Reading::Low;
         self.round.worked_ms += worked_ms;
         if self.round.is_over(moment.listed) {
