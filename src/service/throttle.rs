@@ -1,8 +1,9 @@
 //! A rate for the clients of a service: who is over it is not read until there is a token.
 //!
 //! Nothing is lost and nobody is closed: what a client sends meanwhile waits in its input, which is
-//! bounded, then in the kernel, and then at the client, which is not idle as long as that lasts. A message that comes in a time which was not the
-//! client's own, since others held it or the server stood still, finds its token.
+//! bounded, then in the kernel, and then at the client, which is not idle as long as that lasts. A
+//! message that comes in a time which was not the client's own, since others held it or the server
+//! stood still, finds its token.
 
 use std::time::Instant;
 
