@@ -104,6 +104,8 @@ pub mod codec;
 pub mod load;
 pub mod reactor;
 pub mod service;
+mod sockets;
+mod structures;
 
 #[doc(inline)]
 pub use reactor::*;

@@ -6,9 +6,11 @@
 //! and have grown by a part of that: so much must have been published first. A round over the
 //! table takes several turns where there are many to look at.
 
-use super::connection::{NONE, State};
+use super::close_reason::CloseReason;
+use super::connection::State;
 use super::loop_state::LoopState;
-use super::{CloseReason, Token};
+use crate::structures::subscriptions::NONE;
+use crate::structures::token::Token;
 
 /// How far the reckoning has come.
 #[derive(Debug, Default)]

@@ -3,9 +3,10 @@
 
 use std::io;
 
+use super::close_reason::CloseReason;
 use super::connection::{Announced, Marks, State};
 use super::loop_state::{LoopState, find};
-use super::{CloseReason, Token};
+use crate::structures::token::Token;
 
 impl LoopState {
     /// Ends an open connection in good order: what is owed is flushed first.
@@ -118,44 +119,6 @@ impl LoopState {
             connection.set_reason(reason);
         }
         self.retire(token);
-    }
-
-    /// Ends a connection on which nothing moves any more, in a shutdown. One that has been quiet
-    /// for as long as it would linger has lingered.
-    pub(super) fn close_quiet(&mut self, token: Token) {
-        let Some(connection) = self.find(token) else { return };
-        let lingered = self.clock.after(connection.active_ms, self.config.linger_timeout);
-        if lingered <= self.clock.now_ms() && !connection.owes_anything() {
-            self.retire_for(token, CloseReason::Drained);
-        } else {
-            self.close(token, CloseReason::Drained);
-        }
-    }
-
-    /// Ends everything that is left when a shutdown has waited long enough; returns how many had
-    /// not finished.
-    pub(super) fn cut_off(&mut self) -> u64 {
-        let mut unfinished = 0;
-        for token in self.tokens() {
-            let Some(connection) = self.find(token) else { continue };
-            let quiet_since = self.clock.after(connection.active_ms, self.drain_quiet());
-            let is_quiet = !connection.owes_anything()
-                && !connection.wants_visit()
-                && !connection.marks.has(Marks::NOT_THE_PEERS)
-                && quiet_since <= self.clock.now_ms();
-            match connection.state {
-                State::Open if is_quiet => self.close_quiet(token),
-                State::Open | State::Closing => {
-                    unfinished += 1;
-                    self.abort(token, CloseReason::DrainTimeout);
-                }
-                State::Connecting => self.abort(token, CloseReason::DrainTimeout),
-                // Nothing is owed to these any more.
-                State::Severed | State::Lingering | State::Closed => {}
-            }
-            self.retire(token);
-        }
-        unfinished
     }
 }
 

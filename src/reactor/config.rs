@@ -5,6 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use super::clock::STAMP_SPAN_MAX;
+use crate::sockets::stream::PeerWatch;
+use crate::structures::overload_watch::Limits;
 
 /// The limits of a reactor. Start from the default and change what you need.
 ///
@@ -277,6 +279,19 @@ impl Config {
         let keepalive = self.keepalive.unwrap_or(KEEPALIVE_LEAST).as_millis() as usize;
         let (least, most) = (KEEPALIVE_LEAST.as_millis(), KEEPALIVE_MOST.as_millis());
         range("keepalive in milliseconds", keepalive, least as usize, most as usize)
+    }
+
+    pub(super) fn peer_watch(&self) -> PeerWatch {
+        PeerWatch { span: self.keepalive, ends_writes: self.write_timeout.is_some() }
+    }
+
+    pub(super) fn overload_limits(&self) -> Limits {
+        Limits {
+            turn: self.overload_turn,
+            memory_percent: self.overload_memory,
+            buffer_memory: self.buffer_memory,
+            span: self.overload_span,
+        }
     }
 }
 

@@ -21,12 +21,14 @@
 //! [`wants_visit`](Connection::wants_visit), [`wants_flush`](Connection::wants_flush).
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 
-use super::stream::{Sent, Stream};
-use super::{Address, BufferPool, CloseReason, RingBuffer};
+use super::close_reason::CloseReason;
+use crate::sockets::address::Peer;
+use crate::sockets::stream::{Sent, Stream};
+use crate::structures::buffer_pool::BufferPool;
+use crate::structures::ring_buffer::RingBuffer;
+use crate::structures::subscriptions::NONE;
 
 /// What the loop touches for every message: one cache line, and aligned to be one.
 #[derive(Debug)]
@@ -78,14 +80,6 @@ pub(super) struct Details {
     pub(super) subscriptions: u32,
     /// Bytes dropped while closing.
     pub(super) discarded: u32,
-}
-
-/// The peer's address in 16 bytes.
-#[derive(Clone, Debug)]
-pub(super) enum Peer {
-    V4(SocketAddrV4),
-    V6(Box<SocketAddrV6>),
-    Unix,
 }
 
 /// What lies behind the bytes that can be read.
@@ -157,9 +151,6 @@ impl Marks {
         self.0 &= !marks.0;
     }
 }
-
-/// End of a list through the subscriptions.
-pub(super) const NONE: u32 = u32::MAX;
 
 // mio's sockets carry a registration check in debug builds, so only a release build has the real
 // size.
@@ -359,48 +350,5 @@ impl Connection {
     // data was cut; no further event comes for what is left.
     fn short_read_drains(&self, strict: bool) -> bool {
         !strict && self.announced == Announced::Nothing && self.stream.short_count_proves()
-    }
-}
-
-impl From<Option<SocketAddr>> for Peer {
-    fn from(address: Option<SocketAddr>) -> Self {
-        match address {
-            Some(SocketAddr::V4(address)) => Peer::V4(address),
-            Some(SocketAddr::V6(address)) => Peer::V6(Box::new(address)),
-            None => Peer::Unix,
-        }
-    }
-}
-
-impl From<&Peer> for Address {
-    /// An IPv4 peer of a dual-stack listener is shown as what it is.
-    fn from(peer: &Peer) -> Self {
-        match peer {
-            Peer::V4(address) => Address::Tcp((*address).into()),
-            Peer::V6(address) => Address::Tcp(match address.ip().to_ipv4_mapped() {
-                Some(ip) => SocketAddr::new(ip.into(), address.port()),
-                // With its interface, without which an address of one link names nobody.
-                None => SocketAddr::V6(**address),
-            }),
-            Peer::Unix => Address::Unix(PathBuf::new()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn peer_is_shown_as_what_it_is_and_where() {
-        for (peer, shown) in [
-            ("127.0.0.1:7", "127.0.0.1:7"),
-            ("[::ffff:127.0.0.1]:7", "127.0.0.1:7"),
-            ("[::1]:7", "[::1]:7"),
-            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
-        ] {
-            let peer = Peer::from(Some(peer.parse().expect("an address")));
-            assert_eq!(Address::from(&peer).to_string(), shown);
-        }
     }
 }

@@ -8,14 +8,18 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpStream, UnixStream};
 
-use super::connection::{Marks, Peer, State};
+use super::close_reason::CloseReason;
+use super::config::Config;
+use super::connection::{Marks, State};
 use super::loop_state::LoopState;
-use super::stream::{self, Stream};
+use super::overload::Overload;
+use super::stats::Stats;
 use super::work::CHARGE_MAX;
-use super::{
-    Address, CloseReason, Config, Overload, PublishError, RingBuffer, Start, Stats, Token,
-    TopicConfig, TopicId,
-};
+use crate::sockets::address::{Address, Peer};
+use crate::sockets::stream::{self, Stream};
+use crate::structures::ring_buffer::RingBuffer;
+use crate::structures::token::Token;
+use crate::structures::topic::{PublishError, Start, TopicConfig, TopicId};
 
 /// The reactor as its handler sees it, for the length of one call.
 ///

@@ -3,11 +3,9 @@
 //! Traffic never touches the wheel: it stores a stamp in the connection. When the entry fires the
 //! deadline is computed from the stamps, and either acted upon or put back.
 
-use std::time::Duration;
-
-use super::Token;
 use super::connection::{Connection, Marks, State};
 use super::loop_state::LoopState;
+use crate::structures::token::Token;
 
 /// Which of a connection's deadlines comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,11 +95,6 @@ impl LoopState {
                 all.into_iter().flatten().min()
             }
         }
-    }
-
-    /// A shutdown that waits less than the quiet period could never tell who has finished.
-    pub(super) fn drain_quiet(&self) -> Duration {
-        self.config.drain_quiet.min(self.config.drain_timeout / 2)
     }
 
     /// Makes sure that the wheel comes round in time for this connection. A later entry is left

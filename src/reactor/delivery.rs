@@ -1,11 +1,25 @@
 //! Topics and connections together: who follows what, who is owed what, and who waits for whom.
 
 use super::clock::Clock;
-use super::connection::{Connection, Marks, NONE, State};
+use super::close_reason::CloseReason;
+use super::config::Config;
+use super::connection::{Connection, Marks, State};
 use super::loop_state::{LoopState, find};
-use super::topic::{Looks, Subscription, Topic, Topics};
 use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
-use super::{CloseReason, Config, PublishError, SlowConsumer, Start, Token, TopicId};
+use crate::structures::subscriptions::{NONE, Subscription, Topics};
+use crate::structures::token::Token;
+use crate::structures::topic::{PublishError, SlowConsumer, Start, Topic, TopicId};
+
+/// A look at all topics whose publishers wait, over several turns if it has to be.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// Topics that were not looked at yet.
+    pub(super) left: usize,
+    /// When the first right to be waited for ends, of those that were.
+    pub(super) due_ms: Option<u64>,
+    /// What had been done when the turn ended: more means that they have to be looked at again.
+    pub(super) work: u64,
+}
 
 impl LoopState {
     /// Appends a message for every subscriber but `author`. Without room for it `from` is held.

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Address, CloseReason};
+use super::close_reason::CloseReason;
+use crate::sockets::address::Address;
 
 /// Decides about connections before anything is spent on them; see
 /// [`Reactor::set_gate`](super::Reactor::set_gate).

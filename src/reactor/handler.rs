@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::{CloseReason, Context, RingBuffer, Token};
+use super::close_reason::CloseReason;
+use super::context::Context;
+use crate::structures::ring_buffer::RingBuffer;
+use crate::structures::token::Token;
 
 /// Reacts to what happens on connections.
 ///

@@ -4,10 +4,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::close_reason::CloseReason;
 use super::connection::{Fill, Marks, State};
 use super::loop_state::{LoopState, find};
 use super::work::{READ, copied};
-use super::{CloseReason, RingBuffer, Token};
+use crate::structures::ring_buffer::RingBuffer;
+use crate::structures::token::Token;
 
 impl LoopState {
     /// Reads a connection that may be read; says nothing when it has to wait for memory.

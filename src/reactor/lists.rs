@@ -7,7 +7,8 @@
 use std::collections::VecDeque;
 
 use super::connection::Connection;
-use super::{Spare, Token};
+use crate::structures::spare::Spare;
+use crate::structures::token::Token;
 
 /// First in, first out, each connection at most once on each list: round robin.
 #[derive(Debug, Default)]

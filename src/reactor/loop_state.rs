@@ -22,13 +22,21 @@ use slab::Slab;
 
 use super::arrears::Arrears;
 use super::clock::Clock;
-use super::connection::{Connection, Details, Marks, NONE, Peer, State};
+use super::close_reason::CloseReason;
+use super::config::Config;
+use super::connection::{Connection, Details, Marks, State};
+use super::delivery::Looks;
+use super::gate::Gate;
 use super::lists::Lists;
-use super::overload::Watch;
-use super::stream::Stream;
-use super::topic::{Looks, Topics};
+use super::stats::Stats;
 use super::work::Work;
-use super::{Address, BufferPool, CloseReason, Config, Gate, Stats, TimerWheel, Token};
+use crate::sockets::address::{Address, Peer};
+use crate::sockets::stream::Stream;
+use crate::structures::buffer_pool::BufferPool;
+use crate::structures::overload_watch::Watch;
+use crate::structures::subscriptions::{NONE, Topics};
+use crate::structures::timer_wheel::TimerWheel;
+use crate::structures::token::Token;
 
 pub(super) struct LoopState {
     pub(super) config: Config,
@@ -97,7 +105,7 @@ impl LoopState {
             wheel: TimerWheel::new(config.tick.as_millis() as u64),
             stats: Stats::default(),
             clock: Clock::new(),
-            overload: Watch::new(&config),
+            overload: Watch::new(&config.overload_limits()),
             topics_due_ms: None,
             looks: Looks::default(),
             tidy_due_ms: None,

@@ -32,29 +32,27 @@
 //!
 //! # Reading the files
 //!
-//! In this order nearly everything that a file uses was read before it:
+//! From the turn downwards:
 //!
 //! | files | what they are |
 //! | --- | --- |
-//! | `token`, `config`, `close_reason`, `stats` | names, limits, reasons, counters |
-//! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
-//! | `timer_wheel`, `clock` | deadlines in constant time; turn time |
-//! | `overload` | whether there is more to do than can be done |
-//! | `stream`, `connection`, `socket_file`, `listener`, `gate` | a socket; what is known about it; where it came from, and whether it may come in |
-//! | `waiting`, `topic` | who is waited for, and for how long; one ring of messages, with a cursor for each subscriber |
-//! | `lists`, `loop_state`, `work` | who has work; the table that the files below work on; what a turn may cost |
-//! | `input`, `output`, `delivery`, `closing`, `deadline` | what is done to one connection |
-//! | `arrears` | what one is owed by all its topics together |
-//! | `spare` | memory that a burst needed |
-//! | `handler`, `context`, `remote` | the sides that a program and other threads see |
 //! | `reactor` | the turn |
+//! | `lists`, `connection` | who has work; what is known about a connection |
+//! | `loop_state` | the table of connections that the files below work on |
+//! | `input`, `output`, `closing`, `deadline` | what is done to one connection |
+//! | `work` | what a turn may cost |
+//! | `delivery`, `arrears` | topics meet connections: who is owed what, and when that is too much |
+//! | `listener`, `gate` | where connections come from, and whether they may come in |
+//! | `drain`, `overload`, `tidy` | a shutdown; too much to do; memory that a burst needed |
+//! | `handler`, `context`, `remote` | the sides that a program and other threads see |
+//! | `config`, `close_reason`, `stats`, `clock` | limits, reasons, counters, turn time |
 //!
-//! Whoever prefers to begin at the top begins with `Reactor::turn` in `reactor.rs`. A line that
+//! With this page and `sockets/stream` the first eight are the whole path of an echo: ten files. Below
+//! the reactor lie `src/sockets` and `src/structures`, which know nothing of turns. A line that
 //! exists only because of edge triggering carries the comment `// ET:` and the reason; searching
 //! for that is a tour of its own. `docs/architecture.md` has the view from further away.
 
 mod arrears;
-mod buffer_pool;
 mod clock;
 mod close_reason;
 mod closing;
@@ -63,6 +61,7 @@ mod connection;
 mod context;
 mod deadline;
 mod delivery;
+mod drain;
 mod gate;
 mod handler;
 mod input;
@@ -74,31 +73,26 @@ mod overload;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod reactor;
 mod remote;
-mod ring_buffer;
-mod socket_file;
-mod spare;
 mod stats;
-mod stream;
-mod timer_wheel;
-mod token;
-mod topic;
-mod waiting;
+mod tidy;
 mod work;
 
-pub use buffer_pool::BufferPool;
 pub use close_reason::CloseReason;
 pub use config::{Config, WhenFull};
 pub use context::Context;
 pub use gate::Gate;
 pub use handler::{Handler, ProtocolError};
-pub use listener::{Address, ListenOptions};
-pub use overload::{Overload, OverloadCause};
+pub use overload::Overload;
 pub use reactor::{Ending, Reactor};
 pub use remote::{Remote, RemoteError, Task};
-pub use ring_buffer::RingBuffer;
-pub(crate) use spare::{Spare, is_spacious};
 pub use stats::Stats;
-pub use stream::Layer;
-pub use timer_wheel::TimerWheel;
-pub use token::Token;
-pub use topic::{PublishError, SlowConsumer, Start, TopicConfig, TopicId};
+
+pub use crate::sockets::address::Address;
+pub use crate::sockets::listen_socket::ListenOptions;
+pub use crate::sockets::stream::Layer;
+pub use crate::structures::buffer_pool::BufferPool;
+pub use crate::structures::overload_watch::OverloadCause;
+pub use crate::structures::ring_buffer::RingBuffer;
+pub use crate::structures::timer_wheel::TimerWheel;
+pub use crate::structures::token::Token;
+pub use crate::structures::topic::{PublishError, SlowConsumer, Start, TopicConfig, TopicId};

@@ -4,12 +4,16 @@
 use std::io;
 
 use super::clock::Clock;
+use super::close_reason::CloseReason;
 use super::connection::{Connection, Marks, State};
 use super::loop_state::{LoopState, find};
-use super::stream::Sent;
-use super::topic::{Slices, Topics};
+use super::stats::Stats;
 use super::work::{WRITE, copied};
-use super::{BufferPool, CloseReason, RingBuffer, Stats, Token};
+use crate::sockets::stream::Sent;
+use crate::structures::buffer_pool::BufferPool;
+use crate::structures::ring_buffer::RingBuffer;
+use crate::structures::subscriptions::{Slices, Topics};
+use crate::structures::token::Token;
 
 /// Why a flush ends its connection.
 enum FlushError {

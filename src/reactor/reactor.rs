@@ -5,19 +5,25 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::config::EVENTS_MAX;
+use super::close_reason::CloseReason;
+use super::config::{Config, EVENTS_MAX, WhenFull};
 use super::connection::{Marks, State};
+use super::context::Context;
 use super::deadline::Deadline;
-use super::listener::{AcceptFault, Listener, Wrap};
+use super::gate::Gate;
+use super::handler::{Handler, ProtocolError};
+use super::listener::{Listener, Wrap};
 use super::loop_state::{LoopState, Unadmitted, find};
-use super::overload::Rest;
-use super::remote::TaskQueue;
-use super::spare::let_the_heap_shrink;
+use super::overload::Overload;
+use super::remote::{Remote, TaskQueue};
+use super::stats::Stats;
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
-use super::{
-    Address, CloseReason, Config, Context, Gate, Handler, Layer, ListenOptions, Overload,
-    ProtocolError, Remote, Spare, Stats, Token, WhenFull,
-};
+use crate::sockets::address::Address;
+use crate::sockets::listen_socket::{AcceptFault, ListenOptions};
+use crate::sockets::stream::Layer;
+use crate::structures::overload_watch::Rest;
+use crate::structures::spare::{Spare, let_the_heap_shrink};
+use crate::structures::token::Token;
 
 /// An edge-triggered event loop with its connections and their handler.
 ///
@@ -274,7 +280,7 @@ impl<H: Handler> Reactor<H> {
         let owed = || self.listeners.iter().flatten().filter(|listener| listener.owed);
         // One that lets somebody in and is owed waits for a place in the table.
         let closed = owed().filter(|listener| !self.lets_in(listener));
-        let trickle = closed.map(|listener| listener.trickle.opens_ms(&state.config)).min();
+        let trickle = closed.map(|listener| listener.trickle.opens_ms()).min();
         let more = [state.topics_due_ms, state.tidy_due_ms];
         let in_ms = [state.wheel.next_due(), state.overload.due_ms(state.pool.leased()), trickle];
         let in_ms = in_ms.into_iter().chain(more).flatten().min();
@@ -446,10 +452,10 @@ impl<H: Handler> Reactor<H> {
     /// In an overload newcomers wait in the backlog, and some are let in now and then. A shutdown
     /// takes all.
     fn lets_in(&self, listener: &Listener) -> bool {
-        let LoopState { clock, config, overload, drain_until, .. } = &self.state;
+        let LoopState { clock, overload, drain_until, .. } = &self.state;
         !overload.is_overloaded()
             || drain_until.is_some()
-            || listener.trickle.is_open(clock.now_ms(), config)
+            || listener.trickle.is_open(clock.now_ms())
     }
 
     fn accept_one(&mut self, index: usize) {
@@ -479,10 +485,10 @@ impl<H: Handler> Reactor<H> {
     /// Only those who stay are some of the few that an overload lets in: a crowd that is turned away
     /// at once must not take their places.
     fn count_newcomer(&mut self, index: usize) {
-        let LoopState { clock, config, overload, stats, .. } = &mut self.state;
+        let LoopState { clock, overload, stats, .. } = &mut self.state;
         if overload.is_overloaded()
             && let Some(Some(listener)) = self.listeners.get_mut(index)
-            && listener.trickle.let_in(clock.now_ms(), config)
+            && listener.trickle.let_in(clock.now_ms())
         {
             stats.overload_rests += 1;
         }
@@ -647,7 +653,7 @@ impl<H: Handler> Reactor<H> {
         let now_ms = self.state.clock.stamp();
         let LoopState { connections, config, .. } = &mut self.state;
         let Some(connection) = find(connections, token) else { return };
-        match connection.stream.establishment(config) {
+        match connection.stream.establishment(config.peer_watch()) {
             Ok(None) => connection.writable = false,
             Ok(Some(())) => {
                 connection.state = State::Open;

@@ -8,7 +8,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use mio::{Registry, Waker};
 
-use super::{Context, Token};
+use super::context::Context;
+use crate::structures::token::Token;
 
 /// Runs closures on the loop's thread. Cheap to clone; outlives the reactor without harm.
 ///

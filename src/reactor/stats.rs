@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::CloseReason;
+use super::close_reason::CloseReason;
 
 /// What a reactor has done since it was built. Plain numbers: one thread writes them, and a copy is
 /// a snapshot.

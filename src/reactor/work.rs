@@ -4,7 +4,7 @@
 //! A unit is about a nanosecond of a processor of today. No clock is read: what a turn leaves for
 //! the next one depends on what came and not on the machine, so that a simulation repeats it.
 
-use super::Config;
+use super::config::Config;
 use super::connection::Marks;
 use super::loop_state::{LoopState, find};
 

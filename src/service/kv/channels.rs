@@ -6,7 +6,8 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::codec::resp::Version;
-use crate::reactor::{Context, Spare, TopicConfig, TopicId, is_spacious};
+use crate::reactor::{Context, TopicConfig, TopicId};
+use crate::structures::spare::{Spare, is_spacious};
 
 /// Names that somebody listens to.
 #[derive(Debug, Default)]

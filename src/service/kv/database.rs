@@ -3,7 +3,7 @@
 use slab::Slab;
 
 use super::table::{NONE, PLACE_COST, Table};
-use crate::reactor::TimerWheel;
+use crate::structures::timer_wheel::TimerWheel;
 
 /// A table and its timers. Nothing of it takes memory before there is a key, and nothing for timers
 /// before there is one. What time it is, is told by the caller.

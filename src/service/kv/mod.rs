@@ -63,9 +63,9 @@ use super::wall_clock::WallClock;
 use crate::codec::resp::{Arguments, Replies, Request, Resp, RespError, Version};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::{
-    Address, CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Spare, Token,
-    TopicConfig,
+    Address, CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token, TopicConfig,
 };
+use crate::structures::spare::Spare;
 
 /// The limits of a [`Kv`] beside those of the reactor. Of these,
 /// [`input_limit`](Config::input_limit) is the longest request and so the longest value, and

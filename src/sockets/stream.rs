@@ -10,7 +10,8 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-use super::{Config, RingBuffer, Token};
+use crate::structures::ring_buffer::RingBuffer;
+use crate::structures::token::Token;
 
 /// What may stand between a connection and its socket: TLS, compression, a test that tears reads
 /// and writes.
@@ -29,14 +30,14 @@ pub trait Layer: Read + Write {
     fn shutdown_write(&mut self) -> io::Result<()>;
 }
 
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     /// Boxed, so that the rare case does not make every connection larger.
     Layered(Box<Layered>),
 }
 
-pub(super) struct Layered {
+pub(crate) struct Layered {
     layer: Box<dyn Layer>,
     /// It may hold output of its own: after every read or write, until a flush says otherwise.
     owes_output: bool,
@@ -44,17 +45,17 @@ pub(super) struct Layered {
 
 /// What a write did.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sent {
-    pub(super) bytes: usize,
+pub(crate) struct Sent {
+    pub(crate) bytes: usize,
     /// The socket takes nothing more until an event says so.
-    pub(super) blocked: bool,
+    pub(crate) blocked: bool,
 }
 
 impl Stream {
     /// For reading, writing and urgent data at once, and never again.
     // ET: interests are never changed afterwards; what we do not want to act on yet stays noted in
     // the connection.
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let interest = interest | Interest::PRIORITY;
@@ -69,7 +70,7 @@ impl Stream {
     /// Reads once; `None` means that the socket has nothing now.
     ///
     /// `into` must not be empty: a read into nothing says 0, which is also the end of the stream.
-    pub(super) fn receive(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn receive(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
         debug_assert!(!into.is_empty());
         nonblocking(|| match self {
             Stream::Tcp(socket) => socket.read(into),
@@ -80,7 +81,7 @@ impl Stream {
 
     /// One write of what a ring holds: in one piece nearly always, and then by `send`, which is
     /// cheaper than the vectored call.
-    pub(super) fn send_ring(&mut self, ring: &RingBuffer) -> io::Result<Sent> {
+    pub(crate) fn send_ring(&mut self, ring: &RingBuffer) -> io::Result<Sent> {
         let (first, second) = ring.as_slices();
         if !second.is_empty() {
             return self.send(&[IoSlice::new(first), IoSlice::new(second)]);
@@ -94,7 +95,7 @@ impl Stream {
     }
 
     /// One vectored write.
-    pub(super) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+    pub(crate) fn send(&mut self, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
         let taken = nonblocking(|| match (&mut *self, slices) {
             (Stream::Tcp(socket), [one]) => socket.write(one),
             (Stream::Tcp(socket), _) => socket.write_vectored(slices),
@@ -113,34 +114,34 @@ impl Stream {
     }
 
     /// Lets a layer push out what it holds; says whether its socket took all of that.
-    pub(super) fn flush(&mut self) -> io::Result<bool> {
+    pub(crate) fn flush(&mut self) -> io::Result<bool> {
         if let Stream::Layered(layered) = self {
             layered.owes_output = nonblocking(|| layered.layer.flush())?.is_none();
         }
         Ok(!self.owes_output())
     }
 
-    pub(super) fn owes_output(&self) -> bool {
+    pub(crate) fn owes_output(&self) -> bool {
         matches!(self, Stream::Layered(layered) if layered.owes_output)
     }
 
     /// Whether a short read or write proves that the socket has no more bytes, or no more room.
     /// True for plain TCP only: Unix sockets also stop at a message boundary, and a layer knows
     /// nothing of the socket below.
-    pub(super) fn short_count_proves(&self) -> bool {
+    pub(crate) fn short_count_proves(&self) -> bool {
         EDGES_ARE_THE_KERNELS && matches!(self, Stream::Tcp(_))
     }
 
     /// Says whether an outgoing connection is established: `None` while the kernel is still busy
     /// with it. Only then is the peer watched for, or what is to find one that vanished would also cut
     /// the wait for one that does not answer yet.
-    pub(super) fn establishment(&self, config: &Config) -> io::Result<Option<()>> {
+    pub(crate) fn establishment(&self, watch: PeerWatch) -> io::Result<Option<()>> {
         let Stream::Tcp(socket) = self else { return Ok(Some(())) };
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
         match socket.peer_addr() {
-            Ok(_) => watch_for_the_peer(&SockRef::from(socket), config).map(Some),
+            Ok(_) => watch_for_the_peer(&SockRef::from(socket), watch).map(Some),
             // ET: the first event of a connecting socket may come before it is connected; another
             // one follows.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
@@ -148,7 +149,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn shutdown_write(&mut self) -> io::Result<()> {
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Stream::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Stream::Unix(socket) => socket.shutdown(Shutdown::Write),
@@ -158,7 +159,7 @@ impl Stream {
 
     /// Makes the coming close a reset, so that the kernel frees what the peer did not take instead
     /// of keeping it for minutes.
-    pub(super) fn discard_on_close(&self) {
+    pub(crate) fn discard_on_close(&self) {
         if let Stream::Tcp(socket) = self {
             // It can only fail on a socket that is already gone, where there is nothing to discard.
             let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
@@ -167,7 +168,7 @@ impl Stream {
 }
 
 impl Layered {
-    pub(super) fn new(layer: Box<dyn Layer>) -> Box<Self> {
+    pub(crate) fn new(layer: Box<dyn Layer>) -> Box<Self> {
         Box::new(Layered { layer, owes_output: true })
     }
 
@@ -187,10 +188,19 @@ impl fmt::Debug for Stream {
     }
 }
 
+/// How the kernel watches for a peer that is gone without a word.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerWatch {
+    /// For how long nobody answers; whole seconds, rounded up. `None`: it does not watch.
+    pub(crate) span: Option<Duration>,
+    /// Whether bytes that nobody acknowledges for so long end the connection as well.
+    pub(crate) ends_writes: bool,
+}
+
 /// Lets the kernel find out that a peer is gone without a word: by probes while nothing moves, and by
 /// what is not acknowledged while something does. Accepted sockets inherit both from their listener.
-pub(super) fn watch_for_the_peer(socket: &Socket, config: &Config) -> io::Result<()> {
-    let Some(span) = config.keepalive else { return Ok(()) };
+pub(crate) fn watch_for_the_peer(socket: &Socket, watch: PeerWatch) -> io::Result<()> {
+    let Some(span) = watch.span else { return Ok(()) };
     // The kernel counts in seconds.
     let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
     let interval = seconds.div_ceil(2 * u64::from(PROBES));
@@ -204,7 +214,7 @@ pub(super) fn watch_for_the_peer(socket: &Socket, config: &Config) -> io::Result
     // also ends the wait for a peer that is there and takes nothing, which has no end where the write
     // timeout is off.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if config.write_timeout.is_some() {
+    if watch.ends_writes {
         socket.set_tcp_user_timeout(Some(Duration::from_secs(seconds)))?;
     }
     Ok(())
@@ -214,7 +224,7 @@ pub(super) fn watch_for_the_peer(socket: &Socket, config: &Config) -> io::Result
 const PROBES: u32 = 3;
 
 /// Begins to connect from an address of this machine.
-pub(super) fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
     // Otherwise the ports of connections that ended within the last minute count as taken.

@@ -29,7 +29,7 @@
 use std::num::NonZeroU32;
 
 /// The account of a topic.
-pub(super) struct WaitAccount {
+pub(crate) struct WaitAccount {
     patience_us: f64,
     shortfall_us: f64,
     /// Below zero: the sum in hand.
@@ -64,7 +64,7 @@ struct Pace {
 
 /// What one subscriber has earned, and how it stands.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// For how long it has read.
     credit_ms: u32,
     /// When it showed last that it reads, as a stamp that is never 0.
@@ -112,7 +112,7 @@ const TICK_US: u64 = 1000;
 const PATIENCE_MAX_US: f64 = 1e12;
 
 impl WaitAccount {
-    pub(super) fn new(patience: std::time::Duration) -> Self {
+    pub(crate) fn new(patience: std::time::Duration) -> Self {
         let patience_us = (patience.as_secs_f64() * 1e6).min(PATIENCE_MAX_US);
         WaitAccount {
             patience_us,
@@ -130,7 +130,7 @@ impl WaitAccount {
     }
 
     /// One of so many subscribers was given bytes.
-    pub(super) fn delivered(
+    pub(crate) fn delivered(
         &mut self,
         bytes: usize,
         to: &Standing,
@@ -146,17 +146,17 @@ impl WaitAccount {
     }
 
     /// From now on publishers are held.
-    pub(super) fn begin_hold(&mut self, now_us: u64) {
+    pub(crate) fn begin_hold(&mut self, now_us: u64) {
         self.advance(now_us);
         (self.held_since_us, self.planned_us) = (Some(now_us), now_us);
     }
 
-    pub(super) fn end_hold(&mut self) {
+    pub(crate) fn end_hold(&mut self) {
         self.held_since_us = None;
     }
 
     /// Before the subscribers are [judged](Self::judge).
-    pub(super) fn begin_look(&mut self, now_us: u64) {
+    pub(crate) fn begin_look(&mut self, now_us: u64) {
         self.advance(now_us);
         self.planned_us = u64::MAX;
         (self.spent_us, self.judged) = (0.0, 0);
@@ -164,7 +164,7 @@ impl WaitAccount {
 
     /// Until when publishers wait for a subscriber that is behind, unless more is delivered;
     /// `None` when it is passed over.
-    pub(super) fn judge(&mut self, standing: &mut Standing) -> Option<u64> {
+    pub(crate) fn judge(&mut self, standing: &mut Standing) -> Option<u64> {
         self.judged += 1;
         let right_us = self.right_of(standing);
         let since_us = self.held_since_us.unwrap_or(self.looked_us);
@@ -181,7 +181,7 @@ impl WaitAccount {
     }
 
     /// Publishers wait for this subscriber no more. What it has used of its right is spent.
-    pub(super) fn pass_over(&mut self, standing: &mut Standing) {
+    pub(crate) fn pass_over(&mut self, standing: &mut Standing) {
         if !std::mem::replace(&mut standing.is_passed_over, true) {
             self.spent_us = self.spent_us.max(self.right_of(standing).min(self.shortfall_us));
         }
@@ -189,7 +189,7 @@ impl WaitAccount {
 
     /// After those of so many subscribers were judged who are behind: the right that was used up,
     /// once for all who used it.
-    pub(super) fn end_look(&mut self, subscribers: usize) {
+    pub(crate) fn end_look(&mut self, subscribers: usize) {
         self.debt_us += self.spent_us;
         self.shortfall_us -= self.spent_us;
         if self.planned_us == u64::MAX {
@@ -231,7 +231,7 @@ impl WaitAccount {
 impl Standing {
     /// The subscriber's socket took bytes. After a wait, or when they are more than the kernel
     /// holds, that shows that the subscriber reads.
-    pub(super) fn took(&mut self, bytes: usize, after_wait: bool, stamp: u32) {
+    pub(crate) fn took(&mut self, bytes: usize, after_wait: bool, stamp: u32) {
         self.taken = self.taken.saturating_add(bytes.min(u32::MAX as usize) as u32);
         let is_more_than_held = self.taken > KERNEL_BUFFERS;
         if after_wait || is_more_than_held {
@@ -243,12 +243,12 @@ impl Standing {
     }
 
     /// The subscriber is behind no more by so much that publishers would wait for it.
-    pub(super) fn comes_near(&mut self) {
+    pub(crate) fn comes_near(&mut self) {
         self.is_late = false;
     }
 
     /// The subscriber has been given everything.
-    pub(super) fn catches_up(&mut self) {
+    pub(crate) fn catches_up(&mut self) {
         (self.is_late, self.is_passed_over) = (false, false);
     }
 }

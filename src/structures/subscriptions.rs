@@ -1,187 +1,69 @@
-//! A broadcast that costs one copy: a bounded ring of messages, and a cursor for each subscriber.
+//! Who follows which topic, and whose turn it is.
 //!
-//! ```text
-//!   evicted      first        floor                          head
-//!  - - - - - - +------------+-----------------------------+
-//!              | may go     | somebody is still owed this |  <- publish appends here
-//!  - - - - - - +------------+-----------------------------+
-//!        ^           ^              ^          ^        ^
-//!     lapped      stalled        reading    reading   reading     cursors: the next message each will be given
-//!
-//!  first <= head      first <= cursor <= head, or the subscriber has been lapped
-//! ```
-//!
-//! Publishing appends once, whatever the number of subscribers. The flush phase gives each
-//! subscriber everything between its cursor and the head in one vectored write; no message is
-//! copied, unless a write ends in the middle of one: then the rest of that one message moves to the
-//! connection's own output, and the cursor stands on a boundary again.
-//!
-//! Below the floor lie the messages that may be overwritten. A subscriber holds the floor for as long
-//! as it has a right to be waited for (`waiting.rs`); so a flood of messages slows its publishers
-//! down to what is delivered, while a subscriber that has stopped reading, or crawls, is lapped.
+//! A subscription stands in two lists of its connection: all of its subscriptions, and, as a ring, those
+//! with messages pending. The topics of a connection take turns, so that a busy topic starves no other.
+//! Both lists run through the subscriptions and cost no memory of their own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
-use std::time::Duration;
 
 use slab::Slab;
 
-use super::connection::NONE;
-use super::waiting::{Standing, WaitAccount};
-use super::{BufferPool, RingBuffer, Spare, Token, is_spacious};
+use super::buffer_pool::BufferPool;
+use super::ring_buffer::RingBuffer;
+use super::spare::{Spare, is_spacious};
+use super::token::Token;
+use super::topic::{PublishError, Start, Store, Topic, TopicConfig, TopicId};
+use super::waiting::Standing;
 
-/// Names one topic of one reactor; after [`Context::remove_topic`](super::Context::remove_topic) it
-/// names nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TopicId {
-    slot: u32,
-    generation: u32,
-}
+/// End of a list through the subscriptions.
+pub(crate) const NONE: u32 = u32::MAX;
 
-/// The limits of one topic.
-#[derive(Clone, Debug)]
-pub struct TopicConfig {
-    /// The most bytes of messages held, [`TopicConfig::OVERHEAD`] for each included. Default 1
-    /// MiB. A topic whose subscribers keep up holds next to nothing.
-    pub memory: usize,
-    /// How many delivered messages are kept for newcomers. Default 0.
-    pub history: usize,
-    /// What happens to a subscriber that the ring overtakes. Default: it is disconnected.
-    pub slow_consumer: SlowConsumer,
-    /// The longest that publishers wait for one subscriber, once the ring is full. Default 1 s:
-    /// longer than a busy machine leaves a reading client without the processor. A subscriber earns
-    /// it by reading, a newcomer has a twentieth of it, and in sum publishers wait for a tenth of
-    /// the time: see *Broadcast* in `docs/architecture.md`. Nobody waits for a message that is older
-    /// than [`Config::write_timeout`](super::Config::write_timeout).
-    pub patience: Duration,
-    /// The most bytes of messages that all topics together may hold for one subscriber of this one,
-    /// if they disconnect who is slow; beyond it the subscriber is disconnected (`slow_consumer`). It
-    /// is looked for once topics hold so much and a quarter more, so it may be passed by that. Where
-    /// topics differ the largest value counts, and none is below `memory`. Default: as much as
-    /// [`Config::output_limit`](super::Config::output_limit).
-    pub subscriber_memory: Option<usize>,
-}
-
-/// What happens to a subscriber that a topic's ring overtakes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SlowConsumer {
-    /// It is disconnected (`slow_consumer`).
-    #[default]
-    Disconnect,
-    /// It goes on with the oldest message still held; what it missed is counted.
-    Skip,
-    /// It is never overtaken: publishers wait for it, until
-    /// [`Config::write_timeout`](super::Config::write_timeout) closes it.
-    Wait,
-}
-
-/// Where a new subscriber begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With the next message.
-    Next,
-    /// So many messages back, as far as they are still held.
-    Last(usize),
-    /// At this sequence number, or the oldest one still held.
-    At(u64),
-}
-
-/// Why a message was not published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PublishError {
-    /// There is no room that no subscriber needs. The publishing connection is held until there is,
-    /// and its input offered again.
-    Full,
-    /// The message is longer than half the topic's memory and can never be published.
-    TooLong,
-    /// There is no such topic.
-    Gone,
-}
-
-pub(super) struct Topic {
-    pub(super) config: TopicConfig,
-    generation: u32,
-    bytes: RingBuffer,
-    messages: VecDeque<Message>,
-    /// Sequence number of the oldest message held.
-    first: u64,
-    /// Position, in all bytes ever published, of the first byte held.
-    first_byte: u64,
-    /// Messages below may be overwritten.
-    pub(super) floor: u64,
-    pub(super) subscribers: Vec<u32>,
-    /// Subscribers on whose connection the topic is listed as pending.
-    pending: u32,
-    /// Subscribers are to be told: of a message, or of the history they begin with. The topic is
-    /// listed for it.
-    fresh: bool,
-    /// There is something of which not all have been told that were told already.
-    has_news: bool,
-    /// Those at places below are still to be told; the last is told first, so that whoever takes the
-    /// place of one that leaves is not passed over.
-    untold: u32,
-    /// Publishers held until there is room.
-    waiting: Vec<Token>,
-    pub(super) account: WaitAccount,
-    /// Turn in which the floor was last looked for.
-    pub(super) floor_turn: u64,
-    /// Bytes held when everybody had been given everything last: what the next turn will hold.
-    usual_len: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Message {
-    /// Position behind its last byte, in all bytes ever published.
-    end: u64,
-    origin: Token,
-    published_ms: u32,
-}
-
-pub(super) struct Subscription {
-    pub(super) topic: u32,
+pub(crate) struct Subscription {
+    pub(crate) topic: u32,
     /// The connection's slot. A connection's subscriptions go before its slot does.
-    pub(super) slot: u32,
+    pub(crate) slot: u32,
     /// Sequence number of the next message to deliver.
-    pub(super) cursor: u64,
+    pub(crate) cursor: u64,
     /// Where it ends: with the message before this number.
-    pub(super) until: u64,
+    pub(crate) until: u64,
     /// Behind the last message that this subscriber may have published itself.
     own_until: u64,
     /// Index in the topic's list of subscribers.
     position: u32,
     /// The connection's next subscription, and the one before.
-    pub(super) next: u32,
+    pub(crate) next: u32,
     previous: u32,
     /// While pending: the connection's next subscription with messages pending, around in a ring, and
     /// the one before.
     next_pending: u32,
     previous_pending: u32,
     is_pending: bool,
-    pub(super) standing: Standing,
+    pub(crate) standing: Standing,
     /// It is in the index, as all of its connection's are, or none.
     is_indexed: bool,
 }
 
 /// What a subscriber is to be given next.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Delivery {
-    pub(super) bytes: usize,
+pub(crate) struct Delivery {
+    pub(crate) bytes: usize,
     messages: u64,
     /// The cursor once all of it was taken.
     reach: u64,
     /// The socket took nothing before.
-    pub(super) after_wait: bool,
-    pub(super) now_us: u64,
+    pub(crate) after_wait: bool,
+    pub(crate) now_us: u64,
 }
 
 /// The slices of one vectored write.
-pub(super) struct Slices<'a> {
+pub(crate) struct Slices<'a> {
     list: [IoSlice<'a>; SLICES_MAX],
     len: usize,
 }
 
 /// All topics of a reactor and all subscriptions to them.
-pub(super) struct Topics {
+pub(crate) struct Topics {
     topics: Slab<Topic>,
     subscriptions: Slab<Subscription>,
     /// The most subscriptions at once since room was given back last. What the table has room for does
@@ -199,239 +81,19 @@ pub(super) struct Topics {
     generation: u32,
 }
 
-/// A look at all topics whose publishers wait, over several turns if it has to be.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    /// Topics that were not looked at yet.
-    pub(super) left: usize,
-    /// When the first right to be waited for ends, of those that were.
-    pub(super) due_ms: Option<u64>,
-    /// What had been done when the turn ended: more means that they have to be looked at again.
-    pub(super) work: u64,
-}
-
-/// What messages take, of all topics together.
-struct Store {
-    /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
-    /// anybody from being read.
-    pool: BufferPool,
-    /// Messages held. Each costs [`TopicConfig::OVERHEAD`] beside its bytes.
-    messages: usize,
-}
-
 /// Beyond a few dozen slices the kernel's work for each outweighs the call that is saved.
 const SLICES_MAX: usize = 64;
 
 /// So many subscriptions of a connection are searched one by one, and cost no more memory than a link.
 const SEARCHED_MAX: usize = 8;
 
-impl TopicConfig {
-    /// What each message costs beside its bytes.
-    pub const OVERHEAD: usize = size_of::<Message>();
-
-    /// Less memory or more makes no sense: it is brought into these bounds.
-    const MEMORY_BOUNDS: (usize, usize) = (1 << 10, 1 << 30);
-
-    /// The longest message that a topic with so much memory takes.
-    pub fn message_max(&self) -> usize {
-        let (least, most) = Self::MEMORY_BOUNDS;
-        self.memory.clamp(least, most) / 2 - Self::OVERHEAD
-    }
-}
-
-impl Default for TopicConfig {
-    fn default() -> Self {
-        TopicConfig {
-            memory: 1 << 20,
-            history: 0,
-            slow_consumer: SlowConsumer::Disconnect,
-            patience: Duration::from_secs(1),
-            subscriber_memory: None,
-        }
-    }
-}
-
-impl Topic {
-    fn new(config: TopicConfig, generation: u32) -> Self {
-        Topic {
-            account: WaitAccount::new(config.patience),
-            config,
-            generation,
-            bytes: RingBuffer::new(),
-            messages: VecDeque::new(),
-            first: 0,
-            first_byte: 0,
-            floor: 0,
-            subscribers: Vec::new(),
-            pending: 0,
-            fresh: false,
-            has_news: false,
-            untold: 0,
-            waiting: Vec::new(),
-            floor_turn: 0,
-            usual_len: 0,
-        }
-    }
-
-    /// Sequence number that the next message will get.
-    pub(super) fn head(&self) -> u64 {
-        self.first + self.messages.len() as u64
-    }
-
-    pub(super) fn first(&self) -> u64 {
-        self.first
-    }
-
-    /// What all topics together may hold for a subscriber of this one.
-    fn bound(&self) -> usize {
-        self.config.subscriber_memory.unwrap_or(usize::MAX).max(self.config.memory)
-    }
-
-    pub(super) fn disconnects_slow_consumers(&self) -> bool {
-        self.config.slow_consumer == SlowConsumer::Disconnect
-    }
-
-    /// When the message with this number was published.
-    pub(super) fn published_ms(&self, sequence: u64) -> Option<u32> {
-        let index = sequence.checked_sub(self.first)?;
-        self.messages.get(index as usize).map(|message| message.published_ms)
-    }
-
-    /// Whether a publisher that waits may go on: half of the memory is free or may be overwritten.
-    /// Half, so that each wait is followed by a good stretch of work.
-    fn has_room(&self) -> bool {
-        self.owed() <= self.config.memory / 2
-    }
-
-    /// What the messages cost that may not be overwritten.
-    fn owed(&self) -> usize {
-        self.cost_from(self.floor.saturating_sub(self.first))
-    }
-
-    /// What the messages cost without the first `count`.
-    fn cost_from(&self, count: u64) -> usize {
-        let count = count.min(self.messages.len() as u64);
-        let end = self.start_of(self.first + count);
-        let freed = (end - self.first_byte) as usize + count as usize * TopicConfig::OVERHEAD;
-        self.cost() - freed
-    }
-
-    /// Publishers that wait may go on once every subscriber has been given what comes before this
-    /// message.
-    pub(super) fn release_mark(&self) -> u64 {
-        let (mut low, mut high) = (0, self.messages.len() as u64);
-        while low < high {
-            let middle = (low + high) / 2;
-            if self.cost_from(middle) <= self.config.memory / 2 {
-                high = middle
-            } else {
-                low = middle + 1
-            }
-        }
-        self.first + low
-    }
-
-    /// What [`push`](Self::push) would say of a message of `len` bytes.
-    fn check_room(&self, len: usize) -> Result<(), PublishError> {
-        if len > self.config.message_max() {
-            return Err(PublishError::TooLong);
-        }
-        let needed = self.owed() + len + TopicConfig::OVERHEAD;
-        let fits = needed <= self.config.memory || self.subscribers.is_empty();
-        if fits { Ok(()) } else { Err(PublishError::Full) }
-    }
-
-    fn cost(&self) -> usize {
-        self.bytes.len() + self.messages.len() * TopicConfig::OVERHEAD
-    }
-
-    fn push(
-        &mut self,
-        origin: Token,
-        bytes: &[u8],
-        now_ms: u32,
-        store: &mut Store,
-    ) -> Result<u64, PublishError> {
-        if bytes.len() > self.config.message_max() {
-            return Err(PublishError::TooLong);
-        }
-        while self.cost() + bytes.len() + TopicConfig::OVERHEAD > self.config.memory {
-            if self.first >= self.floor && !self.subscribers.is_empty() {
-                return Err(PublishError::Full);
-            }
-            self.evict(1, store);
-        }
-        if self.bytes.capacity() == 0 {
-            // At once what a turn usually needs, instead of growing to it step by step.
-            self.bytes.reserve(self.usual_len.max(bytes.len()), &mut store.pool);
-        }
-        self.bytes.extend(bytes, &mut store.pool);
-        let end = self.first_byte + self.bytes.len() as u64;
-        self.messages.push_back(Message { end, origin, published_ms: now_ms });
-        store.messages += 1;
-        Ok(self.head() - 1)
-    }
-
-    fn evict(&mut self, count: usize, store: &mut Store) {
-        let Some(last) = count.checked_sub(1).and_then(|last| self.messages.get(last)) else {
-            return;
-        };
-        let end = last.end;
-        self.bytes.consume((end - self.first_byte) as usize);
-        self.messages.drain(..count);
-        store.messages -= count;
-        self.first += count as u64;
-        self.first_byte = end;
-    }
-
-    /// Drops what everybody has been given, except for the history, and gives memory back.
-    fn trim(&mut self, store: &mut Store) {
-        self.usual_len = self.bytes.len();
-        let held = self.messages.len();
-        self.evict(held.saturating_sub(self.config.history), store);
-        self.bytes.shrink(&mut store.pool);
-        // Slowly, so that turns of the same size allocate nothing.
-        if self.messages.capacity() > 1024 && held < self.messages.capacity() / 8 {
-            self.messages.shrink_to(self.messages.capacity() / 2);
-        }
-    }
-
-    /// One subscriber less has messages pending; behind the last one nothing but the history is
-    /// kept.
-    fn subscriber_is_served(&mut self, store: &mut Store) {
-        self.pending -= 1;
-        if self.pending == 0 && !self.fresh {
-            self.trim(store);
-        }
-    }
-
-    /// Position of the first byte of a message, or of the head.
-    fn start_of(&self, sequence: u64) -> u64 {
-        match (sequence - self.first).checked_sub(1) {
-            Some(before) => self.messages[before as usize].end,
-            None => self.first_byte,
-        }
-    }
-
-    /// What the messages cost from this one on.
-    fn owed_from(&self, sequence: u64) -> usize {
-        let end = self.first_byte + self.bytes.len() as u64;
-        let messages = (self.head() - sequence) as usize;
-        (end - self.start_of(sequence)) as usize + messages * TopicConfig::OVERHEAD
-    }
-
-    fn slices(&self, from: u64, to: u64) -> (&[u8], &[u8]) {
-        self.bytes.range((from - self.first_byte) as usize, (to - from) as usize)
-    }
-}
-
 impl<'a> Slices<'a> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Slices { list: [IoSlice::new(&[]); SLICES_MAX], len: 0 }
     }
 
     /// Appends up to two pieces; without room for both it appends none and says so.
-    pub(super) fn push(&mut self, (first, second): (&'a [u8], &'a [u8])) -> bool {
+    pub(crate) fn push(&mut self, (first, second): (&'a [u8], &'a [u8])) -> bool {
         if self.len + 2 > SLICES_MAX {
             return false;
         }
@@ -444,14 +106,14 @@ impl<'a> Slices<'a> {
         true
     }
 
-    pub(super) fn as_slice(&self) -> &[IoSlice<'a>] {
+    pub(crate) fn as_slice(&self) -> &[IoSlice<'a>] {
         &self.list[..self.len]
     }
 }
 
 impl Topics {
     /// `free_max` bytes of storage are kept for reuse.
-    pub(super) fn new(free_max: usize) -> Self {
+    pub(crate) fn new(free_max: usize) -> Self {
         Topics {
             topics: Slab::new(),
             subscriptions: Slab::new(),
@@ -465,7 +127,7 @@ impl Topics {
         }
     }
 
-    pub(super) fn create(&mut self, mut config: TopicConfig) -> TopicId {
+    pub(crate) fn create(&mut self, mut config: TopicConfig) -> TopicId {
         let (least, most) = TopicConfig::MEMORY_BOUNDS;
         config.memory = config.memory.clamp(least, most);
         self.generation = self.generation.wrapping_add(1);
@@ -476,7 +138,7 @@ impl Topics {
     }
 
     /// The topic must have no subscribers any more. Its waiting publishers come back.
-    pub(super) fn remove(&mut self, key: u32) -> Vec<Token> {
+    pub(crate) fn remove(&mut self, key: u32) -> Vec<Token> {
         let Some(mut topic) = self.topics.try_remove(key as usize) else { return Vec::new() };
         debug_assert!(topic.subscribers.is_empty());
         topic.bytes.release(&mut self.store.pool);
@@ -488,29 +150,29 @@ impl Topics {
     }
 
     /// The key of a topic that still exists.
-    pub(super) fn find(&self, id: TopicId) -> Option<u32> {
+    pub(crate) fn find(&self, id: TopicId) -> Option<u32> {
         let topic = self.topics.get(id.slot as usize)?;
         (topic.generation == id.generation).then_some(id.slot)
     }
 
-    pub(super) fn last_subscriber(&self, key: u32) -> Option<u32> {
+    pub(crate) fn last_subscriber(&self, key: u32) -> Option<u32> {
         self.topics.get(key as usize)?.subscribers.last().copied()
     }
 
-    pub(super) fn topic(&self, key: u32) -> Option<&Topic> {
+    pub(crate) fn topic(&self, key: u32) -> Option<&Topic> {
         self.topics.get(key as usize)
     }
 
-    pub(super) fn topic_mut(&mut self, key: u32) -> Option<&mut Topic> {
+    pub(crate) fn topic_mut(&mut self, key: u32) -> Option<&mut Topic> {
         self.topics.get_mut(key as usize)
     }
 
-    pub(super) fn subscription(&self, key: u32) -> Option<&Subscription> {
+    pub(crate) fn subscription(&self, key: u32) -> Option<&Subscription> {
         self.subscriptions.get(key as usize)
     }
 
     /// A topic, and the subscriptions of all topics.
-    pub(super) fn topic_and_subscriptions(
+    pub(crate) fn topic_and_subscriptions(
         &mut self,
         key: u32,
     ) -> Option<(&mut Topic, &mut Slab<Subscription>)> {
@@ -518,7 +180,7 @@ impl Topics {
     }
 
     /// Bytes of messages between a subscriber's cursor and its end, as far as they are still held.
-    pub(super) fn owed_to(&self, subscription: &Subscription) -> usize {
+    pub(crate) fn owed_to(&self, subscription: &Subscription) -> usize {
         let Some(topic) = self.topics.get(subscription.topic as usize) else { return 0 };
         let from = subscription.cursor.max(topic.first);
         let until = topic.head().min(subscription.until).max(from);
@@ -526,17 +188,17 @@ impl Topics {
     }
 
     /// Bytes that messages take now, in blocks of storage and in what is kept of each.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.store.pool.leased() + self.store.messages * TopicConfig::OVERHEAD
     }
 
     /// Whether there were many more subscriptions than there are.
-    pub(super) fn is_spacious(&self) -> bool {
+    pub(crate) fn is_spacious(&self) -> bool {
         is_spacious(self.subscriptions.len(), self.subscriptions_most)
     }
 
     /// Gives back the room that a burst needed.
-    pub(super) fn give_back(&mut self) {
+    pub(crate) fn give_back(&mut self) {
         self.topics.give_back();
         self.subscriptions_most = self.subscriptions.len();
         self.subscriptions.give_back();
@@ -546,12 +208,12 @@ impl Topics {
     }
 
     /// Whether a topic waits to be announced.
-    pub(super) fn has_fresh(&self) -> bool {
+    pub(crate) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
     }
 
     /// Appends a message. `by` is the publisher's own subscription, which will pass it over.
-    pub(super) fn publish(
+    pub(crate) fn publish(
         &mut self,
         key: u32,
         by: Option<u32>,
@@ -572,18 +234,18 @@ impl Topics {
     }
 
     /// The subscribers that are to be told of the next message, and would not be without it.
-    pub(super) fn newly_told(&self, key: u32) -> usize {
+    pub(crate) fn newly_told(&self, key: u32) -> usize {
         let topic = self.topics.get(key as usize).filter(|topic| !topic.fresh);
         topic.map_or(0, |topic| topic.subscribers.len())
     }
 
     /// Whether a message of `len` bytes would be taken.
-    pub(super) fn check_room(&self, key: u32, len: usize) -> Result<(), PublishError> {
+    pub(crate) fn check_room(&self, key: u32, len: usize) -> Result<(), PublishError> {
         self.topics.get(key as usize).ok_or(PublishError::Gone)?.check_room(len)
     }
 
     /// Remembers a publisher that waits for room.
-    pub(super) fn wait_for(&mut self, key: u32, publisher: Token, now_us: u64) {
+    pub(crate) fn wait_for(&mut self, key: u32, publisher: Token, now_us: u64) {
         if let Some(topic) = self.topics.get_mut(key as usize) {
             if topic.waiting.is_empty() {
                 self.waited_for.push_back(key);
@@ -595,7 +257,7 @@ impl Topics {
 
     /// As [`wait_for`](Self::wait_for), for a publisher that waits for another topic already, and asks
     /// for this one again when that has room.
-    pub(super) fn wait_as_well_for(&mut self, key: u32, now_us: u64) {
+    pub(crate) fn wait_as_well_for(&mut self, key: u32, now_us: u64) {
         let is_first = |topic: &&Topic| topic.waiting.is_empty();
         if self.topics.get(key as usize).filter(is_first).is_some() {
             self.wait_for(key, Token::WAKER, now_us);
@@ -603,18 +265,18 @@ impl Topics {
     }
 
     /// How many topics have publishers that wait.
-    pub(super) fn count_waited_for(&self) -> usize {
+    pub(crate) fn count_waited_for(&self) -> usize {
         self.waited_for.len()
     }
 
     /// The topic with publishers that wait which was looked at longest ago.
-    pub(super) fn next_waited_for(&mut self) -> Option<u32> {
+    pub(crate) fn next_waited_for(&mut self) -> Option<u32> {
         self.waited_for.rotate_left(1.min(self.waited_for.len()));
         self.waited_for.back().copied()
     }
 
     /// The publishers that waited, when there is room for them; of the topic looked at last.
-    pub(super) fn release_waiting(&mut self, key: u32) -> Vec<Token> {
+    pub(crate) fn release_waiting(&mut self, key: u32) -> Vec<Token> {
         let Some(topic) = self.topics.get_mut(key as usize).filter(|topic| topic.has_room()) else {
             return Vec::new();
         };
@@ -625,7 +287,7 @@ impl Topics {
     }
 
     /// Takes back the list that [`Self::release_waiting`] gave, or each wait would allocate one.
-    pub(super) fn reuse_waiting(&mut self, key: u32, list: Vec<Token>) {
+    pub(crate) fn reuse_waiting(&mut self, key: u32, list: Vec<Token>) {
         if let Some(topic) = self.topics.get_mut(key as usize)
             && topic.waiting.capacity() == 0
         {
@@ -635,7 +297,7 @@ impl Topics {
 
     /// Adds a subscriber in front of the connection's list `next`; returns its key and the number
     /// it starts with.
-    pub(super) fn subscribe(
+    pub(crate) fn subscribe(
         &mut self,
         key: u32,
         slot: u32,
@@ -707,7 +369,7 @@ impl Topics {
     }
 
     /// Takes a subscription out of its topic. The caller takes it out of the connection's lists.
-    pub(super) fn unsubscribe(&mut self, key: u32) {
+    pub(crate) fn unsubscribe(&mut self, key: u32) {
         let Some(subscription) = self.subscriptions.try_remove(key as usize) else { return };
         let Some(topic) = self.topics.get_mut(subscription.topic as usize) else { return };
         topic.subscribers.swap_remove(subscription.position as usize);
@@ -726,7 +388,7 @@ impl Topics {
 
     /// Lets a subscription end with what is published now, and lists it as pending behind its
     /// connection's `last` when some of that has not been announced yet.
-    pub(super) fn end_at_head(&mut self, key: u32, last: &mut u32) {
+    pub(crate) fn end_at_head(&mut self, key: u32, last: &mut u32) {
         if let Some(subscription) = self.subscriptions.get_mut(key as usize)
             && let Some(topic) = self.topics.get_mut(subscription.topic as usize)
         {
@@ -739,7 +401,7 @@ impl Topics {
     }
 
     /// Takes a subscription out of its connection's list, which begins at `front`.
-    pub(super) fn unlink(&mut self, front: &mut u32, key: u32) {
+    pub(crate) fn unlink(&mut self, front: &mut u32, key: u32) {
         let Some(entry) = self.subscriptions.get(key as usize) else { return };
         let (previous, next) = (entry.previous, entry.next);
         match self.subscriptions.get_mut(previous as usize) {
@@ -753,7 +415,7 @@ impl Topics {
 
     /// Takes a subscription out of the ring of its connection's pending ones, of which `last` is
     /// the last. It still counts as pending in its topic.
-    pub(super) fn unlink_pending(&mut self, last: &mut u32, key: u32) {
+    pub(crate) fn unlink_pending(&mut self, last: &mut u32, key: u32) {
         if !self.is_pending(key) {
             return;
         }
@@ -766,14 +428,14 @@ impl Topics {
     }
 
     /// The first of a connection's pending subscriptions, given the last: the one to serve next.
-    pub(super) fn first_pending(&self, last: u32) -> Option<u32> {
+    pub(crate) fn first_pending(&self, last: u32) -> Option<u32> {
         Some(self.subscriptions.get(last as usize)?.next_pending)
     }
 
     /// After the first of a connection's pending subscriptions was given something: it leaves the
     /// ring when it is owed nothing more, and is the last otherwise, so that a busy topic starves
     /// no other.
-    pub(super) fn pass_turn(&mut self, last: &mut u32, served: u32) {
+    pub(crate) fn pass_turn(&mut self, last: &mut u32, served: u32) {
         if self.is_pending(served) {
             *last = served;
             return;
@@ -792,7 +454,7 @@ impl Topics {
     ///
     /// After `most` subscribers it stops, and goes on there when it is called again. Returns how many
     /// it was.
-    pub(super) fn announce(&mut self, most: u64, mut link: impl FnMut(u32, u32) -> u32) -> u64 {
+    pub(crate) fn announce(&mut self, most: u64, mut link: impl FnMut(u32, u32) -> u32) -> u64 {
         let mut left = most;
         while left > 0
             && let Some(key) = self.fresh.pop_front()
@@ -829,7 +491,7 @@ impl Topics {
     }
 
     /// The subscription of one connection, the list of which begins at `front`, to one topic.
-    pub(super) fn subscription_of(&self, slot: u32, front: u32, topic: u32) -> Option<u32> {
+    pub(crate) fn subscription_of(&self, slot: u32, front: u32, topic: u32) -> Option<u32> {
         let of = |key: u32| self.subscriptions.get(key as usize);
         if of(front)?.is_indexed {
             return self.index.get(&(slot, topic)).copied();
@@ -841,7 +503,7 @@ impl Topics {
 
     /// Moves a subscriber that the ring has lapped to the oldest message held. Says how many it
     /// missed, or `None` when its topic does not forgive that.
-    pub(super) fn skip_lapped(&mut self, key: u32) -> Option<u64> {
+    pub(crate) fn skip_lapped(&mut self, key: u32) -> Option<u64> {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
         // What was published after its end was never its own to miss.
@@ -852,7 +514,7 @@ impl Topics {
     }
 
     /// Collects what a subscriber is owed, without the messages that it published itself.
-    pub(super) fn gather<'a>(&'a self, key: u32, me: Token, slices: &mut Slices<'a>) -> Delivery {
+    pub(crate) fn gather<'a>(&'a self, key: u32, me: Token, slices: &mut Slices<'a>) -> Delivery {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
         let cursor = subscription.cursor;
@@ -893,7 +555,7 @@ impl Topics {
     /// Moves a subscriber's cursor past the `taken` bytes that its socket took. What is left of a
     /// message that was cut goes to `output`. Returns how many messages were delivered and how
     /// many bytes went to `output`.
-    pub(super) fn advance(
+    pub(crate) fn advance(
         &mut self,
         key: u32,
         me: Token,
@@ -925,7 +587,7 @@ impl Topics {
     }
 
     /// How long the [copy](Self::copy_owed) of all that an open subscriber is owed would be.
-    pub(super) fn owed_len(&self, key: u32, me: Token) -> usize {
+    pub(crate) fn owed_len(&self, key: u32, me: Token) -> usize {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
         let (mut len, mut from) = (0, topic.start_of(subscription.cursor));
@@ -938,7 +600,7 @@ impl Topics {
 
     /// A copy of all that an open subscriber is owed, without the messages that it published itself, and
     /// how many messages that are.
-    pub(super) fn copy_owed(&self, key: u32, me: Token) -> (Vec<u8>, u64) {
+    pub(crate) fn copy_owed(&self, key: u32, me: Token) -> (Vec<u8>, u64) {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
         let (mut bytes, mut messages) = (Vec::new(), 0);
@@ -957,7 +619,7 @@ impl Topics {
 
     /// A subscriber has been given all that was published. The caller has taken it out of the ring
     /// of its connection's pending subscriptions.
-    pub(super) fn owe_nothing(&mut self, key: u32) {
+    pub(crate) fn owe_nothing(&mut self, key: u32) {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &mut self.topics[subscription.topic as usize];
         subscription.cursor = topic.head();
@@ -970,7 +632,7 @@ impl Topics {
     /// What the pending subscriptions of a connection, of which `last` is the last, are owed by
     /// topics that disconnect slow consumers; what they may be owed, which is the most that one of
     /// these topics permits; and how many were looked at.
-    pub(super) fn owed_together(&self, last: u32) -> (usize, usize, usize) {
+    pub(crate) fn owed_together(&self, last: u32) -> (usize, usize, usize) {
         let (mut owed, mut limit, mut looked_at) = (0, 0, 0);
         let mut at = last;
         while let Some(entry) = self.subscriptions.get(at as usize) {
@@ -989,11 +651,11 @@ impl Topics {
     }
 
     /// Below so much nobody is owed too much.
-    pub(super) fn least_bound(&self) -> usize {
+    pub(crate) fn least_bound(&self) -> usize {
         self.least_bound
     }
 
-    pub(super) fn is_pending(&self, key: u32) -> bool {
+    pub(crate) fn is_pending(&self, key: u32) -> bool {
         self.subscriptions.get(key as usize).is_some_and(|subscription| subscription.is_pending)
     }
 }

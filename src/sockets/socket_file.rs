@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::ListenOptions;
+use super::listen_socket::ListenOptions;
 
 /// What a listener of ours has put into the file system.
 #[derive(Debug)]
-pub(super) struct SocketFile {
-    pub(super) path: PathBuf,
+pub(crate) struct SocketFile {
+    pub(crate) path: PathBuf,
     /// Nothing for an abstract socket, which has no file.
     identity: Option<Identity>,
 }
@@ -36,7 +36,7 @@ struct Identity {
 impl SocketFile {
     /// Binds to `path` and listens. An abandoned file is replaced; a path at which somebody listens
     /// is `AddrInUse`. Nobody can connect before the file has the rights that were asked for.
-    pub(super) fn listen(
+    pub(crate) fn listen(
         socket: &Socket,
         path: &Path,
         options: &ListenOptions,
@@ -94,7 +94,7 @@ impl SocketFile {
     }
 
     /// Takes the file away, if it is still the one that was made. The socket must still be open.
-    pub(super) fn remove(&self) {
+    pub(crate) fn remove(&self) {
         let lock = PathLock::take(&self.path);
         let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
         // Somebody is at it. What is left then is an abandoned file, which the next one replaces.

@@ -1,18 +1,9 @@
-//! Memory that a burst needed goes back when the burst is over.
-//!
-//! Tables and lists keep the room that they have grown to, and pools their free blocks, so that in
-//! steady state nothing is allocated. A second after less than a quarter of the connections or of the
-//! subscriptions was left, or after a handler asked for it, the reactor looks once what has far more
-//! room than it uses. Where no burst ends nothing looks, and nobody is woken for it.
-//!
-//! The table of connections itself keeps its place, with what is indexed like it.
+//! Tables that give back the room which a burst needed.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
 
 use slab::Slab;
-
-use super::loop_state::LoopState;
 
 /// Something that may have room for more than it holds.
 pub(crate) trait Spare {
@@ -50,44 +41,10 @@ impl<T> Spare for Slab<T> {
     }
 }
 
-impl LoopState {
-    /// Lets the reactor look for spare memory in a second, unless it is about to.
-    pub(super) fn tidy_later(&mut self) {
-        let due_ms = self.clock.now_ms() + TIDY_AFTER_MS;
-        self.tidy_due_ms.get_or_insert(due_ms);
-    }
-
-    /// A connection has ended: it may have been one of many.
-    pub(super) fn tidy_after_many_connections(&mut self) {
-        if is_spacious(self.connections.len(), self.connections_most) {
-            self.tidy_later();
-        }
-    }
-
-    /// A subscription has ended: it may have been one of many.
-    pub(super) fn tidy_after_many_subscriptions(&mut self) {
-        if self.topics.is_spacious() {
-            self.tidy_later();
-        }
-    }
-
-    /// Whether it is time to look. It then is not any more.
-    pub(super) fn takes_tidy(&mut self) -> bool {
-        self.tidy_due_ms.take_if(|due_ms| *due_ms <= self.clock.now_ms()).is_some()
-    }
-
-    pub(super) fn give_back(&mut self) {
-        self.connections_most = self.connections.len();
-        self.lists.give_back();
-        self.topics.give_back();
-        self.pool.drop_free();
-    }
-}
-
 /// Lets the system's allocator give the free end of its heap back, which glibc does only while it
 /// frees a large piece. It also keeps some small pieces of each size at hand, wherever they lie: one
 /// at the end would hold all that is free before it. So others take their place, that lie lower.
-pub(super) fn let_the_heap_shrink() {
+pub(crate) fn let_the_heap_shrink() {
     for size in (8..SMALL_MAX).step_by(SMALL_STEP) {
         let mut pieces = black_box([(); SMALL_PIECES].map(|()| Vec::<u8>::with_capacity(size)));
         pieces.sort_unstable_by_key(|piece| piece.as_ptr());
@@ -99,8 +56,6 @@ pub(super) fn let_the_heap_shrink() {
 
 /// Tables of so many places are not worth a look.
 const PLACES_MIN: usize = 1024;
-/// By then a burst is over, or goes on and needs its room.
-const TIDY_AFTER_MS: u64 = 1000;
 /// From 64 KiB on glibc merges what is free and trims its heap; from 128 KiB on it may take a
 /// piece from elsewhere.
 const HEAP_PIECE: usize = 96 << 10;

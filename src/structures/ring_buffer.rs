@@ -16,7 +16,7 @@
 
 use std::fmt;
 
-use super::BufferPool;
+use super::buffer_pool::BufferPool;
 
 /// A growable ring of bytes on pooled storage.
 ///
@@ -44,7 +44,7 @@ pub struct RingBuffer {
 
 /// Storage of a ring with its indices. They live behind the pointer, not beside it, so that a ring
 /// without storage is eight bytes.
-pub(super) struct Block {
+pub(crate) struct Block {
     head: usize,
     len: usize,
     bytes: Box<[u8]>,
@@ -140,7 +140,7 @@ impl RingBuffer {
     }
 
     /// As [`reserve`](Self::reserve), with the room in one piece, so that one read can fill it.
-    pub(super) fn reserve_contiguous(&mut self, additional: usize, pool: &mut BufferPool) {
+    pub(crate) fn reserve_contiguous(&mut self, additional: usize, pool: &mut BufferPool) {
         let Some(block) = &mut self.block else {
             self.block = Some(pool.lease(additional));
             return;
@@ -195,7 +195,7 @@ impl RingBuffer {
 
     /// The vacant bytes behind the last one, as far as they lie in one piece. Empty only when the
     /// ring is full.
-    pub(super) fn vacant(&mut self) -> &mut [u8] {
+    pub(crate) fn vacant(&mut self) -> &mut [u8] {
         let Some(block) = &mut self.block else { return &mut [] };
         let tail = (block.head + block.len) & block.mask();
         if block.len == block.bytes.len() {
@@ -208,7 +208,7 @@ impl RingBuffer {
     }
 
     /// Declares the first `n` vacant bytes filled.
-    pub(super) fn commit(&mut self, n: usize) {
+    pub(crate) fn commit(&mut self, n: usize) {
         if let Some(block) = &mut self.block {
             debug_assert!(block.len + n <= block.bytes.len());
             block.len += n;
@@ -236,16 +236,16 @@ impl fmt::Debug for RingBuffer {
 
 impl Block {
     /// `capacity` must be a power of two. The bytes are initialised once, here, and never again.
-    pub(super) fn new(capacity: usize) -> Box<Self> {
+    pub(crate) fn new(capacity: usize) -> Box<Self> {
         debug_assert!(capacity.is_power_of_two());
         Box::new(Block { head: 0, len: 0, bytes: vec![0; capacity].into_boxed_slice() })
     }
 
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.bytes.len()
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         (self.head, self.len) = (0, 0);
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::ring_buffer::Block;
 
-/// Lends blocks to [`RingBuffer`](super::RingBuffer)s and counts what is out.
+/// Lends blocks to [`RingBuffer`](crate::RingBuffer)s and counts what is out.
 ///
 /// A lease never fails: whether there is room for more is asked before bytes are read
 /// ([`leased`](Self::leased)), while bytes that exist already must be kept somewhere.
@@ -47,7 +47,7 @@ impl BufferPool {
         self.free
     }
 
-    pub(super) fn lease(&mut self, len: usize) -> Box<Block> {
+    pub(crate) fn lease(&mut self, len: usize) -> Box<Block> {
         let capacity = Self::capacity_for(len);
         self.leased += capacity;
         match self.classes[Self::class(capacity)].pop() {
@@ -59,7 +59,7 @@ impl BufferPool {
         }
     }
 
-    pub(super) fn give(&mut self, mut block: Box<Block>) {
+    pub(crate) fn give(&mut self, mut block: Box<Block>) {
         let capacity = block.capacity();
         // A ring of another pool may come back here through a handler; it must not upset the count.
         self.leased = self.leased.saturating_sub(capacity);
@@ -71,7 +71,7 @@ impl BufferPool {
     }
 
     /// Gives all free blocks back to the allocator.
-    pub(super) fn drop_free(&mut self) {
+    pub(crate) fn drop_free(&mut self) {
         self.classes = Default::default();
         self.free = 0;
     }
@@ -89,8 +89,8 @@ impl fmt::Debug for BufferPool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ring_buffer::RingBuffer;
     use super::*;
-    use crate::reactor::RingBuffer;
 
     #[test]
     fn last_block_returned_is_the_next_one_lent() {

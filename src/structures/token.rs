@@ -18,27 +18,27 @@ use std::fmt;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token {
-    pub(super) slot: u32,
+    pub(crate) slot: u32,
     /// Never 0 for a connection: 0 marks the sources that belong to the reactor itself.
-    pub(super) generation: u32,
+    pub(crate) generation: u32,
 }
 
 /// The token packed into the 64 bits that epoll carries for us.
 const _: () = assert!(usize::BITS == 64, "tokens need a 64-bit platform");
 
 impl Token {
-    /// The waker of [`Remote`](super::Remote).
-    pub(super) const WAKER: Token = Token { slot: u32::MAX, generation: 0 };
+    /// The waker of [`Remote`](crate::Remote).
+    pub(crate) const WAKER: Token = Token { slot: u32::MAX, generation: 0 };
 
-    pub(super) fn listener(index: usize) -> Token {
+    pub(crate) fn listener(index: usize) -> Token {
         Token { slot: index as u32, generation: 0 }
     }
 
-    pub(super) fn is_connection(self) -> bool {
+    pub(crate) fn is_connection(self) -> bool {
         self.generation != 0
     }
 
-    pub(super) fn key(self) -> usize {
+    pub(crate) fn key(self) -> usize {
         self.slot as usize
     }
 }

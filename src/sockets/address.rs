@@ -1,0 +1,142 @@
+//! Addresses: where a server listens, and who is at the other end.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where a server listens, or a client connects to.
+///
+/// ```
+/// use edgeloop::Address;
+/// let tcp: Address = "[::1]:7000".parse()?;
+/// let unix: Address = "unix:/run/echo.sock".parse()?;
+/// assert_eq!((tcp.to_string(), unix.to_string()), ("[::1]:7000".into(), "unix:/run/echo.sock".into()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// An IP address and a port; port 0 lets the kernel choose when listening. An IPv6 address of
+    /// one link only names its interface, by name or number, as in `[fe80::1%eth0]:7000`; it is
+    /// printed with the number.
+    Tcp(SocketAddr),
+    /// A path in the file system; on Linux one that begins with a zero byte is an abstract socket.
+    /// Empty for a peer that has none.
+    Unix(PathBuf),
+}
+
+/// The peer's address in 16 bytes.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+    Unix,
+}
+
+impl FromStr for Address {
+    type Err = io::Error;
+
+    /// `1.2.3.4:port`, `[::1]:port`, `[fe80::1%eth0]:port` or `unix:PATH`; names of hosts are not
+    /// resolved.
+    fn from_str(text: &str) -> io::Result<Self> {
+        let invalid =
+            |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} {why}"));
+        match text.strip_prefix("unix:") {
+            Some("") => return Err(invalid("names no path")),
+            Some(path) => return Ok(Address::Unix(path.into())),
+            None => {}
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(Address::Tcp(address));
+        }
+        let (ip, zone, port) =
+            scoped(text).ok_or_else(|| invalid("is neither IP:PORT nor unix:PATH"))?;
+        // The system knows the numbers of its interfaces. An address needs no name service.
+        let found = (format!("{ip}%{zone}").as_str(), port).to_socket_addrs();
+        let address = found.ok().and_then(|mut found| found.next());
+        let unknown = || invalid(&format!("names the interface {zone}, which is not here"));
+        address.map(Address::Tcp).ok_or_else(unknown)
+    }
+}
+
+/// The parts of `[IP%ZONE]:PORT`.
+fn scoped(text: &str) -> Option<(Ipv6Addr, &str, u16)> {
+    let (host, port) = text.strip_prefix('[')?.split_once("]:")?;
+    let (ip, zone) = host.split_once('%')?;
+    Some((ip.parse().ok()?, zone, port.parse().ok()?))
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Address::Tcp(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            // As the tools of Linux show an abstract socket.
+            Address::Unix(path) => {
+                write!(f, "unix:{}", path.display().to_string().replace('\0', "@"))
+            }
+        }
+    }
+}
+
+impl From<Option<SocketAddr>> for Peer {
+    fn from(address: Option<SocketAddr>) -> Self {
+        match address {
+            Some(SocketAddr::V4(address)) => Peer::V4(address),
+            Some(SocketAddr::V6(address)) => Peer::V6(Box::new(address)),
+            None => Peer::Unix,
+        }
+    }
+}
+
+impl From<&Peer> for Address {
+    /// An IPv4 peer of a dual-stack listener is shown as what it is.
+    fn from(peer: &Peer) -> Self {
+        match peer {
+            Peer::V4(address) => Address::Tcp((*address).into()),
+            Peer::V6(address) => Address::Tcp(match address.ip().to_ipv4_mapped() {
+                Some(ip) => SocketAddr::new(ip.into(), address.port()),
+                // With its interface, without which an address of one link names nobody.
+                None => SocketAddr::V6(**address),
+            }),
+            Peer::Unix => Address::Unix(PathBuf::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interface_of_an_ipv6_address_is_named_or_numbered() {
+        let address = |text: &str| text.parse::<Address>().map(|address| address.to_string());
+        assert_eq!(address("[fe80::1%2]:7000").unwrap(), "[fe80::1%2]:7000");
+        #[cfg(target_os = "linux")]
+        assert_eq!(address("[fe80::1%lo]:7000").unwrap(), "[fe80::1%1]:7000");
+        let error = address("[fe80::1%nowhere0]:7000").unwrap_err().to_string();
+        assert!(error.contains("the interface nowhere0, which is not here"), "{error}");
+        for text in ["[fe80::1%]:7000", "fe80::1%lo:7000", "[127.0.0.1%lo]:7000", "[::1%lo]:x"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn peer_is_shown_as_what_it_is_and_where() {
+        for (peer, shown) in [
+            ("127.0.0.1:7", "127.0.0.1:7"),
+            ("[::ffff:127.0.0.1]:7", "127.0.0.1:7"),
+            ("[::1]:7", "[::1]:7"),
+            ("[fe80::1%3]:7", "[fe80::1%3]:7"),
+        ] {
+            let peer = Peer::from(Some(peer.parse().expect("an address")));
+            assert_eq!(Address::from(&peer).to_string(), shown);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Sockets as the reactor wants them: non-blocking, with the options set that it relies on. They know
+//! no connection and no turn; what a call on one of them has proved is said in its answer.
+//!
+//! | files | what they are |
+//! | --- | --- |
+//! | `stream` | the socket of one connection: TCP, Unix, or a layer above one of them |
+//! | `address` | where a server listens, and who is at the other end |
+//! | `listen_socket`, `socket_file` | a socket that listens; the file of one that is a Unix socket |
+
+pub(crate) mod address;
+pub(crate) mod listen_socket;
+pub(crate) mod socket_file;
+pub(crate) mod stream;

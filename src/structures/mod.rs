@@ -1,0 +1,22 @@
+//! What the reactor is built of that knows no socket: data structures, and rules that are told the
+//! time. They import only each other, so each of them is read, and tested, alone.
+//!
+//! | files | what they are |
+//! | --- | --- |
+//! | `token` | the name of a connection, which does not outlive the connection |
+//! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
+//! | `timer_wheel` | deadlines in constant time |
+//! | `waiting` | for whom the publishers of a topic wait, and for how long |
+//! | `topic`, `subscriptions` | one ring of messages; who follows which topic, and whose turn it is |
+//! | `overload_watch` | whether there is more to do than can be done |
+//! | `spare` | tables that give back the room which a burst needed |
+
+pub(crate) mod buffer_pool;
+pub(crate) mod overload_watch;
+pub(crate) mod ring_buffer;
+pub(crate) mod spare;
+pub(crate) mod subscriptions;
+pub(crate) mod timer_wheel;
+pub(crate) mod token;
+pub(crate) mod topic;
+pub(crate) mod waiting;
