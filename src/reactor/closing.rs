@@ -4,7 +4,7 @@
 use std::io;
 
 use super::close_reason::CloseReason;
-use super::connection::{Announced, Marks, State};
+use super::connection::{Announced, InputEnd, Marks, State};
 use super::loop_state::{LoopState, find};
 use crate::structures::token::Token;
 
@@ -53,12 +53,12 @@ impl LoopState {
         let was_open = connection.state == State::Open;
         connection.set_reason(reason_of(error));
         log::debug!(connection:% = token, event = "error"; "{error}");
-        if !was_open || (connection.input_ended && !connection.input_owed) {
+        if !was_open || (connection.input_has_ended() && !connection.input_owed) {
             return self.retire(token);
         }
         connection.state = State::Severed;
         // Whatever arrived before is there, whether or not an event has said so yet.
-        connection.readable = !connection.input_ended;
+        connection.readable = !connection.input_has_ended();
         // ET: its event may still be on the way, and that of an urgent byte, at which a read stops
         // short, with it.
         connection.announced = connection.announced.max(Announced::End);
@@ -75,7 +75,7 @@ impl LoopState {
     /// will come.
     pub(super) fn end_input_on_error(&mut self, token: Token, error: &io::Error) {
         let Some(connection) = find(&mut self.connections, token) else { return };
-        (connection.input_ended, connection.readable) = (true, false);
+        (connection.input_end, connection.readable) = (InputEnd::Ended, false);
         if connection.state == State::Open {
             // What came with the error is about to be handed over.
             connection.input_owed = !connection.input.is_empty();
@@ -89,7 +89,7 @@ impl LoopState {
         let Some(connection) = find(&mut self.connections, token) else { return };
         // Nothing can arrive after the peer's own end, so there is nothing that could turn our
         // close into a reset.
-        if connection.input_ended || connection.stream.shutdown_write().is_err() {
+        if connection.input_has_ended() || connection.stream.shutdown_write().is_err() {
             return self.retire(token);
         }
         if connection.reason == CloseReason::Denied {
@@ -109,6 +109,7 @@ impl LoopState {
             && connection.state != State::Closed
         {
             connection.state = State::Closed;
+            connection.input_owed = false;
             self.lists.closed.push_back(token);
         }
     }

@@ -60,10 +60,7 @@ pub(super) struct Connection {
     pub(super) writable: bool,
     /// What an event said about the end of the stream, until a read says `WouldBlock`.
     pub(super) announced: Announced,
-    /// A read returned 0.
-    pub(super) input_ended: bool,
-    /// `on_end` was called.
-    pub(super) end_delivered: bool,
+    pub(super) input_end: InputEnd,
     /// The handler left input behind because it was held, and must see it again without any event.
     pub(super) input_owed: bool,
     /// Output waits for the peer since `waiting_since_ms`.
@@ -90,6 +87,16 @@ pub(super) enum Announced {
     End,
     /// The connection is gone for writing too. Such a read says 0 as well, and not why.
     HangUp,
+}
+
+/// How far the end of the peer's stream has come. Behind it nothing is readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum InputEnd {
+    Flowing,
+    /// A read returned 0, or failed.
+    Ended,
+    /// `on_end` was called.
+    Told,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,8 +189,7 @@ impl Connection {
             readable: false,
             writable: false,
             announced: Announced::Nothing,
-            input_ended: false,
-            end_delivered: false,
+            input_end: InputEnd::Flowing,
             input_owed: false,
             stalled: false,
             on_ready_list: false,
@@ -204,7 +210,8 @@ impl Connection {
             () => Announced::Nothing,
         };
         self.announced = self.announced.max(announced);
-        self.readable |= event.is_readable() || ends || urgent || broken;
+        let may_read = event.is_readable() || ends || urgent || broken;
+        self.readable |= may_read && !self.input_has_ended();
         self.writable |= event.is_writable() || broken;
     }
 
@@ -214,18 +221,21 @@ impl Connection {
     pub(super) fn wants_visit(&self) -> bool {
         match self.state {
             State::Open | State::Severed if !self.marks.is_held() => {
-                let unread = self.readable && !self.input_ended;
-                let end_owed = self.input_ended && !self.end_delivered;
-                unread || self.input_owed || end_owed
+                self.readable || self.input_owed || self.input_end == InputEnd::Ended
             }
-            State::Closing | State::Lingering => self.readable && !self.input_ended,
+            State::Closing | State::Lingering => self.readable,
             State::Open | State::Severed | State::Connecting | State::Closed => false,
         }
     }
 
     /// Whether a read may bring something, and what it brings is wanted.
     pub(super) fn may_read(&self) -> bool {
-        self.readable && !self.input_ended && !self.is_held()
+        self.readable && !self.is_held()
+    }
+
+    /// Whether everything that the peer will ever send was read.
+    pub(super) fn input_has_ended(&self) -> bool {
+        self.input_end != InputEnd::Flowing
     }
 
     /// Whether its handler is given what arrives.
@@ -253,7 +263,7 @@ impl Connection {
     /// connection up.
     // ET: it may have been told in one event with the end, before that was read.
     pub(super) fn is_hung_up(&self) -> bool {
-        let is_half_closed = self.state == State::Open && self.end_delivered;
+        let is_half_closed = self.state == State::Open && self.input_end == InputEnd::Told;
         is_half_closed && self.announced == Announced::HangUp
     }
 
@@ -320,7 +330,7 @@ impl Connection {
             fill.calls += 1;
             match self.stream.receive(&mut vacant[..offered]) {
                 Ok(Some(0)) => {
-                    (self.input_ended, self.readable) = (true, false);
+                    (self.input_end, self.readable) = (InputEnd::Ended, false);
                     break;
                 }
                 Ok(Some(n)) => {

@@ -229,7 +229,7 @@ impl<'a> Context<'a> {
     /// the peer's end is awaited for at most [`Config::linger_timeout`]. What still arrives is
     /// dropped.
     pub fn close(&mut self, token: Token) {
-        let ended = self.state.find(token).is_some_and(|connection| connection.input_ended);
+        let ended = self.state.find(token).is_some_and(|connection| connection.input_has_ended());
         self.state.close(token, if ended { CloseReason::PeerClosed } else { CloseReason::Closed });
     }
 

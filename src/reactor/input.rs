@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::close_reason::CloseReason;
-use super::connection::{Fill, Marks, State};
+use super::connection::{Fill, InputEnd, Marks, State};
 use super::loop_state::{LoopState, find};
 use super::work::{READ, copied};
 use crate::structures::ring_buffer::RingBuffer;
@@ -60,7 +60,7 @@ impl LoopState {
         connection.marks.remove(Marks::SPENT);
         if end_told && (!held || input.is_empty()) {
             // It cannot become a message any more.
-            connection.end_delivered = true;
+            connection.input_end = InputEnd::Told;
             self.stats.bytes_discarded += input.len() as u64;
             input.clear();
         }
@@ -87,7 +87,7 @@ impl LoopState {
         self.stats.bytes_discarded += connection.input.len() as u64;
         connection.input.release(&mut self.pool);
         self.lists.update(token, connection);
-        let (state, ended) = (connection.state, connection.input_ended);
+        let (state, ended) = (connection.state, connection.input_has_ended());
         if state == State::Lingering {
             let discarded = self.details.get_mut(token.key()).map_or(0, |details| {
                 details.discarded = details.discarded.saturating_add(fill.bytes as u32);

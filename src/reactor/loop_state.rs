@@ -259,24 +259,6 @@ impl LoopState {
         connection.output.release(&mut self.pool);
         self.tidy_after_many_connections();
     }
-
-    /// Every byte and every connection is accounted for. Small tables are counted after every
-    /// turn, large ones now and then.
-    #[cfg(debug_assertions)]
-    pub(super) fn check_books(&self) {
-        let (stats, connections) = (&self.stats, &self.connections);
-        debug_assert_eq!(stats.open(), connections.len() as u64, "connections: {stats:?}");
-        if connections.len() > 64 && stats.turns % 1024 != 0 {
-            return;
-        }
-        let sum = |len: fn(&Connection) -> usize| {
-            connections.iter().map(|(_, connection)| len(connection) as u64).sum::<u64>()
-        };
-        debug_assert_eq!(stats.bytes_unconsumed(), sum(|it| it.input.len()), "input: {stats:?}");
-        debug_assert_eq!(stats.bytes_waiting(), sum(|it| it.output.len()), "output: {stats:?}");
-        let timers_left = connections.is_empty() && !self.wheel.is_empty();
-        debug_assert!(!timers_left, "a timer outlived its connection");
-    }
 }
 
 /// The connection that a token names, in a table that is borrowed apart from the rest.

@@ -46,6 +46,7 @@
 //! | `drain`, `overload`, `tidy` | a shutdown; too much to do; memory that a burst needed |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
 //! | `config`, `close_reason`, `stats`, `clock` | limits, reasons, counters, turn time |
+//! | `check` | what must hold between two turns |
 //!
 //! With this page and `sockets/stream` the first eight are the whole path of an echo: ten files. Below
 //! the reactor lie `src/sockets` and `src/structures`, which know nothing of turns. A line that
@@ -53,6 +54,8 @@
 //! for that is a tour of its own. `docs/architecture.md` has the view from further away.
 
 mod arrears;
+#[cfg(debug_assertions)]
+mod check;
 mod clock;
 mod close_reason;
 mod closing;

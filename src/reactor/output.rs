@@ -105,10 +105,8 @@ impl LoopState {
         connection.stalled &= connection.owes_anything();
         let is_rearmed = connection.stalled != was_stalled;
         let is_done = connection.state == State::Closing && !connection.owes_anything();
-        // A socket that failed may have been read to its end by now. Events may have come since;
-        // behind the end they mean nothing.
-        let is_unread = connection.readable && !connection.input_ended;
-        let is_read = !is_unread && !connection.input_owed;
+        // A socket that failed may have been read to its end by now.
+        let is_read = !connection.readable && !connection.input_owed;
         let is_over = connection.state == State::Severed && is_read;
         match written {
             Ok(()) if is_over => self.retire(token),

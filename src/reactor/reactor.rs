@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::clock::Clock;
 use super::close_reason::CloseReason;
 use super::config::{Config, EVENTS_MAX, WhenFull};
-use super::connection::{Marks, State};
+use super::connection::{InputEnd, Marks, State};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::gate::Gate;
@@ -232,7 +232,7 @@ impl<H: Handler> Reactor<H> {
         self.state.check_arrears();
         self.state.relieve_memory();
         #[cfg(debug_assertions)]
-        self.state.check_books();
+        self.state.check();
         Ok(())
     }
 
@@ -606,7 +606,7 @@ impl<H: Handler> Reactor<H> {
         let is_data_due = (has_new || connection.input_owed) && !connection.input.is_empty();
         // A connection that failed has no end to tell of.
         let is_open = connection.state == State::Open;
-        let is_end_due = is_open && connection.input_ended && !connection.end_delivered;
+        let is_end_due = is_open && connection.input_end == InputEnd::Ended;
         if !is_free || !(is_data_due || is_end_due) {
             return Ok(());
         }

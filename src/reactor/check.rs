@@ -1,0 +1,76 @@
+//! What must hold between two turns; checked in debug builds after each of them, so that every test
+//! over a loopback socket is a test of these rules as well.
+
+use super::connection::{Connection, State};
+use super::loop_state::LoopState;
+
+/// So many connections are all looked at after every turn; of more, those of one turn in
+/// [`SAMPLED`].
+const SMALL_TABLE: usize = 64;
+const SAMPLED: u64 = 1024;
+
+impl LoopState {
+    /// Panics where a rule does not hold, and names the connection.
+    pub(super) fn check(&self) {
+        let (stats, connections) = (&self.stats, &self.connections);
+        assert_eq!(stats.open(), connections.len() as u64, "connections: {stats:?}");
+        if connections.len() <= SMALL_TABLE || stats.turns.is_multiple_of(SAMPLED) {
+            self.check_books();
+            self.check_lists();
+        }
+    }
+
+    /// Every byte is accounted for.
+    fn check_books(&self) {
+        let (stats, connections) = (&self.stats, &self.connections);
+        let sum = |len: fn(&Connection) -> usize| {
+            connections.iter().map(|(_, connection)| len(connection) as u64).sum::<u64>()
+        };
+        assert_eq!(stats.bytes_unconsumed(), sum(|it| it.input.len()), "input: {stats:?}");
+        assert_eq!(stats.bytes_waiting(), sum(|it| it.output.len()), "output: {stats:?}");
+        let timers_left = connections.is_empty() && !self.wheel.is_empty();
+        assert!(!timers_left, "a timer outlived its connection");
+    }
+
+    /// Whatever has something to do is listed: no event will come for it.
+    fn check_lists(&self) {
+        let (mut ready, mut dirty) = (0, 0);
+        for (slot, connection) in &self.connections {
+            ready += usize::from(connection.on_ready_list);
+            dirty += usize::from(connection.on_dirty_list);
+            for (rule, holds) in rules(connection) {
+                let token = self.token_at(slot as u32);
+                assert!(holds, "{rule}: connection {token:?} is {connection:?}");
+            }
+        }
+        let (ready_len, dirty_len) = (self.lists.ready.len(), self.lists.dirty.len());
+        assert!(ready <= ready_len, "{ready} say that they are ready, {ready_len} are listed");
+        assert!(dirty <= dirty_len, "{dirty} say that they are dirty, {dirty_len} are listed");
+    }
+}
+
+/// What holds for each connection, whatever its state.
+fn rules(connection: &Connection) -> [(&'static str, bool); 5] {
+    let implies = |condition: bool, consequence: bool| !condition || consequence;
+    let is_past = matches!(connection.state, State::Lingering | State::Closed);
+    let is_closed = connection.state == State::Closed;
+    [
+        (
+            "what wants a visit is ready",
+            implies(connection.wants_visit(), connection.on_ready_list),
+        ),
+        (
+            "what wants a flush is dirty",
+            implies(connection.wants_flush(), connection.on_dirty_list),
+        ),
+        (
+            "nothing is readable behind the end",
+            implies(connection.input_has_ended(), !connection.readable),
+        ),
+        (
+            "only who owes something is stalled",
+            implies(connection.stalled && !is_closed, connection.owes_anything()),
+        ),
+        ("input is owed only to who is served", implies(is_past, !connection.input_owed)),
+    ]
+}
