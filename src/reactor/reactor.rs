@@ -19,9 +19,11 @@ use super::remote::{Remote, TaskQueue};
 use super::stats::Stats;
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
 use crate::sockets::address::Address;
+use crate::sockets::event_list::EventList;
 use crate::sockets::listen_socket::{AcceptFault, ListenOptions};
 use crate::sockets::stream::Layer;
 use crate::structures::overload_watch::Rest;
+use crate::structures::rate_limit::RateLimit;
 use crate::structures::spare::{Spare, let_the_heap_shrink};
 use crate::structures::token::Token;
 
@@ -65,10 +67,7 @@ pub struct Reactor<H: Handler> {
     gate_warning: RateLimit,
     tasks: TaskQueue,
     tasks_owed: bool,
-    events: mio::Events,
-    event_list_full: u32,
-    /// Events seen since the list was full, while it goes on being full.
-    events_behind: usize,
+    events: EventList,
     ending: Ending,
 }
 
@@ -100,9 +99,7 @@ impl<H: Handler> Reactor<H> {
             gate_warning: RateLimit::default(),
             tasks,
             tasks_owed: false,
-            events: mio::Events::with_capacity(events),
-            event_list_full: 0,
-            events_behind: 0,
+            events: EventList::new(events),
             ending: Ending::default(),
         })
     }
@@ -240,7 +237,7 @@ impl<H: Handler> Reactor<H> {
 
     fn poll(&mut self) -> io::Result<()> {
         let timeout = self.timeout();
-        let polled = self.state.poll.poll(&mut self.events, timeout);
+        let polled = self.events.poll(&mut self.state.poll, timeout);
         self.state.clock.read();
         self.state.stats.turns += 1;
         match polled {
@@ -295,7 +292,7 @@ impl<H: Handler> Reactor<H> {
 
     fn note(&mut self) {
         let mut count = 0;
-        for event in &self.events {
+        for event in self.events.iter() {
             count += 1;
             let token = Token::from(event.token());
             if token == Token::WAKER {
@@ -308,25 +305,9 @@ impl<H: Handler> Reactor<H> {
                 self.state.note(token, event);
             }
         }
+        let is_full = self.events.note_len(count, EVENTS_MAX);
         self.state.stats.events += count as u64;
-        self.grow_event_list(count);
-    }
-
-    /// The kernel hands out what did not fit in turn, but a list that is always full makes that
-    /// order coarse.
-    fn grow_event_list(&mut self, count: usize) {
-        let capacity = self.events.capacity();
-        if count < capacity {
-            (self.event_list_full, self.events_behind) = (0, 0);
-            return;
-        }
-        self.events_behind += count;
-        self.state.stats.event_list_full += 1;
-        self.event_list_full += 1;
-        if self.event_list_full == 2 && capacity < EVENTS_MAX {
-            self.event_list_full = 0;
-            self.events = mio::Events::with_capacity((2 * capacity).min(EVENTS_MAX));
-        }
+        self.state.stats.event_list_full += u64::from(is_full);
     }
 
     // ---- timers, tasks, accept ----
@@ -336,9 +317,8 @@ impl<H: Handler> Reactor<H> {
             self.state.alarm = None;
             self.handler.on_alarm(&mut Context::new(&mut self.state));
         }
-        // Events that did not fit may say that somebody is not idle. The kernel hands them out in
-        // turn, so after as many as there are connections nobody's is missing.
-        if (1..=self.state.connections.len()).contains(&self.events_behind) {
+        // An event that was not seen yet may prove that a connection is active.
+        if self.events.may_lack_an_event(self.state.connections.len()) {
             return;
         }
         // Beyond the budget they stay due, and the next poll does not wait.
@@ -772,22 +752,3 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
 
 /// Connections taken out of the backlogs when a shutdown begins: more than backlogs usually hold.
 const DRAIN_ACCEPTS_MAX: u64 = 16_384;
-
-/// Lets a warning through once a second.
-#[derive(Debug, Default)]
-struct RateLimit {
-    next: Option<Instant>,
-    suppressed: u64,
-}
-
-impl RateLimit {
-    /// How many were suppressed since the last one that passed, if this one passes.
-    fn pass(&mut self, now: Instant) -> Option<u64> {
-        if self.next.is_some_and(|next| now < next) {
-            self.suppressed += 1;
-            return None;
-        }
-        self.next = Some(now + Duration::from_secs(1));
-        Some(std::mem::take(&mut self.suppressed))
-    }
-}

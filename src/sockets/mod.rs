@@ -5,9 +5,11 @@
 //! | --- | --- |
 //! | `stream` | the socket of one connection: TCP, Unix, or a layer above one of them |
 //! | `address` | where a server listens, and who is at the other end |
+//! | `event_list` | the events that one call takes from the kernel |
 //! | `listen_socket`, `socket_file` | a socket that listens; the file of one that is a Unix socket |
 
 pub(crate) mod address;
+pub(crate) mod event_list;
 pub(crate) mod listen_socket;
 pub(crate) mod socket_file;
 pub(crate) mod stream;

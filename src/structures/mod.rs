@@ -10,9 +10,11 @@
 //! | `topic`, `subscriptions` | one ring of messages; who follows which topic, and whose turn it is |
 //! | `overload_watch` | whether there is more to do than can be done |
 //! | `spare` | tables that give back the room which a burst needed |
+//! | `rate_limit` | a warning that is written once a second |
 
 pub(crate) mod buffer_pool;
 pub(crate) mod overload_watch;
+pub(crate) mod rate_limit;
 pub(crate) mod ring_buffer;
 pub(crate) mod spare;
 pub(crate) mod subscriptions;

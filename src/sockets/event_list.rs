@@ -1,0 +1,56 @@
+//! The list of events that one call takes from the kernel.
+
+use std::io;
+use std::time::Duration;
+
+use mio::{Events, Poll};
+
+/// Grows while it is too short: the kernel hands out in turn what did not fit, but a list that is
+/// always full makes that order coarse.
+pub(crate) struct EventList {
+    events: Events,
+    /// Calls that filled the list, one after the other, since it grew.
+    full_calls: u32,
+    /// Events taken since the list was full, while it goes on being full.
+    taken_while_full: usize,
+}
+
+impl EventList {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let events = Events::with_capacity(capacity);
+        EventList { events, full_calls: 0, taken_while_full: 0 }
+    }
+
+    /// Waits for events, and takes as many as there is room for.
+    pub(crate) fn poll(&mut self, poll: &mut Poll, timeout: Option<Duration>) -> io::Result<()> {
+        poll.poll(&mut self.events, timeout)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &mio::event::Event> {
+        self.events.iter()
+    }
+
+    /// Says whether the events, which were so many, have filled the list; grows it, up to `most`, when
+    /// two calls in a row did.
+    pub(crate) fn note_len(&mut self, len: usize, most: usize) -> bool {
+        let capacity = self.events.capacity();
+        if len < capacity {
+            (self.full_calls, self.taken_while_full) = (0, 0);
+            return false;
+        }
+        self.taken_while_full += len;
+        self.full_calls += 1;
+        if self.full_calls == 2 && capacity < most {
+            self.full_calls = 0;
+            self.events = Events::with_capacity((2 * capacity).min(most));
+        }
+        true
+    }
+
+    /// Whether the kernel may still hold an event of one of so many sources that we have not seen.
+    // epoll rotates its queue: once as many events were taken as there are sources, every event that
+    // was pending has been seen.
+    pub(crate) fn may_lack_an_event(&self, sources: usize) -> bool {
+        (1..=sources).contains(&self.taken_while_full)
+    }
+}
