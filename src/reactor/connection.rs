@@ -77,6 +77,8 @@ pub(super) struct Details {
     pub(super) subscriptions: u32,
     /// Bytes dropped while closing.
     pub(super) discarded: u32,
+    /// The gate let the connection in, and is told of its end.
+    pub(super) passed_gate: bool,
 }
 
 /// What lies behind the bytes that can be read.
@@ -128,13 +130,11 @@ impl Marks {
     pub(super) const MAY_BE_SILENT: Marks = Marks(16);
     /// Held: the slice of its visit is used up. Only while its callback runs.
     pub(super) const SPENT: Marks = Marks(32);
-    /// The gate let it in, and is told of its end.
-    pub(super) const COUNTED: Marks = Marks(64);
     /// Held: the handler lets it wait, for others' sake.
     pub(super) const PUT_OFF: Marks = Marks(128);
 
     /// All for which a connection is held.
-    const HOLDS: Marks = Marks(!(Marks::MAY_BE_SILENT.0 | Marks::COUNTED.0));
+    const HOLDS: Marks = Marks(!Marks::MAY_BE_SILENT.0);
     /// All for which a handler holds it.
     pub(super) const BY_HANDLER: Marks = Marks(Marks::PAUSED.0 | Marks::PUT_OFF.0);
     /// What is our doing and not the peer's: it does not make a connection idle.

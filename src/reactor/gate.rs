@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::close_reason::CloseReason;
-use crate::sockets::address::Address;
+use super::loop_state::LoopState;
+use crate::sockets::address::{Address, Peer};
 
 /// Decides about connections before anything is spent on them; see
 /// [`Reactor::set_gate`](super::Reactor::set_gate).
@@ -41,4 +42,22 @@ pub trait Gate {
 
     /// One that was let in is over, or could not be set up.
     fn release(&mut self, peer: &Address, now: Instant);
+}
+
+impl LoopState {
+    /// Asks the gate whether a connection may come in. Returns the address that the gate let in, or
+    /// `None` where there is no gate.
+    pub(super) fn ask_gate(&mut self, peer: &Peer) -> Result<Option<Address>, CloseReason> {
+        let Some(gate) = &mut self.gate else { return Ok(None) };
+        let address = Address::from(peer);
+        gate.admit(&address, self.clock.now())?;
+        Ok(Some(address))
+    }
+
+    /// Tells the gate that a connection which it let in is over.
+    pub(super) fn leave_gate(&mut self, peer: &Address) {
+        if let Some(gate) = &mut self.gate {
+            gate.release(peer, self.clock.now());
+        }
+    }
 }

@@ -1,15 +1,21 @@
-//! A listener: its socket, and what is known about it.
+//! Where connections come from: listeners, and what happens to a connection that one of them accepts
+//! before the handler hears of the connection.
 
 use std::io;
+use std::time::Instant;
 
 use mio::Interest;
 use mio::Registry;
 
-use super::config::Config;
+use super::close_reason::CloseReason;
+use super::config::{Config, WhenFull};
+use super::connection::State;
+use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
-use crate::sockets::listen_socket::{ListenOptions, ListenSocket};
+use crate::sockets::listen_socket::{AcceptFault, ListenOptions, ListenSocket};
 use crate::sockets::stream::{Layer, Layered, Stream};
 use crate::structures::overload_watch::Trickle;
+use crate::structures::rate_limit::RateLimit;
 use crate::structures::token::Token;
 
 /// What puts a layer on each accepted socket of a listener.
@@ -18,11 +24,22 @@ pub(super) type Wrap = Box<dyn FnMut(mio::net::TcpStream) -> io::Result<Box<dyn 
 pub(super) struct Listener {
     socket: ListenSocket,
     wrap: Option<Wrap>,
-    /// Connections may be waiting.
-    // ET: five connects are one event; it stays owed until `accept` says `WouldBlock`.
-    pub(super) owed: bool,
+    /// The kernel said that connections wait, and no `accept` has said `WouldBlock` since.
+    // ET: five connects are one event.
+    readable: bool,
     /// Connections that were let in while the server was overloaded.
-    pub(super) trickle: Trickle,
+    trickle: Trickle,
+}
+
+/// All listeners of a reactor.
+#[derive(Default)]
+pub(super) struct Listeners {
+    /// A lost listener leaves its place empty, so that the tokens of the others stay true.
+    list: Vec<Option<Listener>>,
+    /// Listeners rest until then, for want of descriptors or memory.
+    pause: Option<Instant>,
+    pause_warning: RateLimit,
+    gate_warning: RateLimit,
 }
 
 impl Listener {
@@ -39,21 +56,21 @@ impl Listener {
         }
         let socket = ListenSocket::bind(address, options, config.peer_watch())?;
         let trickle = Trickle::new(config.overload_newcomers, config.overload_pause);
-        Ok(Listener { socket, wrap, owed: false, trickle })
+        Ok(Listener { socket, wrap, readable: false, trickle })
     }
 
-    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(self.socket.source(), token.into(), Interest::READABLE)
     }
 
     /// The descriptor may be shared with another process, in which case closing it would not take
     /// it out of the poll.
-    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         registry.deregister(self.socket.source())
     }
 
     /// Takes one waiting connection.
-    pub(super) fn accept(&mut self) -> io::Result<(Stream, Peer)> {
+    fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         match (self.socket.accept()?, &mut self.wrap) {
             // Whatever is wrong concerns this connection, not the listener.
             ((Stream::Tcp(socket), peer), Some(wrap)) => {
@@ -64,8 +81,181 @@ impl Listener {
         }
     }
 
-    pub(super) fn address(&self) -> io::Result<Address> {
+    fn address(&self) -> io::Result<Address> {
         self.socket.address()
+    }
+
+    /// In an overload newcomers wait in the backlog, and a few are let in now and then. A shutdown lets
+    /// all of them in.
+    fn lets_in(&self, state: &LoopState) -> bool {
+        let is_open = || self.trickle.is_open(state.clock.now_ms());
+        !state.overload.is_overloaded() || state.drain_until.is_some() || is_open()
+    }
+
+    /// Only a connection that got a place counts as one of the few that an overload lets in: a crowd
+    /// that is turned away must not use their places up.
+    fn count_newcomer(&mut self, state: &mut LoopState) {
+        if state.overload.is_overloaded() && self.trickle.let_in(state.clock.now_ms()) {
+            state.stats.overload_rests += 1;
+        }
+    }
+}
+
+impl Listeners {
+    pub(super) fn add(
+        &mut self,
+        mut listener: Listener,
+        registry: &Registry,
+    ) -> io::Result<Address> {
+        listener.register(registry, Token::listener(self.list.len()))?;
+        let address = listener.address()?;
+        self.list.push(Some(listener));
+        Ok(address)
+    }
+
+    /// How many there are, lost ones included: the others are called by numbers below this.
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Remembers that connections wait at this listener.
+    pub(super) fn note(&mut self, index: usize) {
+        if let Some(Some(listener)) = self.list.get_mut(index) {
+            listener.readable = true;
+        }
+    }
+
+    /// As [`note`](Self::note) of every listener, whether or not the kernel said so.
+    pub(super) fn note_all(&mut self) {
+        self.list.iter_mut().flatten().for_each(|listener| listener.readable = true);
+    }
+
+    /// Closes all listeners.
+    pub(super) fn close(&mut self, registry: &Registry) {
+        for mut listener in self.list.drain(..).flatten() {
+            // It fails only for a listener that is lost already.
+            let _ = listener.deregister(registry);
+        }
+    }
+
+    /// Whether a connection may be accepted from any listener now.
+    pub(super) fn may_accept(&self, state: &LoopState) -> bool {
+        (0..self.list.len()).any(|index| self.may_accept_from(index, state))
+    }
+
+    // ET: the listener's readiness was told once. While the table is full or descriptors are out the
+    // listener stays readable, and every turn asks again.
+    pub(super) fn may_accept_from(&self, index: usize, state: &LoopState) -> bool {
+        let Some(Some(listener)) = self.list.get(index) else { return false };
+        let has_place = !state.is_full() || state.config.when_full == WhenFull::Refuse;
+        listener.readable && has_place && self.pause.is_none() && listener.lets_in(state)
+    }
+
+    /// When listeners that rest are to be asked again: those that wait for descriptors or memory, and
+    /// those that an overload closed for a while. A listener that waits for a place in the table is
+    /// asked when a connection ends, and needs no deadline.
+    pub(super) fn next_deadline(&self, state: &LoopState) -> Option<Instant> {
+        let readable = || self.list.iter().flatten().filter(|listener| listener.readable);
+        let shut = readable().filter(|listener| !listener.lets_in(state));
+        let opens_ms = shut.map(|listener| listener.trickle.opens_ms()).min();
+        let opens = opens_ms.map(|opens_ms| state.clock.instant(opens_ms));
+        let pause_ends = self.pause.filter(|_| readable().next().is_some());
+        opens.into_iter().chain(pause_ends).min()
+    }
+
+    /// Ends the pause if its time is over.
+    pub(super) fn end_pause_if_due(&mut self, now: Instant) {
+        self.pause.take_if(|until| *until <= now);
+    }
+
+    /// A descriptor is free again: listeners that rest are asked at once.
+    pub(super) fn end_pause(&mut self) {
+        self.pause = None;
+    }
+
+    /// Accepts one connection, and returns its token if the connection got a place.
+    pub(super) fn accept_from(&mut self, index: usize, state: &mut LoopState) -> Option<Token> {
+        let Some(Some(listener)) = self.list.get_mut(index) else { return None };
+        let (stream, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                self.accept_failed(index, &error, state);
+                return None;
+            }
+        };
+        state.stats.accepted += 1;
+        if state.is_full() {
+            state.count_end(CloseReason::Refused);
+            return None;
+        }
+        let passed = match state.ask_gate(&peer) {
+            Ok(passed) => passed,
+            Err(reason) => {
+                self.turn_away(reason, &peer, state);
+                return None;
+            }
+        };
+        match state.admit(stream, peer, State::Open) {
+            Ok(token) => {
+                if let Some(details) = state.details.get_mut(token.key()) {
+                    details.passed_gate = passed.is_some();
+                }
+                listener.count_newcomer(state);
+                Some(token)
+            }
+            Err(error) => {
+                if let Some(peer) = passed {
+                    state.leave_gate(&peer);
+                }
+                state.count_end(CloseReason::SetupFailed);
+                self.begin_pause(&error, state);
+                None
+            }
+        }
+    }
+
+    /// The gate did not let this connection in, whose socket is closed by now.
+    fn turn_away(&mut self, reason: CloseReason, peer: &Peer, state: &mut LoopState) {
+        state.count_end(reason);
+        if let Some(suppressed) = self.gate_warning.pass(state.clock.now()) {
+            let peer = Address::from(peer);
+            log::warn!(
+                event = "turned_away", peer:%, reason:%, suppressed;
+                "a connection was closed as soon as it came"
+            );
+        }
+    }
+
+    fn accept_failed(&mut self, index: usize, error: &io::Error, state: &mut LoopState) {
+        let Some(place) = self.list.get_mut(index) else { return };
+        if error.kind() == io::ErrorKind::WouldBlock {
+            if let Some(listener) = place {
+                listener.readable = false;
+            }
+            return;
+        }
+        match AcceptFault::of(error) {
+            AcceptFault::Connection => state.stats.accept_errors += 1,
+            AcceptFault::Exhausted => self.begin_pause(error, state),
+            AcceptFault::Listener => {
+                log::error!(event = "listener_lost"; "a listener is lost: {error}");
+                if let Some(mut listener) = place.take() {
+                    // If even that fails, dropping it closes the descriptor all the same.
+                    let _ = listener.deregister(state.poll.registry());
+                }
+            }
+        }
+    }
+
+    /// Descriptors or memory have run out. Listeners rest until a connection closes, or a little
+    /// time has passed.
+    fn begin_pause(&mut self, error: &io::Error, state: &mut LoopState) {
+        let now = state.clock.now();
+        state.stats.accept_pauses += 1;
+        self.pause = Some(now + state.config.accept_retry);
+        if let Some(suppressed) = self.pause_warning.pass(now) {
+            log::warn!(event = "accept_paused", suppressed; "connections wait in the backlog: {error}");
+        }
     }
 }
 

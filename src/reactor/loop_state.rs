@@ -73,19 +73,6 @@ pub(super) struct LoopState {
     generation: u32,
 }
 
-/// Why a connection that was accepted got no place.
-pub(super) enum Unadmitted {
-    ByGate(CloseReason, Address),
-    /// The kernel does not watch it.
-    ByKernel(io::Error),
-}
-
-impl From<io::Error> for Unadmitted {
-    fn from(error: io::Error) -> Self {
-        Unadmitted::ByKernel(error)
-    }
-}
-
 /// The table reserves address space for so many connections at once; beyond it grows by copying.
 const RESERVED_MAX: usize = 1 << 20;
 
@@ -134,7 +121,7 @@ impl LoopState {
         let token = Token { slot: entry.key() as u32, generation: self.generation };
         stream.register(self.poll.registry(), token)?;
         entry.insert(Connection::new(stream, token.generation, state, self.clock.stamp()));
-        let details = Details { peer, subscriptions: NONE, discarded: 0 };
+        let details = Details { peer, subscriptions: NONE, discarded: 0, passed_gate: false };
         match self.details.get_mut(token.key()) {
             Some(former) => *former = details,
             None => self.details.push(details),
@@ -142,29 +129,6 @@ impl LoopState {
         self.connections_most = self.connections_most.max(self.connections.len());
         self.arm(token);
         Ok(token)
-    }
-
-    /// As [`admit`](Self::admit), for a connection that came to a listener: the gate is asked before
-    /// anything is spent on it.
-    pub(super) fn admit_accepted(
-        &mut self,
-        stream: Stream,
-        peer: Peer,
-    ) -> Result<Token, Unadmitted> {
-        let Some(gate) = &mut self.gate else { return Ok(self.admit(stream, peer, State::Open)?) };
-        let (address, now) = (Address::from(&peer), self.clock.now());
-        if let Err(reason) = gate.admit(&address, now) {
-            return Err(Unadmitted::ByGate(reason, address));
-        }
-        let admitted = self.admit(stream, peer, State::Open);
-        if let Ok(token) = admitted {
-            if let Some(connection) = self.find_mut(token) {
-                connection.marks.insert(Marks::COUNTED);
-            }
-        } else if let Some(gate) = &mut self.gate {
-            gate.release(&address, now);
-        }
-        Ok(admitted?)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -242,6 +206,11 @@ impl LoopState {
         self.details.get(token.key()).map(|details| (&details.peer).into())
     }
 
+    /// Enters the end of a connection into the books.
+    pub(super) fn count_end(&mut self, reason: CloseReason) {
+        self.stats.closed_by_reason[reason as usize] += 1;
+    }
+
     /// Frees the slot of a closed connection and enters what it leaves behind into the books.
     pub(super) fn free(&mut self, token: Token) {
         self.drop_subscriptions(token);
@@ -249,11 +218,10 @@ impl LoopState {
         let Some(mut connection) = self.connections.try_remove(token.key()) else { return };
         self.stats.bytes_discarded += connection.input.len() as u64;
         self.stats.bytes_dropped += connection.output.len() as u64;
-        self.stats.closed_by_reason[connection.reason as usize] += 1;
-        if connection.marks.has(Marks::COUNTED)
-            && let (Some(gate), Some(details)) = (&mut self.gate, self.details.get(token.key()))
-        {
-            gate.release(&Address::from(&details.peer), self.clock.now());
+        self.count_end(connection.reason);
+        let details = self.details.get(token.key()).filter(|details| details.passed_gate);
+        if let Some(peer) = details.map(|details| Address::from(&details.peer)) {
+            self.leave_gate(&peer);
         }
         connection.input.release(&mut self.pool);
         connection.output.release(&mut self.pool);

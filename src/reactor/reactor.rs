@@ -6,24 +6,23 @@ use std::time::{Duration, Instant};
 
 use super::clock::Clock;
 use super::close_reason::CloseReason;
-use super::config::{Config, EVENTS_MAX, WhenFull};
+use super::config::{Config, EVENTS_MAX};
 use super::connection::{InputEnd, Marks, State};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::gate::Gate;
 use super::handler::{Handler, ProtocolError};
-use super::listener::{Listener, Wrap};
-use super::loop_state::{LoopState, Unadmitted, find};
+use super::listener::{Listener, Listeners, Wrap};
+use super::loop_state::{LoopState, find};
 use super::overload::Overload;
 use super::remote::{Remote, TaskQueue};
 use super::stats::Stats;
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
 use crate::sockets::address::Address;
 use crate::sockets::event_list::EventList;
-use crate::sockets::listen_socket::{AcceptFault, ListenOptions};
+use crate::sockets::listen_socket::ListenOptions;
 use crate::sockets::stream::Layer;
 use crate::structures::overload_watch::Rest;
-use crate::structures::rate_limit::RateLimit;
 use crate::structures::spare::{Spare, let_the_heap_shrink};
 use crate::structures::token::Token;
 
@@ -59,12 +58,7 @@ pub struct Reactor<H: Handler> {
     /// the handler's type.
     sessions: Vec<Option<H::Session>>,
     state: LoopState,
-    /// A lost listener leaves its place empty, so that the tokens of the others stay true.
-    listeners: Vec<Option<Listener>>,
-    /// Listeners rest until then, for want of descriptors or memory.
-    accept_pause: Option<Instant>,
-    accept_warning: RateLimit,
-    gate_warning: RateLimit,
+    listeners: Listeners,
     tasks: TaskQueue,
     tasks_owed: bool,
     events: EventList,
@@ -93,10 +87,7 @@ impl<H: Handler> Reactor<H> {
             handler,
             sessions: Vec::new(),
             state,
-            listeners: Vec::new(),
-            accept_pause: None,
-            accept_warning: RateLimit::default(),
-            gate_warning: RateLimit::default(),
+            listeners: Listeners::default(),
             tasks,
             tasks_owed: false,
             events: EventList::new(events),
@@ -269,22 +260,21 @@ impl<H: Handler> Reactor<H> {
         let listed = state.lists.has_work() || state.topics.has_fresh();
         let is_under_way = state.may_relieve() || state.arrears.is_under_way();
         let listed = listed || is_under_way;
-        listed || self.tasks_owed || self.may_accept() || shutdown_due || self.is_done()
+        listed
+            || self.tasks_owed
+            || self.listeners.may_accept(&self.state)
+            || shutdown_due
+            || self.is_done()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let state = &self.state;
-        let owed = || self.listeners.iter().flatten().filter(|listener| listener.owed);
-        // One that lets somebody in and is owed waits for a place in the table.
-        let closed = owed().filter(|listener| !self.lets_in(listener));
-        let trickle = closed.map(|listener| listener.trickle.opens_ms()).min();
-        let more = [state.topics_due_ms, state.tidy_due_ms];
-        let in_ms = [state.wheel.next_due(), state.overload.due_ms(state.pool.leased()), trickle];
-        let in_ms = in_ms.into_iter().chain(more).flatten().min();
+        let overload_ms = state.overload.due_ms(state.pool.leased());
+        let in_ms = [state.wheel.next_due(), overload_ms, state.topics_due_ms, state.tidy_due_ms];
         let deadlines = [
-            in_ms.map(|due_ms| state.clock.instant(due_ms)),
+            in_ms.into_iter().flatten().min().map(|due_ms| state.clock.instant(due_ms)),
+            self.listeners.next_deadline(state),
             state.drain_until,
-            self.accept_pause.filter(|_| owed().next().is_some()),
             state.alarm,
         ];
         deadlines.into_iter().flatten().min()
@@ -298,9 +288,7 @@ impl<H: Handler> Reactor<H> {
             if token == Token::WAKER {
                 self.tasks_owed = true;
             } else if !token.is_connection() {
-                if let Some(Some(listener)) = self.listeners.get_mut(token.key()) {
-                    listener.owed = true;
-                }
+                self.listeners.note(token.key());
             } else {
                 self.state.note(token, event);
             }
@@ -399,120 +387,20 @@ impl<H: Handler> Reactor<H> {
     }
 
     fn accept(&mut self) {
-        if self.accept_pause.is_some_and(|until| until <= self.state.clock.now()) {
-            self.accept_pause = None;
-        }
+        self.listeners.end_pause_if_due(self.state.clock.now());
         for index in 0..self.listeners.len() {
             for _ in 0..self.state.config.accept_budget {
-                if !self.may_accept_from(index) {
+                if !self.listeners.may_accept_from(index, &self.state) {
                     break;
                 }
-                self.accept_one(index);
+                if let Some(token) = self.listeners.accept_from(index, &mut self.state) {
+                    self.open(token);
+                }
                 self.state.charge(ACCEPT);
                 if self.state.is_phase_over() {
                     break;
                 }
             }
-        }
-    }
-
-    /// Whether a listener may have a connection for us that we may take now.
-    fn may_accept(&self) -> bool {
-        (0..self.listeners.len()).any(|index| self.may_accept_from(index))
-    }
-
-    // ET: readiness of the listener was told once. While the table is full or descriptors are out
-    // it stays owed, and every turn asks again.
-    fn may_accept_from(&self, index: usize) -> bool {
-        let Some(Some(listener)) = self.listeners.get(index) else { return false };
-        let has_place = !self.state.is_full() || self.state.config.when_full == WhenFull::Refuse;
-        listener.owed && has_place && self.accept_pause.is_none() && self.lets_in(listener)
-    }
-
-    /// In an overload newcomers wait in the backlog, and some are let in now and then. A shutdown
-    /// takes all.
-    fn lets_in(&self, listener: &Listener) -> bool {
-        let LoopState { clock, overload, drain_until, .. } = &self.state;
-        !overload.is_overloaded()
-            || drain_until.is_some()
-            || listener.trickle.is_open(clock.now_ms())
-    }
-
-    fn accept_one(&mut self, index: usize) {
-        let Some(Some(listener)) = self.listeners.get_mut(index) else { return };
-        let (stream, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) => return self.accept_failed(index, &error),
-        };
-        self.state.stats.accepted += 1;
-        if self.state.is_full() {
-            self.state.stats.closed_by_reason[CloseReason::Refused as usize] += 1;
-            return;
-        }
-        match self.state.admit_accepted(stream, peer) {
-            Ok(token) => {
-                self.count_newcomer(index);
-                self.open(token);
-            }
-            Err(Unadmitted::ByGate(reason, peer)) => self.turn_away(reason, &peer),
-            Err(Unadmitted::ByKernel(error)) => {
-                self.state.stats.closed_by_reason[CloseReason::SetupFailed as usize] += 1;
-                self.pause_accepting(&error);
-            }
-        }
-    }
-
-    /// Only those who stay are some of the few that an overload lets in: a crowd that is turned away
-    /// at once must not take their places.
-    fn count_newcomer(&mut self, index: usize) {
-        let LoopState { clock, overload, stats, .. } = &mut self.state;
-        if overload.is_overloaded()
-            && let Some(Some(listener)) = self.listeners.get_mut(index)
-            && listener.trickle.let_in(clock.now_ms())
-        {
-            stats.overload_rests += 1;
-        }
-    }
-
-    /// The socket of a connection that the gate did not let in is closed by now.
-    fn turn_away(&mut self, reason: CloseReason, peer: &Address) {
-        self.state.stats.closed_by_reason[reason as usize] += 1;
-        if let Some(suppressed) = self.gate_warning.pass(self.state.clock.now()) {
-            log::warn!(
-                event = "turned_away", peer:%, reason:%, suppressed;
-                "a connection was closed as soon as it came"
-            );
-        }
-    }
-
-    fn accept_failed(&mut self, index: usize, error: &io::Error) {
-        if error.kind() == io::ErrorKind::WouldBlock {
-            if let Some(Some(listener)) = self.listeners.get_mut(index) {
-                listener.owed = false;
-            }
-            return;
-        }
-        match AcceptFault::of(error) {
-            AcceptFault::Connection => self.state.stats.accept_errors += 1,
-            AcceptFault::Exhausted => self.pause_accepting(error),
-            AcceptFault::Listener => {
-                log::error!(event = "listener_lost"; "a listener is lost: {error}");
-                if let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) {
-                    // If even that fails, dropping it closes the descriptor all the same.
-                    let _ = listener.deregister(self.state.poll.registry());
-                }
-            }
-        }
-    }
-
-    /// Descriptors or memory have run out. Listeners rest until a connection closes, or a little
-    /// time has passed.
-    fn pause_accepting(&mut self, error: &io::Error) {
-        let now = self.state.clock.now();
-        self.state.stats.accept_pauses += 1;
-        self.accept_pause = Some(now + self.state.config.accept_retry);
-        if let Some(suppressed) = self.accept_warning.pass(now) {
-            log::warn!(event = "accept_paused", suppressed; "connections wait in the backlog: {error}");
         }
     }
 
@@ -668,8 +556,7 @@ impl<H: Handler> Reactor<H> {
                 self.handler.on_close(&mut Context::new(&mut self.state), token, session, reason);
             }
             self.state.free(token);
-            // A descriptor is free again: ask the listeners that rest.
-            self.accept_pause = None;
+            self.listeners.end_pause();
             self.state.charge(CLOSE);
             if self.state.is_phase_over() && !self.is_cut_off() {
                 return;
@@ -704,22 +591,17 @@ impl<H: Handler> Reactor<H> {
     /// Takes what already waits, so that it is served and not reset, then closes the listeners and
     /// tells the handler.
     fn begin_drain(&mut self) {
-        for listener in self.listeners.iter_mut().flatten() {
-            listener.owed = true;
-        }
+        self.listeners.note_all();
         // Bounded, should somebody connect faster than we accept.
         let until = self.state.stats.accepted + DRAIN_ACCEPTS_MAX;
         for _ in 0..DRAIN_ACCEPTS_MAX {
-            if !self.may_accept() || self.state.stats.accepted >= until {
+            if !self.listeners.may_accept(&self.state) || self.state.stats.accepted >= until {
                 break;
             }
             self.state.begin_phase();
             self.accept();
         }
-        for mut listener in self.listeners.drain(..).flatten() {
-            // It fails only for a listener that is lost already.
-            let _ = listener.deregister(self.state.poll.registry());
-        }
+        self.listeners.close(self.state.poll.registry());
         self.state.is_draining = true;
         for token in self.state.tokens() {
             if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
@@ -729,11 +611,8 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    fn add_listener(&mut self, mut listener: Listener) -> io::Result<Address> {
-        let token = Token::listener(self.listeners.len());
-        listener.register(self.state.poll.registry(), token)?;
-        let address = listener.address()?;
-        self.listeners.push(Some(listener));
+    fn add_listener(&mut self, listener: Listener) -> io::Result<Address> {
+        let address = self.listeners.add(listener, self.state.poll.registry())?;
         self.state.addresses.push(address.clone());
         Ok(address)
     }
