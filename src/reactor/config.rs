@@ -4,8 +4,8 @@
 use std::io;
 use std::time::Duration;
 
-use super::clock::STAMP_SPAN_MAX;
 use crate::sockets::stream::PeerWatch;
+use crate::structures::clock::STAMP_SPAN_MAX;
 use crate::structures::overload_watch::Limits;
 
 /// The limits of a reactor. Start from the default and change what you need.

@@ -1,11 +1,11 @@
 //! Topics and connections together: who follows what, who is owed what, and who waits for whom.
 
-use super::clock::Clock;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::connection::{Connection, Marks, State};
 use super::loop_state::{LoopState, find};
 use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
+use crate::structures::clock::Clock;
 use crate::structures::subscriptions::{NONE, Subscription, Topics};
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, SlowConsumer, Start, Topic, TopicId};

@@ -21,7 +21,6 @@ use mio::Poll;
 use slab::Slab;
 
 use super::arrears::Arrears;
-use super::clock::Clock;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::connection::{Connection, Details, Marks, State};
@@ -33,6 +32,7 @@ use super::work::Work;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::stream::Stream;
 use crate::structures::buffer_pool::BufferPool;
+use crate::structures::clock::Clock;
 use crate::structures::overload_watch::Watch;
 use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::timer_wheel::TimerWheel;

@@ -45,7 +45,7 @@
 //! | `listener`, `gate` | where connections come from, and whether they may come in |
 //! | `drain`, `overload`, `tidy` | a shutdown; too much to do; memory that a burst needed |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
-//! | `config`, `close_reason`, `stats`, `clock` | limits, reasons, counters, turn time |
+//! | `config`, `close_reason`, `stats` | limits, reasons, counters |
 //! | `check` | what must hold between two turns |
 //!
 //! With this page and `sockets/stream` the first eight are the whole path of an echo: ten files. Below
@@ -56,7 +56,6 @@
 mod arrears;
 #[cfg(debug_assertions)]
 mod check;
-mod clock;
 mod close_reason;
 mod closing;
 mod config;

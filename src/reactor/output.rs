@@ -3,7 +3,6 @@
 
 use std::io;
 
-use super::clock::Clock;
 use super::close_reason::CloseReason;
 use super::connection::{Connection, Marks, State};
 use super::loop_state::{LoopState, find};
@@ -11,6 +10,7 @@ use super::stats::Stats;
 use super::work::{WRITE, copied};
 use crate::sockets::stream::Sent;
 use crate::structures::buffer_pool::BufferPool;
+use crate::structures::clock::Clock;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::subscriptions::{Slices, Topics};
 use crate::structures::token::Token;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::clock::Clock;
 use super::close_reason::CloseReason;
 use super::config::{Config, EVENTS_MAX};
 use super::connection::{InputEnd, Marks, State};
@@ -22,6 +21,7 @@ use crate::sockets::address::Address;
 use crate::sockets::event_list::EventList;
 use crate::sockets::listen_socket::ListenOptions;
 use crate::sockets::stream::Layer;
+use crate::structures::clock::Clock;
 use crate::structures::overload_watch::Rest;
 use crate::structures::spare::{Spare, let_the_heap_shrink};
 use crate::structures::token::Token;

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | `token` | the name of a connection, which does not outlive the connection |
 //! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
-//! | `timer_wheel` | deadlines in constant time |
+//! | `clock`, `timer_wheel` | turn time, read once a turn; deadlines in constant time |
 //! | `waiting` | for whom the publishers of a topic wait, and for how long |
 //! | `topic`, `subscriptions` | one ring of messages; who follows which topic, and whose turn it is |
 //! | `overload_watch` | whether there is more to do than can be done |
@@ -13,6 +13,7 @@
 //! | `rate_limit` | a warning that is written once a second |
 
 pub(crate) mod buffer_pool;
+pub(crate) mod clock;
 pub(crate) mod overload_watch;
 pub(crate) mod rate_limit;
 pub(crate) mod ring_buffer;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// the timer wheel, and stamps, the same milliseconds in 32 wrapping bits, for connections. Stamps
 /// are compared over spans of at most twelve days, which `Config::check` sees to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     started: Instant,
     now: Instant,
     now_ms: u64,
@@ -14,79 +14,79 @@ pub(super) struct Clock {
 
 /// A wait that begins.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wait {
-    pub(super) began: Instant,
-    pub(super) timeout: Option<Duration>,
+pub(crate) struct Wait {
+    pub(crate) began: Instant,
+    pub(crate) timeout: Option<Duration>,
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Instant::now();
         Clock { started: now, now, now_ms: 0 }
     }
 
-    pub(super) fn read(&mut self) {
+    pub(crate) fn read(&mut self) {
         self.now = Instant::now();
         self.now_ms = (self.now - self.started).as_millis() as u64;
     }
 
-    pub(super) fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.now
     }
 
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.now_ms
     }
 
     /// Microseconds since the reactor was built.
-    pub(super) fn now_us(&self) -> u64 {
+    pub(crate) fn now_us(&self) -> u64 {
         (self.now - self.started).as_micros() as u64
     }
 
-    pub(super) fn stamp(&self) -> u32 {
+    pub(crate) fn stamp(&self) -> u32 {
         self.now_ms as u32
     }
 
     /// How long a wait until then may last, or one without an end. The turn took its time, so this is
     /// counted from now and not from turn time, or every deadline would come late by what was done
     /// before the wait.
-    pub(super) fn wait_until(at: Option<Instant>) -> Wait {
+    pub(crate) fn wait_until(at: Option<Instant>) -> Wait {
         let now = Instant::now();
         Wait { began: now, timeout: at.map(|at| at.saturating_duration_since(now)) }
     }
 
     /// The same moment in milliseconds.
-    pub(super) fn ms(&self, at: Instant) -> u64 {
+    pub(crate) fn ms(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.started).as_millis() as u64
     }
 
-    pub(super) fn instant(&self, at_ms: u64) -> Instant {
+    pub(crate) fn instant(&self, at_ms: u64) -> Instant {
         self.started + Duration::from_millis(at_ms)
     }
 
     /// When `span` after a stamp is certainly over. A stamp is cut to whole milliseconds, hence the
     /// one more.
-    pub(super) fn after(&self, stamp: u32, span: Duration) -> u64 {
+    pub(crate) fn after(&self, stamp: u32, span: Duration) -> u64 {
         let age = u64::from(self.stamp().wrapping_sub(stamp));
         let span = span.as_millis().min(u128::from(STAMP_SPAN_MAX)) as u64;
         (self.now_ms + span + 1).saturating_sub(age)
     }
 
     /// A stamp that lies `delay` ahead.
-    pub(super) fn stamp_in(&self, delay: Duration) -> u32 {
+    pub(crate) fn stamp_in(&self, delay: Duration) -> u32 {
         let delay = delay.as_millis().min(u128::from(STAMP_SPAN_MAX)) as u32;
         self.stamp().wrapping_add(delay).wrapping_add(1)
     }
 
     /// When a stamp that was made by [`stamp_in`](Self::stamp_in) is reached, or was.
-    pub(super) fn reached(&self, stamp: u32) -> u64 {
+    pub(crate) fn reached(&self, stamp: u32) -> u64 {
         let remaining = stamp.wrapping_sub(self.stamp()) as i32;
         self.now_ms.saturating_add_signed(remaining.into())
     }
 }
 
 /// Half of what a signed comparison of stamps can tell apart.
-pub(super) const STAMP_SPAN_MAX: u32 = 1 << 30;
+pub(crate) const STAMP_SPAN_MAX: u32 = 1 << 30;
 
 #[cfg(test)]
 mod tests {
