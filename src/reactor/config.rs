@@ -4,7 +4,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::sockets::stream::PeerWatch;
+use crate::sockets::peer_watch::PeerWatch;
 use crate::structures::clock::STAMP_SPAN_MAX;
 use crate::structures::overload_watch::Limits;
 

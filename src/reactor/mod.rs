@@ -43,7 +43,7 @@
 //! | `work` | what a turn may cost |
 //! | `delivery`, `arrears` | topics meet connections: who is owed what, and when that is too much |
 //! | `listener`, `gate` | where connections come from, and whether they may come in |
-//! | `drain`, `overload`, `tidy` | a shutdown; too much to do; memory that a burst needed |
+//! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; memory that a burst needed |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
 //! | `config`, `close_reason`, `stats` | limits, reasons, counters |
 //! | `check` | what must hold between two turns |
@@ -70,6 +70,7 @@ mod input;
 mod listener;
 mod lists;
 mod loop_state;
+mod memory;
 mod output;
 mod overload;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]

@@ -10,8 +10,9 @@ use mio::net::{TcpListener, UnixListener};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::{Address, Peer};
+use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::socket_file::SocketFile;
-use super::stream::{PeerWatch, Stream, watch_for_the_peer};
+use super::stream::Stream;
 
 /// How a listener is set up. What accepted sockets inherit is set once, here.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@
 //! | files | what they are |
 //! | --- | --- |
 //! | `stream` | the socket of one connection: TCP, Unix, or a layer above one of them |
+//! | `peer_watch` | how the kernel finds out that a peer is gone without a word |
 //! | `address` | where a server listens, and who is at the other end |
 //! | `event_list` | the events that one call takes from the kernel |
 //! | `listen_socket`, `socket_file` | a socket that listens; the file of one that is a Unix socket |
@@ -11,5 +12,6 @@
 pub(crate) mod address;
 pub(crate) mod event_list;
 pub(crate) mod listen_socket;
+pub(crate) mod peer_watch;
 pub(crate) mod socket_file;
 pub(crate) mod stream;
