@@ -4,7 +4,7 @@
 use std::io;
 
 use super::close_reason::CloseReason;
-use super::connection::{Announced, InputEnd, Marks, State};
+use super::connection::{Announced, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
 use crate::structures::token::Token;
 
@@ -63,7 +63,7 @@ impl LoopState {
         // short, with it.
         connection.announced = connection.announced.max(Announced::End);
         connection.stalled = false;
-        connection.marks.remove(Marks::CONGESTED);
+        connection.hold.remove(Hold::CONGESTED);
         self.stats.bytes_dropped += connection.output.len() as u64;
         connection.output.release(&mut self.pool);
         self.lists.update(token, connection);

@@ -53,7 +53,9 @@ pub(super) struct Connection {
     pub(super) state: State,
     /// Meaningful from `Closing` on.
     pub(super) reason: CloseReason,
-    pub(super) marks: Marks,
+    pub(super) hold: Hold,
+    /// Silence is what the connection is there for: the idle timeout does not run.
+    pub(super) may_be_silent: bool,
     /// The kernel said that a read may succeed, and no read has proved the opposite.
     pub(super) readable: bool,
     /// The kernel said that a write may succeed, and no write has proved the opposite.
@@ -112,50 +114,44 @@ pub(super) enum State {
     Closed,
 }
 
-/// What is noted about a connection, in one byte because a connection fills its cache line. Most of it
-/// is for what the connection is held, which means that it is not read although it could be.
+/// Why a connection is not read although it could be: a set of reasons, of which one is enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Marks(u8);
+pub(super) struct Hold(u8);
 
-impl Marks {
-    /// Held: the handler paused it.
-    pub(super) const PAUSED: Marks = Marks(1);
-    /// Held: its output is above the high-water mark.
-    pub(super) const CONGESTED: Marks = Marks(2);
-    /// Held: it publishes to a topic that has no room.
-    pub(super) const TOPIC: Marks = Marks(4);
-    /// Held: the buffer memory is spent.
-    pub(super) const MEMORY: Marks = Marks(8);
-    /// Silence is what it is there for, and no sign that its peer is idle.
-    pub(super) const MAY_BE_SILENT: Marks = Marks(16);
-    /// Held: the slice of its visit is used up. Only while its callback runs.
-    pub(super) const SPENT: Marks = Marks(32);
-    /// Held: the handler lets it wait, for others' sake.
-    pub(super) const PUT_OFF: Marks = Marks(128);
+impl Hold {
+    /// The handler paused it.
+    pub(super) const PAUSED: Hold = Hold(1);
+    /// The handler lets it wait for other connections.
+    pub(super) const PUT_OFF: Hold = Hold(2);
+    /// Its output is above the high-water mark.
+    pub(super) const CONGESTED: Hold = Hold(4);
+    /// It publishes to a topic that has no room.
+    pub(super) const TOPIC: Hold = Hold(8);
+    /// The buffer memory is spent.
+    pub(super) const MEMORY: Hold = Hold(16);
+    /// The slice of its visit is spent. Set only while its callback runs.
+    pub(super) const SPENT: Hold = Hold(32);
 
-    /// All for which a connection is held.
-    const HOLDS: Marks = Marks(!Marks::MAY_BE_SILENT.0);
-    /// All for which a handler holds it.
-    pub(super) const BY_HANDLER: Marks = Marks(Marks::PAUSED.0 | Marks::PUT_OFF.0);
-    /// What is our doing and not the peer's: it does not make a connection idle.
-    pub(super) const NOT_THE_PEERS: Marks =
-        Marks(Marks::TOPIC.0 | Marks::MEMORY.0 | Marks::PUT_OFF.0);
+    /// The holds that a handler sets.
+    pub(super) const BY_HANDLER: Hold = Hold(Hold::PAUSED.0 | Hold::PUT_OFF.0);
+    /// The holds that this server caused. While one is set the peer does not count as idle.
+    pub(super) const OURS: Hold = Hold(Hold::TOPIC.0 | Hold::MEMORY.0 | Hold::PUT_OFF.0);
 
-    pub(super) fn is_held(self) -> bool {
-        self.has(Marks::HOLDS)
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
-    /// Whether there is any of these.
-    pub(super) fn has(self, marks: Marks) -> bool {
-        self.0 & marks.0 != 0
+    /// Whether one of these is set.
+    pub(super) fn has(self, any: Hold) -> bool {
+        self.0 & any.0 != 0
     }
 
-    pub(super) fn insert(&mut self, marks: Marks) {
-        self.0 |= marks.0;
+    pub(super) fn insert(&mut self, hold: Hold) {
+        self.0 |= hold.0;
     }
 
-    pub(super) fn remove(&mut self, marks: Marks) {
-        self.0 &= !marks.0;
+    pub(super) fn remove(&mut self, hold: Hold) {
+        self.0 &= !hold.0;
     }
 }
 
@@ -185,7 +181,8 @@ impl Connection {
             pending: NONE,
             state,
             reason: CloseReason::Closed,
-            marks: Marks::default(),
+            hold: Hold::default(),
+            may_be_silent: false,
             readable: false,
             writable: false,
             announced: Announced::Nothing,
@@ -220,7 +217,7 @@ impl Connection {
     // changed the answer.
     pub(super) fn wants_visit(&self) -> bool {
         match self.state {
-            State::Open | State::Severed if !self.marks.is_held() => {
+            State::Open | State::Severed if self.hold.is_empty() => {
                 self.readable || self.input_owed || self.input_end == InputEnd::Ended
             }
             State::Closing | State::Lingering => self.readable,
@@ -230,7 +227,7 @@ impl Connection {
 
     /// Whether a read may bring something, and what it brings is wanted.
     pub(super) fn may_read(&self) -> bool {
-        self.readable && !self.is_held()
+        self.readable && self.is_free()
     }
 
     /// Whether everything that the peer will ever send was read.
@@ -243,9 +240,14 @@ impl Connection {
         matches!(self.state, State::Open | State::Severed)
     }
 
-    /// Whether it is served, but not now.
-    pub(super) fn is_held(&self) -> bool {
-        self.is_served() && self.marks.is_held()
+    /// Whether its handler may be given input now.
+    pub(super) fn is_free(&self) -> bool {
+        self.is_served() && self.hold.is_empty()
+    }
+
+    /// Whether its handler is to be given input later.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.is_served() && !self.hold.is_empty()
     }
 
     /// Whether the flush phase has something to do here.
@@ -287,13 +289,12 @@ impl Connection {
         }
     }
 
-    /// Takes holds away. When it waited for others, and does so no more, the time in which it may be
-    /// idle begins anew.
-    pub(super) fn release(&mut self, holds: Marks, now_ms: u32) {
-        let has_waited = self.marks.has(Marks::NOT_THE_PEERS);
-        self.marks.remove(holds);
-        let is_over = has_waited && !self.marks.has(Marks::NOT_THE_PEERS);
-        // One that failed has had its time: it must not keep its place for as long as it can be slowed.
+    /// Takes holds away. The idle timeout begins anew with the last one that this server caused.
+    pub(super) fn lift(&mut self, hold: Hold, now_ms: u32) {
+        let was_ours = self.hold.has(Hold::OURS);
+        self.hold.remove(hold);
+        let is_over = was_ours && !self.hold.has(Hold::OURS);
+        // A severed connection has had its time: whoever slows it down must not keep its place.
         if is_over && self.state == State::Open {
             self.active_ms = now_ms;
         }

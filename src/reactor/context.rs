@@ -10,7 +10,7 @@ use mio::net::{TcpStream, UnixStream};
 
 use super::close_reason::CloseReason;
 use super::config::Config;
-use super::connection::{Marks, State};
+use super::connection::{Hold, State};
 use super::loop_state::LoopState;
 use super::overload::Overload;
 use super::stats::Stats;
@@ -113,7 +113,7 @@ impl<'a> Context<'a> {
     /// soon as the connection is free.
     pub fn is_held(&self, token: Token) -> bool {
         let connection = self.state.find(token);
-        connection.is_none_or(|connection| !connection.is_served() || connection.is_held())
+        connection.is_none_or(|connection| !connection.is_free())
     }
 
     // ---- topics ----
@@ -253,7 +253,7 @@ impl<'a> Context<'a> {
     /// [`Config::idle_timeout`] and [`Config::drain_quiet`] it is as silent as any other; see
     /// [`put_off`](Self::put_off).
     pub fn pause(&mut self, token: Token) {
-        self.state.change(token, |connection| connection.marks.insert(Marks::PAUSED));
+        self.state.change(token, |connection| connection.hold.insert(Hold::PAUSED));
     }
 
     /// As [`pause`](Self::pause), for a connection that has to wait for others: for its share of what
@@ -261,19 +261,19 @@ impl<'a> Context<'a> {
     /// so it is neither idle nor quiet; the time for that begins anew when it is resumed. A shutdown
     /// waits for it, up to [`Config::drain_timeout`].
     pub fn put_off(&mut self, token: Token) {
-        self.state.change(token, |connection| connection.marks.insert(Marks::PUT_OFF));
+        self.state.change(token, |connection| connection.hold.insert(Hold::PUT_OFF));
     }
 
     /// Reads it again, whether it was paused or put off. Input left from before is offered first.
     pub fn resume(&mut self, token: Token) {
-        self.state.release(token, Marks::BY_HANDLER);
+        self.state.lift(token, Hold::BY_HANDLER);
     }
 
     /// As [`resume`](Self::resume); the next read phase begins with it, or with whoever is named so
     /// after it. For a handler that has an order of its own for some work: a crowd that is visited in
     /// turn would keep everybody behind it from that.
     pub fn resume_first(&mut self, token: Token) {
-        self.state.release_first(token);
+        self.state.lift_first(token);
     }
 
     /// Begins an outgoing connection, without waiting. `on_open` follows once it is established, or
@@ -355,10 +355,7 @@ impl<'a> Context<'a> {
     /// [`Config::idle_timeout`] says: one that waits for what others may send, for example. None may
     /// at first.
     pub fn permit_silence(&mut self, token: Token, may_be_silent: bool) {
-        self.state.change(token, |connection| match may_be_silent {
-            true => connection.marks.insert(Marks::MAY_BE_SILENT),
-            false => connection.marks.remove(Marks::MAY_BE_SILENT),
-        });
+        self.state.change(token, |connection| connection.may_be_silent = may_be_silent);
         self.state.arm(token);
     }
 

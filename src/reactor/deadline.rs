@@ -3,7 +3,7 @@
 //! Traffic never touches the wheel: it stores a stamp in the connection. When the entry fires the
 //! deadline is computed from the stamps, and either acted upon or put back.
 
-use super::connection::{Connection, Marks, State};
+use super::connection::{Connection, Hold, State};
 use super::loop_state::LoopState;
 use crate::structures::token::Token;
 
@@ -81,10 +81,8 @@ impl LoopState {
                 let quiet = (self.is_draining && !connection.stalled).then_some(self.drain_quiet());
                 let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
                 // Nor is it idle while it waits for others: its time begins anew when that is over.
-                let is_free = !connection.marks.has(Marks::NOT_THE_PEERS);
-                let idle = config
-                    .idle_timeout
-                    .filter(|_| is_free && !connection.marks.has(Marks::MAY_BE_SILENT));
+                let is_free = !connection.hold.has(Hold::OURS);
+                let idle = config.idle_timeout.filter(|_| is_free && !connection.may_be_silent);
                 let quiet = quiet.filter(|_| is_free);
                 let all = [
                     write.map(|span| (waiting(span), Deadline::Write)),

@@ -2,7 +2,7 @@
 
 use super::close_reason::CloseReason;
 use super::config::Config;
-use super::connection::{Connection, Marks, State};
+use super::connection::{Connection, Hold, State};
 use super::loop_state::{LoopState, find};
 use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
 use crate::structures::clock::Clock;
@@ -78,8 +78,8 @@ impl LoopState {
         if let Some(token) = from
             && let Some(connection) = self.find_mut(token)
         {
-            let waits = connection.marks.has(Marks::TOPIC);
-            connection.marks.insert(Marks::TOPIC);
+            let waits = connection.hold.has(Hold::TOPIC);
+            connection.hold.insert(Hold::TOPIC);
             let now_us = self.clock.now_us();
             match waits {
                 false => self.topics.wait_for(key, token, now_us),
@@ -151,7 +151,7 @@ impl LoopState {
             self.drop_subscription(token, subscription);
         }
         for token in self.topics.remove(key) {
-            self.release(token, Marks::TOPIC);
+            self.lift(token, Hold::TOPIC);
         }
     }
 
@@ -309,7 +309,7 @@ impl LoopState {
             self.looks.due_ms = self.looks.due_ms.into_iter().chain(due_ms).min();
         }
         for token in released.drain(..) {
-            self.release(token, Marks::TOPIC);
+            self.lift(token, Hold::TOPIC);
         }
         self.topics.reuse_waiting(key, released);
     }

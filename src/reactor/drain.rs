@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::close_reason::CloseReason;
-use super::connection::{Marks, State};
+use super::connection::{Hold, State};
 use super::loop_state::LoopState;
 use crate::structures::token::Token;
 
@@ -43,7 +43,7 @@ impl LoopState {
             let quiet_since = self.clock.after(connection.active_ms, self.drain_quiet());
             let is_quiet = !connection.owes_anything()
                 && !connection.wants_visit()
-                && !connection.marks.has(Marks::NOT_THE_PEERS)
+                && !connection.hold.has(Hold::OURS)
                 && quiet_since <= self.clock.now_ms();
             match connection.state {
                 State::Open if is_quiet => self.close_quiet(token),

@@ -1,7 +1,7 @@
 //! From the socket to the handler: reading within the budgets, and what becomes of input that is
 //! not used up.
 
-use super::connection::{Fill, InputEnd, Marks, State};
+use super::connection::{Fill, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
 use super::work::{READ, copied};
 use crate::structures::ring_buffer::RingBuffer;
@@ -16,8 +16,8 @@ impl LoopState {
             return Some(Fill::default());
         }
         // Input that is owed becomes output as well as input that is new.
-        if !has_memory && !connection.is_held() {
-            connection.marks.insert(Marks::MEMORY);
+        if !has_memory && connection.is_free() {
+            connection.hold.insert(Hold::MEMORY);
             self.lists.starved.push_back(token);
             return None;
         }
@@ -51,9 +51,9 @@ impl LoopState {
         self.stats.bytes_consumed += len.saturating_sub(input.len()) as u64;
         let limit = self.config.input_limit + self.config.read_size();
         let Some(connection) = find(&mut self.connections, token) else { return false };
-        let held = connection.is_held();
+        let held = connection.is_waiting();
         // ET: input that is left counts as owed below; so the connection stays listed, as the last.
-        connection.marks.remove(Marks::SPENT);
+        connection.hold.remove(Hold::SPENT);
         if end_told && (!held || input.is_empty()) {
             // It cannot become a message any more.
             connection.input_end = InputEnd::Told;

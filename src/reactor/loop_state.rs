@@ -23,7 +23,7 @@ use slab::Slab;
 use super::arrears::Arrears;
 use super::close_reason::CloseReason;
 use super::config::Config;
-use super::connection::{Connection, Details, Marks, State};
+use super::connection::{Connection, Details, Hold, State};
 use super::delivery::Looks;
 use super::gate::Gate;
 use super::lists::Lists;
@@ -176,17 +176,17 @@ impl LoopState {
     }
 
     /// Lets a connection go on that was held for this, unless something else holds it.
-    pub(super) fn release(&mut self, token: Token, holds: Marks) {
+    pub(super) fn lift(&mut self, token: Token, hold: Hold) {
         let now_ms = self.clock.stamp();
-        self.change(token, |connection| connection.release(holds, now_ms));
+        self.change(token, |connection| connection.lift(hold, now_ms));
         // Some deadlines stood still meanwhile.
         self.arm(token);
     }
 
-    /// As [`release`](Self::release) of a pause, for somebody who is to be visited before all others.
-    pub(super) fn release_first(&mut self, token: Token) {
+    /// As [`lift`](Self::lift) of what its handler set, for somebody who is to be visited before all others.
+    pub(super) fn lift_first(&mut self, token: Token) {
         let Some(connection) = find(&mut self.connections, token) else { return };
-        connection.marks.remove(Marks::BY_HANDLER);
+        connection.hold.remove(Hold::BY_HANDLER);
         self.lists.update_first(token, connection);
         self.arm(token);
     }

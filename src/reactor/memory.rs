@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::close_reason::CloseReason;
-use super::connection::{Marks, State};
+use super::connection::{Hold, State};
 use super::loop_state::LoopState;
 
 impl LoopState {
@@ -32,7 +32,7 @@ impl LoopState {
             // No more than may be visited at once, or each turn would go over all of them.
             for _ in 0..self.config.visit_budget {
                 let Some(token) = self.lists.starved.pop_front() else { break };
-                self.release(token, Marks::MEMORY);
+                self.lift(token, Hold::MEMORY);
             }
         } else if is_over || !self.lists.starved.is_empty() {
             // So much that a read fits in beside the part that is to be free.

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::close_reason::CloseReason;
-use super::connection::{Connection, Marks, State};
+use super::connection::{Connection, Hold, State};
 use super::loop_state::{LoopState, find};
 use super::stats::Stats;
 use super::work::{WRITE, copied};
@@ -64,7 +64,7 @@ impl LoopState {
         append(&mut connection.output, &mut self.pool);
         self.stats.bytes_queued += len as u64;
         if connection.output.len() > self.config.output_high() {
-            connection.marks.insert(Marks::CONGESTED);
+            connection.hold.insert(Hold::CONGESTED);
         }
         if self.current != Some(token) {
             self.lists.update(token, connection);
@@ -100,7 +100,7 @@ impl LoopState {
         if connection.output.len() <= config.output_low() {
             // ET: what the kernel said while the connection was held is still noted; no event will
             // come for it.
-            connection.marks.remove(Marks::CONGESTED);
+            connection.hold.remove(Hold::CONGESTED);
         }
         connection.stalled &= connection.owes_anything();
         let is_rearmed = connection.stalled != was_stalled;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::close_reason::CloseReason;
 use super::config::{Config, EVENTS_MAX};
-use super::connection::{InputEnd, Marks, State};
+use super::connection::{Hold, InputEnd, State};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::gate::Gate;
@@ -417,7 +417,7 @@ impl<H: Handler> Reactor<H> {
         }
         self.sessions[token.key()] = Some(session);
         // What it sent waits for the flush phase.
-        self.state.change(token, |connection| connection.marks.remove(Marks::SPENT));
+        self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
     }
 
     // ---- read ----
@@ -470,12 +470,11 @@ impl<H: Handler> Reactor<H> {
         let (Some(connection), Some(session)) = (self.state.find_mut(token), session) else {
             return Ok(());
         };
-        let is_free = connection.is_served() && !connection.is_held();
         let is_data_due = (has_new || connection.input_owed) && !connection.input.is_empty();
         // A connection that failed has no end to tell of.
         let is_open = connection.state == State::Open;
         let is_end_due = is_open && connection.input_end == InputEnd::Ended;
-        if !is_free || !(is_data_due || is_end_due) {
+        if !connection.is_free() || !(is_data_due || is_end_due) {
             return Ok(());
         }
         let mut input = std::mem::take(&mut connection.input);

@@ -5,7 +5,7 @@
 //! the next one depends on what came and not on the machine, so that a simulation repeats it.
 
 use super::config::Config;
-use super::connection::Marks;
+use super::connection::Hold;
 use super::loop_state::{LoopState, find};
 
 /// A call that reads, and what goes with it.
@@ -116,7 +116,7 @@ impl LoopState {
         if let Some(token) = self.current
             && let Some(connection) = find(&mut self.connections, token)
         {
-            connection.marks.insert(Marks::SPENT);
+            connection.hold.insert(Hold::SPENT);
         }
     }
 }
