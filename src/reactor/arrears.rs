@@ -45,7 +45,7 @@ impl LoopState {
 
     /// The slot at which a round begins, when it is time for one.
     fn begin_round(&mut self) -> Option<usize> {
-        let (held, limit) = (self.topics.memory(), self.topics.least_bound());
+        let (held, limit) = (self.topics.memory(), self.topics.least_subscriber_memory());
         let seen = self.arrears.seen.min(held);
         // Nobody can be owed more than there is.
         let is_due = held > limit && held - seen >= limit / ROUND_PARTS;

@@ -71,6 +71,6 @@ fn rules(connection: &Connection) -> [(&'static str, bool); 5] {
             "only who owes something is stalled",
             implies(connection.stalled && !is_closed, connection.owes_anything()),
         ),
-        ("input is owed only to who is served", implies(is_past, !connection.input_owed)),
+        ("input is owed only to who is served", implies(is_past, !connection.input_left)),
     ]
 }

@@ -22,7 +22,7 @@ impl LoopState {
         }
         connection.reason = reason;
         connection.state = State::Closing;
-        connection.input_owed = false;
+        connection.input_left = false;
         if !has_write_timeout {
             // Only now does its wait for the peer have an end.
             connection.waiting_since_ms = stamp;
@@ -53,7 +53,7 @@ impl LoopState {
         let was_open = connection.state == State::Open;
         connection.set_reason(reason_of(error));
         log::debug!(connection:% = token, event = "error"; "{error}");
-        if !was_open || (connection.input_has_ended() && !connection.input_owed) {
+        if !was_open || (connection.input_has_ended() && !connection.input_left) {
             return self.retire(token);
         }
         connection.state = State::Severed;
@@ -78,7 +78,7 @@ impl LoopState {
         (connection.input_end, connection.readable) = (InputEnd::Ended, false);
         if connection.state == State::Open {
             // What came with the error is about to be handed over.
-            connection.input_owed = !connection.input.is_empty();
+            connection.input_left = !connection.input.is_empty();
             self.close_on_error(token, error);
         }
     }
@@ -109,7 +109,7 @@ impl LoopState {
             && connection.state != State::Closed
         {
             connection.state = State::Closed;
-            connection.input_owed = false;
+            connection.input_left = false;
             self.lists.closed.push_back(token);
         }
     }

@@ -64,7 +64,7 @@ pub(super) struct Connection {
     pub(super) announced: Announced,
     pub(super) input_end: InputEnd,
     /// The handler left input behind because it was held, and must see it again without any event.
-    pub(super) input_owed: bool,
+    pub(super) input_left: bool,
     /// Output waits for the peer since `waiting_since_ms`.
     pub(super) stalled: bool,
     pub(super) on_ready_list: bool,
@@ -79,8 +79,6 @@ pub(super) struct Details {
     pub(super) subscriptions: u32,
     /// Bytes dropped while closing.
     pub(super) discarded: u32,
-    /// The gate let the connection in, and is told of its end.
-    pub(super) passed_gate: bool,
 }
 
 /// What lies behind the bytes that can be read.
@@ -187,7 +185,7 @@ impl Connection {
             writable: false,
             announced: Announced::Nothing,
             input_end: InputEnd::Flowing,
-            input_owed: false,
+            input_left: false,
             stalled: false,
             on_ready_list: false,
             on_dirty_list: false,
@@ -218,7 +216,7 @@ impl Connection {
     pub(super) fn wants_visit(&self) -> bool {
         match self.state {
             State::Open | State::Severed if self.hold.is_empty() => {
-                self.readable || self.input_owed || self.input_end == InputEnd::Ended
+                self.readable || self.input_left || self.input_end == InputEnd::Ended
             }
             State::Closing | State::Lingering => self.readable,
             State::Open | State::Severed | State::Connecting | State::Closed => false,

@@ -102,6 +102,6 @@ impl LoopState {
         else {
             return;
         };
-        self.wheel.advance(token.slot, due);
+        self.wheel.bring_forward(token.slot, due);
     }
 }

@@ -35,7 +35,7 @@ impl LoopState {
         // A token that names no connection is nobody's own.
         let origin = author.unwrap_or(Token::WAKER);
         let stamp = self.clock.stamp();
-        let told = self.topics.newly_told(key) as u64;
+        let told = self.topics.told_by_next(key) as u64;
         let sequence =
             self.with_room(key, from, |topics| topics.publish(key, by, origin, bytes, stamp))?;
         self.stats.messages_published += 1;
@@ -138,7 +138,7 @@ impl LoopState {
         self.charge(messages + copied(bytes.len()));
         self.end_pending(token, key);
         self.topics.owe_nothing(key);
-        self.look_for_room();
+        self.look_soon();
         true
     }
 
@@ -179,7 +179,7 @@ impl LoopState {
         }
         self.end_pending(token, key);
         self.topics.unsubscribe(key);
-        self.look_for_room();
+        self.look_soon();
         self.charge(SUBSCRIPTION);
         self.tidy_after_many_subscriptions();
     }
@@ -207,7 +207,7 @@ impl LoopState {
     }
 
     /// A subscriber holds the floor no more: it may have been the one that publishers wait for.
-    fn look_for_room(&mut self) {
+    fn look_soon(&mut self) {
         if self.topics.count_waited_for() > 0 {
             self.topics_due_ms = Some(self.clock.now_ms());
         }
@@ -228,7 +228,7 @@ impl LoopState {
             key = next;
         }
         self.owe_less(token);
-        self.look_for_room();
+        self.look_soon();
         self.tidy_after_many_subscriptions();
     }
 
@@ -266,7 +266,7 @@ impl LoopState {
     /// Lists the subscribers of the topics that were published to, once each however many messages
     /// came; as many as half of the phase has time for, or nobody would ever be given anything.
     pub(super) fn announce_topics(&mut self) {
-        let most = (self.work.budget() / 2 / ANNOUNCE).max(1);
+        let most = (self.budget.budget() / 2 / ANNOUNCE).max(1);
         let (connections, lists) = (&mut self.connections, &mut self.lists);
         let told = self.topics.announce(most, |slot, subscription| {
             let Some(connection) = connections.get_mut(slot as usize) else { return NONE };
@@ -281,7 +281,7 @@ impl LoopState {
     /// After the flush phase: where publishers wait, looks whether there is room for them now. The
     /// topics that the budget leaves over come first in the next turn. If that does nothing else, it
     /// goes on with them; otherwise all are looked at again.
-    pub(super) fn release_publishers(&mut self) {
+    pub(super) fn look_at_waiting_topics(&mut self) {
         self.topics_due_ms = None;
         self.begin_last_part();
         if self.looks.left == 0 || self.looks.work != self.stats.work {
@@ -292,7 +292,7 @@ impl LoopState {
             let Some(key) = self.topics.next_waited_for() else { break };
             self.look_at(key);
             if self.looks.left > 0 && self.is_phase_over() {
-                self.look_for_room();
+                self.look_soon();
                 self.looks.work = self.stats.work;
                 return;
             }
@@ -304,7 +304,7 @@ impl LoopState {
     /// Lets the publishers of a topic go on, if there is room.
     fn look_at(&mut self, key: u32) {
         let due_ms = self.find_floor(key);
-        let mut released = self.topics.release_waiting(key);
+        let mut released = self.topics.take_waiting(key);
         if released.is_empty() {
             self.looks.due_ms = self.looks.due_ms.into_iter().chain(due_ms).min();
         }
@@ -328,7 +328,7 @@ impl LoopState {
     fn find_floor(&mut self, key: u32) -> Option<u64> {
         let LoopState { topics, connections, clock, config, stats, .. } = self;
         let (topic, subscriptions) = topics.topic_and_subscriptions(key)?;
-        let (head, mark) = (topic.head(), topic.release_mark());
+        let (head, mark) = (topic.head(), topic.room_mark());
         let (mut floor, mut due_ms, mut lapped) = (head, u64::MAX, Vec::new());
         let looked_at = topic.subscribers.len() as u64;
         topic.account.begin_look(clock.now_us());
@@ -338,7 +338,7 @@ impl LoopState {
             };
             let Some(connection) = connections.get(entry.slot as usize) else { continue };
             let is_alive = matches!(connection.state, State::Open | State::Closing);
-            if !is_alive || entry.cursor >= head.min(entry.until) {
+            if !is_alive || entry.cursor >= head.min(entry.ends_before) {
                 continue;
             }
             match holds_floor_until(topic, entry, connection, mark, clock, config) {

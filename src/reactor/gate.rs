@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::close_reason::CloseReason;
 use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
+use crate::structures::token::Token;
 
 /// Decides about connections before anything is spent on them; see
 /// [`Reactor::set_gate`](super::Reactor::set_gate).
@@ -44,20 +45,49 @@ pub trait Gate {
     fn release(&mut self, peer: &Address, now: Instant);
 }
 
+/// A gate, and which of the connections it has let in.
+pub(super) struct GateBook {
+    gate: Box<dyn Gate>,
+    /// Indexed like the table of connections.
+    inside: Vec<bool>,
+}
+
+impl GateBook {
+    pub(super) fn new(gate: Box<dyn Gate>) -> Self {
+        GateBook { gate, inside: Vec::new() }
+    }
+}
+
 impl LoopState {
-    /// Asks the gate whether a connection may come in. Returns the address that the gate let in, or
-    /// `None` where there is no gate.
-    pub(super) fn ask_gate(&mut self, peer: &Peer) -> Result<Option<Address>, CloseReason> {
-        let Some(gate) = &mut self.gate else { return Ok(None) };
-        let address = Address::from(peer);
-        gate.admit(&address, self.clock.now())?;
-        Ok(Some(address))
+    /// Asks the gate, if there is one, whether a connection may come in.
+    pub(super) fn ask_gate(&mut self, peer: &Peer) -> Result<(), CloseReason> {
+        let now = self.clock.now();
+        self.gate.as_mut().map_or(Ok(()), |book| book.gate.admit(&peer.into(), now))
     }
 
-    /// Tells the gate that a connection which it let in is over.
-    pub(super) fn leave_gate(&mut self, peer: &Address) {
-        if let Some(gate) = &mut self.gate {
-            gate.release(peer, self.clock.now());
+    /// Remembers that the gate let this connection in.
+    pub(super) fn enter_gate(&mut self, token: Token) {
+        if let Some(book) = &mut self.gate {
+            let places = book.inside.len().max(token.key() + 1);
+            book.inside.resize(places, false);
+            book.inside[token.key()] = true;
+        }
+    }
+
+    /// Tells the gate that a connection is over, if the gate has let this one in.
+    pub(super) fn leave_gate(&mut self, token: Token) {
+        let (Some(book), Some(details)) = (&mut self.gate, self.details.get(token.key())) else {
+            return;
+        };
+        if book.inside.get_mut(token.key()).is_some_and(std::mem::take) {
+            book.gate.release(&Address::from(&details.peer), self.clock.now());
+        }
+    }
+
+    /// Tells the gate that a connection which it has just let in got no place.
+    pub(super) fn turn_back(&mut self, peer: &Address) {
+        if let Some(book) = &mut self.gate {
+            book.gate.release(peer, self.clock.now());
         }
     }
 }

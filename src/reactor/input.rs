@@ -12,7 +12,7 @@ impl LoopState {
     pub(super) fn fill(&mut self, token: Token) -> Option<Fill> {
         let has_memory = self.has_memory();
         let connection = find(&mut self.connections, token)?;
-        if !connection.may_read() && !connection.input_owed {
+        if !connection.may_read() && !connection.input_left {
             return Some(Fill::default());
         }
         // Input that is owed becomes output as well as input that is new.
@@ -22,7 +22,7 @@ impl LoopState {
             return None;
         }
         // What the handler has not seen yet comes first, or the input would grow with each try.
-        if connection.input_owed {
+        if connection.input_left {
             return Some(Fill::default());
         }
         let strict = self.config.strict_drain;
@@ -60,7 +60,7 @@ impl LoopState {
             self.stats.bytes_discarded += input.len() as u64;
             input.clear();
         }
-        connection.input_owed = held && !input.is_empty();
+        connection.input_left = held && !input.is_empty();
         // With more to read at once it would only be moved back.
         if input.is_empty() || held || !connection.readable {
             input.shrink(&mut self.pool);

@@ -188,25 +188,19 @@ impl Listeners {
             state.count_end(CloseReason::Refused);
             return None;
         }
-        let passed = match state.ask_gate(&peer) {
-            Ok(passed) => passed,
-            Err(reason) => {
-                self.turn_away(reason, &peer, state);
-                return None;
-            }
-        };
+        if let Err(reason) = state.ask_gate(&peer) {
+            self.turn_away(reason, &peer, state);
+            return None;
+        }
+        let address = Address::from(&peer);
         match state.admit(stream, peer, State::Open) {
             Ok(token) => {
-                if let Some(details) = state.details.get_mut(token.key()) {
-                    details.passed_gate = passed.is_some();
-                }
+                state.enter_gate(token);
                 listener.count_newcomer(state);
                 Some(token)
             }
             Err(error) => {
-                if let Some(peer) = passed {
-                    state.leave_gate(&peer);
-                }
+                state.turn_back(&address);
                 state.count_end(CloseReason::SetupFailed);
                 self.begin_pause(&error, state);
                 None

@@ -25,10 +25,10 @@ use super::close_reason::CloseReason;
 use super::config::Config;
 use super::connection::{Connection, Details, Hold, State};
 use super::delivery::Looks;
-use super::gate::Gate;
+use super::gate::GateBook;
 use super::lists::Lists;
 use super::stats::Stats;
-use super::work::Work;
+use super::work::Budget;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::stream::Stream;
 use crate::structures::buffer_pool::BufferPool;
@@ -44,7 +44,7 @@ pub(super) struct LoopState {
     pub(super) connections: Slab<Connection>,
     /// Indexed like `connections`.
     pub(super) details: Vec<Details>,
-    pub(super) gate: Option<Box<dyn Gate>>,
+    pub(super) gate: Option<GateBook>,
     pub(super) lists: Lists,
     pub(super) topics: Topics,
     pub(super) arrears: Arrears,
@@ -69,7 +69,7 @@ pub(super) struct LoopState {
     pub(super) is_draining: bool,
     /// The connection whose callback runs now; its own output leaves when that returns.
     pub(super) current: Option<Token>,
-    pub(super) work: Work,
+    pub(super) budget: Budget,
     generation: u32,
 }
 
@@ -102,7 +102,7 @@ impl LoopState {
             drain_until: None,
             is_draining: false,
             current: None,
-            work: Work::new(&config),
+            budget: Budget::new(&config),
             generation: 0,
             config,
         })
@@ -121,7 +121,7 @@ impl LoopState {
         let token = Token { slot: entry.key() as u32, generation: self.generation };
         stream.register(self.poll.registry(), token)?;
         entry.insert(Connection::new(stream, token.generation, state, self.clock.stamp()));
-        let details = Details { peer, subscriptions: NONE, discarded: 0, passed_gate: false };
+        let details = Details { peer, subscriptions: NONE, discarded: 0 };
         match self.details.get_mut(token.key()) {
             Some(former) => *former = details,
             None => self.details.push(details),
@@ -219,10 +219,7 @@ impl LoopState {
         self.stats.bytes_discarded += connection.input.len() as u64;
         self.stats.bytes_dropped += connection.output.len() as u64;
         self.count_end(connection.reason);
-        let details = self.details.get(token.key()).filter(|details| details.passed_gate);
-        if let Some(peer) = details.map(|details| Address::from(&details.peer)) {
-            self.leave_gate(&peer);
-        }
+        self.leave_gate(token);
         connection.input.release(&mut self.pool);
         connection.output.release(&mut self.pool);
         self.tidy_after_many_connections();

@@ -106,7 +106,7 @@ impl LoopState {
         let is_rearmed = connection.stalled != was_stalled;
         let is_done = connection.state == State::Closing && !connection.owes_anything();
         // A socket that failed may have been read to its end by now.
-        let is_read = !connection.readable && !connection.input_owed;
+        let is_read = !connection.readable && !connection.input_left;
         let is_over = connection.state == State::Severed && is_read;
         match written {
             Ok(()) if is_over => self.retire(token),
@@ -173,17 +173,17 @@ fn write_once(
     let private_len = output.len();
     let mut slices = Slices::new();
     slices.push(output.as_slices());
-    let mut delivery = topics.gather(subscription, token, &mut slices);
-    (delivery.after_wait, delivery.now_us) = (*stalled, clock.now_us());
+    let mut batch = topics.gather(subscription, token, &mut slices);
+    (batch.after_wait, batch.now_us) = (*stalled, clock.now_us());
     let mut sent = Sent { bytes: 0, blocked: false };
     // Nothing to write when all that is new was published by this connection itself.
-    if private_len + delivery.bytes > 0 {
+    if private_len + batch.bytes > 0 {
         stats.writes += 1;
         sent = stream.send(slices.as_slice())?;
     }
     output.consume(sent.bytes.min(private_len));
     if let Some(taken) = sent.bytes.checked_sub(private_len) {
-        let (messages, cut) = topics.advance(subscription, token, taken, delivery, output, pool);
+        let (messages, cut) = topics.move_cursor(subscription, token, taken, batch, output, pool);
         stats.messages_delivered += messages;
         stats.work += messages;
         stats.bytes_queued += (taken + cut) as u64;

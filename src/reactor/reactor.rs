@@ -9,7 +9,7 @@ use super::config::{Config, EVENTS_MAX};
 use super::connection::{Hold, InputEnd, State};
 use super::context::Context;
 use super::deadline::Deadline;
-use super::gate::Gate;
+use super::gate::{Gate, GateBook};
 use super::handler::{Handler, ProtocolError};
 use super::listener::{Listener, Listeners, Wrap};
 use super::loop_state::{LoopState, find};
@@ -60,7 +60,7 @@ pub struct Reactor<H: Handler> {
     state: LoopState,
     listeners: Listeners,
     tasks: TaskQueue,
-    tasks_owed: bool,
+    tasks_waiting: bool,
     events: EventList,
     ending: Ending,
 }
@@ -89,7 +89,7 @@ impl<H: Handler> Reactor<H> {
             state,
             listeners: Listeners::default(),
             tasks,
-            tasks_owed: false,
+            tasks_waiting: false,
             events: EventList::new(events),
             ending: Ending::default(),
         })
@@ -123,7 +123,7 @@ impl<H: Handler> Reactor<H> {
     /// Sets who decides, from now on, which of the connections that come may stay. Without a gate all
     /// may. To be set before the reactor listens.
     pub fn set_gate(&mut self, gate: impl Gate + 'static) {
-        self.state.gate = Some(Box::new(gate));
+        self.state.gate = Some(GateBook::new(Box::new(gate)));
     }
 
     /// A handle with which other threads reach the loop.
@@ -257,11 +257,11 @@ impl<H: Handler> Reactor<H> {
     fn has_work(&self) -> bool {
         let state = &self.state;
         let shutdown_due = state.drain_until.is_some() && !state.is_draining;
-        let listed = state.lists.has_work() || state.topics.has_fresh();
+        let listed = state.lists.has_work() || state.topics.has_unannounced();
         let is_under_way = state.may_relieve() || state.arrears.is_under_way();
         let listed = listed || is_under_way;
         listed
-            || self.tasks_owed
+            || self.tasks_waiting
             || self.listeners.may_accept(&self.state)
             || shutdown_due
             || self.is_done()
@@ -286,7 +286,7 @@ impl<H: Handler> Reactor<H> {
             count += 1;
             let token = Token::from(event.token());
             if token == Token::WAKER {
-                self.tasks_owed = true;
+                self.tasks_waiting = true;
             } else if !token.is_connection() {
                 self.listeners.note(token.key());
             } else {
@@ -369,7 +369,7 @@ impl<H: Handler> Reactor<H> {
     }
 
     fn run_tasks(&mut self) {
-        if !std::mem::take(&mut self.tasks_owed) {
+        if !std::mem::take(&mut self.tasks_waiting) {
             return;
         }
         self.tasks.clear_doorbell();
@@ -383,7 +383,7 @@ impl<H: Handler> Reactor<H> {
                 break;
             }
         }
-        self.tasks_owed = true;
+        self.tasks_waiting = true;
     }
 
     fn accept(&mut self) {
@@ -470,7 +470,7 @@ impl<H: Handler> Reactor<H> {
         let (Some(connection), Some(session)) = (self.state.find_mut(token), session) else {
             return Ok(());
         };
-        let is_data_due = (has_new || connection.input_owed) && !connection.input.is_empty();
+        let is_data_due = (has_new || connection.input_left) && !connection.input.is_empty();
         // A connection that failed has no end to tell of.
         let is_open = connection.state == State::Open;
         let is_end_due = is_open && connection.input_end == InputEnd::Ended;
@@ -511,7 +511,7 @@ impl<H: Handler> Reactor<H> {
                 break;
             }
         }
-        self.state.release_publishers();
+        self.state.look_at_waiting_topics();
     }
 
     /// A connecting socket said that it is writable: it is connected, or it has failed, or this was

@@ -1,4 +1,4 @@
-//! What a turn may cost. Work is counted where it is done, in units, and each phase of a turn ends
+//! What a turn may cost. Budget is counted where it is done, in units, and each phase of a turn ends
 //! when its budget of them is used up: what is left stays on its list, for the next turn.
 //!
 //! A unit is about a nanosecond of a processor of today. No clock is read: what a turn leaves for
@@ -41,18 +41,18 @@ pub(super) fn copied(bytes: usize) -> u64 {
 
 /// How far the counter may go.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(super) struct Budget {
     budget: u64,
     slice: u64,
     phase_end: u64,
     visit_end: u64,
 }
 
-impl Work {
+impl Budget {
     pub(super) fn new(config: &Config) -> Self {
         let bounded = |units: usize| (units as u64).min(CHARGE_MAX);
         let (budget, slice) = (bounded(config.work_budget), bounded(config.work_slice));
-        Work { budget, slice, phase_end: 0, visit_end: 0 }
+        Budget { budget, slice, phase_end: 0, visit_end: 0 }
     }
 
     /// Of a phase.
@@ -64,41 +64,41 @@ impl Work {
 impl LoopState {
     /// A phase of the turn begins, with its whole budget.
     pub(super) fn begin_phase(&mut self) {
-        self.work.phase_end = self.stats.work + self.work.budget;
+        self.budget.phase_end = self.stats.work + self.budget.budget;
     }
 
     /// The end of a phase begins, for which half a budget is set aside.
     pub(super) fn begin_last_part(&mut self) {
-        self.work.phase_end = self.stats.work + self.work.budget / 2;
+        self.budget.phase_end = self.stats.work + self.budget.budget / 2;
     }
 
     /// Whether the phase has used up its budget. Asked after a piece of work and not before, so that
     /// each phase gets on in every turn.
     pub(super) fn is_phase_over(&self) -> bool {
-        self.stats.work >= self.work.phase_end
+        self.stats.work >= self.budget.phase_end
     }
 
     /// The handler is about to be called for the current connection, which has a slice of its own.
     pub(super) fn begin_slice(&mut self) {
-        self.work.visit_end = self.slice_end();
+        self.budget.visit_end = self.slice_end();
     }
 
     /// The connection whose callback runs has caused work that is done and counted elsewhere. It pays
     /// with some of its slice, or whoever publishes to many large topics would fill the queue of those
     /// to be announced; and never with much, or a visit would end with one message to a large crowd.
     pub(super) fn shorten_slice(&mut self, units: u64) {
-        let paid = units.min(self.work.slice / CAUSED_PARTS);
-        self.work.visit_end = self.work.visit_end.saturating_sub(paid);
+        let paid = units.min(self.budget.slice / CAUSED_PARTS);
+        self.budget.visit_end = self.budget.visit_end.saturating_sub(paid);
     }
 
     /// Where a slice ends that begins now.
     pub(super) fn slice_end(&self) -> u64 {
-        self.stats.work + self.work.slice
+        self.stats.work + self.budget.slice
     }
 
     /// Counts work that the phase has room for beside its budget.
     pub(super) fn charge_apart(&mut self, units: u64) {
-        self.work.phase_end += units;
+        self.budget.phase_end += units;
         self.charge(units);
     }
 
@@ -106,7 +106,7 @@ impl LoopState {
     /// is used up.
     pub(super) fn charge(&mut self, units: u64) {
         self.stats.work += units;
-        if self.stats.work >= self.work.visit_end {
+        if self.stats.work >= self.budget.visit_end {
             self.end_visit();
         }
     }

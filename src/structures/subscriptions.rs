@@ -26,9 +26,9 @@ pub(crate) struct Subscription {
     /// Sequence number of the next message to deliver.
     pub(crate) cursor: u64,
     /// Where it ends: with the message before this number.
-    pub(crate) until: u64,
+    pub(crate) ends_before: u64,
     /// Behind the last message that this subscriber may have published itself.
-    own_until: u64,
+    own_before: u64,
     /// Index in the topic's list of subscribers.
     position: u32,
     /// The connection's next subscription, and the one before.
@@ -46,7 +46,7 @@ pub(crate) struct Subscription {
 
 /// What a subscriber is to be given next.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Delivery {
+pub(crate) struct Batch {
     pub(crate) bytes: usize,
     messages: u64,
     /// The cursor once all of it was taken.
@@ -72,12 +72,12 @@ pub(crate) struct Topics {
     /// By the connection's slot and the topic, the subscriptions of connections that have many.
     index: BTreeMap<(u32, u32), u32>,
     /// First come, first announced. A hint: a topic may have been removed.
-    fresh: VecDeque<u32>,
+    unannounced: VecDeque<u32>,
     /// Topics with publishers that wait, the one that is to be looked at next first.
     waited_for: VecDeque<u32>,
     store: Store,
     /// The least that any topic until now lets all of them hold for a subscriber.
-    least_bound: usize,
+    least_subscriber_memory: usize,
     generation: u32,
 }
 
@@ -119,10 +119,10 @@ impl Topics {
             subscriptions: Slab::new(),
             subscriptions_most: 0,
             index: BTreeMap::new(),
-            fresh: VecDeque::new(),
+            unannounced: VecDeque::new(),
             waited_for: VecDeque::new(),
             store: Store { pool: BufferPool::new(free_max), messages: 0 },
-            least_bound: usize::MAX,
+            least_subscriber_memory: usize::MAX,
             generation: 0,
         }
     }
@@ -132,7 +132,7 @@ impl Topics {
         config.memory = config.memory.clamp(least, most);
         self.generation = self.generation.wrapping_add(1);
         let topic = Topic::new(config, self.generation);
-        self.least_bound = self.least_bound.min(topic.bound());
+        self.least_subscriber_memory = self.least_subscriber_memory.min(topic.subscriber_memory());
         let slot = self.topics.insert(topic) as u32;
         TopicId { slot, generation: self.generation }
     }
@@ -183,7 +183,7 @@ impl Topics {
     pub(crate) fn owed_to(&self, subscription: &Subscription) -> usize {
         let Some(topic) = self.topics.get(subscription.topic as usize) else { return 0 };
         let from = subscription.cursor.max(topic.first);
-        let until = topic.head().min(subscription.until).max(from);
+        let until = topic.head().min(subscription.ends_before).max(from);
         (topic.start_of(until) - topic.start_of(from)) as usize
     }
 
@@ -202,14 +202,14 @@ impl Topics {
         self.topics.give_back();
         self.subscriptions_most = self.subscriptions.len();
         self.subscriptions.give_back();
-        self.fresh.give_back();
+        self.unannounced.give_back();
         self.waited_for.give_back();
         self.store.pool.drop_free();
     }
 
     /// Whether a topic waits to be announced.
-    pub(crate) fn has_fresh(&self) -> bool {
-        !self.fresh.is_empty()
+    pub(crate) fn has_unannounced(&self) -> bool {
+        !self.unannounced.is_empty()
     }
 
     /// Appends a message. `by` is the publisher's own subscription, which will pass it over.
@@ -224,18 +224,18 @@ impl Topics {
         let topic = self.topics.get_mut(key as usize).ok_or(PublishError::Gone)?;
         let sequence = topic.push(origin, bytes, now_ms, &mut self.store)?;
         topic.has_news = true;
-        if !std::mem::replace(&mut topic.fresh, true) {
-            self.fresh.push_back(key);
+        if !std::mem::replace(&mut topic.unannounced, true) {
+            self.unannounced.push_back(key);
         }
         if let Some(subscription) = by.and_then(|by| self.subscriptions.get_mut(by as usize)) {
-            subscription.own_until = sequence + 1;
+            subscription.own_before = sequence + 1;
         }
         Ok(sequence)
     }
 
     /// The subscribers that are to be told of the next message, and would not be without it.
-    pub(crate) fn newly_told(&self, key: u32) -> usize {
-        let topic = self.topics.get(key as usize).filter(|topic| !topic.fresh);
+    pub(crate) fn told_by_next(&self, key: u32) -> usize {
+        let topic = self.topics.get(key as usize).filter(|topic| !topic.unannounced);
         topic.map_or(0, |topic| topic.subscribers.len())
     }
 
@@ -276,7 +276,7 @@ impl Topics {
     }
 
     /// The publishers that waited, when there is room for them; of the topic looked at last.
-    pub(crate) fn release_waiting(&mut self, key: u32) -> Vec<Token> {
+    pub(crate) fn take_waiting(&mut self, key: u32) -> Vec<Token> {
         let Some(topic) = self.topics.get_mut(key as usize).filter(|topic| topic.has_room()) else {
             return Vec::new();
         };
@@ -286,7 +286,7 @@ impl Topics {
         std::mem::take(&mut topic.waiting)
     }
 
-    /// Takes back the list that [`Self::release_waiting`] gave, or each wait would allocate one.
+    /// Takes back the list that [`Self::take_waiting`] gave, or each wait would allocate one.
     pub(crate) fn reuse_waiting(&mut self, key: u32, list: Vec<Token>) {
         if let Some(topic) = self.topics.get_mut(key as usize)
             && topic.waiting.capacity() == 0
@@ -318,9 +318,9 @@ impl Topics {
             topic: key,
             slot,
             cursor,
-            until: u64::MAX,
+            ends_before: u64::MAX,
             // What it published before it subscribed is its own, too.
-            own_until: head,
+            own_before: head,
             position,
             next,
             previous: NONE,
@@ -335,8 +335,8 @@ impl Topics {
         topic.subscribers.push(subscription);
         if cursor < head {
             topic.has_news = true;
-            if !std::mem::replace(&mut topic.fresh, true) {
-                self.fresh.push_back(key);
+            if !std::mem::replace(&mut topic.unannounced, true) {
+                self.unannounced.push_back(key);
             }
         }
         if let Some(next) = self.subscriptions.get_mut(next as usize) {
@@ -392,8 +392,8 @@ impl Topics {
         if let Some(subscription) = self.subscriptions.get_mut(key as usize)
             && let Some(topic) = self.topics.get_mut(subscription.topic as usize)
         {
-            subscription.until = topic.head();
-            if !subscription.is_pending && subscription.cursor < subscription.until {
+            subscription.ends_before = topic.head();
+            if !subscription.is_pending && subscription.cursor < subscription.ends_before {
                 topic.pending += 1;
                 append_pending(&mut self.subscriptions, std::mem::replace(last, key), key);
             }
@@ -457,9 +457,10 @@ impl Topics {
     pub(crate) fn announce(&mut self, most: u64, mut link: impl FnMut(u32, u32) -> u32) -> u64 {
         let mut left = most;
         while left > 0
-            && let Some(key) = self.fresh.pop_front()
+            && let Some(key) = self.unannounced.pop_front()
         {
-            let Some(topic) = self.topics.get_mut(key as usize).filter(|topic| topic.fresh) else {
+            let Some(topic) = self.topics.get_mut(key as usize).filter(|topic| topic.unannounced)
+            else {
                 continue;
             };
             if topic.untold == 0 {
@@ -470,7 +471,7 @@ impl Topics {
             for &subscriber in topic.subscribers[from as usize..topic.untold as usize].iter().rev()
             {
                 let entry = &self.subscriptions[subscriber as usize];
-                if !entry.is_pending && entry.cursor < head.min(entry.until) {
+                if !entry.is_pending && entry.cursor < head.min(entry.ends_before) {
                     topic.pending += 1;
                     let last = link(entry.slot, subscriber);
                     append_pending(&mut self.subscriptions, last, subscriber);
@@ -479,10 +480,10 @@ impl Topics {
             left -= u64::from(topic.untold - from);
             topic.untold = from;
             if topic.untold > 0 || topic.has_news {
-                self.fresh.push_back(key);
+                self.unannounced.push_back(key);
                 continue;
             }
-            topic.fresh = false;
+            topic.unannounced = false;
             if topic.pending == 0 {
                 topic.trim(&mut self.store);
             }
@@ -507,23 +508,23 @@ impl Topics {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
         // What was published after its end was never its own to miss.
-        let missed = topic.first.min(subscription.until).saturating_sub(subscription.cursor);
+        let missed = topic.first.min(subscription.ends_before).saturating_sub(subscription.cursor);
         let is_lapped = subscription.cursor < topic.first;
         subscription.cursor = subscription.cursor.max(topic.first);
         (!is_lapped || !topic.disconnects_slow_consumers()).then_some(missed)
     }
 
     /// Collects what a subscriber is owed, without the messages that it published itself.
-    pub(crate) fn gather<'a>(&'a self, key: u32, me: Token, slices: &mut Slices<'a>) -> Delivery {
+    pub(crate) fn gather<'a>(&'a self, key: u32, me: Token, slices: &mut Slices<'a>) -> Batch {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
         let cursor = subscription.cursor;
-        let head = topic.head().min(subscription.until).max(cursor);
-        let mut delivery = Delivery { reach: cursor, ..Delivery::default() };
+        let head = topic.head().min(subscription.ends_before).max(cursor);
+        let mut batch = Batch { reach: cursor, ..Batch::default() };
         let mut from = topic.start_of(cursor);
         let mut messages = 0;
         // With no message of its own in the range there is nothing to look for.
-        if subscription.own_until > cursor {
+        if subscription.own_before > cursor {
             let mut end = from;
             for (message, sequence) in topic
                 .messages
@@ -532,13 +533,13 @@ impl Topics {
             {
                 if message.origin != me {
                     messages += 1;
-                } else if !delivery.add(
+                } else if !batch.add(
                     slices.push(topic.slices(from, end)),
                     end - from,
                     messages,
                     sequence + 1,
                 ) {
-                    return delivery;
+                    return batch;
                 } else {
                     (from, messages) = (message.end, 0);
                 }
@@ -548,35 +549,35 @@ impl Topics {
             messages = head - cursor;
         }
         let end = topic.start_of(head);
-        delivery.add(slices.push(topic.slices(from, end)), end - from, messages, head);
-        delivery
+        batch.add(slices.push(topic.slices(from, end)), end - from, messages, head);
+        batch
     }
 
     /// Moves a subscriber's cursor past the `taken` bytes that its socket took. What is left of a
     /// message that was cut goes to `output`. Returns how many messages were delivered and how
     /// many bytes went to `output`.
-    pub(crate) fn advance(
+    pub(crate) fn move_cursor(
         &mut self,
         key: u32,
         me: Token,
         taken: usize,
-        delivery: Delivery,
+        batch: Batch,
         output: &mut RingBuffer,
         pool: &mut BufferPool,
     ) -> (u64, usize) {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &mut self.topics[subscription.topic as usize];
-        let (mut messages, mut cut) = (delivery.messages, 0);
-        if taken == delivery.bytes {
-            subscription.cursor = delivery.reach;
+        let (mut messages, mut cut) = (batch.messages, 0);
+        if taken == batch.bytes {
+            subscription.cursor = batch.reach;
         } else {
             (messages, cut) = cut_at(subscription, topic, me, taken, output, pool);
         }
-        let is_served = subscription.cursor >= topic.head().min(subscription.until);
+        let is_served = subscription.cursor >= topic.head().min(subscription.ends_before);
         let subscribers = topic.subscribers.len();
-        topic.account.delivered(taken, &subscription.standing, subscribers, delivery.now_us);
-        let stamp = (delivery.now_us / 1000) as u32;
-        subscription.standing.took(taken, delivery.after_wait && taken > 0, stamp);
+        topic.account.delivered(taken, &subscription.standing, subscribers, batch.now_us);
+        let stamp = (batch.now_us / 1000) as u32;
+        subscription.standing.took(taken, batch.after_wait && taken > 0, stamp);
         if is_served {
             subscription.standing.catches_up();
             if std::mem::replace(&mut subscription.is_pending, false) {
@@ -640,7 +641,7 @@ impl Topics {
             let topic = &self.topics[entry.topic as usize];
             if topic.disconnects_slow_consumers() {
                 owed += topic.owed_from(entry.cursor.max(topic.first));
-                limit = limit.max(topic.bound());
+                limit = limit.max(topic.subscriber_memory());
             }
             at = entry.next_pending;
             if at == last {
@@ -651,8 +652,8 @@ impl Topics {
     }
 
     /// Below so much nobody is owed too much.
-    pub(crate) fn least_bound(&self) -> usize {
-        self.least_bound
+    pub(crate) fn least_subscriber_memory(&self) -> usize {
+        self.least_subscriber_memory
     }
 
     pub(crate) fn is_pending(&self, key: u32) -> bool {
@@ -660,7 +661,7 @@ impl Topics {
     }
 }
 
-impl Delivery {
+impl Batch {
     /// Counts a run of bytes in, after which the cursor may go to `reach`, if there was room for it
     /// among the slices.
     fn add(&mut self, fits: bool, bytes: u64, messages: u64, reach: u64) -> bool {
@@ -765,14 +766,14 @@ mod tests {
         /// that was cut.
         fn deliver(&mut self, key: u32, me: Token, room: usize) -> Vec<u8> {
             let mut slices = Slices::new();
-            let delivery = self.topics.gather(key, me, &mut slices);
+            let batch = self.topics.gather(key, me, &mut slices);
             let mut sent: Vec<u8> =
                 slices.as_slice().iter().flat_map(|slice| slice.iter().copied()).collect();
-            assert_eq!(sent.len(), delivery.bytes);
+            assert_eq!(sent.len(), batch.bytes);
             sent.truncate(room);
             let mut output = RingBuffer::new();
             let taken = sent.len();
-            self.topics.advance(key, me, taken, delivery, &mut output, &mut self.pool);
+            self.topics.move_cursor(key, me, taken, batch, &mut output, &mut self.pool);
             sent.extend_from_slice(output.contiguous());
             output.release(&mut self.pool);
             sent
@@ -1054,7 +1055,7 @@ mod tests {
             for _ in 0..2 * present.len() + 3 {
                 f.topics.announce(1, |_, _| NONE);
             }
-            prop_assert!(!f.topics.has_fresh());
+            prop_assert!(!f.topics.has_unannounced());
             let head = f.topics.topic(f.key).unwrap().head();
             for reader in present {
                 let owed = f.topics.subscription(reader).unwrap().cursor < head;

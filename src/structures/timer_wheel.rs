@@ -96,7 +96,7 @@ impl TimerWheel {
     /// Makes sure that the timer of `key` is due at a deadline or as soon as it can be. One that
     /// comes earlier is left alone, and so is one whose tick is being swept: set again it would
     /// come a tick later.
-    pub(crate) fn advance(&mut self, key: u32, deadline_ms: u64) {
+    pub(crate) fn bring_forward(&mut self, key: u32, deadline_ms: u64) {
         let soonest = self.soonest(deadline_ms);
         if self.deadline(key).is_none_or(|armed| soonest < armed) {
             self.schedule(key, deadline_ms);
@@ -339,7 +339,7 @@ mod tests {
         wheel.schedule(0, 180);
         wheel.schedule(1, 180);
         assert_eq!(wheel.pop_due(200), Some(1));
-        wheel.advance(0, 150);
+        wheel.bring_forward(0, 150);
         assert_eq!(wheel.pop_due(200), Some(0));
     }
 }

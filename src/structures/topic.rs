@@ -112,7 +112,7 @@ pub(crate) struct Topic {
     pub(super) pending: u32,
     /// Subscribers are to be told: of a message, or of the history they begin with. The topic is
     /// listed for it.
-    pub(super) fresh: bool,
+    pub(super) unannounced: bool,
     /// There is something of which not all have been told that were told already.
     pub(super) has_news: bool,
     /// Those at places below are still to be told; the last is told first, so that whoever takes the
@@ -183,7 +183,7 @@ impl Topic {
             floor: 0,
             subscribers: Vec::new(),
             pending: 0,
-            fresh: false,
+            unannounced: false,
             has_news: false,
             untold: 0,
             waiting: Vec::new(),
@@ -202,7 +202,7 @@ impl Topic {
     }
 
     /// What all topics together may hold for a subscriber of this one.
-    pub(super) fn bound(&self) -> usize {
+    pub(super) fn subscriber_memory(&self) -> usize {
         self.config.subscriber_memory.unwrap_or(usize::MAX).max(self.config.memory)
     }
 
@@ -219,11 +219,11 @@ impl Topic {
     /// Whether a publisher that waits may go on: half of the memory is free or may be overwritten.
     /// Half, so that each wait is followed by a good stretch of work.
     pub(super) fn has_room(&self) -> bool {
-        self.owed() <= self.config.memory / 2
+        self.cost_above_floor() <= self.config.memory / 2
     }
 
     /// What the messages cost that may not be overwritten.
-    fn owed(&self) -> usize {
+    fn cost_above_floor(&self) -> usize {
         self.cost_from(self.floor.saturating_sub(self.first))
     }
 
@@ -237,7 +237,7 @@ impl Topic {
 
     /// Publishers that wait may go on once every subscriber has been given what comes before this
     /// message.
-    pub(crate) fn release_mark(&self) -> u64 {
+    pub(crate) fn room_mark(&self) -> u64 {
         let (mut low, mut high) = (0, self.messages.len() as u64);
         while low < high {
             let middle = (low + high) / 2;
@@ -255,7 +255,7 @@ impl Topic {
         if len > self.config.message_max() {
             return Err(PublishError::TooLong);
         }
-        let needed = self.owed() + len + TopicConfig::OVERHEAD;
+        let needed = self.cost_above_floor() + len + TopicConfig::OVERHEAD;
         let fits = needed <= self.config.memory || self.subscribers.is_empty();
         if fits { Ok(()) } else { Err(PublishError::Full) }
     }
@@ -319,7 +319,7 @@ impl Topic {
     /// kept.
     pub(super) fn subscriber_is_served(&mut self, store: &mut Store) {
         self.pending -= 1;
-        if self.pending == 0 && !self.fresh {
+        if self.pending == 0 && !self.unannounced {
             self.trim(store);
         }
     }

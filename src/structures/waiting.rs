@@ -147,7 +147,7 @@ impl WaitAccount {
 
     /// From now on publishers are held.
     pub(crate) fn begin_hold(&mut self, now_us: u64) {
-        self.advance(now_us);
+        self.settle(now_us);
         (self.held_since_us, self.planned_us) = (Some(now_us), now_us);
     }
 
@@ -157,7 +157,7 @@ impl WaitAccount {
 
     /// Before the subscribers are [judged](Self::judge).
     pub(crate) fn begin_look(&mut self, now_us: u64) {
-        self.advance(now_us);
+        self.settle(now_us);
         self.planned_us = u64::MAX;
         (self.spent_us, self.judged) = (0.0, 0);
     }
@@ -208,7 +208,7 @@ impl WaitAccount {
     }
 
     /// Brings the account to `now_us`.
-    fn advance(&mut self, now_us: u64) {
+    fn settle(&mut self, now_us: u64) {
         if self.held_since_us.is_some() {
             let held_us = now_us.min(self.planned_us).saturating_sub(self.looked_us);
             self.shortfall_us += held_us as f64;
