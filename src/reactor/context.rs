@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpStream, UnixStream};
-
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::connection::{Hold, State};
@@ -15,8 +13,8 @@ use super::loop_state::LoopState;
 use super::overload::Overload;
 use super::stats::Stats;
 use super::work::CHARGE_MAX;
-use crate::sockets::address::{Address, Peer};
-use crate::sockets::stream::{self, Stream};
+use crate::sockets::address::Address;
+use crate::sockets::dial::dial;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, Start, TopicConfig, TopicId};
@@ -301,21 +299,7 @@ impl<'a> Context<'a> {
         if self.state.is_full() {
             return Err(io::Error::other("the table of connections is full"));
         }
-        let (stream, peer) = match (to, source) {
-            (Address::Tcp(address), source) => {
-                let socket = match source {
-                    Some(source) => stream::connect_from(source, *address)?,
-                    None => TcpStream::connect(*address)?,
-                };
-                socket.set_nodelay(true)?;
-                (Stream::Tcp(socket), Peer::from(Some(*address)))
-            }
-            (Address::Unix(path), None) => (Stream::Unix(UnixStream::connect(path)?), Peer::Unix),
-            (Address::Unix(_), Some(_)) => {
-                let text = "a Unix socket has no source address";
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-            }
-        };
+        let (stream, peer) = dial(to, source)?;
         let token = self.state.admit(stream, peer, State::Connecting)?;
         self.state.stats.dialled += 1;
         Ok(token)

@@ -1,14 +1,13 @@
 //! Topics and connections together: who follows what, who is owed what, and who waits for whom.
 
 use super::close_reason::CloseReason;
-use super::config::Config;
-use super::connection::{Connection, Hold, State};
+use super::connection::{Hold, State};
 use super::loop_state::{LoopState, find};
 use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
-use crate::structures::clock::Clock;
-use crate::structures::subscriptions::{NONE, Subscription, Topics};
+use crate::structures::floor::Follower;
+use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::token::Token;
-use crate::structures::topic::{PublishError, SlowConsumer, Start, Topic, TopicId};
+use crate::structures::topic::{PublishError, Start, TopicId};
 
 /// A look at all topics whose publishers wait, over several turns if it has to be.
 #[derive(Debug, Default)]
@@ -323,75 +322,23 @@ impl LoopState {
         is_new
     }
 
-    /// Finds out what a topic still owes to subscribers for whom publishers wait, disconnects those
-    /// that the ring has lapped, and returns when the first right to be waited for ends.
+    /// Finds the floor of a topic anew, disconnects the subscribers that the ring has lapped, and
+    /// returns when the first right to be waited for ends.
     fn find_floor(&mut self, key: u32) -> Option<u64> {
         let LoopState { topics, connections, clock, config, stats, .. } = self;
-        let (topic, subscriptions) = topics.topic_and_subscriptions(key)?;
-        let (head, mark) = (topic.head(), topic.room_mark());
-        let (mut floor, mut due_ms, mut lapped) = (head, u64::MAX, Vec::new());
-        let looked_at = topic.subscribers.len() as u64;
-        topic.account.begin_look(clock.now_us());
-        for index in 0..topic.subscribers.len() {
-            let Some(entry) = subscriptions.get_mut(topic.subscribers[index] as usize) else {
-                continue;
-            };
-            let Some(connection) = connections.get(entry.slot as usize) else { continue };
-            let is_alive = matches!(connection.state, State::Open | State::Closing);
-            if !is_alive || entry.cursor >= head.min(entry.ends_before) {
-                continue;
-            }
-            match holds_floor_until(topic, entry, connection, mark, clock, config) {
-                Some(until_ms) => {
-                    floor = floor.min(entry.cursor);
-                    due_ms = due_ms.min(until_ms);
-                }
-                None if entry.cursor < topic.first() && topic.disconnects_slow_consumers() => {
-                    lapped.push(Token { slot: entry.slot, generation: connection.generation });
-                }
-                None => {}
-            }
-        }
-        topic.account.end_look(topic.subscribers.len());
-        (topic.floor, topic.floor_turn) = (floor, stats.turns);
-        self.charge(looked_at * LOOK);
-        for token in lapped {
+        let look = topics.find_floor(key, stats.turns, clock, config.write_timeout, |slot| {
+            let connection = connections.get(slot as usize)?;
+            let is_given_more = matches!(connection.state, State::Open | State::Closing);
+            is_given_more.then_some(Follower {
+                token: Token { slot, generation: connection.generation },
+                writable: connection.writable,
+                waiting_since_ms: connection.waiting_since_ms,
+            })
+        })?;
+        self.charge(look.looked_at * LOOK);
+        for token in look.lapped {
             self.abort(token, CloseReason::SlowConsumer);
         }
-        Some(due_ms).filter(|due_ms| *due_ms != u64::MAX)
+        look.due_ms
     }
-}
-
-/// Until when a subscriber that is owed messages keeps them from being overwritten; `None` when it
-/// does not.
-fn holds_floor_until(
-    topic: &mut Topic,
-    entry: &mut Subscription,
-    connection: &Connection,
-    mark: u64,
-    clock: &Clock,
-    config: &Config,
-) -> Option<u64> {
-    // The flush phase has not reached it yet, and will.
-    if connection.writable || topic.config.slow_consumer == SlowConsumer::Wait {
-        return Some(u64::MAX);
-    }
-    if entry.cursor < topic.first() {
-        return None;
-    }
-    if entry.cursor >= mark {
-        entry.standing.comes_near();
-        return Some(u64::MAX);
-    }
-    let silent_ms = clock.after(connection.waiting_since_ms, topic.config.patience);
-    // However steadily it goes on reading, nobody waits for it for longer than a write may take.
-    let published = topic.published_ms(entry.cursor).zip(config.write_timeout);
-    let patience_ms =
-        published.map_or(silent_ms, |(stamp, span)| silent_ms.min(clock.after(stamp, span)));
-    if patience_ms <= clock.now_ms() {
-        topic.account.pass_over(&mut entry.standing);
-        return None;
-    }
-    let right_ms = topic.account.judge(&mut entry.standing)?.div_ceil(1000);
-    Some(patience_ms.min(right_ms))
 }

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use mio::{Registry, Waker};
+use mio::Registry;
 
 use super::context::Context;
-use crate::structures::token::Token;
+use crate::sockets::doorbell::Doorbell;
 
 /// Runs closures on the loop's thread. Cheap to clone; outlives the reactor without harm.
 ///
@@ -38,13 +37,6 @@ pub enum RemoteError {
     Gone(Task),
 }
 
-/// Wakes the poll once for any number of tasks.
-struct Doorbell {
-    waker: Waker,
-    /// The waker was rung and the loop has not answered yet.
-    rung: AtomicBool,
-}
-
 /// The loop's end.
 pub(super) struct TaskQueue {
     tasks: Receiver<Task>,
@@ -65,28 +57,15 @@ impl Remote {
             TrySendError::Full(task) => RemoteError::Full(task),
             TrySendError::Disconnected(task) => RemoteError::Gone(task),
         })?;
-        if !self.doorbell.rung.swap(true, Ordering::SeqCst) {
-            self.doorbell.ring();
-        }
+        self.doorbell.ring();
         Ok(())
-    }
-}
-
-impl Doorbell {
-    /// Tried again for as long as signals interrupt it: nobody else rings for what waits, because
-    /// it counts as rung.
-    fn ring(&self) {
-        // Otherwise it fails only when the eventfd is gone, and then so is the loop that would
-        // answer.
-        while self.waker.wake().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
     }
 }
 
 impl TaskQueue {
     pub(super) fn new(registry: &Registry, tasks_max: usize) -> io::Result<Self> {
         let (sender, tasks) = sync_channel(tasks_max);
-        let waker = Waker::new(registry, Token::WAKER.into())?;
-        let doorbell = Arc::new(Doorbell { waker, rung: AtomicBool::new(false) });
+        let doorbell = Arc::new(Doorbell::new(registry)?);
         Ok(TaskQueue { tasks, remote: Remote { tasks: sender, doorbell } })
     }
 
@@ -94,10 +73,9 @@ impl TaskQueue {
         self.remote.clone()
     }
 
-    /// Before the queue is drained, so that a task queued from now on rings again.
-    // ET: the eventfd is never read; each new write to it is a new edge.
+    /// Before the queue is drained: a task that is queued from now on rings again.
     pub(super) fn clear_doorbell(&self) {
-        self.remote.doorbell.rung.store(false, Ordering::SeqCst);
+        self.remote.doorbell.clear();
     }
 
     pub(super) fn take(&self) -> Option<Task> {

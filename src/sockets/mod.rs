@@ -6,10 +6,13 @@
 //! | `stream` | the socket of one connection: TCP, Unix, or a layer above one of them |
 //! | `peer_watch` | how the kernel finds out that a peer is gone without a word |
 //! | `address` | where a server listens, and who is at the other end |
-//! | `event_list` | the events that one call takes from the kernel |
+//! | `event_list`, `doorbell` | the events that one call takes from the kernel; what ends its wait |
+//! | `dial` | how an outgoing connection is begun |
 //! | `listen_socket`, `socket_file` | a socket that listens; the file of one that is a Unix socket |
 
 pub(crate) mod address;
+pub(crate) mod dial;
+pub(crate) mod doorbell;
 pub(crate) mod event_list;
 pub(crate) mod listen_socket;
 pub(crate) mod peer_watch;

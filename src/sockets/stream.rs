@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use crate::structures::ring_buffer::RingBuffer;
@@ -189,20 +189,6 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// Begins to connect from an address of this machine.
-pub(crate) fn connect_from(source: SocketAddr, to: SocketAddr) -> io::Result<TcpStream> {
-    let kind = Type::STREAM.nonblocking();
-    let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
-    // Otherwise the ports of connections that ended within the last minute count as taken.
-    socket.set_reuse_address(true)?;
-    socket.bind(&source.into())?;
-    match socket.connect(&to.into()) {
-        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
-        // Under way, which an event will tell.
-        _ => Ok(TcpStream::from_std(socket.into())),
-    }
-}
-
 /// Whether edges are the kernel's own, as those of epoll and kqueue are. Where mio imitates them by
 /// `poll(2)` it watches a source again only after a call on it said `WouldBlock`; whoever takes a short
 /// count for the end of what there is makes no such call, and hears of the socket never again.
@@ -225,9 +211,6 @@ const EDGES_ARE_THE_KERNELS: bool = cfg!(all(
         target_os = "watchos",
     )
 ));
-
-/// Linux has a number of its own for it.
-const EINPROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };
 
 /// Repeats a call that a signal interrupted, and turns `WouldBlock` into the answer that it is.
 fn nonblocking<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
