@@ -4,7 +4,6 @@
 use std::io;
 use std::time::Instant;
 
-use mio::Interest;
 use mio::Registry;
 
 use super::close_reason::CloseReason;
@@ -12,18 +11,13 @@ use super::config::{Config, WhenFull};
 use super::connection::State;
 use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
-use crate::sockets::listen_socket::{AcceptFault, ListenOptions, ListenSocket};
-use crate::sockets::stream::{Layer, Layered, Stream};
+use crate::sockets::listen_socket::{AcceptFault, ListenSocket};
 use crate::structures::overload_watch::Trickle;
 use crate::structures::rate_limit::RateLimit;
 use crate::structures::token::Token;
 
-/// What puts a layer on each accepted socket of a listener.
-pub(super) type Wrap = Box<dyn FnMut(mio::net::TcpStream) -> io::Result<Box<dyn Layer>>>;
-
-pub(super) struct Listener {
+struct Listener {
     socket: ListenSocket,
-    wrap: Option<Wrap>,
     /// The kernel said that connections wait, and no `accept` has said `WouldBlock` since.
     // ET: five connects are one event.
     readable: bool,
@@ -43,48 +37,6 @@ pub(super) struct Listeners {
 }
 
 impl Listener {
-    /// Binds and listens. Errors name the address.
-    pub(super) fn bind(
-        address: &Address,
-        options: &ListenOptions,
-        config: &Config,
-        wrap: Option<Wrap>,
-    ) -> io::Result<Self> {
-        if wrap.is_some() && matches!(address, Address::Unix(_)) {
-            let text = format!("cannot listen on {address} with a layer: it needs TCP");
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-        }
-        let socket = ListenSocket::bind(address, options, config.peer_watch())?;
-        let trickle = Trickle::new(config.overload_newcomers, config.overload_pause);
-        Ok(Listener { socket, wrap, readable: false, trickle })
-    }
-
-    fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(self.socket.source(), token.into(), Interest::READABLE)
-    }
-
-    /// The descriptor may be shared with another process, in which case closing it would not take
-    /// it out of the poll.
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.deregister(self.socket.source())
-    }
-
-    /// Takes one waiting connection.
-    fn accept(&mut self) -> io::Result<(Stream, Peer)> {
-        match (self.socket.accept()?, &mut self.wrap) {
-            // Whatever is wrong concerns this connection, not the listener.
-            ((Stream::Tcp(socket), peer), Some(wrap)) => {
-                let layer = wrap(socket).map_err(aborted)?;
-                Ok((Stream::Layered(Layered::new(layer)), peer))
-            }
-            (accepted, _) => Ok(accepted),
-        }
-    }
-
-    fn address(&self) -> io::Result<Address> {
-        self.socket.address()
-    }
-
     /// In an overload newcomers wait in the backlog, and a few are let in now and then. A shutdown lets
     /// all of them in.
     fn lets_in(&self, state: &LoopState) -> bool {
@@ -102,14 +54,17 @@ impl Listener {
 }
 
 impl Listeners {
+    /// Adds a socket that listens, and returns the address at which it does.
     pub(super) fn add(
         &mut self,
-        mut listener: Listener,
+        mut socket: ListenSocket,
         registry: &Registry,
+        config: &Config,
     ) -> io::Result<Address> {
-        listener.register(registry, Token::listener(self.list.len()))?;
-        let address = listener.address()?;
-        self.list.push(Some(listener));
+        socket.register(registry, Token::listener(self.list.len()))?;
+        let address = socket.address()?;
+        let trickle = Trickle::new(config.overload_newcomers, config.overload_pause);
+        self.list.push(Some(Listener { socket, readable: false, trickle }));
         Ok(address)
     }
 
@@ -134,7 +89,7 @@ impl Listeners {
     pub(super) fn close(&mut self, registry: &Registry) {
         for mut listener in self.list.drain(..).flatten() {
             // It fails only for a listener that is lost already.
-            let _ = listener.deregister(registry);
+            let _ = listener.socket.deregister(registry);
         }
     }
 
@@ -176,7 +131,7 @@ impl Listeners {
     /// Accepts one connection, and returns its token if the connection got a place.
     pub(super) fn accept_from(&mut self, index: usize, state: &mut LoopState) -> Option<Token> {
         let Some(Some(listener)) = self.list.get_mut(index) else { return None };
-        let (stream, peer) = match listener.accept() {
+        let (stream, peer) = match listener.socket.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
                 self.accept_failed(index, &error, state);
@@ -235,7 +190,7 @@ impl Listeners {
                 log::error!(event = "listener_lost"; "a listener is lost: {error}");
                 if let Some(mut listener) = place.take() {
                     // If even that fails, dropping it closes the descriptor all the same.
-                    let _ = listener.deregister(state.poll.registry());
+                    let _ = listener.socket.deregister(state.poll.registry());
                 }
             }
         }
@@ -251,8 +206,4 @@ impl Listeners {
             log::warn!(event = "accept_paused", suppressed; "connections wait in the backlog: {error}");
         }
     }
-}
-
-fn aborted(error: io::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, error)
 }

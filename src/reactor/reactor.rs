@@ -11,7 +11,7 @@ use super::context::Context;
 use super::deadline::Deadline;
 use super::gate::{Gate, GateBook};
 use super::handler::{Handler, ProtocolError};
-use super::listener::{Listener, Listeners, Wrap};
+use super::listener::Listeners;
 use super::loop_state::{LoopState, find};
 use super::overload::Overload;
 use super::remote::{Remote, TaskQueue};
@@ -19,7 +19,7 @@ use super::stats::Stats;
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
 use crate::sockets::address::Address;
 use crate::sockets::event_list::EventList;
-use crate::sockets::listen_socket::ListenOptions;
+use crate::sockets::listen_socket::{ListenOptions, ListenSocket};
 use crate::sockets::stream::Layer;
 use crate::structures::clock::Clock;
 use crate::structures::overload_watch::Rest;
@@ -101,7 +101,8 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     /// What the system says, with the address named.
     pub fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<Address> {
-        self.add_listener(Listener::bind(address, options, &self.state.config, None)?)
+        let watch = self.state.config.peer_watch();
+        self.add_listener(ListenSocket::bind(address, options, watch, None)?)
     }
 
     /// As [`listen`](Self::listen), with a layer between each accepted TCP socket and its
@@ -116,8 +117,8 @@ impl<H: Handler> Reactor<H> {
         options: &ListenOptions,
         wrap: impl FnMut(mio::net::TcpStream) -> io::Result<Box<dyn Layer>> + 'static,
     ) -> io::Result<Address> {
-        let wrap: Wrap = Box::new(wrap);
-        self.add_listener(Listener::bind(address, options, &self.state.config, Some(wrap))?)
+        let watch = self.state.config.peer_watch();
+        self.add_listener(ListenSocket::bind(address, options, watch, Some(Box::new(wrap)))?)
     }
 
     /// Sets who decides, from now on, which of the connections that come may stay. Without a gate all
@@ -610,8 +611,9 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    fn add_listener(&mut self, listener: Listener) -> io::Result<Address> {
-        let address = self.listeners.add(listener, self.state.poll.registry())?;
+    fn add_listener(&mut self, socket: ListenSocket) -> io::Result<Address> {
+        let LoopState { poll, config, .. } = &self.state;
+        let address = self.listeners.add(socket, poll.registry(), config)?;
         self.state.addresses.push(address.clone());
         Ok(address)
     }

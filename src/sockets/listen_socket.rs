@@ -6,13 +6,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use mio::event::Source;
-use mio::net::{TcpListener, UnixListener};
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::{Interest, Registry};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::{Address, Peer};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::socket_file::SocketFile;
-use super::stream::Stream;
+use super::stream::{Layer, Layered, Stream};
+use crate::structures::token::Token;
 
 /// How a listener is set up. What accepted sockets inherit is set once, here.
 #[derive(Clone, Debug)]
@@ -49,8 +51,11 @@ impl Default for ListenOptions {
     }
 }
 
+/// What puts a layer on each accepted socket of a listener.
+pub(crate) type Wrap = Box<dyn FnMut(TcpStream) -> io::Result<Box<dyn Layer>>>;
+
 pub(crate) enum ListenSocket {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Option<Wrap>),
     /// With the file that goes when the socket does.
     Unix(UnixListener, SocketFile),
 }
@@ -73,9 +78,13 @@ impl ListenSocket {
         address: &Address,
         options: &ListenOptions,
         watch: PeerWatch,
+        wrap: Option<Wrap>,
     ) -> io::Result<Self> {
         let bound = match address {
-            Address::Tcp(address) => bind_tcp(*address, options, watch),
+            Address::Tcp(address) => bind_tcp(*address, options, watch, wrap),
+            Address::Unix(_) if wrap.is_some() => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "a layer needs TCP"))
+            }
             Address::Unix(path) => bind_unix(path, options),
         };
         bound.map_err(|error| {
@@ -85,11 +94,16 @@ impl ListenSocket {
 
     /// Takes one waiting connection. The peer's address is the one that `accept` told: the socket
     /// may be dead already.
-    pub(crate) fn accept(&self) -> io::Result<(Stream, Peer)> {
+    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Peer)> {
         match self {
-            ListenSocket::Tcp(listener) => {
+            ListenSocket::Tcp(listener, wrap) => {
                 let (socket, address) = listener.accept()?;
-                Ok((Stream::Tcp(socket), Some(address).into()))
+                let stream = match wrap {
+                    None => Stream::Tcp(socket),
+                    // Whatever is wrong concerns this connection, not the listener.
+                    Some(wrap) => Stream::Layered(Layered::new(wrap(socket).map_err(aborted)?)),
+                };
+                Ok((stream, Some(address).into()))
             }
             ListenSocket::Unix(listener, _) => {
                 let (socket, _) = listener.accept()?;
@@ -100,14 +114,25 @@ impl ListenSocket {
 
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
-            ListenSocket::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
+            ListenSocket::Tcp(listener, _) => Ok(Address::Tcp(listener.local_addr()?)),
             ListenSocket::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
         }
     }
 
-    pub(crate) fn source(&mut self) -> &mut dyn Source {
+    /// For connections that wait, and never again.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.source(), token.into(), Interest::READABLE)
+    }
+
+    /// The descriptor may be shared with another process, in which case closing it would not take
+    /// it out of the poll.
+    pub(crate) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.deregister(self.source())
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
         match self {
-            ListenSocket::Tcp(listener) => listener,
+            ListenSocket::Tcp(listener, _) => listener,
             ListenSocket::Unix(listener, _) => listener,
         }
     }
@@ -164,6 +189,7 @@ fn bind_tcp(
     address: SocketAddr,
     options: &ListenOptions,
     watch: PeerWatch,
+    wrap: Option<Wrap>,
 ) -> io::Result<ListenSocket> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
@@ -185,13 +211,17 @@ fn bind_tcp(
     }
     socket.bind(&address.into())?;
     socket.listen(backlog(options))?;
-    Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into())))
+    Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), wrap))
 }
 
 fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<ListenSocket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let file = SocketFile::listen(&socket, path, options, backlog(options))?;
     Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file))
+}
+
+fn aborted(error: io::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, error)
 }
 
 fn backlog(options: &ListenOptions) -> i32 {
