@@ -86,14 +86,15 @@ impl LoopState {
         }
     }
 
-    /// Hands the socket what is owed, until nothing is or it takes no more; then the next step of
+    /// Hands the socket what is owed, until nothing is or it takes no more; then takes the next step of
     /// a close, if there is one.
     pub(super) fn flush(&mut self, token: Token) {
         let slice_end = self.slice_end();
         let LoopState { connections, topics, pool, stats, config, clock, lists, .. } = self;
         let Some(connection) = find(connections, token) else { return };
         let was_stalled = connection.stalled;
-        let written = write_owed(connection, token, topics, pool, stats, slice_end, clock);
+        let written =
+            Writer { connection, token, topics, pool, stats, clock }.write_owed(slice_end);
         if connection.output.is_empty() || !connection.writable {
             connection.output.shrink(pool);
         }
@@ -123,73 +124,77 @@ impl LoopState {
     }
 }
 
-fn write_owed(
-    connection: &mut Connection,
+/// What a flush works on: one connection, and what all connections share.
+struct Writer<'a> {
+    connection: &'a mut Connection,
     token: Token,
-    topics: &mut Topics,
-    pool: &mut BufferPool,
-    stats: &mut Stats,
-    slice_end: u64,
-    clock: &Clock,
-) -> Result<(), FlushError> {
-    if !matches!(connection.state, State::Open | State::Closing) {
-        return Ok(());
-    }
-    // Ends: each round hands over bytes, moves a cursor, or finds the socket blocked. Many topics may
-    // have something for one connection: beyond its slice it goes back to the end of the dirty list.
-    while connection.writable && connection.owes_output() && stats.work < slice_end {
-        if let Some(subscription) = topics.first_pending(connection.pending) {
-            let missed = topics.skip_lapped(subscription).ok_or(FlushError::Lapped)?;
-            stats.messages_skipped += missed;
-        }
-        let sent = write_once(connection, token, topics, pool, stats, clock)?;
-        stats.bytes_sent += sent.bytes as u64;
-        stats.work += WRITE + copied(sent.bytes);
-        connection.took(sent, clock.stamp());
-    }
-    if connection.writable && connection.stream.owes_output() {
-        let blocked = !connection.stream.flush()?;
-        connection.took(Sent { bytes: 0, blocked }, clock.stamp());
-    }
-    Ok(())
+    topics: &'a mut Topics,
+    pool: &'a mut BufferPool,
+    stats: &'a mut Stats,
+    clock: &'a Clock,
 }
 
-/// One write: what the connection itself owes, and in the same call all that a topic has for it.
-fn write_once(
-    connection: &mut Connection,
-    token: Token,
-    topics: &mut Topics,
-    pool: &mut BufferPool,
-    stats: &mut Stats,
-    clock: &Clock,
-) -> io::Result<Sent> {
-    let Connection { stream, output, pending, stalled, .. } = connection;
-    let Some(subscription) = topics.first_pending(*pending) else {
-        stats.writes += 1;
+impl Writer<'_> {
+    // Ends: each round hands over bytes, moves a cursor, or finds the socket blocked. Many topics may
+    // have messages for one connection: beyond its slice it goes back to the end of the dirty list.
+    fn write_owed(&mut self, slice_end: u64) -> Result<(), FlushError> {
+        if !matches!(self.connection.state, State::Open | State::Closing) {
+            return Ok(());
+        }
+        while self.connection.writable
+            && self.connection.owes_output()
+            && self.stats.work < slice_end
+        {
+            let sent = match self.topics.first_pending(self.connection.pending) {
+                None => self.write_output()?,
+                Some(subscription) => self.write_messages(subscription)?,
+            };
+            self.stats.bytes_sent += sent.bytes as u64;
+            self.stats.work += WRITE + copied(sent.bytes);
+            self.connection.took(sent, self.clock.stamp());
+        }
+        if self.connection.writable && self.connection.stream.owes_output() {
+            let blocked = !self.connection.stream.flush()?;
+            self.connection.took(Sent { bytes: 0, blocked }, self.clock.stamp());
+        }
+        Ok(())
+    }
+
+    fn write_output(&mut self) -> io::Result<Sent> {
+        let Connection { stream, output, .. } = &mut *self.connection;
+        self.stats.writes += 1;
         let sent = stream.send_ring(output)?;
         output.consume(sent.bytes);
-        return Ok(sent);
-    };
-    let private_len = output.len();
-    let mut slices = Slices::new();
-    slices.push(output.as_slices());
-    let mut batch = topics.gather(subscription, token, &mut slices);
-    (batch.after_wait, batch.now_us) = (*stalled, clock.now_us());
-    let mut sent = Sent { bytes: 0, blocked: false };
-    // Nothing to write when all that is new was published by this connection itself.
-    if private_len + batch.bytes > 0 {
-        stats.writes += 1;
-        sent = stream.send(slices.as_slice())?;
+        Ok(sent)
     }
-    output.consume(sent.bytes.min(private_len));
-    if let Some(taken) = sent.bytes.checked_sub(private_len) {
-        let (messages, cut) = topics.move_cursor(subscription, token, taken, batch, output, pool);
-        stats.messages_delivered += messages;
-        stats.work += messages;
-        stats.bytes_queued += (taken + cut) as u64;
-        topics.pass_turn(pending, subscription);
+
+    /// One write of the connection's own output, and behind it all that one topic has for it.
+    fn write_messages(&mut self, subscription: u32) -> Result<Sent, FlushError> {
+        let Writer { connection, token, topics, pool, stats, clock } = self;
+        let Connection { stream, output, pending, stalled, .. } = &mut **connection;
+        stats.messages_skipped += topics.skip_lapped(subscription).ok_or(FlushError::Lapped)?;
+        let own_len = output.len();
+        let mut slices = Slices::new();
+        slices.push(output.as_slices());
+        let mut batch = topics.gather(subscription, *token, &mut slices);
+        (batch.after_wait, batch.now_us) = (*stalled, clock.now_us());
+        let mut sent = Sent { bytes: 0, blocked: false };
+        // Nothing to write when all that is new was published by this connection itself.
+        if own_len + batch.bytes > 0 {
+            stats.writes += 1;
+            sent = stream.send(slices.as_slice())?;
+        }
+        output.consume(sent.bytes.min(own_len));
+        if let Some(taken) = sent.bytes.checked_sub(own_len) {
+            let (messages, cut) =
+                topics.move_cursor(subscription, *token, taken, batch, output, pool);
+            stats.messages_delivered += messages;
+            stats.work += messages;
+            stats.bytes_queued += (taken + cut) as u64;
+            topics.pass_turn(pending, subscription);
+        }
+        Ok(sent)
     }
-    Ok(sent)
 }
 
 impl From<io::Error> for FlushError {
