@@ -199,10 +199,12 @@ impl Connection {
         let urgent = event.is_priority();
         // ET: an error or a hang-up is told once as well; the calls below say what it was.
         let broken = event.is_error() || event.is_write_closed();
-        let announced = match () {
-            () if event.is_write_closed() => Announced::HangUp,
-            () if ends || urgent || broken => Announced::End,
-            () => Announced::Nothing,
+        let announced = if event.is_write_closed() {
+            Announced::HangUp
+        } else if ends || urgent || broken {
+            Announced::End
+        } else {
+            Announced::Nothing
         };
         self.announced = self.announced.max(announced);
         let may_read = event.is_readable() || ends || urgent || broken;

@@ -25,14 +25,8 @@ pub(super) enum Deadline {
 }
 
 impl Deadline {
-    pub(super) const ALL: [Deadline; 6] = [
-        Deadline::Connect,
-        Deadline::Write,
-        Deadline::Linger,
-        Deadline::Idle,
-        Deadline::Quiet,
-        Deadline::Handler,
-    ];
+    /// How many kinds there are.
+    pub(super) const KINDS: usize = Deadline::Handler as usize + 1;
 }
 
 impl LoopState {

@@ -156,13 +156,8 @@ impl LoopState {
 
     /// Bytes of messages that topics hold for a connection.
     pub(super) fn owed(&self, token: Token) -> usize {
-        let mut key = self.details.get(token.key()).map_or(NONE, |details| details.subscriptions);
-        let mut owed = 0;
-        while let Some(subscription) = self.topics.subscription(key) {
-            owed += self.topics.owed_to(subscription);
-            key = subscription.next;
-        }
-        if self.find(token).is_some() { owed } else { 0 }
+        let details = self.find(token).and(self.details.get(token.key()));
+        details.map_or(0, |details| self.topics.owed_to_all(details.subscriptions))
     }
 
     fn subscription_of(&self, token: Token, topic: u32) -> Option<u32> {
@@ -341,4 +336,37 @@ impl LoopState {
         }
         look.due_ms
     }
+
+    /// At the end of a turn: disconnects those that are owed too much by topics that disconnect who
+    /// is slow.
+    pub(super) fn check_arrears(&mut self) {
+        let (held, limit) = (self.topics.memory(), self.topics.least_subscriber_memory());
+        let Some(first) = self.arrears.begin_or_go_on(held, limit) else { return };
+        let mut steps = 0;
+        for slot in first..self.details.len() {
+            if steps >= ARREARS_STEPS_MAX {
+                return self.arrears.stop_at(slot);
+            }
+            steps += 1 + self.reckon(slot);
+        }
+    }
+
+    /// Looks at one connection; returns how many subscriptions that took.
+    fn reckon(&mut self, slot: usize) -> usize {
+        let Some(connection) = self.connections.get(slot) else { return 0 };
+        let is_alive = matches!(connection.state, State::Open | State::Closing);
+        if !is_alive || !connection.stalled || connection.pending == NONE {
+            return 0;
+        }
+        let token = Token { slot: slot as u32, generation: connection.generation };
+        let (owed, limit, looked_at) = self.topics.owed_together(connection.pending);
+        if owed > limit {
+            self.abort(token, CloseReason::SlowConsumer);
+        }
+        looked_at
+    }
 }
+
+/// Connections and subscriptions that one turn looks at for [`LoopState::check_arrears`]: a few tenths of
+/// a millisecond's work.
+const ARREARS_STEPS_MAX: usize = 4096;

@@ -20,7 +20,6 @@ use std::time::Instant;
 use mio::Poll;
 use slab::Slab;
 
-use super::arrears::Arrears;
 use super::close_reason::CloseReason;
 use super::config::Config;
 use super::connection::{Connection, Details, Hold, State};
@@ -31,6 +30,7 @@ use super::stats::Stats;
 use super::work::Budget;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::stream::Stream;
+use crate::structures::arrears::Arrears;
 use crate::structures::buffer_pool::BufferPool;
 use crate::structures::clock::Clock;
 use crate::structures::overload_watch::Watch;

@@ -41,7 +41,7 @@
 //! | `loop_state` | the table of connections that the files below work on |
 //! | `input`, `output`, `closing`, `deadline` | what is done to one connection |
 //! | `work` | what a turn may cost |
-//! | `delivery`, `arrears` | topics meet connections: who is owed what, and when that is too much |
+//! | `delivery` | topics meet connections: who is owed what, and when that is too much |
 //! | `listener`, `gate` | where connections come from, and whether they may come in |
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; memory that a burst needed |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
@@ -53,7 +53,6 @@
 //! exists only because of edge triggering carries the comment `// ET:` and the reason; searching
 //! for that is a tour of its own. `docs/architecture.md` has the view from further away.
 
-mod arrears;
 #[cfg(debug_assertions)]
 mod check;
 mod close_reason;

@@ -328,7 +328,7 @@ impl<H: Handler> Reactor<H> {
     fn expire(&mut self, token: Token) {
         // Each deadline is gone once it was acted upon, or lies ahead: the clock stands still in a
         // turn. One that were left for later would be a tick late.
-        for _ in Deadline::ALL {
+        for _ in 0..Deadline::KINDS {
             let Some(deadline) = self.state.due(token) else { break };
             self.state.stats.timers += 1;
             self.act(token, deadline);

@@ -8,11 +8,12 @@
 //! | `clock`, `timer_wheel` | turn time, read once a turn; deadlines in constant time |
 //! | `waiting` | for whom the publishers of a topic wait, and for how long |
 //! | `topic`, `subscriptions` | one ring of messages; who follows which topic, and whose turn it is |
-//! | `floor` | which messages of a topic must stay |
+//! | `floor`, `arrears` | which messages of a topic must stay; when to look who is owed too much |
 //! | `overload_watch` | whether there is more to do than can be done |
 //! | `spare` | tables that give back the room which a burst needed |
 //! | `rate_limit` | a warning that is written once a second |
 
+pub(crate) mod arrears;
 pub(crate) mod buffer_pool;
 pub(crate) mod clock;
 pub(crate) mod floor;

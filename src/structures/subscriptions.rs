@@ -179,8 +179,19 @@ impl Topics {
         Some((self.topics.get_mut(key as usize)?, &mut self.subscriptions))
     }
 
+    /// Bytes of messages that wait for all subscriptions of a connection, the list of which begins at
+    /// `front`.
+    pub(crate) fn owed_to_all(&self, front: u32) -> usize {
+        let (mut owed, mut key) = (0, front);
+        while let Some(subscription) = self.subscription(key) {
+            owed += self.owed_to(subscription);
+            key = subscription.next;
+        }
+        owed
+    }
+
     /// Bytes of messages between a subscriber's cursor and its end, as far as they are still held.
-    pub(crate) fn owed_to(&self, subscription: &Subscription) -> usize {
+    fn owed_to(&self, subscription: &Subscription) -> usize {
         let Some(topic) = self.topics.get(subscription.topic as usize) else { return 0 };
         let from = subscription.cursor.max(topic.first);
         let until = topic.head().min(subscription.ends_before).max(from);
