@@ -18,6 +18,20 @@ use edgeloop::CloseReason;
 /// The loop, and the two floors below it.
 const CORE: [&str; 3] = ["src/reactor", "src/sockets", "src/structures"];
 
+/// What a reader of the echo path reads, in this order.
+const ECHO_PATH: [&str; 10] = [
+    "src/reactor/mod.rs",
+    "src/reactor/reactor.rs",
+    "src/reactor/lists.rs",
+    "src/reactor/connection.rs",
+    "src/reactor/loop_state.rs",
+    "src/reactor/input.rs",
+    "src/reactor/output.rs",
+    "src/reactor/closing.rs",
+    "src/reactor/deadline.rs",
+    "src/sockets/stream.rs",
+];
+
 // Pages, and what they describe.
 
 #[test]
@@ -87,27 +101,38 @@ fn every_file_of_codecs_and_services_is_named_on_a_page() {
 }
 
 #[test]
-fn readme_counts_the_lines_of_the_reactor_and_its_mutants() {
-    let page = read("README.md");
+fn readme_counts_the_lines_of_the_echo_path_and_of_the_reactor_and_its_mutants() {
+    let page = read("README.md").replace('\n', " ");
     let before = |words: &str| -> usize {
         let number = page.split_once(words).expect(words).0.rsplit(' ').next().unwrap();
         number.replace(',', "").parse().unwrap()
     };
-    let (mut code, mut comments) = (0, 0);
-    for path in rust_files("src/reactor") {
-        let text = fs::read_to_string(&path).unwrap();
-        let lines = without_tests(&text).lines().map(str::trim).filter(|line| !line.is_empty());
-        let (of_comment, of_code): (Vec<_>, Vec<_>) =
-            lines.partition(|line| line.starts_with("//"));
-        (code, comments) = (code + of_code.len(), comments + of_comment.len());
-    }
-    for (words, counted) in [(" lines of code and", code), (" of comment,", comments)] {
+    let echo_path: usize = ECHO_PATH.iter().map(|file| lines_of_code(&root(file))).sum();
+    let reactor: usize = rust_files("src/reactor").iter().map(|path| lines_of_code(path)).sum();
+    for (words, counted, most) in [
+        (" lines of code for the whole path of an echo", echo_path, 1_650),
+        (" lines of code in `src/reactor`", reactor, 2_850),
+    ] {
+        assert!(counted <= most, "{counted}{words}: more than {most} are not read in one sitting");
         // Within a twentieth.
         let difference = before(words).abs_diff(counted);
-        assert!(difference * 20 <= counted, "{counted}{words} not {}", before(words));
+        assert!(difference * 20 <= counted, "{counted}{words}, not {}", before(words));
     }
     let pages = files("tests/sim/mutants", "md").len() - 1;
     assert_eq!(before(" mutants of the reactor"), pages, "beside the README of mutants");
+}
+
+#[test]
+fn functions_of_the_reactor_are_short() {
+    let mut lengths: Vec<(usize, String)> =
+        rust_files("src/reactor").iter().flat_map(|path| functions_of(&code_of(path))).collect();
+    lengths.sort();
+    assert!(lengths.len() > 200, "only {} functions found", lengths.len());
+    let at = |share: usize| lengths[lengths.len() * share / 100].clone();
+    let longest = lengths.last().unwrap();
+    assert!(at(50).0 <= 8, "the median is {:?}", at(50));
+    assert!(at(90).0 <= 20, "one in ten is longer than {:?}", at(90));
+    assert!(longest.0 <= 55, "the longest is {longest:?}");
 }
 
 #[test]
@@ -518,6 +543,36 @@ fn file_name(path: &Path) -> &str {
 /// A file's program text, without comments and without its unit tests, which stand at the end.
 fn code_of(path: &Path) -> String {
     without_comments(without_tests(&fs::read_to_string(path).unwrap()))
+}
+
+/// Lines that are neither empty nor a comment, without unit tests.
+fn lines_of_code(path: &Path) -> usize {
+    code_of(path).lines().filter(|line| !line.trim().is_empty()).count()
+}
+
+/// The functions of a program text that rustfmt has laid out: how many lines of code each has, and its
+/// first line.
+fn functions_of(code: &str) -> Vec<(usize, String)> {
+    let lines: Vec<&str> = code.lines().filter(|line| !line.trim().is_empty()).collect();
+    let mut functions = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let mut words = line.split_whitespace().skip_while(|word| {
+            word.starts_with("pub") || ["const", "async", "extern"].contains(word)
+        });
+        if words.next() != Some("fn") {
+            continue;
+        }
+        // The body ends with the first brace that stands as far left as the function.
+        let end = match line.ends_with(['}', ';']) {
+            true => Some(0),
+            false => lines[at..]
+                .iter()
+                .position(|line| *line == format!("{indent}}}") || *line == format!("{indent});")),
+        };
+        functions.push((end.unwrap() + 1, line.trim().to_owned()));
+    }
+    functions
 }
 
 fn without_tests(text: &str) -> &str {
