@@ -1,5 +1,14 @@
-//! The ways in which a connection ends. Closing is a state, not a loop: each step is taken when
-//! the one before is done.
+//! The ways in which a connection ends. Closing is a state, not a loop: each step is taken when the step
+//! before is done. The drawing of the states stands in `connection`.
+//!
+//! | call | what is queued for the peer | what the peer sent |
+//! | --- | --- | --- |
+//! | `close` | is flushed; then a FIN, and the peer's end is awaited | is read and dropped |
+//! | `abort` | is dropped; a TCP peer sees a reset | is dropped |
+//! | `close_on_error` | is dropped: the socket takes no more | is read and handed over first |
+//!
+//! A half-close is the peer's: `on_end` is called once all input was handed over, and what is queued is
+//! still flushed, for as long as the peer takes bytes.
 
 use std::io;
 
@@ -9,7 +18,7 @@ use super::loop_state::{LoopState, find};
 use crate::structures::token::Token;
 
 impl LoopState {
-    /// Ends an open connection in good order: what is owed is flushed first.
+    /// Ends an open connection in good order: what is queued is flushed first.
     pub(super) fn close(&mut self, token: Token, reason: CloseReason) {
         let stamp = self.clock.stamp();
         let has_write_timeout = self.config.write_timeout.is_some();
@@ -24,17 +33,17 @@ impl LoopState {
         connection.state = State::Closing;
         connection.input_left = false;
         if !has_write_timeout {
-            // Only now does its wait for the peer have an end.
+            // A close has a deadline, even without a write timeout: the wait for the peer counts from now.
             connection.waiting_since_ms = stamp;
         }
-        // From here on what the peer still sends is read and dropped, or it might never get to
-        // reading our last words.
+        // What the peer still sends is read and dropped from now on: a peer that is blocked in a write
+        // would never read our last words.
         self.lists.update(token, connection);
         self.end_subscriptions(token);
         self.arm(token);
     }
 
-    /// Ends a connection at once. What it did not take is dropped, here and in the kernel.
+    /// Ends a connection at once. What the peer did not take is dropped, here and in the kernel.
     pub(super) fn abort(&mut self, token: Token, reason: CloseReason) {
         if let Some(connection) = self.find_mut(token)
             && connection.state != State::Closed
@@ -45,9 +54,9 @@ impl LoopState {
         }
     }
 
-    /// Ends a connection whose socket reported an error, once its handler has been given what the
-    /// peer sent before: a client that sends and closes without reading resets its connection, and
-    /// what it sent counts all the same.
+    /// Ends a connection whose socket reported an error. The handler is first given what the peer sent
+    /// before: a client that sends, and closes without reading, resets its connection, and what this
+    /// client sent counts all the same.
     pub(super) fn close_on_error(&mut self, token: Token, error: &io::Error) {
         let Some(connection) = find(&mut self.connections, token) else { return };
         let was_open = connection.state == State::Open;
@@ -57,10 +66,10 @@ impl LoopState {
             return self.retire(token);
         }
         connection.state = State::Severed;
-        // Whatever arrived before is there, whether or not an event has said so yet.
+        // What arrived before the error can be read, whether or not an event has said so yet.
         connection.readable = !connection.input_has_ended();
-        // ET: its event may still be on the way, and that of an urgent byte, at which a read stops
-        // short, with it.
+        // ET: the event for the last bytes may not have been delivered yet, and may announce an urgent
+        // byte, at which a read stops early: a short read proves nothing.
         connection.announced = connection.announced.max(Announced::End);
         connection.stalled = false;
         connection.hold.remove(Hold::CONGESTED);
@@ -71,29 +80,28 @@ impl LoopState {
         self.arm(token);
     }
 
-    /// As [`close_on_error`](Self::close_on_error), when it was a read that failed: nothing more
-    /// will come.
+    /// As [`close_on_error`](Self::close_on_error), for a read that failed: nothing more will come.
     pub(super) fn end_input_on_error(&mut self, token: Token, error: &io::Error) {
         let Some(connection) = find(&mut self.connections, token) else { return };
         (connection.input_end, connection.readable) = (InputEnd::Ended, false);
         if connection.state == State::Open {
-            // What came with the error is about to be handed over.
+            // The bytes that the same fill has read are handed over next.
             connection.input_left = !connection.input.is_empty();
             self.close_on_error(token, error);
         }
     }
 
-    /// Nothing is owed any more: tell the peer, and wait for it to say the same.
+    /// Everything queued was flushed: tells the peer so by a FIN, and waits for the peer's own.
     pub(super) fn begin_linger(&mut self, token: Token) {
         let stamp = self.clock.stamp();
         let Some(connection) = find(&mut self.connections, token) else { return };
-        // Nothing can arrive after the peer's own end, so there is nothing that could turn our
-        // close into a reset.
+        // Bytes that arrive after our close would turn the close into a reset. After the peer's own end
+        // none can arrive.
         if connection.input_has_ended() || connection.stream.shutdown_write().is_err() {
             return self.retire(token);
         }
         if connection.reason == CloseReason::Denied {
-            // A stranger, who was to have no place here, keeps none until it goes.
+            // A stranger whom the service refused does not keep a place until it goes.
             return self.retire(token);
         }
         connection.state = State::Lingering;
@@ -130,7 +138,7 @@ fn reason_of(error: &io::Error) -> CloseReason {
     };
     match error.kind() {
         BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected => CloseReason::Reset,
-        // The kernel gave up; it says why nothing got through, where somebody told it.
+        // The kernel gave up on the peer. It says why nothing got through, where a router told it.
         HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut => {
             CloseReason::KeepaliveTimeout
         }

@@ -16,8 +16,16 @@
 //!                                                    Closed     freed at the end of the turn
 //! ```
 //!
-//! `readable` and `writable` are set by an event and cleared only by the call that proves the
-//! opposite. Every question of scheduling is a function of this state:
+//! `readable` and `writable` are set by an event, and cleared only by a call that proves the opposite:
+//!
+//! | call | proves that the socket is | therefore |
+//! | --- | --- | --- |
+//! | read says `WouldBlock`, an error, or 0 | empty for now, or for ever | `readable` is cleared |
+//! | read fills a part of the room that it was given | empty, on plain TCP, unless an end or an urgent byte is announced | `readable` is cleared |
+//! | read fills all the room | nothing | `readable` stays |
+//! | write says `WouldBlock`, or takes a part (plain TCP) | full | `writable` is cleared |
+//!
+//! Every question of scheduling is a function of this state:
 //! [`wants_visit`](Connection::wants_visit), [`wants_flush`](Connection::wants_flush).
 
 use std::io;
@@ -37,21 +45,23 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) input: RingBuffer,
     pub(super) output: RingBuffer,
-    /// Tells this connection from the ones that had the slot before.
+    /// Tells this connection from those that had the slot before.
     pub(super) generation: u32,
-    /// Turn time, in wrapping milliseconds, at which a byte last moved in either direction, or a wait
-    /// for others was over.
+    /// Stamp (turn time in wrapping milliseconds): when a byte last moved in either direction, or the
+    /// last hold that this server caused was lifted.
     pub(super) active_ms: u32,
-    /// While `stalled`: when the peer last accepted a byte, or when the wait began. In
-    /// `Lingering`: when that began.
+    /// Stamp: since when the connection waits for its peer. In `Connecting` and `Lingering`: when that
+    /// state began. In `Open` and `Closing`, while `stalled`: when the socket last took a byte, or else
+    /// when it began to take none.
     pub(super) waiting_since_ms: u32,
-    /// The handler's timer, in the same unit. Never the value 0, which would be no timer.
+    /// Stamp at which the handler's timer is due. 0 is left out, because that would be no timer.
     pub(super) timer_ms: Option<NonZeroU32>,
-    /// The last of the subscriptions that have messages for this connection, which are a ring
-    /// through themselves: behind the last comes the first, whose turn it is.
+    /// Topics with messages for this connection form a circular list, linked by
+    /// `Subscription::next_pending`. Stored here is the tail: the entry after the tail is served next,
+    /// so that append and pop both cost one step.
     pub(super) pending: u32,
     pub(super) state: State,
-    /// Meaningful from `Closing` on.
+    /// Why the connection ends; meaningful from `Closing` and `Severed` on.
     pub(super) reason: CloseReason,
     pub(super) hold: Hold,
     /// Silence is what the connection is there for: the idle timeout does not run.
@@ -60,24 +70,25 @@ pub(super) struct Connection {
     pub(super) readable: bool,
     /// The kernel said that a write may succeed, and no write has proved the opposite.
     pub(super) writable: bool,
-    /// What an event said about the end of the stream, until a read says `WouldBlock`.
+    /// What events said about the end of the stream since a read last said `WouldBlock`.
     pub(super) announced: Announced,
     pub(super) input_end: InputEnd,
-    /// The handler left input behind because it was held, and must see it again without any event.
+    /// The handler left input behind because the connection was held. The input is offered again when
+    /// the hold is lifted, although no event comes.
     pub(super) input_left: bool,
-    /// Output waits for the peer since `waiting_since_ms`.
+    /// The socket refused bytes: output waits for the peer since `waiting_since_ms`.
     pub(super) stalled: bool,
     pub(super) on_ready_list: bool,
     pub(super) on_dirty_list: bool,
 }
 
-/// What is needed once in a connection's life, kept out of the cache line above.
+/// What the echo of a message does not touch, kept out of the cache line above.
 #[derive(Debug)]
 pub(super) struct Details {
     pub(super) peer: Peer,
-    /// Every subscription of the connection, as a list through the subscriptions.
+    /// The first of the connection's subscriptions; the others follow by `Subscription::next`.
     pub(super) subscriptions: u32,
-    /// Bytes dropped while closing.
+    /// Bytes dropped while lingering.
     pub(super) discarded: u32,
 }
 
@@ -85,17 +96,17 @@ pub(super) struct Details {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Announced {
     Nothing,
-    /// The stream ends, or urgent data cuts it: a short read proves nothing.
+    /// The stream ends, or an urgent byte cuts the stream: a short read proves nothing.
     End,
-    /// The connection is gone for writing too. Such a read says 0 as well, and not why.
+    /// The socket takes no more bytes either. A read says 0 here too, and does not say why.
     HangUp,
 }
 
-/// How far the end of the peer's stream has come. Behind it nothing is readable.
+/// How far the end of the peer's stream has come. Behind the end nothing is readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum InputEnd {
     Flowing,
-    /// A read returned 0, or failed.
+    /// A read returned 0, or failed. The handler has not been told.
     Ended,
     /// `on_end` was called.
     Told,
@@ -105,7 +116,7 @@ pub(super) enum InputEnd {
 pub(super) enum State {
     Connecting,
     Open,
-    /// The socket failed; what the peer sent before that is still read and handled.
+    /// The socket failed. What the peer sent before that is still read and handed over.
     Severed,
     Closing,
     Lingering,
@@ -192,12 +203,12 @@ impl Connection {
         }
     }
 
-    /// Remembers what an event said. An event only sets bits; it is never dropped, and whether
-    /// anything is done about it now is not its business.
+    /// Remembers what an event said. An event only sets bits. Whether anything is done about these bits
+    /// now is decided elsewhere.
     pub(super) fn note(&mut self, event: &mio::event::Event) {
         let ends = event.is_read_closed();
         let urgent = event.is_priority();
-        // ET: an error or a hang-up is told once as well; the calls below say what it was.
+        // ET: an error or a hang-up is told once as well. The next read or write says what happened.
         let broken = event.is_error() || event.is_write_closed();
         let announced = if event.is_write_closed() {
             Announced::HangUp
@@ -213,8 +224,8 @@ impl Connection {
     }
 
     /// Whether the read phase has something to do here.
-    // ET: the kernel will not repeat what it said, so this is asked after everything that may have
-    // changed the answer.
+    // ET: no event repeats what is noted here, so `Lists::update` asks this after everything that may
+    // have changed the answer.
     pub(super) fn wants_visit(&self) -> bool {
         match self.state {
             State::Open | State::Severed if self.hold.is_empty() => {
@@ -225,7 +236,7 @@ impl Connection {
         }
     }
 
-    /// Whether a read may bring something, and what it brings is wanted.
+    /// Whether a read may bring bytes, and the handler may be given them.
     pub(super) fn may_read(&self) -> bool {
         self.readable && self.is_free()
     }
@@ -235,17 +246,17 @@ impl Connection {
         self.input_end != InputEnd::Flowing
     }
 
-    /// Whether its handler is given what arrives.
+    /// Whether the handler is given what arrives.
     pub(super) fn is_served(&self) -> bool {
         matches!(self.state, State::Open | State::Severed)
     }
 
-    /// Whether its handler may be given input now.
+    /// Whether the handler may be given input now.
     pub(super) fn is_free(&self) -> bool {
         self.is_served() && self.hold.is_empty()
     }
 
-    /// Whether its handler is to be given input later.
+    /// Whether the handler is given input later, when the hold is lifted.
     pub(super) fn is_waiting(&self) -> bool {
         self.is_served() && !self.hold.is_empty()
     }
@@ -255,32 +266,32 @@ impl Connection {
         match self.state {
             State::Connecting => self.writable,
             State::Open => self.writable && self.owes_anything(),
-            // With nothing left to send the next step of the close is due.
+            // With nothing left to send, the next step of the close is due.
             State::Closing => self.writable || !self.owes_anything(),
             State::Severed | State::Lingering | State::Closed => false,
         }
     }
 
-    /// The peer ended, all of that was read, and we have not ended: only a reset hangs such a
-    /// connection up.
-    // ET: it may have been told in one event with the end, before that was read.
+    /// Whether a half-closed connection was reset: the peer ended, the handler was told, we have not
+    /// ended, and the kernel says that the socket takes no more bytes.
+    // ET: the hang-up may have been told in one event with the end, before the end was read.
     pub(super) fn is_hung_up(&self) -> bool {
         let is_half_closed = self.state == State::Open && self.input_end == InputEnd::Told;
         is_half_closed && self.announced == Announced::HangUp
     }
 
-    /// Whether bytes wait here for the peer.
+    /// Whether bytes wait for the peer, in the output or in a topic.
     pub(super) fn owes_output(&self) -> bool {
         !self.output.is_empty() || self.pending != NONE
     }
 
-    /// Whether bytes wait for the peer, here or in a layer.
+    /// Whether bytes wait for the peer, in a layer of the stream included.
     pub(super) fn owes_anything(&self) -> bool {
         self.owes_output() || self.stream.owes_output()
     }
 
-    /// Gives the connection its reason to end, unless it has one: the first counts. Only to a
-    /// peer that ended in good order something worse may still happen.
+    /// Gives the connection its reason to end, unless it has one: the first reason counts. Only after
+    /// `PeerClosed`, while output still waits, may a worse reason take its place.
     pub(super) fn set_reason(&mut self, reason: CloseReason) {
         let undecided = matches!(self.state, State::Connecting | State::Open);
         let was_in_order = self.state == State::Closing && self.reason == CloseReason::PeerClosed;
@@ -300,7 +311,7 @@ impl Connection {
         }
     }
 
-    /// Enters what a write did.
+    /// Enters what one write did.
     pub(super) fn took(&mut self, sent: Sent, now_ms: u32) {
         if sent.bytes > 0 {
             (self.active_ms, self.waiting_since_ms) = (now_ms, now_ms);
@@ -313,12 +324,12 @@ impl Connection {
         }
     }
 
-    /// From the socket into `input`: until the socket is drained, the stream ends, or `budget`
+    /// Reads from the socket into `input`: until the socket is empty, the stream ends, or `budget`
     /// bytes were read.
     pub(super) fn fill(&mut self, budget: usize, strict: bool, pool: &mut BufferPool) -> Fill {
         let mut fill = Fill::default();
-        // Room for a whole budget, unless most of that is filled with the beginning of a long
-        // message: then what is left of the block, as long as that is worth a call.
+        // Room for a whole budget. Where the beginning of a long message fills most of the block, what
+        // is left of the block is enough, as long as that is worth a call.
         let room = budget.saturating_sub(self.input.len()).max(budget.div_ceil(16));
         self.input.reserve_contiguous(room, pool);
         // Ends: every round reads a byte of the budget or leaves.
@@ -337,7 +348,7 @@ impl Connection {
                 Ok(Some(n)) => {
                     self.input.commit(n);
                     fill.bytes += n;
-                    // ET: a full buffer proves nothing about the socket, so the flag stays set.
+                    // ET: a read that filled its room proves nothing about the socket: it stays readable.
                     if n < offered && self.short_read_drains(strict) {
                         self.readable = false;
                         break;
@@ -357,8 +368,8 @@ impl Connection {
         fill
     }
 
-    // ET: with the end of the stream or an urgent byte behind it, a short read says only where the
-    // data was cut; no further event comes for what is left.
+    // ET: a short read usually means that the socket is empty. Not so before an end or an urgent byte:
+    // the read stops there, and the event for what is left was seen already.
     fn short_read_drains(&self, strict: bool) -> bool {
         !strict && self.announced == Announced::Nothing && self.stream.short_count_proves()
     }

@@ -1,7 +1,8 @@
-//! What a connection waits for in time. One entry in the wheel serves all of its deadlines.
+//! When a connection has waited too long. One entry in the wheel serves all deadlines of a connection.
 //!
-//! Traffic never touches the wheel: it stores a stamp in the connection. When the entry fires the
-//! deadline is computed from the stamps, and either acted upon or put back.
+//! Traffic never touches the wheel: a byte that moves stores a stamp in the connection. When the entry
+//! fires, the deadline is computed from the stamps, and the connection is either dealt with or put back
+//! into the wheel.
 
 use super::connection::{Connection, Hold, State};
 use super::loop_state::LoopState;
@@ -12,7 +13,7 @@ use crate::structures::token::Token;
 pub(super) enum Deadline {
     /// An outgoing connection is not established.
     Connect,
-    /// The peer accepts no byte of what waits for it.
+    /// Output waits, and the peer takes no byte.
     Write,
     /// The peer's end does not come.
     Linger,
@@ -39,27 +40,27 @@ impl LoopState {
     /// The connection's next deadline, in milliseconds of the clock, and what it means.
     pub(super) fn deadline(&self, connection: &Connection) -> Option<(u64, Deadline)> {
         let (config, clock) = (&self.config, &self.clock);
-        // Bytes may wait here that arrived in time, or are about to be sent: as long as it is our
-        // turn the peer is not idle.
+        // A connection on a list still has work of ours waiting: no deadline of activity fires before
+        // that list is worked off.
         let is_listed = connection.on_ready_list || connection.on_dirty_list;
         let not_before = if is_listed { clock.now_ms() + 1 } else { 0 };
         let active = |span| clock.after(connection.active_ms, span).max(not_before);
-        // Nor does it refuse bytes, or to be connected, while an event that says otherwise waits.
+        // A connection on the dirty list has an event "writable" that was not acted on yet: deadlines of
+        // writing and connecting wait for that as well.
         let not_before = if connection.on_dirty_list { clock.now_ms() + 1 } else { 0 };
         let waiting = |span| clock.after(connection.waiting_since_ms, span).max(not_before);
         match connection.state {
             State::Connecting => Some((waiting(config.connect_timeout), Deadline::Connect)),
             State::Lingering => {
                 let linger = waiting(config.linger_timeout);
-                // Our last words are out: a shutdown does not wait long for a peer that has nothing
-                // more to say.
+                // Our last words are out. A shutdown waits for a silent peer only for the quiet period.
                 let quiet = self.is_draining.then(|| self.drain_quiet());
                 let quiet = quiet.map(|span| waiting(span).max(active(span)));
                 let linger = quiet.map_or(linger, |quiet| linger.min(quiet));
                 Some((linger, Deadline::Linger))
             }
             State::Severed => {
-                // What is left to read may wait for a handler that paused, and goes on by its timer.
+                // What is left to read may wait for a handler that paused, and goes on with its timer.
                 let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
                 let linger = (active(config.linger_timeout), Deadline::Linger);
                 Some(timer.map_or(linger, |at| linger.min((at, Deadline::Handler))))
@@ -74,7 +75,8 @@ impl LoopState {
                 let write = config.write_timeout.filter(|_| connection.stalled);
                 let quiet = (self.is_draining && !connection.stalled).then_some(self.drain_quiet());
                 let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
-                // Nor is it idle while it waits for others: its time begins anew when that is over.
+                // A connection that this server holds is neither idle nor quiet. Its time begins anew when
+                // that hold is lifted.
                 let is_free = !connection.hold.has(Hold::OURS);
                 let idle = config.idle_timeout.filter(|_| is_free && !connection.may_be_silent);
                 let quiet = quiet.filter(|_| is_free);
@@ -89,8 +91,8 @@ impl LoopState {
         }
     }
 
-    /// Makes sure that the wheel comes round in time for this connection. A later entry is left
-    /// alone: when it fires, the deadline is asked for again.
+    /// Makes sure that the wheel comes round no later than this connection's next deadline. An entry
+    /// that fires too early does no harm: the deadline is computed again.
     pub(super) fn arm(&mut self, token: Token) {
         let Some((due, _)) = self.find(token).and_then(|connection| self.deadline(connection))
         else {

@@ -1,5 +1,13 @@
-//! From the socket to the handler: reading within the budgets, and what becomes of input that is
-//! not used up.
+//! From the socket to the handler: reading within the budgets, and what happens to input that the
+//! handler leaves behind.
+//!
+//! ```text
+//!   readable, free ------> fill ------> on_data ------> all consumed          read again when readable
+//!   input_left, free ---------------------^   |
+//!                                             +-------> part of a message     stays; more is read behind it
+//!                                             +-------> left because held     input_left: offered again,
+//!                                                                             before anything is read
+//! ```
 
 use super::connection::{Fill, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
@@ -8,20 +16,20 @@ use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
 
 impl LoopState {
-    /// Reads a connection that may be read; says nothing when it has to wait for memory.
+    /// Reads a connection if it may be read. `None` when the connection has to wait for memory.
     pub(super) fn fill(&mut self, token: Token) -> Option<Fill> {
         let has_memory = self.has_memory();
         let connection = find(&mut self.connections, token)?;
         if !connection.may_read() && !connection.input_left {
             return Some(Fill::default());
         }
-        // Input that is owed becomes output as well as input that is new.
+        // Input that was left behind becomes output, too, and so needs memory.
         if !has_memory && connection.is_free() {
             connection.hold.insert(Hold::MEMORY);
             self.lists.starved.push_back(token);
             return None;
         }
-        // What the handler has not seen yet comes first, or the input would grow with each try.
+        // What was left behind is offered first: if more were read each time, the input would grow.
         if connection.input_left {
             return Some(Fill::default());
         }
@@ -37,8 +45,8 @@ impl LoopState {
         Some(fill)
     }
 
-    /// Takes the input back from the handler, which had `len` bytes of it, and the storage that is
-    /// not needed. Says whether more was left behind than any message may have.
+    /// Takes the input back from the handler, which was given `len` bytes. Returns whether the handler
+    /// left more than the longest message could be, for want of an end.
     pub(super) fn return_input(
         &mut self,
         token: Token,
@@ -46,22 +54,22 @@ impl LoopState {
         len: usize,
         end_told: bool,
     ) -> bool {
-        // A handler takes bytes out; one that puts some in is told so by the books of a debug
-        // build.
+        // A handler only takes bytes out. In a debug build the books show if it has put bytes in.
         self.stats.bytes_consumed += len.saturating_sub(input.len()) as u64;
         let limit = self.config.input_limit + self.config.read_size();
         let Some(connection) = find(&mut self.connections, token) else { return false };
         let held = connection.is_waiting();
-        // ET: input that is left counts as owed below; so the connection stays listed, as the last.
+        // ET: no event comes for input that was left for want of a slice. `input_left`, below, keeps the
+        // connection listed, behind all others.
         connection.hold.remove(Hold::SPENT);
         if end_told && (!held || input.is_empty()) {
-            // It cannot become a message any more.
+            // Nothing follows that could make a message of what is left.
             connection.input_end = InputEnd::Told;
             self.stats.bytes_discarded += input.len() as u64;
             input.clear();
         }
         connection.input_left = held && !input.is_empty();
-        // With more to read at once it would only be moved back.
+        // If more is to be read at once, the large block is needed again.
         if input.is_empty() || held || !connection.readable {
             input.shrink(&mut self.pool);
         }
@@ -69,7 +77,7 @@ impl LoopState {
         !held && connection.input.len() > limit
     }
 
-    /// Reads and drops what the peer of a closing connection still sends.
+    /// Reads and drops what the peer of a closing or lingering connection still sends.
     pub(super) fn discard(&mut self, token: Token) {
         let (budget, strict) = (self.config.read_size(), self.config.strict_drain);
         let Some(connection) = find(&mut self.connections, token) else { return };

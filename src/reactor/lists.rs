@@ -1,8 +1,10 @@
 //! The lists of connections that have work. They replace the events that will not come again.
 //!
-//! An entry is only a hint: whoever takes it off asks the connection again, so a connection that
-//! lost its reason to be listed needs no removal. What must never happen is the opposite, and so
-//! whatever may have given a connection something to do ends with [`Lists::update`].
+//! An entry is only a hint: the phase that takes an entry off asks the connection again. So a connection
+//! that has nothing to do any more need not be taken off. The opposite must never happen: a connection
+//! that has something to do and is on no list hangs. So whatever may change an answer of
+//! [`Connection::wants_visit`] or [`Connection::wants_flush`] ends with [`Lists::update`]; `check` looks
+//! for omissions after every turn of a debug build.
 
 use std::collections::VecDeque;
 
@@ -10,24 +12,24 @@ use super::connection::Connection;
 use crate::structures::spare::Spare;
 use crate::structures::token::Token;
 
-/// First in, first out, each connection at most once on each list: round robin.
+/// Each list is served in turn: first in, first out, each connection at most once.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    /// The read phase has something to do there.
+    /// The read phase has something to do for these.
     pub(super) ready: VecDeque<Token>,
-    /// The flush phase has something to do there.
+    /// The flush phase has something to do for these.
     pub(super) dirty: VecDeque<Token>,
-    /// To leave its topics in the close phase.
+    /// The close phase takes these out of their topics.
     pub(super) leaving: VecDeque<Token>,
-    /// To be told to the handler and freed by the close phase.
+    /// The close phase tells the handler that these are over, and frees their slots.
     pub(super) closed: VecDeque<Token>,
-    /// Held for want of buffer memory.
+    /// Starved: held until there is buffer memory to read into.
     pub(super) starved: VecDeque<Token>,
 }
 
 impl Lists {
-    /// Puts the connection on the lists where it has something to do.
-    // ET: the kernel will not repeat what it said; this is how it is not forgotten.
+    /// Puts the connection on each list on which it has something to do.
+    // ET: the kernel will not repeat what it said; the lists remember it.
     pub(super) fn update(&mut self, token: Token, connection: &mut Connection) {
         if connection.wants_visit() && !std::mem::replace(&mut connection.on_ready_list, true) {
             self.ready.push_back(token);
@@ -37,7 +39,7 @@ impl Lists {
         }
     }
 
-    /// As [`update`](Self::update); where the read phase has something to do, it begins there.
+    /// As [`update`](Self::update), but the next read phase begins with this connection.
     pub(super) fn update_first(&mut self, token: Token, connection: &mut Connection) {
         if connection.wants_visit() && !std::mem::replace(&mut connection.on_ready_list, true) {
             self.ready.push_front(token);
@@ -54,7 +56,7 @@ impl Lists {
         self.starved.give_back();
     }
 
-    /// Whether the next turn has work here that no event will announce.
+    /// Whether the next turn has work that no event will announce.
     pub(super) fn has_work(&self) -> bool {
         let is_idle = self.ready.is_empty() && self.dirty.is_empty();
         !(is_idle && self.leaving.is_empty() && self.closed.is_empty())

@@ -1,4 +1,5 @@
-//! Everything a loop holds that does not depend on the type of its handler.
+//! What a reactor holds that does not depend on the type of its handler; first of all the table of
+//! connections.
 //!
 //! ```text
 //!   event ----> note ----> ready list ----> visit ----> handler
@@ -11,8 +12,8 @@
 //!               flush ----> Closing and nothing owed ----> closed list ----> on_close, slot freed
 //! ```
 //!
-//! This file has the table of connections. What is done to them stands beside it: `input` and
-//! `output`, `closing`, `delivery` (topics), `deadline`.
+//! What is done to one connection stands in files of its own: `input` and `output`, `closing`,
+//! `deadline`, `delivery` (topics).
 
 use std::io;
 use std::time::Instant;
@@ -53,27 +54,27 @@ pub(super) struct LoopState {
     pub(super) stats: Stats,
     pub(super) clock: Clock,
     pub(super) overload: Watch,
-    /// When topics with waiting publishers must be looked at again although nothing has happened.
+    /// When topics with waiting publishers are looked at again, whether or not anything has happened.
     pub(super) topics_due_ms: Option<u64>,
     pub(super) looks: Looks,
     /// When the reactor looks for memory that is not needed any more.
     pub(super) tidy_due_ms: Option<u64>,
-    /// The most connections at once since it looked last.
+    /// The most connections at once since the reactor looked last.
     pub(super) connections_most: usize,
     pub(super) alarm: Option<Instant>,
-    /// Where the listeners were made to listen.
+    /// Where the reactor listens, or has listened.
     pub(super) addresses: Vec<Address>,
-    /// A shutdown was asked for, and ends then.
+    /// A shutdown was asked for, and its time is over then.
     pub(super) drain_until: Option<Instant>,
-    /// It has begun: listeners are closed, connections finish.
+    /// The shutdown has begun: listeners are closed, connections finish.
     pub(super) is_draining: bool,
-    /// The connection whose callback runs now; its own output leaves when that returns.
+    /// The connection whose callback runs now. Its own output leaves when the callback returns.
     pub(super) current: Option<Token>,
     pub(super) budget: Budget,
     generation: u32,
 }
 
-/// The table reserves address space for so many connections at once; beyond it grows by copying.
+/// For so many connections the table reserves address space at once; beyond that it grows by copying.
 const RESERVED_MAX: usize = 1 << 20;
 
 impl LoopState {
@@ -108,8 +109,8 @@ impl LoopState {
         })
     }
 
-    /// Puts a connection into the table once the poll knows it; a descriptor that the poll refuses
-    /// is closed.
+    /// Registers a socket with the poll, and puts its connection into the table. A socket that the poll
+    /// refuses is closed.
     pub(super) fn admit(
         &mut self,
         mut stream: Stream,
@@ -144,8 +145,8 @@ impl LoopState {
         find(&mut self.connections, token)
     }
 
-    /// Changes a connection, then puts it on the lists where it now has something to do. Says
-    /// nothing when the token is stale.
+    /// Changes a connection, and then puts it on the lists on which it has something to do now. `None`
+    /// when the token is stale.
     pub(super) fn change<T>(
         &mut self,
         token: Token,
@@ -157,7 +158,7 @@ impl LoopState {
         Some(outcome)
     }
 
-    /// Remembers what an event said.
+    /// Remembers what an event said about a connection, and lists the connection.
     pub(super) fn note(&mut self, token: Token, event: &mio::event::Event) {
         let Some(connection) = find(&mut self.connections, token) else {
             self.stats.stale += 1;
@@ -168,22 +169,22 @@ impl LoopState {
         self.close_if_hung_up(token);
     }
 
-    /// A half-closed connection has nothing to be read that would tell of a reset.
+    /// Closes a half-closed connection that was reset: there is nothing left to read that would say so.
     pub(super) fn close_if_hung_up(&mut self, token: Token) {
         if self.find(token).is_some_and(Connection::is_hung_up) {
             self.close_on_error(token, &io::ErrorKind::ConnectionReset.into());
         }
     }
 
-    /// Lets a connection go on that was held for this, unless something else holds it.
+    /// Lifts a hold. The connection goes on, unless another hold is left.
     pub(super) fn lift(&mut self, token: Token, hold: Hold) {
         let now_ms = self.clock.stamp();
         self.change(token, |connection| connection.lift(hold, now_ms));
-        // Some deadlines stood still meanwhile.
+        // Idle and quiet deadlines stood still meanwhile.
         self.arm(token);
     }
 
-    /// As [`lift`](Self::lift) of what its handler set, for somebody who is to be visited before all others.
+    /// Lifts the holds that the handler set; the next read phase begins with this connection.
     pub(super) fn lift_first(&mut self, token: Token) {
         let Some(connection) = find(&mut self.connections, token) else { return };
         connection.hold.remove(Hold::BY_HANDLER);
@@ -226,7 +227,7 @@ impl LoopState {
     }
 }
 
-/// The connection that a token names, in a table that is borrowed apart from the rest.
+/// The connection that a token names, for callers that have borrowed the table alone.
 pub(super) fn find(connections: &mut Slab<Connection>, token: Token) -> Option<&mut Connection> {
     let connection = connections.get_mut(token.key())?;
     (connection.generation == token.generation).then_some(connection)

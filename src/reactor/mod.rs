@@ -1,16 +1,17 @@
 //! The reactor: an edge-triggered event loop over a slab of connections, on one thread.
 //!
-//! It imports nothing else of the crate, has no `unsafe`, no shared state and no thread of its own,
-//! and knows no protocol. What a program does with its connections is a [`Handler`].
+//! A reactor has no `unsafe`, no shared state and no thread of its own, and knows no protocol. What a
+//! program does with its connections is a [`Handler`].
 //!
 //! # The one idea: readiness is state
 //!
-//! The kernel tells an edge once. So what it said is remembered in the connection until the kernel
-//! takes it back: `readable` and `writable` are set by an event, and cleared only by the call that
-//! proves the opposite. A connection that may be read stands on the *ready* list, one that has
-//! output for a socket which takes bytes on the *dirty* list, and the poll waits only while both
-//! are empty. Fairness, backpressure, pausing and half-close need no case of their own: each is a
-//! connection that is on a list, or not.
+//! The kernel tells an edge once: "this socket has become readable". A loop that acts on the event and
+//! stops before the socket is empty is never told again. So an event is remembered in the connection
+//! until a call proves the opposite: `readable` and `writable` are set by an event, and cleared by the
+//! read or write that finds nothing more to do. A connection that may be read stands on the *ready*
+//! list. A connection that has output for a socket which takes bytes stands on the *dirty* list. The
+//! poll waits only while both lists are empty. Fairness, backpressure, pausing and half-close need no
+//! case of their own: each is a connection that is on a list, or not.
 //!
 //! # The turn
 //!
@@ -18,21 +19,48 @@
 //! stays listed, and while anything is listed the poll does not wait.**
 //!
 //! 1. **poll** waits until an event or the next deadline. Then the clock is read, once.
-//! 2. **note** copies what the events say into the connections and lists them. No I/O.
+//! 2. **note** copies what the events say into the connections, and lists these. No I/O.
 //! 3. **timers, tasks, accept**: deadlines that are due, closures from other threads, new
 //!    connections.
-//! 4. **read** visits each ready connection: read, call the handler, send its own reply at once.
+//! 4. **read** visits each ready connection: reads, calls the handler, sends the connection's own reply.
 //! 5. **flush** visits each dirty connection: its output, and what topics hold for it, in one
 //!    write.
 //! 6. **close** calls `on_close`, frees the slot and counts the reason; here and nowhere else.
 //!
-//! Every phase has a budget of work, so that a turn is short whatever arrives. A handler is
-//! never called from inside a handler: what it asks for through [`Context`] is queued for a later
-//! phase.
+//! Each phase has a budget of work, so that a turn is short whatever arrives (`work` tells the whole of
+//! that). A handler is never called from inside a handler: what it asks for through [`Context`] is
+//! queued for a later phase.
+//!
+//! # The interface
+//!
+//! A [`Handler`] is called; by default all but the first two do nothing, and `on_end` closes:
+//!
+//! ```text
+//! on_open(cx, token) -> Session                         accepted, or established
+//! on_data(cx, token, session, input) -> Result          bytes arrived; what is left comes again
+//! on_end(cx, token, session, input) -> Result           the peer will send no more
+//! on_timer(cx, token, session)   on_alarm(cx)           as set by set_timer, set_alarm
+//! on_drain(cx, token, session)   on_tidy(cx)            a shutdown begins; a burst is over
+//! on_close(cx, token, session, reason)                  once for each on_open
+//! on_connect_error(cx, token, error)                    instead of on_open
+//! ```
+//!
+//! and asks of its [`Context`]:
+//!
+//! ```text
+//! bytes        send forward output_len
+//! topics       create_topic remove_topic publish publish_to_all check_room subscribe catch_up
+//!              unsubscribe unsubscribe_all subscribers owed topic_memory
+//! connections  connect connect_from close close_for abort abort_for peer_address addresses
+//! holding      pause put_off resume resume_first is_held charge charge_apart end_visit
+//! time         now set_timer cancel_timer set_alarm alarm permit_silence
+//! the server   drain stop stats config overload shed report_memory tidy_later
+//! ```
 //!
 //! # Reading the files
 //!
-//! From the turn downwards:
+//! From the turn downwards. This page, the next eight files and `sockets/stream` are the whole path of
+//! an echo: **ten files, one sitting**. What is below them in the table is read when it is needed.
 //!
 //! | files | what they are |
 //! | --- | --- |
@@ -41,17 +69,17 @@
 //! | `loop_state` | the table of connections that the files below work on |
 //! | `input`, `output`, `closing`, `deadline` | what is done to one connection |
 //! | `work` | what a turn may cost |
-//! | `delivery` | topics meet connections: who is owed what, and when that is too much |
+//! | `delivery` | topics meet connections: what each is owed, and when that is too much |
 //! | `listener`, `gate` | where connections come from, and whether they may come in |
-//! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; memory that a burst needed |
+//! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
 //! | `config`, `close_reason`, `stats` | limits, reasons, counters |
 //! | `check` | what must hold between two turns |
 //!
-//! With this page and `sockets/stream` the first eight are the whole path of an echo: ten files. Below
-//! the reactor lie `src/sockets` and `src/structures`, which know nothing of turns. A line that
+//! Below the reactor lie `src/sockets` and `src/structures`, which know nothing of turns. A line that
 //! exists only because of edge triggering carries the comment `// ET:` and the reason; searching
-//! for that is a tour of its own. `docs/architecture.md` has the view from further away.
+//! for that is a tour of its own. `docs/architecture.md` has the view from further away, and
+//! `docs/reference/glossary.md` the words.
 
 #[cfg(debug_assertions)]
 mod check;

@@ -1,5 +1,15 @@
-//! From a handler's send to the socket: queueing, flushing, and the marks between which a
-//! connection is not read.
+//! From a handler's send to the socket: queueing, flushing, and the two water marks.
+//!
+//! ```text
+//!   bytes queued     output_limit   ---- the connection is aborted
+//!                    output_high    ---- above: congested, not read    (a quarter of the limit)
+//!                    output_low     ---- at or below: read again       (a quarter of that)
+//!               0    ------------------- nothing queued: the storage goes back to the pool
+//! ```
+//!
+//! A byte whose peer has stopped reading stays in `output`, and the connection is stalled. An event that
+//! the socket takes bytes again puts the connection on the dirty list; without one the write deadline
+//! ends the connection.
 
 use std::io;
 
@@ -23,27 +33,28 @@ enum FlushError {
 }
 
 impl LoopState {
-    /// Appends a copy of `bytes` to a connection's output; says whether they were taken.
+    /// Appends a copy of `bytes` to a connection's output. Returns whether the bytes were taken.
     pub(super) fn send(&mut self, token: Token, bytes: &[u8]) -> bool {
         let is_taken = self.queue(token, bytes.len(), |output, pool| output.extend(bytes, pool));
         self.charge(copied(bytes.len()));
         is_taken
     }
 
-    /// As [`send`](Self::send), taking all bytes of `input` and its storage.
+    /// As [`send`](Self::send), for all bytes of `input` together with its storage.
     pub(super) fn forward(&mut self, token: Token, input: &mut RingBuffer) -> bool {
         let is_current = self.current == Some(token);
         self.queue(token, input.len(), |output, pool| {
             output.append(input, pool);
             if !is_current {
-                // It waits for the flush phase, and many may: it must not keep the large block
-                // it was read into.
+                // Many outputs may wait for the flush phase: none of them keeps the large block that it
+                // was read into.
                 output.shrink(pool);
             }
         })
     }
 
-    /// Not on a connection that is gone or closing, and not beyond its limit, which ends it.
+    /// Appends to an open connection's output, up to the output limit; beyond that the connection is
+    /// aborted.
     fn queue(
         &mut self,
         token: Token,
@@ -72,8 +83,8 @@ impl LoopState {
         true
     }
 
-    /// The write deadline is over. The kernel speaks of room only when a third of its buffer is
-    /// free: only a write that moves no byte proves that the peer accepts none.
+    /// The write deadline is over. Linux announces room only when a third of its buffer is free, so the
+    /// socket is asked once more: only a write that moves no byte proves that the peer takes none.
     pub(super) fn expire_write(&mut self, token: Token) {
         let before = self.stats.bytes_sent;
         if let Some(connection) = self.find_mut(token) {
@@ -106,7 +117,7 @@ impl LoopState {
         connection.stalled &= connection.owes_anything();
         let is_rearmed = connection.stalled != was_stalled;
         let is_done = connection.state == State::Closing && !connection.owes_anything();
-        // A socket that failed may have been read to its end by now.
+        // A severed connection is over once everything that was received is handed over.
         let is_read = !connection.readable && !connection.input_left;
         let is_over = connection.state == State::Severed && is_read;
         match written {
@@ -135,8 +146,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    // Ends: each round hands over bytes, moves a cursor, or finds the socket blocked. Many topics may
-    // have messages for one connection: beyond its slice it goes back to the end of the dirty list.
+    // Ends: each round hands over bytes, moves a cursor, or finds the socket full. Many topics may have
+    // messages for one connection: once it has had its slice, it goes to the end of the dirty list.
     fn write_owed(&mut self, slice_end: u64) -> Result<(), FlushError> {
         if !matches!(self.connection.state, State::Open | State::Closing) {
             return Ok(());
@@ -179,7 +190,7 @@ impl Writer<'_> {
         let mut batch = topics.gather(subscription, *token, &mut slices);
         (batch.after_wait, batch.now_us) = (*stalled, clock.now_us());
         let mut sent = Sent { bytes: 0, blocked: false };
-        // Nothing to write when all that is new was published by this connection itself.
+        // There is nothing to write if this connection has published all the new messages itself.
         if own_len + batch.bytes > 0 {
             stats.writes += 1;
             sent = stream.send(slices.as_slice())?;

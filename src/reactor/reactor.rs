@@ -1,4 +1,4 @@
-//! The turn: what the loop does, in the order in which it does it. The module page explains it.
+//! The turn: what the loop does, in the order in which it does it. The module page explains why.
 
 use std::fmt;
 use std::io;
@@ -54,8 +54,8 @@ use crate::structures::token::Token;
 /// ```
 pub struct Reactor<H: Handler> {
     handler: H,
-    /// Indexed like the table of connections. Beside it, so that [`Context`] does not depend on
-    /// the handler's type.
+    /// Indexed like the table of connections, and apart from that table: so [`Context`] does not depend
+    /// on the type of the handler.
     sessions: Vec<Option<H::Session>>,
     state: LoopState,
     listeners: Listeners,
@@ -121,8 +121,8 @@ impl<H: Handler> Reactor<H> {
         self.add_listener(ListenSocket::bind(address, options, watch, Some(Box::new(wrap)))?)
     }
 
-    /// Sets who decides, from now on, which of the connections that come may stay. Without a gate all
-    /// may. To be set before the reactor listens.
+    /// Sets the gate, which decides about each connection that a listener accepts from now on. Without a
+    /// gate every connection may stay. Set it before the reactor listens.
     pub fn set_gate(&mut self, gate: impl Gate + 'static) {
         self.state.gate = Some(GateBook::new(Box::new(gate)));
     }
@@ -132,9 +132,9 @@ impl<H: Handler> Reactor<H> {
         self.tasks.remote()
     }
 
-    /// Makes `source`, once it is readable, end the wait of the poll, and does no more with it: for
-    /// those who own their own loop and look at it between [turns](Self::turn), such as the pipe that
-    /// a signal handler writes to.
+    /// Lets the poll end its wait when `source` becomes readable; the reactor does nothing more with
+    /// `source`. For programs that own their loop and look at `source` between [turns](Self::turn),
+    /// such as the pipe that a signal handler writes to.
     ///
     /// ```
     /// # use edgeloop::{Config, Reactor, service::Echo};
@@ -150,9 +150,9 @@ impl<H: Handler> Reactor<H> {
     ///
     /// # Errors
     /// What the system says when it does not poll such a source.
-    // ET: what has been written is announced once; it may be read at any time, or never.
+    // ET: bytes in `source` are announced once; they may be read at any time, or never.
     pub fn wake_on(&mut self, source: &mut impl mio::event::Source) -> io::Result<()> {
-        // As the doorbell of the tasks: to look for tasks when there are none costs nothing.
+        // The token is that of the doorbell: looking for tasks where there are none costs nothing.
         let registry = self.state.poll.registry();
         registry.register(source, Token::WAKER.into(), mio::Interest::READABLE)
     }
@@ -167,7 +167,7 @@ impl<H: Handler> Reactor<H> {
         &self.state.stats
     }
 
-    /// Whether it has more to do than it can.
+    /// Whether the reactor has more to do than it can.
     pub fn overload(&self) -> Option<Overload> {
         self.state.overload()
     }
@@ -177,8 +177,8 @@ impl<H: Handler> Reactor<H> {
         &mut self.handler
     }
 
-    /// Calls `f` with a context, as if from a callback: to connect, to publish, before the loop
-    /// runs or between its turns.
+    /// Calls `f` with the handler and a context, as if from a callback: to connect or to publish before
+    /// the loop runs, or between its turns.
     pub fn with_context<T>(&mut self, f: impl FnOnce(&mut H, &mut Context<'_>) -> T) -> T {
         // Between turns time has passed.
         self.state.clock.read();
@@ -201,7 +201,7 @@ impl<H: Handler> Reactor<H> {
         self.state.is_draining && self.state.connections.is_empty()
     }
 
-    /// One turn: one poll and everything that follows from it. For those who own their own loop.
+    /// One turn: one poll and everything that follows from it. For programs that own their loop.
     ///
     /// # Errors
     /// As for [`run`](Self::run).
@@ -233,13 +233,14 @@ impl<H: Handler> Reactor<H> {
         self.state.clock.read();
         self.state.stats.turns += 1;
         match polled {
-            // A signal makes an empty turn: timers are still looked at.
+            // A turn without events: timers are still looked at.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             polled => polled,
         }
     }
 
-    /// Zero while there is work that no event will announce, else the time to the next deadline.
+    /// How long the poll may wait: not at all while there is work that no event will announce, else
+    /// until the next deadline.
     fn timeout(&mut self) -> Option<Duration> {
         if self.has_work() {
             self.state.overload.rest = Rest::None;
@@ -306,11 +307,11 @@ impl<H: Handler> Reactor<H> {
             self.state.alarm = None;
             self.handler.on_alarm(&mut Context::new(&mut self.state));
         }
-        // An event that was not seen yet may prove that a connection is active.
+        // An event that did not fit into the list may prove that a connection is active.
         if self.events.may_lack_an_event(self.state.connections.len()) {
             return;
         }
-        // Beyond the budget they stay due, and the next poll does not wait.
+        // Timers beyond the budget stay due, and the next poll does not wait.
         for _ in 0..self.state.config.visit_budget {
             let Some(slot) = self.state.wheel.pop_due(self.state.clock.now_ms()) else { return };
             if let Some(token) = self.state.token_at(slot) {
@@ -323,11 +324,11 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// The wheel came round to this connection. What is due now is acted upon; then it goes back,
-    /// to its next deadline.
+    /// The wheel came round to this connection: acts on what is due, and puts the connection back for
+    /// its next deadline.
     fn expire(&mut self, token: Token) {
-        // Each deadline is gone once it was acted upon, or lies ahead: the clock stands still in a
-        // turn. One that were left for later would be a tick late.
+        // Several deadlines may be due in one turn. All are acted on now, because the wheel comes back
+        // only a tick later. Each is then gone, or lies ahead, because turn time does not move.
         for _ in 0..Deadline::KINDS {
             let Some(deadline) = self.state.due(token) else { break };
             self.state.stats.timers += 1;
@@ -374,7 +375,7 @@ impl<H: Handler> Reactor<H> {
             return;
         }
         self.tasks.clear_doorbell();
-        // A task may queue more tasks: bounded, and what is left over runs in the next turn.
+        // A task may queue more tasks: what is left over runs in the next turn.
         for _ in 0..self.state.config.tasks_max {
             let Some(task) = self.tasks.take() else { return };
             self.state.stats.tasks += 1;
@@ -417,7 +418,7 @@ impl<H: Handler> Reactor<H> {
             self.sessions.resize_with(token.key() + 1, || None);
         }
         self.sessions[token.key()] = Some(session);
-        // What it sent waits for the flush phase.
+        // What the callback sent waits for the flush phase.
         self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
     }
 
@@ -442,8 +443,8 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// One visit: read, hand the input to the handler, send the reply while it is still in the
-    /// cache.
+    /// One visit: reads, hands the input to the handler, and sends the reply while the bytes are still in
+    /// the cache.
     fn serve(&mut self, token: Token) {
         let Some(fill) = self.state.fill(token) else { return };
         if let Some(error) = &fill.error {
@@ -458,21 +459,21 @@ impl<H: Handler> Reactor<H> {
             log::debug!(connection:% = token, event = "protocol_error"; "{error}");
             self.state.close(token, error.reason());
         }
-        // ET: the budget may have ended the read; the kernel will not speak again, so flushing
-        // puts the connection back on the list.
+        // ET: the budget may have ended the read before the socket was empty. No event will come for
+        // the rest, so the flush ends with putting the connection back on the list.
         self.state.flush(token);
         self.state.close_if_hung_up(token);
     }
 
-    /// Lends the input to the handler, so that a message may borrow from it while the handler
-    /// sends; and tells it of the end, once everything before that was taken.
+    /// Lends the input to the handler, so that a message may borrow from the input while the handler
+    /// sends. Tells the handler of the end once everything before the end was handed over.
     fn hand_over(&mut self, token: Token, has_new: bool) -> Result<(), ProtocolError> {
         let session = self.sessions.get_mut(token.key()).and_then(Option::as_mut);
         let (Some(connection), Some(session)) = (self.state.find_mut(token), session) else {
             return Ok(());
         };
         let is_data_due = (has_new || connection.input_left) && !connection.input.is_empty();
-        // A connection that failed has no end to tell of.
+        // A severed connection has failed; there is no end in good order to tell of.
         let is_open = connection.state == State::Open;
         let is_end_due = is_open && connection.input_end == InputEnd::Ended;
         if !connection.is_free() || !(is_data_due || is_end_due) {
@@ -515,8 +516,8 @@ impl<H: Handler> Reactor<H> {
         self.state.look_at_waiting_topics();
     }
 
-    /// A connecting socket said that it is writable: it is connected, or it has failed, or this was
-    /// the event before.
+    /// A connecting socket is said to be writable: either the connection is established, or it has
+    /// failed, or the event came too early and another one follows.
     fn establish(&mut self, token: Token) {
         let now_ms = self.state.clock.stamp();
         let LoopState { connections, config, .. } = &mut self.state;
@@ -540,12 +541,11 @@ impl<H: Handler> Reactor<H> {
 
     // ---- close ----
 
-    /// The only place that frees a slot: within a turn a token stays what it was, and a closed
-    /// connection's slot and descriptor cannot be taken by a new one while events of this turn
-    /// still name it.
+    /// The only place that frees a slot. So a token means the same for a whole turn, and no new
+    /// connection takes the slot or the descriptor of a closed one while events of this turn name it.
     fn close(&mut self) {
         self.state.begin_phase();
-        // `on_close` may end other connections; each ends once, so this ends too.
+        // `on_close` may end other connections. Each ends once, so this loop ends too.
         while let Some(token) = self.state.lists.closed.pop_front() {
             let Some(connection) = self.state.find(token) else { continue };
             let reason = connection.reason;
@@ -565,7 +565,7 @@ impl<H: Handler> Reactor<H> {
         self.state.leave_topics();
     }
 
-    /// Whether a shutdown is over: there is nobody left whose turn would come later.
+    /// Whether the time of a shutdown is over, in which no connection is left for a later turn.
     fn is_cut_off(&self) -> bool {
         self.state.drain_until.is_some_and(|until| until <= self.state.clock.now())
     }
@@ -588,11 +588,11 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Takes what already waits, so that it is served and not reset, then closes the listeners and
-    /// tells the handler.
+    /// Accepts the connections that wait already, so that they are served and not reset. Then closes the
+    /// listeners, and tells the handler.
     fn begin_drain(&mut self) {
         self.listeners.note_all();
-        // Bounded, should somebody connect faster than we accept.
+        // Bounded, should clients connect faster than we accept.
         let until = self.state.stats.accepted + DRAIN_ACCEPTS_MAX;
         for _ in 0..DRAIN_ACCEPTS_MAX {
             if !self.listeners.may_accept(&self.state) || self.state.stats.accepted >= until {
@@ -630,5 +630,6 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
     }
 }
 
-/// Connections taken out of the backlogs when a shutdown begins: more than backlogs usually hold.
+/// The most connections that are taken out of the backlogs when a shutdown begins: more than backlogs
+/// usually hold.
 const DRAIN_ACCEPTS_MAX: u64 = 16_384;

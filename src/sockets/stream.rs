@@ -40,7 +40,7 @@ pub(crate) enum Stream {
 
 pub(crate) struct Layered {
     layer: Box<dyn Layer>,
-    /// It may hold output of its own: after every read or write, until a flush says otherwise.
+    /// The layer may hold output of its own: after every read or write, until a flush says otherwise.
     owes_output: bool,
 }
 
@@ -54,8 +54,8 @@ pub(crate) struct Sent {
 
 impl Stream {
     /// For reading, writing and urgent data at once, and never again.
-    // ET: interests are never changed afterwards; what we do not want to act on yet stays noted in
-    // the connection.
+    // ET: interests are never changed afterwards. What is not acted on yet stays noted in the
+    // connection.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -80,8 +80,8 @@ impl Stream {
         })
     }
 
-    /// One write of what a ring holds: in one piece nearly always, and then by `send`, which is
-    /// cheaper than the vectored call.
+    /// One write of all that a ring holds. That is nearly always one piece, for which the plain call is
+    /// cheaper than the vectored one.
     pub(crate) fn send_ring(&mut self, ring: &RingBuffer) -> io::Result<Sent> {
         let (first, second) = ring.as_slices();
         if !second.is_empty() {
@@ -108,13 +108,13 @@ impl Stream {
 
     fn judge(&self, taken: Option<usize>, offered: usize) -> Sent {
         let bytes = taken.unwrap_or(0);
-        // ET: the kernel announces room only after it refused bytes, and a short count of a TCP
-        // socket is such a refusal.
+        // ET: the kernel announces room only after it has refused bytes. A short count of a TCP socket is
+        // such a refusal.
         let blocked = bytes == 0 || (bytes < offered && self.short_count_proves());
         Sent { bytes, blocked }
     }
 
-    /// Lets a layer push out what it holds; says whether its socket took all of that.
+    /// Lets a layer push out the bytes that it holds. Returns whether the socket took all of them.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         if let Stream::Layered(layered) = self {
             layered.owes_output = nonblocking(|| layered.layer.flush())?.is_none();
@@ -133,9 +133,9 @@ impl Stream {
         EDGES_ARE_THE_KERNELS && matches!(self, Stream::Tcp(_))
     }
 
-    /// Says whether an outgoing connection is established: `None` while the kernel is still busy
-    /// with it. Only then is the peer watched for, or what is to find one that vanished would also cut
-    /// the wait for one that does not answer yet.
+    /// Whether an outgoing connection is established: `None` while the kernel is still connecting. The
+    /// peer is watched only from then on: the time after which a vanished peer is given up must not cut
+    /// the wait for an answer short.
     pub(crate) fn establishment(&self, watch: PeerWatch) -> io::Result<Option<()>> {
         let Stream::Tcp(socket) = self else { return Ok(Some(())) };
         if let Some(error) = socket.take_error()? {
@@ -143,8 +143,8 @@ impl Stream {
         }
         match socket.peer_addr() {
             Ok(_) => watch_for_the_peer(&SockRef::from(socket), watch).map(Some),
-            // ET: the first event of a connecting socket may come before it is connected; another
-            // one follows.
+            // ET: the first event of a connecting socket may come before the socket is connected.
+            // Another event follows.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
             Err(error) => Err(error),
         }
@@ -158,11 +158,11 @@ impl Stream {
         }
     }
 
-    /// Makes the coming close a reset, so that the kernel frees what the peer did not take instead
-    /// of keeping it for minutes.
+    /// Makes the coming close a reset: the kernel then frees at once what the peer did not take, instead
+    /// of keeping that for minutes.
     pub(crate) fn discard_on_close(&self) {
         if let Stream::Tcp(socket) = self {
-            // It can only fail on a socket that is already gone, where there is nothing to discard.
+            // This fails only on a socket that is gone already, where there is nothing to discard.
             let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
     }
@@ -189,9 +189,9 @@ impl fmt::Debug for Stream {
     }
 }
 
-/// Whether edges are the kernel's own, as those of epoll and kqueue are. Where mio imitates them by
-/// `poll(2)` it watches a source again only after a call on it said `WouldBlock`; whoever takes a short
-/// count for the end of what there is makes no such call, and hears of the socket never again.
+/// Whether edges are the kernel's own, as those of epoll and kqueue are. Where mio imitates edges by
+/// `poll(2)`, it watches a source again only after a call on that source said `WouldBlock`. A loop that
+/// takes a short count for the last makes no such call, and never hears of the socket again.
 // ET: without this the first short read would be the last.
 const EDGES_ARE_THE_KERNELS: bool = cfg!(all(
     not(mio_unsupported_force_poll_poll),
