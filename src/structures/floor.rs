@@ -1,5 +1,5 @@
-//! The floor of a topic: which messages must stay, because publishers wait for a subscriber that has
-//! not been given them.
+//! The floor of a topic: the first message that a subscriber whom publishers wait for has not been given.
+//! The messages below the floor may be overwritten.
 
 use std::time::Duration;
 
@@ -69,8 +69,8 @@ impl Topics {
     }
 }
 
-/// Until when a subscriber that is owed messages keeps them from being overwritten; `None` when it
-/// does not.
+/// Until when publishers wait for a subscriber that is behind, so that its messages are not overwritten;
+/// `None` when they do not wait.
 fn holds_floor_until(
     topic: &mut Topic,
     entry: &mut Subscription,
@@ -79,7 +79,7 @@ fn holds_floor_until(
     clock: &Clock,
     write_timeout: Option<Duration>,
 ) -> Option<u64> {
-    // The flush phase has not reached it yet, and will.
+    // The flush phase has not reached this connection yet, and will.
     if follower.writable || topic.config.slow_consumer == SlowConsumer::Wait {
         return Some(u64::MAX);
     }
@@ -91,7 +91,8 @@ fn holds_floor_until(
         return Some(u64::MAX);
     }
     let silent_ms = clock.after(follower.waiting_since_ms, topic.config.patience);
-    // However steadily it goes on reading, nobody waits for it for longer than a write may take.
+    // A subscriber that crawls takes bytes again and again. No message is waited for longer than a write
+    // may take.
     let published = topic.published_ms(entry.cursor).zip(write_timeout);
     let patience_ms =
         published.map_or(silent_ms, |(stamp, span)| silent_ms.min(clock.after(stamp, span)));

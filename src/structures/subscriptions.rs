@@ -1,8 +1,15 @@
-//! Who follows which topic, and whose turn it is.
+//! Subscriptions: which connection follows which topic, and which topic of a connection is served next.
 //!
-//! A subscription stands in two lists of its connection: all of its subscriptions, and, as a ring, those
-//! with messages pending. The topics of a connection take turns, so that a busy topic starves no other.
-//! Both lists run through the subscriptions and cost no memory of their own.
+//! ```text
+//!   publish ---> topic.unannounced ---> announce ---> connection.pending ---> gather, write, move_cursor
+//!                queued once, however   a subscriber   topics take turns       up to the head, or where
+//!                many messages come     is listed      on one connection       the socket is full
+//! ```
+//!
+//! A subscription stands in two lists of its connection. One has all subscriptions of the connection.
+//! The other is circular and has those with messages pending: topics of one connection take turns there,
+//! so a busy topic starves no other. Both lists run through the subscriptions and need no memory of
+//! their own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSlice;
@@ -21,37 +28,38 @@ pub(crate) const NONE: u32 = u32::MAX;
 
 pub(crate) struct Subscription {
     pub(crate) topic: u32,
-    /// The connection's slot. A connection's subscriptions go before its slot does.
+    /// The connection's slot. Subscriptions end before the slot of their connection is freed.
     pub(crate) slot: u32,
     /// Sequence number of the next message to deliver.
     pub(crate) cursor: u64,
-    /// Where it ends: with the message before this number.
+    /// Exclusive end: `u64::MAX` while the connection is open, the head at the time of `close`. So a
+    /// closing connection gets what was published before the close, and no more.
     pub(crate) ends_before: u64,
-    /// Behind the last message that this subscriber may have published itself.
+    /// This subscriber has published no message from this number on, so its own messages need not be
+    /// looked for there.
     own_before: u64,
     /// Index in the topic's list of subscribers.
     position: u32,
     /// The connection's next subscription, and the one before.
     pub(crate) next: u32,
     previous: u32,
-    /// While pending: the connection's next subscription with messages pending, around in a ring, and
-    /// the one before.
+    /// While pending: the neighbours in the connection's circular list of pending subscriptions.
     next_pending: u32,
     previous_pending: u32,
     is_pending: bool,
     pub(crate) standing: Standing,
-    /// It is in the index, as all of its connection's are, or none.
+    /// The index has this subscription. It has either all subscriptions of a connection, or none.
     is_indexed: bool,
 }
 
-/// What a subscriber is to be given next.
+/// Messages that one write is to give to a subscriber.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) bytes: usize,
     messages: u64,
-    /// The cursor once all of it was taken.
+    /// Where the cursor goes once all of these bytes were taken.
     reach: u64,
-    /// The socket took nothing before.
+    /// The socket took nothing just before this write.
     pub(crate) after_wait: bool,
     pub(crate) now_us: u64,
 }
@@ -66,17 +74,17 @@ pub(crate) struct Slices<'a> {
 pub(crate) struct Topics {
     topics: Slab<Topic>,
     subscriptions: Slab<Subscription>,
-    /// The most subscriptions at once since room was given back last. What the table has room for does
-    /// not tell it: one that is left at its end keeps all the room.
+    /// The most subscriptions at once since room was given back last. The capacity of the table does not
+    /// tell: one subscription that is left at the end keeps all the room.
     subscriptions_most: usize,
-    /// By the connection's slot and the topic, the subscriptions of connections that have many.
+    /// The subscriptions of connections that have many, by the connection's slot and the topic.
     index: BTreeMap<(u32, u32), u32>,
-    /// First come, first announced. A hint: a topic may have been removed.
+    /// Topics that wait to be announced, in order. A hint: a topic may have been removed.
     unannounced: VecDeque<u32>,
-    /// Topics with publishers that wait, the one that is to be looked at next first.
+    /// Topics with publishers that wait; the first is looked at next.
     waited_for: VecDeque<u32>,
     store: Store,
-    /// The least that any topic until now lets all of them hold for a subscriber.
+    /// The least [`TopicConfig::subscriber_memory`] of all topics until now.
     least_subscriber_memory: usize,
     generation: u32,
 }
@@ -84,7 +92,7 @@ pub(crate) struct Topics {
 /// Beyond a few dozen slices the kernel's work for each outweighs the call that is saved.
 const SLICES_MAX: usize = 64;
 
-/// So many subscriptions of a connection are searched one by one, and cost no more memory than a link.
+/// Up to so many subscriptions of a connection are searched one by one. More are entered in the index.
 const SEARCHED_MAX: usize = 8;
 
 impl<'a> Slices<'a> {
@@ -244,7 +252,8 @@ impl Topics {
         Ok(sequence)
     }
 
-    /// The subscribers that are to be told of the next message, and would not be without it.
+    /// How many subscribers the next message causes to be told: none, if the topic is to be announced
+    /// already.
     pub(crate) fn told_by_next(&self, key: u32) -> usize {
         let topic = self.topics.get(key as usize).filter(|topic| !topic.unannounced);
         topic.map_or(0, |topic| topic.subscribers.len())
@@ -266,8 +275,8 @@ impl Topics {
         }
     }
 
-    /// As [`wait_for`](Self::wait_for), for a publisher that waits for another topic already, and asks
-    /// for this one again when that has room.
+    /// As [`wait_for`](Self::wait_for), for a publisher that waits for another topic already. The
+    /// publisher is released by that other topic, and asks for this topic again.
     pub(crate) fn wait_as_well_for(&mut self, key: u32, now_us: u64) {
         let is_first = |topic: &&Topic| topic.waiting.is_empty();
         if self.topics.get(key as usize).filter(is_first).is_some() {
@@ -322,7 +331,7 @@ impl Topics {
             Start::Last(count) => head.saturating_sub(count as u64).max(topic.first),
             Start::At(sequence) => sequence.clamp(topic.first, head),
         };
-        // It has not been given these yet, so the ring may not take them.
+        // The history that this subscriber begins with must not be overwritten before it is delivered.
         topic.floor = topic.floor.min(cursor);
         let position = topic.subscribers.len() as u32;
         let subscription = Subscription {
@@ -330,7 +339,7 @@ impl Topics {
             slot,
             cursor,
             ends_before: u64::MAX,
-            // What it published before it subscribed is its own, too.
+            // The history may have messages that this subscriber has published itself.
             own_before: head,
             position,
             next,
@@ -357,8 +366,8 @@ impl Topics {
         Some((subscription, cursor))
     }
 
-    /// Enters a connection's subscriptions in the index once they are many: all of them, or else only
-    /// the first, where the others are there already.
+    /// Enters a connection's subscriptions in the index once they are many: only the first of them, where
+    /// the index has the others already.
     fn index_if_many(&mut self, front: u32) {
         let of = |key: u32| self.subscriptions.get(key as usize);
         let next = of(front).and_then(|first| of(first.next));
@@ -397,8 +406,8 @@ impl Topics {
         }
     }
 
-    /// Lets a subscription end with what is published now, and lists it as pending behind its
-    /// connection's `last` when some of that has not been announced yet.
+    /// Lets a subscription end with the last message published until now. Lists the subscription as
+    /// pending behind its connection's `last` if it has not been told of some of these messages.
     pub(crate) fn end_at_head(&mut self, key: u32, last: &mut u32) {
         if let Some(subscription) = self.subscriptions.get_mut(key as usize)
             && let Some(topic) = self.topics.get_mut(subscription.topic as usize)
@@ -424,8 +433,8 @@ impl Topics {
         }
     }
 
-    /// Takes a subscription out of the ring of its connection's pending ones, of which `last` is
-    /// the last. It still counts as pending in its topic.
+    /// Takes a subscription out of the circular list of its connection, whose tail is `last`. The
+    /// subscription still counts as pending in its topic.
     pub(crate) fn unlink_pending(&mut self, last: &mut u32, key: u32) {
         if !self.is_pending(key) {
             return;
@@ -438,14 +447,13 @@ impl Topics {
         }
     }
 
-    /// The first of a connection's pending subscriptions, given the last: the one to serve next.
+    /// The pending subscription of a connection that is served next, found from the tail of its list.
     pub(crate) fn first_pending(&self, last: u32) -> Option<u32> {
         Some(self.subscriptions.get(last as usize)?.next_pending)
     }
 
-    /// After the first of a connection's pending subscriptions was given something: it leaves the
-    /// ring when it is owed nothing more, and is the last otherwise, so that a busy topic starves
-    /// no other.
+    /// After the first pending subscription of a connection was served: the subscription becomes the last
+    /// if it still has messages pending, and leaves the list otherwise.
     pub(crate) fn pass_turn(&mut self, last: &mut u32, served: u32) {
         if self.is_pending(served) {
             *last = served;
@@ -459,12 +467,11 @@ impl Topics {
         }
     }
 
-    /// Lists every subscriber of the topics published to as pending, behind those of its connection
-    /// that are pending already. `link` is told the connection's slot and the subscription, which
-    /// is the last from now on, and returns the one that was.
+    /// Announces: tells the subscribers of each unannounced topic, by listing their subscriptions as
+    /// pending. `link` is given a connection's slot and a subscription, makes that subscription the tail
+    /// of the connection's list, and returns the tail before.
     ///
-    /// After `most` subscribers it stops, and goes on there when it is called again. Returns how many
-    /// it was.
+    /// Stops after `most` subscribers; the next call goes on there. Returns how many were told.
     pub(crate) fn announce(&mut self, most: u64, mut link: impl FnMut(u32, u32) -> u32) -> u64 {
         let mut left = most;
         while left > 0
@@ -513,19 +520,19 @@ impl Topics {
             .filter(|key| *key != NONE)
     }
 
-    /// Moves a subscriber that the ring has lapped to the oldest message held. Says how many it
-    /// missed, or `None` when its topic does not forgive that.
+    /// Moves a lapped subscriber on to the oldest message held. Returns how many messages it missed, or
+    /// `None` when its topic disconnects slow consumers.
     pub(crate) fn skip_lapped(&mut self, key: u32) -> Option<u64> {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
-        // What was published after its end was never its own to miss.
+        // Messages published after the end of the subscription are not missed.
         let missed = topic.first.min(subscription.ends_before).saturating_sub(subscription.cursor);
         let is_lapped = subscription.cursor < topic.first;
         subscription.cursor = subscription.cursor.max(topic.first);
         (!is_lapped || !topic.disconnects_slow_consumers()).then_some(missed)
     }
 
-    /// Collects what a subscriber is owed, without the messages that it published itself.
+    /// Gathers the messages that a subscriber is to be given, without those that it published itself.
     pub(crate) fn gather<'a>(&'a self, key: u32, me: Token, slices: &mut Slices<'a>) -> Batch {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
@@ -564,9 +571,9 @@ impl Topics {
         batch
     }
 
-    /// Moves a subscriber's cursor past the `taken` bytes that its socket took. What is left of a
-    /// message that was cut goes to `output`. Returns how many messages were delivered and how
-    /// many bytes went to `output`.
+    /// Moves a cursor past the `taken` bytes that the subscriber's socket took. The rest of a message that
+    /// was cut goes to `output`. Returns how many messages were delivered, and how many bytes went to
+    /// `output`.
     pub(crate) fn move_cursor(
         &mut self,
         key: u32,
@@ -598,7 +605,7 @@ impl Topics {
         (messages, cut)
     }
 
-    /// How long the [copy](Self::copy_owed) of all that an open subscriber is owed would be.
+    /// The length of what [`copy_owed`](Self::copy_owed) would copy.
     pub(crate) fn owed_len(&self, key: u32, me: Token) -> usize {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
@@ -610,8 +617,8 @@ impl Topics {
         len as usize
     }
 
-    /// A copy of all that an open subscriber is owed, without the messages that it published itself, and
-    /// how many messages that are.
+    /// A copy of all messages that an open subscriber has not been given, without those that it published
+    /// itself; and the number of these messages.
     pub(crate) fn copy_owed(&self, key: u32, me: Token) -> (Vec<u8>, u64) {
         let subscription = &self.subscriptions[key as usize];
         let topic = &self.topics[subscription.topic as usize];
@@ -629,8 +636,8 @@ impl Topics {
         (bytes, messages)
     }
 
-    /// A subscriber has been given all that was published. The caller has taken it out of the ring
-    /// of its connection's pending subscriptions.
+    /// A subscriber has been given everything. The caller has taken the subscription out of its
+    /// connection's list of pending ones.
     pub(crate) fn owe_nothing(&mut self, key: u32) {
         let subscription = &mut self.subscriptions[key as usize];
         let topic = &mut self.topics[subscription.topic as usize];
@@ -641,9 +648,9 @@ impl Topics {
         }
     }
 
-    /// What the pending subscriptions of a connection, of which `last` is the last, are owed by
-    /// topics that disconnect slow consumers; what they may be owed, which is the most that one of
-    /// these topics permits; and how many were looked at.
+    /// For the pending subscriptions of a connection, whose tail is `last`: the bytes that topics hold
+    /// for all of them; how many that may be, which is the most that one of the topics permits; and how
+    /// many subscriptions were looked at. Only topics count that disconnect slow consumers.
     pub(crate) fn owed_together(&self, last: u32) -> (usize, usize, usize) {
         let (mut owed, mut limit, mut looked_at) = (0, 0, 0);
         let mut at = last;
@@ -662,7 +669,8 @@ impl Topics {
         (owed, limit, looked_at)
     }
 
-    /// Below so much nobody is owed too much.
+    /// The least that any topic permits to be held for a subscriber: while all topics together hold less,
+    /// no subscriber is owed too much.
     pub(crate) fn least_subscriber_memory(&self) -> usize {
         self.least_subscriber_memory
     }
@@ -673,8 +681,8 @@ impl Topics {
 }
 
 impl Batch {
-    /// Counts a run of bytes in, after which the cursor may go to `reach`, if there was room for it
-    /// among the slices.
+    /// Counts a run of bytes in, if the run has found room among the slices. After it the cursor may go
+    /// to `reach`.
     fn add(&mut self, fits: bool, bytes: u64, messages: u64, reach: u64) -> bool {
         if fits {
             self.bytes += bytes as usize;
@@ -685,7 +693,7 @@ impl Batch {
     }
 }
 
-/// Steps over the messages that `taken` bytes cover, and moves the rest of the last one to
+/// Steps over the messages that `taken` bytes cover, and moves the rest of the last message to
 /// `output`.
 fn cut_at(
     subscription: &mut Subscription,

@@ -1,24 +1,28 @@
-//! A broadcast that costs one copy: a bounded ring of messages, and a cursor for each subscriber.
+//! A topic: a bounded ring of messages, which all its subscribers share.
 //!
 //! ```text
 //!   evicted      first        floor                          head
 //!  - - - - - - +------------+-----------------------------+
-//!              | may go     | somebody is still owed this |  <- publish appends here
+//!              | may be     | not yet given to somebody   |  <- publish appends here
+//!              | overwritten| who is waited for           |
 //!  - - - - - - +------------+-----------------------------+
 //!        ^           ^              ^          ^        ^
-//!     lapped      stalled        reading    reading   reading     cursors: the next message each will be given
+//!     lapped    passed over      reading    reading   reading     cursors: the next message of each subscriber
 //!
-//!  first <= head      first <= cursor <= head, or the subscriber has been lapped
+//!  first <= floor <= head      first <= cursor <= head, or the subscriber has been lapped
 //! ```
 //!
-//! Publishing appends once, whatever the number of subscribers. The flush phase gives each
-//! subscriber everything between its cursor and the head in one vectored write; no message is
-//! copied, unless a write ends in the middle of one: then the rest of that one message moves to the
-//! connection's own output, and the cursor stands on a boundary again.
-//!
-//! Below the floor lie the messages that may be overwritten. A subscriber holds the floor for as long
-//! as it has a right to be waited for (`waiting.rs`); so a flood of messages slows its publishers
-//! down to what is delivered, while a subscriber that has stopped reading, or crawls, is lapped.
+//! - **Publishing** appends a message once, whatever the number of subscribers.
+//! - **A cursor** is the number of the next message that its subscriber will be given. The flush phase
+//!   gives a subscriber everything from its cursor to the head in one vectored write, and copies
+//!   nothing. When a write ends in the middle of a message, the rest of that message moves to the
+//!   connection's own output. So a cursor always stands between two messages.
+//! - **The floor** is the first message that must not be overwritten. Every message below the floor has
+//!   been given to each subscriber that publishers wait for (`floor.rs`, `waiting.rs`).
+//! - **A full ring** has no room above the floor. Publishers are then held, so a flood slows its own
+//!   senders down to what is delivered.
+//! - **A subscriber that is passed over** does not hold the floor. Once messages beyond its cursor are
+//!   overwritten it is *lapped*: disconnected, or moved on, as the topic's configuration says.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -47,15 +51,16 @@ pub struct TopicConfig {
     /// What happens to a subscriber that the ring overtakes. Default: it is disconnected.
     pub slow_consumer: SlowConsumer,
     /// The longest that publishers wait for one subscriber, once the ring is full. Default 1 s:
-    /// longer than a busy machine leaves a reading client without the processor. A subscriber earns
-    /// it by reading, a newcomer has a twentieth of it, and in sum publishers wait for a tenth of
-    /// the time: see *Broadcast* in `docs/architecture.md`. Nobody waits for a message that is older
-    /// than [`Config::write_timeout`](crate::Config::write_timeout).
+    /// longer than a busy machine leaves a reading client without the processor. A subscriber earns this
+    /// time by reading. A newcomer has a twentieth of it. For all subscribers together publishers wait
+    /// for a tenth of the time: see *Broadcast* in `docs/architecture.md`. A message older than
+    /// [`Config::write_timeout`](crate::Config::write_timeout) is not waited for.
     pub patience: Duration,
-    /// The most bytes of messages that all topics together may hold for one subscriber of this one,
-    /// if they disconnect who is slow; beyond it the subscriber is disconnected (`slow_consumer`). It
-    /// is looked for once topics hold so much and a quarter more, so it may be passed by that. Where
-    /// topics differ the largest value counts, and none is below `memory`. Default: as much as
+    /// The most bytes of messages that all topics together may hold for one subscriber of this topic.
+    /// A subscriber for which they hold more is disconnected (`slow_consumer`). Only topics count that
+    /// disconnect slow consumers. The reactor looks when topics have grown by a quarter of this, so a
+    /// subscriber may be owed a quarter more. Where topics differ the largest value counts, and a value
+    /// below `memory` counts as `memory`. Default:
     /// [`Config::output_limit`](crate::Config::output_limit).
     pub subscriber_memory: Option<usize>,
 }
@@ -87,8 +92,8 @@ pub enum Start {
 /// Why a message was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublishError {
-    /// There is no room that no subscriber needs. The publishing connection is held until there is,
-    /// and its input offered again.
+    /// The ring is full of messages that subscribers have not been given yet. The publishing connection
+    /// is held until there is room. Then its input is offered again.
     Full,
     /// The message is longer than half the topic's memory and can never be published.
     TooLong,
@@ -105,25 +110,27 @@ pub(crate) struct Topic {
     pub(super) first: u64,
     /// Position, in all bytes ever published, of the first byte held.
     pub(super) first_byte: u64,
-    /// Messages below may be overwritten.
+    /// Every message below this number has been given to each subscriber that still reads, and may be
+    /// overwritten.
     pub(crate) floor: u64,
     pub(crate) subscribers: Vec<u32>,
-    /// Subscribers on whose connection the topic is listed as pending.
+    /// How many subscribers have messages pending: their connections list this topic.
     pub(super) pending: u32,
-    /// Subscribers are to be told: of a message, or of the history they begin with. The topic is
-    /// listed for it.
+    /// Something was published, or a subscriber began in the past, since subscribers were last put on
+    /// the dirty list. The topic is queued for an announcement.
     pub(super) unannounced: bool,
-    /// There is something of which not all have been told that were told already.
+    /// Something was published in the middle of an announcement: subscribers that were told already are
+    /// told again.
     pub(super) has_news: bool,
-    /// Those at places below are still to be told; the last is told first, so that whoever takes the
-    /// place of one that leaves is not passed over.
+    /// Subscribers at places below this are still to be told. The last place is told first: a subscriber
+    /// that moves into the place of one that leaves comes from behind, and was told already.
     pub(super) untold: u32,
-    /// Publishers held until there is room.
+    /// Publishers that are held until there is room.
     pub(super) waiting: Vec<Token>,
     pub(crate) account: WaitAccount,
-    /// Turn in which the floor was last looked for.
+    /// The turn in which the floor was last looked for.
     pub(crate) floor_turn: u64,
-    /// Bytes held when everybody had been given everything last: what the next turn will hold.
+    /// Bytes held when all subscribers last had everything: about what the next turn will hold.
     usual_len: usize,
 }
 
@@ -135,10 +142,10 @@ pub(super) struct Message {
     published_ms: u32,
 }
 
-/// What messages take, of all topics together.
+/// The memory that the messages of all topics take together.
 pub(super) struct Store {
-    /// Apart from the connections' buffers: a topic has a bound of its own, and must not keep
-    /// anybody from being read.
+    /// Not the pool of the connections: a topic has a limit of its own, and a full topic must not keep
+    /// connections from being read.
     pub(super) pool: BufferPool,
     /// Messages held. Each costs [`TopicConfig::OVERHEAD`] beside its bytes.
     pub(super) messages: usize,
@@ -148,7 +155,7 @@ impl TopicConfig {
     /// What each message costs beside its bytes.
     pub const OVERHEAD: usize = size_of::<Message>();
 
-    /// Less memory or more makes no sense: it is brought into these bounds.
+    /// A configured memory is brought into this range.
     pub(super) const MEMORY_BOUNDS: (usize, usize) = (1 << 10, 1 << 30);
 
     /// The longest message that a topic with so much memory takes.
@@ -216,8 +223,8 @@ impl Topic {
         self.messages.get(index as usize).map(|message| message.published_ms)
     }
 
-    /// Whether a publisher that waits may go on: half of the memory is free or may be overwritten.
-    /// Half, so that each wait is followed by a good stretch of work.
+    /// Whether publishers that wait may go on: half of the memory is free or may be overwritten. Half, so
+    /// that a good stretch of work follows each wait.
     pub(super) fn has_room(&self) -> bool {
         self.cost_above_floor() <= self.config.memory / 2
     }
@@ -235,8 +242,8 @@ impl Topic {
         self.cost() - freed
     }
 
-    /// Publishers that wait may go on once every subscriber has been given what comes before this
-    /// message.
+    /// The message that subscribers must reach before publishers that wait may go on: with everything
+    /// below it overwritten, [`has_room`](Self::has_room) holds.
     pub(crate) fn room_mark(&self) -> u64 {
         let (mut low, mut high) = (0, self.messages.len() as u64);
         while low < high {
@@ -281,7 +288,7 @@ impl Topic {
             self.evict(1, store);
         }
         if self.bytes.capacity() == 0 {
-            // At once what a turn usually needs, instead of growing to it step by step.
+            // As much at once as a turn usually needs, instead of growing step by step.
             self.bytes.reserve(self.usual_len.max(bytes.len()), &mut store.pool);
         }
         self.bytes.extend(bytes, &mut store.pool);
@@ -303,7 +310,8 @@ impl Topic {
         self.first_byte = end;
     }
 
-    /// Drops what everybody has been given, except for the history, and gives memory back.
+    /// Drops the messages that all subscribers have been given, except for the history, and gives memory
+    /// back.
     pub(super) fn trim(&mut self, store: &mut Store) {
         self.usual_len = self.bytes.len();
         let held = self.messages.len();
@@ -315,8 +323,7 @@ impl Topic {
         }
     }
 
-    /// One subscriber less has messages pending; behind the last one nothing but the history is
-    /// kept.
+    /// One subscriber less has messages pending. After the last one only the history is kept.
     pub(super) fn subscriber_is_served(&mut self, store: &mut Store) {
         self.pending -= 1;
         if self.pending == 0 && !self.unannounced {

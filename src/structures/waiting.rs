@@ -1,28 +1,31 @@
 //! How long the publishers of a topic wait for a subscriber that is behind: a right with a limit.
 //!
-//! A subscriber that reads may be slow for a moment: its machine is busy, its process waits for a
-//! processor. Publishers wait for it, or it would be lapped without a fault of its own. But others
-//! wait with them, so the time is bounded, whoever takes it and however often he comes back:
+//! A subscriber that reads may be slow for a moment: its machine is busy, or its process waits for a
+//! processor. Publishers wait for such a subscriber, or it would be lapped without a fault of its own.
+//! While publishers wait, all other subscribers get nothing new. So the time of waiting is an account,
+//! and the sum of all waits is bounded, however many subscribers stop, crawl or come back:
 //!
 //! ```text
-//!  shortfall   time for which publishers were held, less the time in which the topic usually
-//!              delivers what it has delivered meanwhile. What is delivered to those who are late
-//!              counts several times: while the members of a crowd are served in turn, waiting
-//!              for the last of them costs nobody anything.
-//!  debt        shortfall that was spent on subscribers who did not make it.
-//!  credit      of one subscriber: the time for which it has read, four times the patience at
-//!              most. A newcomer has none.
+//!  shortfall    of the topic: time for which publishers were held, less the time in which the topic
+//!               usually delivers what it has delivered meanwhile
+//!  debt         of the topic: shortfall that was spent on subscribers that were passed over
+//!  sum in hand  of the topic: a debt below zero; a twentieth of the patience at most
+//!  credit       of a subscriber: the time for which it has read; four times the patience at most
 //!
-//!  waited for  while   shortfall < sum in hand,   or   shortfall < (credit - debt) / 2
-//!              and never longer than the patience
+//!  a subscriber is waited for  while  shortfall < sum in hand
+//!                              or     shortfall < (credit - debt) / 2
+//!                              and never longer than the patience
 //! ```
 //!
-//! A tenth of the time pays off the shortfall, then the debt, and then goes to a small sum in hand.
-//!
-//! A subscriber that has used up its right is passed over: its messages may be overwritten, until
-//! it has caught up. What it has used of its right becomes debt, which lessens the rights of all:
-//! those of newcomers first, who have the sum in hand alone. So in the long run publishers wait a
-//! tenth of the time, whatever the number of subscribers that stop, crawl or come back.
+//! - **What pays.** A tenth of the time pays off the shortfall, then the debt, and then goes to the sum in
+//!   hand. So publishers wait a tenth of the time in the long run.
+//! - **Passed over.** A subscriber that has used up its right is passed over: its messages may be
+//!   overwritten until it has caught up. The part of the right that was used becomes debt. Debt lessens
+//!   the rights of all subscribers; a newcomer, which has no credit, loses its right first.
+//! - **Late.** A subscriber is late when it is behind and publishers have been held for some
+//!   milliseconds. Bytes delivered to late subscribers count eight times: the members of a crowd that
+//!   one process reads in turn are served one after the other, and waiting for the last of them takes
+//!   nothing from the others.
 //!
 //! Nothing here knows of sockets or reads a clock. Times are microseconds of the reactor's clock.
 
@@ -35,13 +38,13 @@ pub(crate) struct WaitAccount {
     /// Below zero: the sum in hand.
     debt_us: f64,
     pace: Pace,
-    /// Bytes delivered since the last look, for each subscriber: all, and those that went to
-    /// subscribers who were late.
+    /// Bytes delivered since the last look, divided by the number of subscribers: all of them, and those
+    /// that went to late subscribers.
     delivered: f64,
     delivered_late: f64,
     looked_us: u64,
-    /// Up to when the loop meant to wait at the last look. What comes later is the loop's own
-    /// work, and nobody's fault.
+    /// Until when the loop meant to wait at the last look. Time after that is the loop's own work, and
+    /// not charged to a subscriber.
     planned_us: u64,
     /// Since when publishers are held.
     held_since_us: Option<u64>,
@@ -51,36 +54,39 @@ pub(crate) struct WaitAccount {
     judged: usize,
 }
 
-/// What a topic usually delivers to each of its subscribers: what is published, on the whole.
+/// How many bytes a topic usually delivers to each subscriber in a time; on the whole that is what is
+/// published.
 #[derive(Default)]
 struct Pace {
     bytes_per_us: f64,
     /// `None` until something was delivered.
     window_began_us: Option<u64>,
     window_bytes: f64,
-    /// Publishers have waited for a few: what is delivered then is those few's doing.
+    /// Publishers have waited for a few subscribers in this window. What was delivered meanwhile says
+    /// nothing about the others.
     is_spoiled: bool,
 }
 
-/// What one subscriber has earned, and how it stands.
+/// The standing of a subscriber: what it has earned, and whether it is waited for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standing {
-    /// For how long it has read.
+    /// For how long the subscriber has read.
     credit_ms: u32,
-    /// When it showed last that it reads, as a stamp that is never 0.
+    /// Stamp, never 0: when the subscriber last showed that it reads.
     read_ms: Option<NonZeroU32>,
-    /// Bytes that its socket took since then.
+    /// Bytes that the socket took since then.
     taken: u32,
-    /// It is so far behind that publishers have waited for it.
+    /// The subscriber is so far behind that publishers have waited for it.
     is_late: bool,
-    /// Its right is used up, and it has not caught up since.
+    /// The subscriber's right is used up, and it has not caught up since.
     is_passed_over: bool,
 }
 
 /// The part of the time that pays for waiting.
 const PAID: f64 = 0.1;
-/// The most credit that a subscriber may have, in patiences. More than its right can be, so that
-/// those who read for a short time and stop do not take the rights of those who have read for long.
+/// The most credit that a subscriber may have, in patiences. That is more than a right can be: debt made
+/// by subscribers that read for a short time and stop does not use up the rights of those that have read
+/// for long.
 const CREDITS: f64 = 4.0;
 /// Publishers wait for a newcomer, at most, for this part of the patience: longer than a busy
 /// machine usually leaves a process without a processor, short beside what a listener notices.
@@ -89,22 +95,22 @@ const IN_HAND: f64 = 0.05;
 const WAIT_CREDIT_MS: u32 = 250;
 /// What Linux holds for a connection that is not read is less: 4 MiB to be sent, 6 MiB received.
 const KERNEL_BUFFERS: u32 = 16 << 20;
-/// How often what was delivered to those who are late counts. A crowd is served unevenly:
-/// buffers of the kernel are filled at once, and emptied as its clients come to read.
+/// How often bytes that were delivered to late subscribers count. A crowd is served unevenly: buffers of
+/// the kernel are filled at once, and emptied as the clients come to read.
 const LATE_WEIGHT: f64 = 8.0;
-/// Everybody is behind for a moment, when publishers have filled the ring. Late is who is behind
-/// when they have been held for so long.
+/// When publishers have filled the ring, all subscribers are behind for a moment. Those that are still
+/// behind when publishers have been held for so long are late.
 const LATE_US: u64 = 5_000;
 /// Long enough to even out turns.
 const WINDOW_US: u64 = 250_000;
-/// Until there is a pace, waiting is free. So a first guess is made soon, and is a low one: this part
-/// of what is delivered while the kernel's buffers are still empty.
+/// Until a pace is known, waiting is free. So a first guess is made soon, and a low one: this part of
+/// what is delivered while the kernel's buffers are still empty.
 const FIRST_WINDOW_US: u64 = 20_000;
 const FIRST_GUESS: f64 = 0.05;
 /// A pace rises within so many windows, so that buffers that fill at once do not set it.
 const RISE_WINDOWS: f64 = 8.0;
-/// And falls within so many, twenty seconds: those who slow a topic down shall not soon call that
-/// usual, and a machine that has become busy shall not be charged for ever.
+/// A pace falls within so many windows, twenty seconds: slow subscribers do not soon make their pace the
+/// usual one, and a machine that has become busy is not charged for ever.
 const FALL_WINDOWS: f64 = 80.0;
 /// The poll waits for whole milliseconds.
 const TICK_US: u64 = 1000;
@@ -129,7 +135,7 @@ impl WaitAccount {
         }
     }
 
-    /// One of so many subscribers was given bytes.
+    /// Bytes were delivered to one of so many subscribers.
     pub(crate) fn delivered(
         &mut self,
         bytes: usize,
@@ -180,20 +186,20 @@ impl WaitAccount {
         Some(until_us)
     }
 
-    /// Publishers wait for this subscriber no more. What it has used of its right is spent.
+    /// Publishers wait for this subscriber no more. The part of its right that was used is spent.
     pub(crate) fn pass_over(&mut self, standing: &mut Standing) {
         if !std::mem::replace(&mut standing.is_passed_over, true) {
             self.spent_us = self.spent_us.max(self.right_of(standing).min(self.shortfall_us));
         }
     }
 
-    /// After those of so many subscribers were judged who are behind: the right that was used up,
-    /// once for all who used it.
+    /// After the subscribers that are behind were judged, of so many in all: the largest right that was
+    /// used up becomes debt, once for all subscribers that used it.
     pub(crate) fn end_look(&mut self, subscribers: usize) {
         self.debt_us += self.spent_us;
         self.shortfall_us -= self.spent_us;
         if self.planned_us == u64::MAX {
-            // Nobody is waited for but those whom the flush phase has not reached yet.
+            // Only subscribers that the flush phase has not reached yet are waited for.
             self.planned_us = self.looked_us;
         }
         let is_long = self.held_since_us.is_some_and(|since| self.looked_us - since >= LATE_US);
@@ -242,7 +248,7 @@ impl Standing {
         }
     }
 
-    /// The subscriber is behind no more by so much that publishers would wait for it.
+    /// The subscriber is not so far behind any more that publishers would wait for it.
     pub(crate) fn comes_near(&mut self) {
         self.is_late = false;
     }
@@ -254,8 +260,8 @@ impl Standing {
 }
 
 impl Pace {
-    /// In what time so many bytes are usually delivered to each subscriber. Without a pace yet:
-    /// in any.
+    /// The time in which so many bytes are usually delivered to each subscriber; without end until a pace
+    /// is known.
     fn time_to_deliver_us(&self, bytes: f64) -> f64 {
         if self.bytes_per_us == 0.0 { f64::INFINITY } else { bytes / self.bytes_per_us }
     }
