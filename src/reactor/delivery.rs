@@ -1,4 +1,5 @@
-//! Topics and connections together: who follows what, who is owed what, and who waits for whom.
+//! Topics meet connections: subscriptions of a connection, what topics hold for it, and publishers that
+//! are held until there is room.
 
 use super::close_reason::CloseReason;
 use super::connection::{Hold, State};
@@ -9,14 +10,14 @@ use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, Start, TopicId};
 
-/// A look at all topics whose publishers wait, over several turns if it has to be.
+/// A round of looks at all topics with publishers that wait. A round may take several turns.
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     /// Topics that were not looked at yet.
     pub(super) left: usize,
-    /// When the first right to be waited for ends, of those that were.
+    /// When the first right to be waited for ends, of the topics that were looked at.
     pub(super) due_ms: Option<u64>,
-    /// What had been done when the turn ended: more means that they have to be looked at again.
+    /// All work that had been done when the turn ended. If more was done since, the round begins anew.
     pub(super) work: u64,
 }
 
@@ -31,7 +32,7 @@ impl LoopState {
     ) -> Result<u64, PublishError> {
         let key = self.topics.find(id).ok_or(PublishError::Gone)?;
         let by = author.and_then(|token| self.subscription_of(token, key));
-        // A token that names no connection is nobody's own.
+        // A message without an author has the waker's token, which no subscriber has.
         let origin = author.unwrap_or(Token::WAKER);
         let stamp = self.clock.stamp();
         let told = self.topics.told_by_next(key) as u64;
@@ -54,7 +55,7 @@ impl LoopState {
         self.with_room(key, from, |topics| topics.check_room(key, len))
     }
 
-    /// Does what needs room in a topic. Without it `from` is held.
+    /// Tries what needs room in a topic. Without room `from` is held.
     fn with_room<T>(
         &mut self,
         key: u32,
@@ -63,7 +64,7 @@ impl LoopState {
     ) -> Result<T, PublishError> {
         let mut outcome = attempt(&mut self.topics);
         let is_full = |outcome: &Result<T, _>| matches!(outcome, Err(PublishError::Full));
-        // Much may have been delivered since the floor was looked for, but once a turn is enough.
+        // Much may have been delivered since the floor was last looked for. Once a turn is enough.
         if is_full(&outcome) && self.find_floor_once_a_turn(key) {
             outcome = attempt(&mut self.topics);
         }
@@ -82,11 +83,11 @@ impl LoopState {
             let now_us = self.clock.now_us();
             match waits {
                 false => self.topics.wait_for(key, token, now_us),
-                // A publisher of several topics that are full waits for all of them at once, and not for
-                // one after the other: the time of each runs from now on.
+                // A publisher that waits for several full topics waits for all of them at once: the time of
+                // each topic runs from now on.
                 true => self.topics.wait_as_well_for(key, now_us),
             }
-            // The flush phase looks after it, in the next turn if this one's is over.
+            // The next flush phase looks whether there is room.
             self.topics_due_ms = Some(self.clock.now_ms());
         }
     }
@@ -108,7 +109,7 @@ impl LoopState {
         let key = self.topics.find(id).and_then(|key| self.subscription_of(token, key));
         match key {
             Some(key) => self.drop_subscription(token, key),
-            // A handler that ends what its connection has lost already does work of its own for it.
+            // Looking for a subscription that does not exist is work, too.
             None => self.charge(SUBSCRIPTION),
         }
         key.is_some()
@@ -123,7 +124,7 @@ impl LoopState {
             return false;
         };
         self.stats.messages_skipped += missed;
-        // Before it is copied: a topic may hold much more than a connection may be owed.
+        // Asked before the copy: a topic may hold much more than may be queued for a connection.
         let waiting = self.find(token).map_or(0, |connection| connection.output.len());
         if waiting + self.topics.owed_len(key, token) > self.config.output_limit {
             self.abort(token, CloseReason::OutputLimit);
@@ -145,7 +146,7 @@ impl LoopState {
         let Some(key) = self.topics.find(id) else { return };
         while let Some(subscription) = self.topics.last_subscriber(key) {
             let slot = self.topics.subscription(subscription).map_or(NONE, |entry| entry.slot);
-            // A subscription never outlives its connection.
+            // A subscription never outlives its connection, so this finds the connection.
             let Some(token) = self.token_at(slot) else { break };
             self.drop_subscription(token, subscription);
         }
@@ -178,8 +179,8 @@ impl LoopState {
         self.tidy_after_many_subscriptions();
     }
 
-    /// Takes a subscription out of those with which its connection has messages pending. That may
-    /// have been all that the connection owed.
+    /// Takes a subscription out of its connection's list of pending ones. After that the connection may
+    /// have nothing left to send.
     fn end_pending(&mut self, token: Token, key: u32) {
         if let Some(connection) = find(&mut self.connections, token) {
             self.topics.unlink_pending(&mut connection.pending, key);
@@ -187,27 +188,27 @@ impl LoopState {
         self.owe_less(token);
     }
 
-    /// What a connection is owed of topics has become less.
+    /// Topics hold less for a connection than before.
     fn owe_less(&mut self, token: Token) {
         if let Some(connection) = find(&mut self.connections, token) {
             if connection.stalled && !connection.owes_anything() {
-                // Whatever is sent next asks the socket again, and begins a wait of its own.
+                // The next send asks the socket again, and begins a wait of its own.
                 (connection.stalled, connection.writable) = (false, true);
             }
-            // A close may have waited for this alone.
+            // A close may have waited for nothing else.
             self.lists.update(token, connection);
             self.arm(token);
         }
     }
 
-    /// A subscriber holds the floor no more: it may have been the one that publishers wait for.
+    /// A subscriber does not hold the floor any more: publishers may have waited for this one alone.
     fn look_soon(&mut self) {
         if self.topics.count_waited_for() > 0 {
             self.topics_due_ms = Some(self.clock.now_ms());
         }
     }
 
-    /// Ends all subscriptions of a connection, together: neither of its lists is mended in between.
+    /// Ends all subscriptions of a connection at once, without keeping its two lists in order meanwhile.
     pub(super) fn drop_subscriptions(&mut self, token: Token) {
         let Some(connection) = find(&mut self.connections, token) else { return };
         let Some(details) = self.details.get_mut(token.key()) else { return };
@@ -226,16 +227,15 @@ impl LoopState {
         self.tidy_after_many_subscriptions();
     }
 
-    /// A connection that is given no more messages, and is not freed yet, is to leave its topics. That
-    /// is work for each of them: the close phase does it, so that those who wait to be read do not wait
-    /// for a crowd that leaves.
+    /// Lets the close phase end the subscriptions of a connection that is given no more messages. This is
+    /// work for each topic: connections that wait to be read must not wait for a crowd that leaves.
     pub(super) fn leave_topics_later(&mut self, token: Token) {
         if self.details.get(token.key()).is_some_and(|details| details.subscriptions != NONE) {
             self.lists.leaving.push_back(token);
         }
     }
 
-    /// Lets those leave their topics that are to, within the budget of the phase.
+    /// Ends the subscriptions of the connections that are leaving, within the budget of the phase.
     pub(super) fn leave_topics(&mut self) {
         while let Some(token) = self.lists.leaving.pop_front() {
             self.drop_subscriptions(token);
@@ -257,8 +257,8 @@ impl LoopState {
         }
     }
 
-    /// Lists the subscribers of the topics that were published to, once each however many messages
-    /// came; as many as half of the phase has time for, or nobody would ever be given anything.
+    /// Announces topics: puts their subscribers on the dirty list, once each however many messages came.
+    /// Takes half of the phase at most, so that the other half is left for writing.
     pub(super) fn announce_topics(&mut self) {
         let most = (self.budget.budget() / 2 / ANNOUNCE).max(1);
         let (connections, lists) = (&mut self.connections, &mut self.lists);
@@ -272,9 +272,9 @@ impl LoopState {
         self.charge(told * ANNOUNCE);
     }
 
-    /// After the flush phase: where publishers wait, looks whether there is room for them now. The
-    /// topics that the budget leaves over come first in the next turn. If that does nothing else, it
-    /// goes on with them; otherwise all are looked at again.
+    /// At the end of the flush phase: looks at the topics with publishers that wait whether there is room
+    /// for them now. Topics that the budget leaves over come first in the next turn: the round goes on with
+    /// them if nothing else was done meanwhile, and otherwise a new round begins with them.
     pub(super) fn look_at_waiting_topics(&mut self) {
         self.topics_due_ms = None;
         self.begin_last_part();
@@ -295,7 +295,7 @@ impl LoopState {
         self.looks = Looks::default();
     }
 
-    /// Lets the publishers of a topic go on, if there is room.
+    /// Lets the publishers of a topic go on, if the topic has room.
     fn look_at(&mut self, key: u32) {
         let due_ms = self.find_floor(key);
         let mut released = self.topics.take_waiting(key);
@@ -337,8 +337,9 @@ impl LoopState {
         look.due_ms
     }
 
-    /// At the end of a turn: disconnects those that are owed too much by topics that disconnect who
-    /// is slow.
+    /// At the end of a turn: disconnects subscribers for which topics together hold too much. Each topic has
+    /// a limit of its own, but a subscriber that reads nothing must not have as much held for it in each of
+    /// them. Only topics count that disconnect slow consumers.
     pub(super) fn check_arrears(&mut self) {
         let (held, limit) = (self.topics.memory(), self.topics.least_subscriber_memory());
         let Some(first) = self.arrears.begin_or_go_on(held, limit) else { return };
@@ -351,7 +352,7 @@ impl LoopState {
         }
     }
 
-    /// Looks at one connection; returns how many subscriptions that took.
+    /// Looks at one connection. Returns how many subscriptions were looked at.
     fn reckon(&mut self, slot: usize) -> usize {
         let Some(connection) = self.connections.get(slot) else { return 0 };
         let is_alive = matches!(connection.state, State::Open | State::Closing);

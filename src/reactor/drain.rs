@@ -1,6 +1,6 @@
-//! A shutdown that loses nothing: who waits in the backlogs is still taken, everybody is told, and each
-//! connection ends when nothing has moved on it for a while. What is left when the time is over is cut
-//! off, and counted.
+//! A shutdown that loses nothing. Connections that wait in the backlogs are still accepted. The handler
+//! is told of the shutdown for each connection. A connection ends when nothing has moved on it for the
+//! quiet period. Connections that are left when the time is over are cut off, and counted.
 //!
 //! ```text
 //!   Context::drain     backlogs are emptied, listeners closed, on_drain     drain_timeout
@@ -17,13 +17,14 @@ use super::loop_state::LoopState;
 use crate::structures::token::Token;
 
 impl LoopState {
-    /// A shutdown that waits less than the quiet period could never tell who has finished.
+    /// The quiet period. Half of the shutdown's time at most: otherwise no connection could be found quiet
+    /// before the time is over.
     pub(super) fn drain_quiet(&self) -> Duration {
         self.config.drain_quiet.min(self.config.drain_timeout / 2)
     }
 
-    /// Ends a connection on which nothing moves any more, in a shutdown. One that has been quiet
-    /// for as long as it would linger has lingered.
+    /// Ends a connection that is quiet in a shutdown. If nothing has moved for `linger_timeout` already,
+    /// lingering would only repeat that wait: the connection is closed at once.
     pub(super) fn close_quiet(&mut self, token: Token) {
         let Some(connection) = self.find(token) else { return };
         let lingered = self.clock.after(connection.active_ms, self.config.linger_timeout);
@@ -34,8 +35,8 @@ impl LoopState {
         }
     }
 
-    /// Ends everything that is left when a shutdown has waited long enough; returns how many had
-    /// not finished.
+    /// Ends all connections that are left when the time of a shutdown is over. Returns how many of them
+    /// had not finished.
     pub(super) fn cut_off(&mut self) -> u64 {
         let mut unfinished = 0;
         for token in self.tokens() {
@@ -52,7 +53,7 @@ impl LoopState {
                     self.abort(token, CloseReason::DrainTimeout);
                 }
                 State::Connecting => self.abort(token, CloseReason::DrainTimeout),
-                // Nothing is owed to these any more.
+                // Nothing is queued for these any more.
                 State::Severed | State::Lingering | State::Closed => {}
             }
             self.retire(token);

@@ -1,4 +1,4 @@
-//! Who may come in. The reactor asks, and knows nothing of the answer's reasons.
+//! Whether a connection may come in. The reactor asks, and knows nothing of the reasons for the answer.
 
 use std::time::Instant;
 
@@ -10,14 +10,15 @@ use crate::structures::token::Token;
 /// Decides about connections before anything is spent on them; see
 /// [`Reactor::set_gate`](super::Reactor::set_gate).
 ///
-/// For each connection that a listener accepts it is asked once, and for each one that it let in it is
-/// told once when that is over: so a gate may count who is inside. Outgoing connections do not pass it.
+/// A gate is asked once for each connection that a listener accepts. For each connection that it let in,
+/// the gate is told once when that connection is over. So a gate may count the connections inside.
+/// Outgoing connections do not pass the gate.
 ///
 /// ```
 /// use std::time::Instant;
 /// use edgeloop::{Address, CloseReason, Config, Gate, Reactor, service::Echo};
 ///
-/// /// Lets in whoever is on this machine.
+/// /// Lets in clients on this machine.
 /// struct OnlyLocal;
 ///
 /// impl Gate for OnlyLocal {
@@ -38,10 +39,10 @@ pub trait Gate {
     /// A connection was accepted, at turn time `now`. A peer on a Unix socket has an empty path.
     ///
     /// # Errors
-    /// The reason for which it is closed at once. No handler hears of it.
+    /// The reason for which the connection is closed at once. No handler hears of the connection.
     fn admit(&mut self, peer: &Address, now: Instant) -> Result<(), CloseReason>;
 
-    /// One that was let in is over, or could not be set up.
+    /// A connection that was let in is over, or could not be set up.
     fn release(&mut self, peer: &Address, now: Instant);
 }
 

@@ -1,4 +1,4 @@
-//! How the loop learns that it has more to do than it can, and says so. The rules stand in
+//! More to do than can be done: the loop looks once a turn, and says so in the log. The rules stand in
 //! `structures/overload_watch.rs`.
 
 use std::time::Instant;
@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::loop_state::LoopState;
 use crate::structures::overload_watch::{Change, Moment, OverloadCause};
 
-/// That a reactor has had more to do than it can for [`Config::overload_span`]. Those who are connected
-/// are served as before; new connections are let in slowly, and a handler refuses what can wait.
+/// A reactor has had more to do than it can for [`Config::overload_span`](super::Config::overload_span).
+/// Clients that are connected are served as before. New connections are let in slowly. A handler refuses
+/// what can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overload {
     /// What there is too much of.
@@ -22,7 +23,7 @@ impl LoopState {
         Some(Overload { cause, since: self.clock.instant(since_ms) })
     }
 
-    /// Once a turn: whether an overload begins or ends, which is told in one line each.
+    /// Once a turn: logs one line when an overload begins, and one when it ends.
     pub(super) fn look_for_overload(&mut self) {
         let moment = Moment {
             now_ms: self.clock.now_ms(),

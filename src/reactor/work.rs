@@ -1,8 +1,28 @@
-//! What a turn may cost. Budget is counted where it is done, in units, and each phase of a turn ends
-//! when its budget of them is used up: what is left stays on its list, for the next turn.
+//! What one client can take from the others: the whole story of budgets and slices stands here.
 //!
-//! A unit is about a nanosecond of a processor of today. No clock is read: what a turn leaves for
-//! the next one depends on what came and not on the machine, so that a simulation repeats it.
+//! Bytes and visits do not say what a turn costs: five kilobytes of requests can be a second of work. So
+//! work is counted where it is done, in units of about a nanosecond of a processor of today.
+//!
+//! ```text
+//!   a phase ends    with the piece of work that uses up `work_budget`; what is left stays listed
+//!   a visit ends    when the connection has had its slice, `work_slice`: it is held (`Hold::SPENT`)
+//!                   until its callback returns, and is listed again behind all others
+//!   a write ends    for a connection with many topics, in the same way
+//!   half a budget   at the end of the flush phase, for looking whether publishers may go on
+//! ```
+//!
+//! - The reactor counts its own work, with the costs below. A handler counts its own by
+//!   [`Context::charge`](super::Context::charge), and asks whether it is held between messages.
+//! - The budget is asked after a piece of work and not before. So each phase gets on in every turn, and no
+//!   phase starves another.
+//! - No clock is read. What a turn leaves for the next one depends on what came and not on the machine, so
+//!   a simulation repeats it.
+//! - Work that is caused now and done later, such as telling subscribers of a message, is counted where it
+//!   is done. The connection that causes it pays with a part of its slice
+//!   ([`shorten_slice`](LoopState::shorten_slice)).
+//!
+//! With n connections listed, nobody waits for longer than n slices. Connections that cost more than time
+//! are the matter of `memory`, `overload` and `delivery` (`check_arrears`).
 
 use super::config::Config;
 use super::connection::Hold;
@@ -22,16 +42,16 @@ pub(super) const WAKE: u64 = 100;
 pub(super) const PUBLISH: u64 = 50;
 /// A subscriber told that its topic has more.
 pub(super) const ANNOUNCE: u64 = 20;
-/// A subscriber looked at, whether publishers have to wait for it.
+/// A look at a subscriber: whether publishers wait for it.
 pub(super) const LOOK: u64 = 20;
-/// A subscription begun or ended: it is found in the tables, which are seldom in the cache.
+/// A subscription begun or ended: the tables in which it is found are seldom in the cache.
 pub(super) const SUBSCRIPTION: u64 = 200;
 
-/// The part of a slice that one piece of work takes which is caused now and done later.
+/// The most that one piece of work which is done later takes of a slice: one part of so many.
 const CAUSED_PARTS: u64 = 16;
 
-/// More than anything takes, so that neither a handler that charges the largest number there is nor a
-/// budget of that size makes the counter run over.
+/// The most that is charged at once, and the largest budget: more than any work takes, and too little to
+/// make the counter overflow.
 pub(super) const CHARGE_MAX: u64 = 1 << 40;
 
 /// Bytes copied, by us or by the kernel: eight for a unit.
@@ -39,7 +59,7 @@ pub(super) fn copied(bytes: usize) -> u64 {
     bytes as u64 / 8
 }
 
-/// How far the counter may go.
+/// How far the counter of work, [`Stats::work`](super::Stats::work), may go.
 #[derive(Debug)]
 pub(super) struct Budget {
     budget: u64,
@@ -55,7 +75,7 @@ impl Budget {
         Budget { budget, slice, phase_end: 0, visit_end: 0 }
     }
 
-    /// Of a phase.
+    /// The budget of a phase.
     pub(super) fn budget(&self) -> u64 {
         self.budget
     }
@@ -67,25 +87,24 @@ impl LoopState {
         self.budget.phase_end = self.stats.work + self.budget.budget;
     }
 
-    /// The end of a phase begins, for which half a budget is set aside.
+    /// The last part of a phase begins, for which half a budget is set aside.
     pub(super) fn begin_last_part(&mut self) {
         self.budget.phase_end = self.stats.work + self.budget.budget / 2;
     }
 
-    /// Whether the phase has used up its budget. Asked after a piece of work and not before, so that
-    /// each phase gets on in every turn.
+    /// Whether the phase has used up its budget. To be asked after a piece of work.
     pub(super) fn is_phase_over(&self) -> bool {
         self.stats.work >= self.budget.phase_end
     }
 
-    /// The handler is about to be called for the current connection, which has a slice of its own.
+    /// The handler is about to be called for the current connection, which gets a whole slice.
     pub(super) fn begin_slice(&mut self) {
         self.budget.visit_end = self.slice_end();
     }
 
-    /// The connection whose callback runs has caused work that is done and counted elsewhere. It pays
-    /// with some of its slice, or whoever publishes to many large topics would fill the queue of those
-    /// to be announced; and never with much, or a visit would end with one message to a large crowd.
+    /// The connection whose callback runs has caused work that is done and counted later, and pays with a
+    /// part of its slice. Without that, a client that publishes to many large topics would fill the queue
+    /// of announcements. Only a part, or one message to a large crowd would end the visit.
     pub(super) fn shorten_slice(&mut self, units: u64) {
         let paid = units.min(self.budget.slice / CAUSED_PARTS);
         self.budget.visit_end = self.budget.visit_end.saturating_sub(paid);
@@ -96,14 +115,14 @@ impl LoopState {
         self.stats.work + self.budget.slice
     }
 
-    /// Counts work that the phase has room for beside its budget.
+    /// Counts work for which the phase has room beside its budget.
     pub(super) fn charge_apart(&mut self, units: u64) {
         self.budget.phase_end += units;
         self.charge(units);
     }
 
-    /// Counts work. The connection whose callback runs is held, for the rest of that, once its slice
-    /// is used up.
+    /// Counts work. Once the slice is used up, the connection whose callback runs is held for the rest of
+    /// the callback.
     pub(super) fn charge(&mut self, units: u64) {
         self.stats.work += units;
         if self.stats.work >= self.budget.visit_end {
@@ -111,7 +130,7 @@ impl LoopState {
         }
     }
 
-    /// Holds the connection whose callback runs, for the rest of that.
+    /// Holds the connection whose callback runs, for the rest of the callback.
     pub(super) fn end_visit(&mut self) {
         if let Some(token) = self.current
             && let Some(connection) = find(&mut self.connections, token)

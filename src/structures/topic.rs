@@ -9,7 +9,7 @@
 //!        ^           ^              ^          ^        ^
 //!     lapped    passed over      reading    reading   reading     cursors: the next message of each subscriber
 //!
-//!  first <= floor <= head      first <= cursor <= head, or the subscriber has been lapped
+//!  first <= head      first <= cursor <= head, or the subscriber has been lapped
 //! ```
 //!
 //! - **Publishing** appends a message once, whatever the number of subscribers.
