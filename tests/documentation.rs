@@ -102,7 +102,7 @@ fn every_file_of_codecs_and_services_is_named_on_a_page() {
 
 #[test]
 fn readme_counts_the_lines_of_the_echo_path_and_of_the_reactor_and_its_mutants() {
-    let page = read("README.md").replace('\n', " ");
+    let page = in_one_line(&read("README.md"));
     let before = |words: &str| -> usize {
         let number = page.split_once(words).expect(words).0.rsplit(' ').next().unwrap();
         number.replace(',', "").parse().unwrap()
@@ -133,6 +133,67 @@ fn functions_of_the_reactor_are_short() {
     assert!(at(50).0 <= 8, "the median is {:?}", at(50));
     assert!(at(90).0 <= 20, "one in ten is longer than {:?}", at(90));
     assert!(longest.0 <= 55, "the longest is {longest:?}");
+}
+
+#[test]
+fn glossary_explains_words_that_occur_where_it_says() {
+    let page = read("docs/reference/glossary.md");
+    let rows: Vec<&str> = page.lines().filter(|line| line.ends_with("` |")).collect();
+    assert!(rows.len() > 50, "only {} words", rows.len());
+    let words: BTreeSet<&str> = rows.iter().map(|row| cell(row, 1)).collect();
+    assert_eq!(words.len(), rows.len(), "a word has two meanings");
+    let mut silent = Vec::new();
+    for row in rows {
+        let (word, file) = (cell(row, 1), cell(row, 3).trim_matches('`'));
+        // Names join words by an underscore, and comments break lines.
+        let text = read(file).to_lowercase().replace(['_', '-'], " ");
+        let text = in_one_line(&text.replace("//!", "").replace("//", "").replace('/', " "));
+        let is_there = text.contains(&word.replace('-', " "));
+        silent.extend((!is_there).then(|| format!("{file} does not speak of \"{word}\"")));
+    }
+    assert_eq!(silent, [""; 0]);
+    for linking in ["README.md", "docs/architecture.md", "docs/CONTRIBUTING.md"] {
+        assert!(read(linking).contains("glossary.md)"), "{linking} does not link to the glossary");
+    }
+}
+
+#[test]
+fn module_page_of_the_reactor_names_every_method_of_handler_and_context() {
+    let page = read("src/reactor/mod.rs");
+    let (_, interface) = page.split_once("# The interface").unwrap();
+    let (interface, _) = interface.split_once("# Reading the files").unwrap();
+    let of = |file: &str, mark: &str| -> BTreeSet<String> {
+        let code = code_of(&root(file));
+        let names = code.lines().filter_map(|line| line.strip_prefix(mark)).map(first_word);
+        names.filter(|name| name != "fmt").collect()
+    };
+    let callbacks = of("src/reactor/handler.rs", "    fn ");
+    let requests = of("src/reactor/context.rs", "    pub fn ");
+    assert!(callbacks.len() >= 9 && requests.len() > 40, "{callbacks:?} {requests:?}");
+    let named: BTreeSet<&str> =
+        interface.split(|symbol: char| !symbol.is_alphanumeric() && symbol != '_').collect();
+    for name in callbacks.iter().chain(&requests) {
+        assert!(named.contains(name.as_str()), "the module page lacks {name}");
+    }
+}
+
+#[test]
+fn lines_that_exist_because_of_edge_triggering_are_marked_in_one_way() {
+    let mut marks = 0;
+    for path in rust_files("src") {
+        for line in fs::read_to_string(&path).unwrap().lines().filter(|line| line.contains("ET:")) {
+            let is_mark = line.trim_start().starts_with("// ET: ");
+            let names_the_mark = line.contains("`// ET:`");
+            let before = line.split("ET:").next().unwrap();
+            let is_part_of_a_word = before.ends_with(char::is_alphabetic);
+            let is_known = is_mark || names_the_mark || is_part_of_a_word;
+            assert!(is_known, "{}: {line}", path.display());
+            marks += usize::from(is_mark);
+        }
+    }
+    let page = in_one_line(&read("README.md"));
+    let (before, _) = page.split_once(" lines marked `// ET:`").expect("README counts the marks");
+    assert_eq!(before.rsplit(' ').next().unwrap().parse(), Ok(marks));
 }
 
 #[test]
@@ -543,6 +604,10 @@ fn file_name(path: &Path) -> &str {
 /// A file's program text, without comments and without its unit tests, which stand at the end.
 fn code_of(path: &Path) -> String {
     without_comments(without_tests(&fs::read_to_string(path).unwrap()))
+}
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Lines that are neither empty nor a comment, without unit tests.

@@ -164,7 +164,7 @@ impl Signals {
         }
     }
 
-    /// ET: it would ring again even if it were never read, until it is full.
+    // ET: it would ring again even if it were never read, until it is full.
     fn clear_doorbell(&mut self) {
         let mut bytes = [0; 64];
         loop {

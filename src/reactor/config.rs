@@ -39,11 +39,10 @@ pub struct Config {
     /// an echo, never gets there. All topics together may hold as much again for a subscriber that
     /// takes nothing, unless [`TopicConfig`](super::TopicConfig::subscriber_memory) says otherwise.
     pub output_limit: usize,
-    /// The most bytes of connections' buffers in all, input and output; at least four reads, each of
+    /// The most bytes of buffers of all connections, input and output; at least four reads, each of
     /// [`read_budget`](Self::read_budget), or half of `output_limit` if that is less. Default
-    /// 256 MiB. When it is spent nothing is read until memory returns, and connections are closed
-    /// (`memory`), those that hold most first, until a sixteenth of it is free. Topics have limits of
-    /// their own.
+    /// 256 MiB. When this memory is spent nothing is read until some returns. Connections that hold most
+    /// of it are closed (`memory`), until a sixteenth of it is free. Topics have limits of their own.
     pub buffer_memory: usize,
     /// Free blocks that the pool keeps for reuse, in bytes. Default 4 MiB: enough for the working
     /// set of a turn; what a burst needed beyond it goes back to the allocator. Topics keep as
@@ -54,18 +53,18 @@ pub struct Config {
     /// stream costs few calls, small enough that a turn over several streams stays below a few
     /// milliseconds. The rest is read in the next turn.
     pub read_budget: usize,
-    /// The most work of a phase of one turn, in units of about a nanosecond. Default 2,000,000. Each of
-    /// the four has so much: timers, tasks and accepts together; reading and what handlers do with
-    /// it ([`Context::charge`](crate::Context::charge)); announcing and writing, and half as much again
-    /// for looking whether publishers that wait may go on; closing. So a turn stays below ten
-    /// milliseconds as far as its work is counted. A phase ends with the piece of work that uses its
-    /// budget up; those left over stay listed, in order, and the next turn does not wait.
+    /// The most work of a phase of one turn, in units of about a nanosecond. Default 2,000,000. There are
+    /// four phases: timers, tasks and accepts together; reading, and what handlers do with the input
+    /// ([`Context::charge`](crate::Context::charge)); announcing and writing; closing. Looking whether
+    /// publishers that wait may go on has half a budget more. So a turn stays below ten milliseconds, as
+    /// far as its work is counted. A phase ends with the piece of work that uses up its budget. Connections
+    /// that are left over stay listed, in order, and the next turn does not wait.
     pub work_budget: usize,
-    /// The most work done for one connection before others have their turn, in the same unit; again
-    /// for writing what it is owed. Default 100,000: far more than the hundred or so small requests
-    /// that a client may have in flight, and little enough that a hundred greedy clients delay
-    /// another one by ten milliseconds. Its handler finds it [held](crate::Context::is_held), and is
-    /// offered what is left of its input in the next turn.
+    /// The slice: the most work done for one connection before others have their turn, in the same unit.
+    /// Reading and writing have a slice each. Default 100,000: far more than the hundred or so small
+    /// requests that a client may have in flight, and little enough that a hundred greedy clients delay
+    /// another one by ten milliseconds. The handler then finds the connection
+    /// [held](crate::Context::is_held), and is offered the rest of the input in the next turn.
     pub work_slice: usize,
     /// The most connections visited in the read phase, and again in the flush phase, of one turn;
     /// and the most timers looked at.
@@ -204,15 +203,15 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Above so many bytes of its own output a connection is not read, and its handler not given
-    /// what it left behind. A quarter of the limit leaves room for the replies to what was already
-    /// read.
+    /// The high-water mark: with more bytes of output a connection is not read, and its handler not given
+    /// the input that it left behind. A quarter of the limit leaves room for the replies to what was
+    /// already read.
     pub fn output_high(&self) -> usize {
         self.output_limit / 4
     }
 
-    /// Below so many bytes it is read again. A quarter of the high-water mark, so that each pause
-    /// is worth its while.
+    /// The low-water mark: with no more bytes of output the connection is read again. A quarter of the
+    /// high-water mark, so that each pause is worth its while.
     pub fn output_low(&self) -> usize {
         self.output_limit / 16
     }

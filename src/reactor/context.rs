@@ -21,9 +21,9 @@ use crate::structures::topic::{PublishError, Start, TopicConfig, TopicId};
 
 /// The reactor as its handler sees it, for the length of one call.
 ///
-/// Nothing here performs I/O or calls the handler again: sends, closes and publications are queued
-/// and done in the turn's own phases. A token whose connection is over is recognised and
-/// ignored.
+/// Nothing here reads or writes a socket, or calls the handler again: sends, closes and publications are
+/// queued and done in the turn's own phases. Only [`connect`](Self::connect) makes a system call, which
+/// does not wait. A token whose connection is over is recognised and ignored.
 pub struct Context<'a> {
     state: &'a mut LoopState,
 }
@@ -37,10 +37,9 @@ impl<'a> Context<'a> {
 
     /// Queues a copy of `bytes`. Returns whether they were taken.
     ///
-    /// They are not when the connection is over or closing, and not when its queue would exceed
-    /// [`Config::output_limit`], which aborts it (`output_limit`). That bytes were taken, or even
-    /// that the kernel took them, says nothing about their arrival; only a reply of the peer
-    /// does.
+    /// Bytes are not taken when the connection is over or closing. A connection whose output would exceed
+    /// [`Config::output_limit`] is aborted (`output_limit`). That bytes were taken, or even that the
+    /// kernel took them, says nothing about their arrival. Only a reply of the peer does.
     ///
     /// Output for the connection being handled leaves as soon as the callback returns; output for
     /// any other leaves in the flush phase, all of a turn in one write.
@@ -105,10 +104,10 @@ impl<'a> Context<'a> {
     }
 
     /// Whether the connection is not to be handled further for now: it was paused or put off, its output is
-    /// above the high-water mark, a topic it publishes to is full, or it has had its slice of the
-    /// turn's [work](Self::charge). A handler that has more
-    /// input to work on stops here and returns; what it leaves in its input is offered again as
-    /// soon as the connection is free.
+    /// above the high-water mark, a topic to which it publishes is full, or it has had its slice of the
+    /// turn's [work](Self::charge). Also true once the connection is closing or over. A handler that has
+    /// more input to work on stops here and returns. The input that is left is offered again as soon as
+    /// the connection is free.
     pub fn is_held(&self, token: Token) -> bool {
         let connection = self.state.find(token);
         connection.is_none_or(|connection| !connection.is_free())

@@ -12,9 +12,10 @@ use crate::structures::token::Token;
 /// The reactor calls one method at a time, on its own thread, and never from inside another one:
 /// what a handler asks for through [`Context`] is queued and done in the turn's own phases.
 ///
-/// For each connection: `on_open` once; then `on_data`, `on_timer` any number of times; `on_end` at
-/// most once, or again while the handler is held and leaves input; `on_close` exactly once,
-/// whatever happened. A session lives from `on_open` to `on_close`.
+/// For each connection: `on_open` once; then `on_data` and `on_timer` any number of times; `on_close`
+/// exactly once, whatever happened. `on_end` is called once when the peer ends; if the connection is
+/// held and the handler leaves input, `on_end` is called again when the hold ends. A session lives from
+/// `on_open` to `on_close`.
 pub trait Handler {
     /// What the handler keeps for each connection; `()` costs nothing.
     type Session;
@@ -24,16 +25,15 @@ pub trait Handler {
 
     /// Bytes arrived, or input that was held back may be handled now.
     ///
-    /// Consume what is whole; what is not a whole message yet stays in `input` and is there again,
-    /// with more behind it, in the next call. More than
-    /// [`Config::input_limit`](super::Config::input_limit) left over closes the connection.
-    /// Stop early when [`Context::is_held`] says that the connection may not go on: the rest is
-    /// offered again.
+    /// Consume whole messages. A message that is not whole yet stays in `input`, and is there again, with
+    /// more behind it, in the next call. More than [`Config::input_limit`](super::Config::input_limit)
+    /// left over closes the connection. Stop early when [`Context::is_held`] says that the connection
+    /// may not go on: the rest is offered again.
     ///
     /// A call has a slice of work ([`Config::work_slice`](super::Config::work_slice)). The reactor counts
-    /// what it sends and publishes; tell it by [`Context::charge`] what else a message costs, and ask
-    /// [`Context::is_held`] between messages. A handler that does not keeps everybody waiting for all that
-    /// one client has in flight.
+    /// sends and publications by itself. Tell it by [`Context::charge`] what else a message costs, and ask
+    /// [`Context::is_held`] between messages: a handler that does not lets all clients wait for
+    /// everything that one client has in flight.
     ///
     /// # Errors
     /// An error closes the connection with the reason it maps to; what was queued for the peer is
@@ -46,10 +46,10 @@ pub trait Handler {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError>;
 
-    /// The peer finished sending; `input` holds what `on_data` left over. By default what is queued
-    /// is flushed and the connection closed. An implementation that does neither keeps a
-    /// half-closed connection, to which it may send. One that is held ([`Context::is_held`])
-    /// may leave its input; it is called again when it is free.
+    /// The peer finished sending; `input` holds what `on_data` left over. By default the output is
+    /// flushed, and the connection closed. An implementation that does not close keeps a half-closed
+    /// connection, to which it may send. While the connection is held ([`Context::is_held`]) the handler
+    /// may leave input; `on_end` is then called again when the hold ends.
     ///
     /// # Errors
     /// As for [`on_data`](Self::on_data).
@@ -82,7 +82,7 @@ pub trait Handler {
     }
 
     /// The server shuts down. By default a connection may finish: it is closed once it is quiet. A
-    /// handler whose peers never finish by themselves closes them here.
+    /// handler whose peers never finish by themselves closes their connections here.
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
         let _ = (cx, token, session);
     }
@@ -98,9 +98,9 @@ pub trait Handler {
         let _ = (cx, token, session, reason);
     }
 
-    /// A connection that [`Context::connect`] began was not established; there was no `on_open` and
-    /// there is no `on_close`. Neither is there this call when the handler itself, or a shutdown,
-    /// ended it before that was known.
+    /// A connection that [`Context::connect`] began was not established. There was no `on_open`, and there
+    /// is no `on_close`. This is not called when the handler itself, or a shutdown, ended the connection
+    /// before its fate was known.
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         let _ = (cx, token, error);
     }

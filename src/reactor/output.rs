@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   bytes queued     output_limit   ---- the connection is aborted
-//!                    output_high    ---- above: congested, not read    (a quarter of the limit)
-//!                    output_low     ---- at or below: read again       (a quarter of that)
+//!                    output_high    ---- above this high-water mark: congested, not read
+//!                    output_low     ---- at this low-water mark, or below it: read again
 //!               0    ------------------- nothing queued: the storage goes back to the pool
 //! ```
 //!

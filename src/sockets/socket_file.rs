@@ -1,11 +1,10 @@
 //! The file of a Unix socket: whose it is, who may connect, and when it goes.
 //!
-//! A path is not the thing that it names: between two looks at it somebody may have put another
-//! file there. So a server keeps in mind which file it made, by device and inode, and takes away
-//! that one and no other; and it looks while its socket is still open, because a number of an inode
-//! that is free is given out again at once. Whoever puts a socket at a path, or takes one away,
-//! holds a lock beside it meanwhile, so that of two servers that find an abandoned file one goes
-//! first and is found there by the other.
+//! A path is not the file that it names: another process may have put another file there meanwhile. So a
+//! server remembers which file it made, by device and inode, and removes no other. It looks while its
+//! socket is still open, because the system gives the number of a free inode out again at once. A server
+//! that puts a socket at a path, or removes one, holds a lock beside the path meanwhile: of two servers
+//! that find an abandoned file, one goes first, and the other finds it listening.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};

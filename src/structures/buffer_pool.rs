@@ -1,4 +1,4 @@
-//! Storage for ring buffers, lent for as long as they hold a byte.
+//! Storage for ring buffers, lent for as long as a ring holds a byte.
 //!
 //! Blocks come in powers of two and return to a stack for their size, so that the next lease is the
 //! block that was used last and is still in the processor's cache. In steady state nothing is
@@ -8,10 +8,10 @@ use std::fmt;
 
 use super::ring_buffer::Block;
 
-/// Lends blocks to [`RingBuffer`](crate::RingBuffer)s and counts what is out.
+/// Lends blocks to [`RingBuffer`](crate::RingBuffer)s, and counts the bytes that are lent.
 ///
-/// A lease never fails: whether there is room for more is asked before bytes are read
-/// ([`leased`](Self::leased)), while bytes that exist already must be kept somewhere.
+/// A lease never fails. Whether there is room for more bytes is asked before bytes are read
+/// ([`leased`](Self::leased)); bytes that exist already must be kept somewhere.
 pub struct BufferPool {
     #[expect(clippy::vec_box, reason = "a ring holds the box; unboxing here would move the block")]
     classes: [Vec<Box<Block>>; CLASSES],

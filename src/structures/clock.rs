@@ -47,9 +47,8 @@ impl Clock {
         self.now_ms as u32
     }
 
-    /// How long a wait until then may last, or one without an end. The turn took its time, so this is
-    /// counted from now and not from turn time, or every deadline would come late by what was done
-    /// before the wait.
+    /// A wait until `at`, or without an end. It is counted from now and not from turn time: otherwise every
+    /// deadline would be late by the time that the turn took.
     pub(crate) fn wait_until(at: Option<Instant>) -> Wait {
         let now = Instant::now();
         Wait { began: now, timeout: at.map(|at| at.saturating_duration_since(now)) }
@@ -64,8 +63,8 @@ impl Clock {
         self.started + Duration::from_millis(at_ms)
     }
 
-    /// When `span` after a stamp is certainly over. A stamp is cut to whole milliseconds, hence the
-    /// one more.
+    /// When `span` after a stamp is certainly over. A stamp is cut to whole milliseconds, so one more is
+    /// added.
     pub(crate) fn after(&self, stamp: u32, span: Duration) -> u64 {
         let age = u64::from(self.stamp().wrapping_sub(stamp));
         let span = span.as_millis().min(u128::from(STAMP_SPAN_MAX)) as u64;

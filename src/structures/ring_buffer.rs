@@ -159,10 +159,9 @@ impl RingBuffer {
         }
     }
 
-    /// Moves what is left into a smaller block when it fills less than a quarter of this one, and
-    /// gives an empty ring's block back: a remainder that has to wait must not keep the large
-    /// block that it was read into. A quarter, so that a message which grows byte by byte is not
-    /// moved up and down with each of them.
+    /// Moves the bytes into a smaller block when they fill less than a quarter of this one, and gives an
+    /// empty ring's block back. So a remainder that has to wait does not keep the large block that it was
+    /// read into. A quarter, so that a message which grows byte by byte is not moved up and down.
     pub fn shrink(&mut self, pool: &mut BufferPool) {
         if self.is_empty() {
             self.release(pool);
@@ -171,7 +170,7 @@ impl RingBuffer {
         }
     }
 
-    /// Gives the block back to the pool, with whatever it holds.
+    /// Gives the block back to the pool. The bytes that it holds are dropped.
     pub fn release(&mut self, pool: &mut BufferPool) {
         if let Some(block) = self.block.take() {
             pool.give(block);

@@ -14,8 +14,8 @@
 //! in one vector, so that a timer allocates nothing. The wheel reads no clock: the caller says what
 //! time it is.
 //!
-//! Traffic does not touch it. A connection only notes when it was last active; when its entry
-//! fires, whoever owns it looks at that note and schedules again if the deadline has moved.
+//! Traffic does not touch the wheel. A connection only keeps a stamp of when it was last active. When an
+//! entry fires, the reactor looks at that stamp and schedules again if the deadline has moved.
 
 use std::fmt;
 
@@ -41,8 +41,8 @@ pub struct TimerWheel {
     buckets: Box<[u32; BUCKETS]>,
     /// One bit for each bucket that holds an entry, so that a wait can look past empty ones.
     occupied: [u64; BUCKETS / 64],
-    /// The entry to look at next in the bucket of `swept`, once its sweep has begun: each is
-    /// looked at once, however many share the bucket.
+    /// The entry to look at next in the bucket of `swept`, once its sweep has begun: each entry is looked
+    /// at once, however many share the bucket.
     resume: Option<u32>,
     entries: Vec<Entry>,
     scheduled: usize,
@@ -93,8 +93,8 @@ impl TimerWheel {
         self.scheduled += 1;
     }
 
-    /// Makes sure that the timer of `key` is due at a deadline or as soon as it can be. One that
-    /// comes earlier is left alone, and so is one whose tick is being swept: set again it would
+    /// Makes sure that the timer of `key` is due no later than a deadline, or as soon as it can be. A timer
+    /// that is due earlier is left alone. So is a timer whose tick is being swept: set again, it would
     /// come a tick later.
     pub(crate) fn bring_forward(&mut self, key: u32, deadline_ms: u64) {
         let soonest = self.soonest(deadline_ms);
