@@ -106,6 +106,7 @@ pub mod reactor;
 pub mod service;
 mod sockets;
 mod structures;
+mod vocabulary;
 
 #[doc(inline)]
 pub use reactor::*;

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use edgeloop::CloseReason;
 
-/// The loop, and the two floors below it.
-const CORE: [&str; 3] = ["src/reactor", "src/sockets", "src/structures"];
+/// The loop, and the floors below it.
+const CORE: [&str; 4] = ["src/reactor", "src/vocabulary", "src/sockets", "src/structures"];
 
 /// What a reader of the echo path reads, in this order.
 const ECHO_PATH: [&str; 10] = [
@@ -111,7 +111,7 @@ fn readme_counts_the_lines_of_the_echo_path_and_of_the_reactor_and_its_mutants()
     let reactor: usize = rust_files("src/reactor").iter().map(|path| lines_of_code(path)).sum();
     for (words, counted, most) in [
         (" lines of code for the whole path of an echo", echo_path, 1_650),
-        (" lines of code in `src/reactor`", reactor, 2_850),
+        (" lines of code in `src/reactor`", reactor, 2_800),
     ] {
         assert!(counted <= most, "{counted}{words}: more than {most} are not read in one sitting");
         // Within a twentieth.
@@ -425,7 +425,8 @@ fn imports_between_layers_go_one_way() {
         match layer {
             "structures" | "codec" => &[],
             "sockets" => &["structures"],
-            "reactor" => &["sockets", "structures"],
+            "vocabulary" => &["sockets", "structures"],
+            "reactor" => &["vocabulary", "sockets", "structures"],
             "service" => &["reactor", "structures", "codec"],
             "load" => &["reactor"],
             // The program uses the library under its own name, as any other program would.

@@ -12,10 +12,10 @@
 
 use std::io;
 
-use super::close_reason::CloseReason;
 use super::connection::{Announced, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
 use crate::structures::token::Token;
+use crate::vocabulary::close_reason::CloseReason;
 
 impl LoopState {
     /// Ends an open connection in good order: what is queued is flushed first.

@@ -31,12 +31,12 @@
 use std::io;
 use std::num::NonZeroU32;
 
-use super::close_reason::CloseReason;
 use crate::sockets::address::Peer;
 use crate::sockets::stream::{Sent, Stream};
 use crate::structures::buffer_pool::BufferPool;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::subscriptions::NONE;
+use crate::vocabulary::close_reason::CloseReason;
 
 /// What the loop touches for every message: one cache line, and aligned to be one.
 #[derive(Debug)]

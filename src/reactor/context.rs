@@ -6,18 +6,18 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::close_reason::CloseReason;
-use super::config::Config;
 use super::connection::{Hold, State};
 use super::loop_state::LoopState;
 use super::overload::Overload;
-use super::stats::Stats;
 use super::work::CHARGE_MAX;
 use crate::sockets::address::Address;
 use crate::sockets::dial::dial;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, Start, TopicConfig, TopicId};
+use crate::vocabulary::close_reason::CloseReason;
+use crate::vocabulary::config::Config;
+use crate::vocabulary::stats::Stats;
 
 /// The reactor as its handler sees it, for the length of one call.
 ///

@@ -1,7 +1,6 @@
 //! Topics meet connections: subscriptions of a connection, what topics hold for it, and publishers that
 //! are held until there is room.
 
-use super::close_reason::CloseReason;
 use super::connection::{Hold, State};
 use super::loop_state::{LoopState, find};
 use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
@@ -9,6 +8,7 @@ use crate::structures::floor::Follower;
 use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, Start, TopicId};
+use crate::vocabulary::close_reason::CloseReason;
 
 /// A round of looks at all topics with publishers that wait. A round may take several turns.
 #[derive(Debug, Default)]

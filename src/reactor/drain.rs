@@ -11,10 +11,10 @@
 
 use std::time::Duration;
 
-use super::close_reason::CloseReason;
 use super::connection::{Hold, State};
 use super::loop_state::LoopState;
 use crate::structures::token::Token;
+use crate::vocabulary::close_reason::CloseReason;
 
 impl LoopState {
     /// The quiet period. Half of the shutdown's time at most: otherwise no connection could be found quiet

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::close_reason::CloseReason;
 use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
 use crate::structures::token::Token;
+use crate::vocabulary::close_reason::CloseReason;
 
 /// Decides about connections before anything is spent on them; see
 /// [`Reactor::set_gate`](super::Reactor::set_gate).

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::close_reason::CloseReason;
 use super::context::Context;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
+use crate::vocabulary::close_reason::CloseReason;
 
 /// Reacts to what happens on connections.
 ///

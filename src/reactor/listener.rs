@@ -6,8 +6,6 @@ use std::time::Instant;
 
 use mio::Registry;
 
-use super::close_reason::CloseReason;
-use super::config::{Config, WhenFull};
 use super::connection::State;
 use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
@@ -15,6 +13,8 @@ use crate::sockets::listen_socket::{AcceptFault, ListenSocket};
 use crate::structures::overload_watch::Trickle;
 use crate::structures::rate_limit::RateLimit;
 use crate::structures::token::Token;
+use crate::vocabulary::close_reason::CloseReason;
+use crate::vocabulary::config::{Config, WhenFull};
 
 struct Listener {
     socket: ListenSocket,

@@ -21,13 +21,10 @@ use std::time::Instant;
 use mio::Poll;
 use slab::Slab;
 
-use super::close_reason::CloseReason;
-use super::config::Config;
 use super::connection::{Connection, Details, Hold, State};
 use super::delivery::Looks;
 use super::gate::GateBook;
 use super::lists::Lists;
-use super::stats::Stats;
 use super::work::Budget;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::stream::Stream;
@@ -38,6 +35,9 @@ use crate::structures::overload_watch::Watch;
 use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::timer_wheel::TimerWheel;
 use crate::structures::token::Token;
+use crate::vocabulary::close_reason::CloseReason;
+use crate::vocabulary::config::Config;
+use crate::vocabulary::stats::Stats;
 
 pub(super) struct LoopState {
     pub(super) config: Config,

@@ -4,9 +4,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::close_reason::CloseReason;
 use super::connection::{Hold, State};
 use super::loop_state::LoopState;
+use crate::vocabulary::close_reason::CloseReason;
 
 impl LoopState {
     /// Whether there is memory for connections that wait for it.

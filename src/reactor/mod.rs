@@ -73,19 +73,16 @@
 //! | `listener`, `gate` | where connections come from, and whether they may come in |
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
-//! | `config`, `close_reason`, `stats` | limits, reasons, counters |
 //! | `check` | what must hold between two turns |
 //!
-//! Below the reactor lie `src/sockets` and `src/structures`, which know nothing of turns. A line that
-//! exists only because of edge triggering carries the comment `// ET:` and the reason; searching
-//! for that is a tour of its own. `docs/architecture.md` has the view from further away, and
-//! `docs/reference/glossary.md` the words.
+//! Below the reactor lie `src/vocabulary` (limits, reasons, counters), `src/sockets` and
+//! `src/structures`, which know nothing of turns. A line that exists only because of edge triggering
+//! carries the comment `// ET:` and the reason; searching for that is a tour of its own.
+//! `docs/architecture.md` has the view from further away, and `docs/reference/glossary.md` the words.
 
 #[cfg(debug_assertions)]
 mod check;
-mod close_reason;
 mod closing;
-mod config;
 mod connection;
 mod context;
 mod deadline;
@@ -103,19 +100,15 @@ mod overload;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod reactor;
 mod remote;
-mod stats;
 mod tidy;
 mod work;
 
-pub use close_reason::CloseReason;
-pub use config::{Config, WhenFull};
 pub use context::Context;
 pub use gate::Gate;
 pub use handler::{Handler, ProtocolError};
 pub use overload::Overload;
 pub use reactor::{Ending, Reactor};
 pub use remote::{Remote, RemoteError, Task};
-pub use stats::Stats;
 
 pub use crate::sockets::address::Address;
 pub use crate::sockets::listen_socket::ListenOptions;
@@ -126,3 +119,6 @@ pub use crate::structures::ring_buffer::RingBuffer;
 pub use crate::structures::timer_wheel::TimerWheel;
 pub use crate::structures::token::Token;
 pub use crate::structures::topic::{PublishError, SlowConsumer, Start, TopicConfig, TopicId};
+pub use crate::vocabulary::close_reason::CloseReason;
+pub use crate::vocabulary::config::{Config, WhenFull};
+pub use crate::vocabulary::stats::Stats;

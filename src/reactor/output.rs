@@ -13,10 +13,8 @@
 
 use std::io;
 
-use super::close_reason::CloseReason;
 use super::connection::{Connection, Hold, State};
 use super::loop_state::{LoopState, find};
-use super::stats::Stats;
 use super::work::{WRITE, copied};
 use crate::sockets::stream::Sent;
 use crate::structures::buffer_pool::BufferPool;
@@ -24,6 +22,8 @@ use crate::structures::clock::Clock;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::subscriptions::{Slices, Topics};
 use crate::structures::token::Token;
+use crate::vocabulary::close_reason::CloseReason;
+use crate::vocabulary::stats::Stats;
 
 /// Why a flush ends its connection.
 enum FlushError {

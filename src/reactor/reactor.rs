@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::close_reason::CloseReason;
-use super::config::{Config, EVENTS_MAX};
 use super::connection::{Hold, InputEnd, State};
 use super::context::Context;
 use super::deadline::Deadline;
@@ -15,7 +13,6 @@ use super::listener::Listeners;
 use super::loop_state::{LoopState, find};
 use super::overload::Overload;
 use super::remote::{Remote, TaskQueue};
-use super::stats::Stats;
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
 use crate::sockets::address::Address;
 use crate::sockets::event_list::EventList;
@@ -25,6 +22,9 @@ use crate::structures::clock::Clock;
 use crate::structures::overload_watch::Rest;
 use crate::structures::spare::{Spare, let_the_heap_shrink};
 use crate::structures::token::Token;
+use crate::vocabulary::close_reason::CloseReason;
+use crate::vocabulary::config::{Config, EVENTS_MAX};
+use crate::vocabulary::stats::Stats;
 
 /// An edge-triggered event loop with its connections and their handler.
 ///

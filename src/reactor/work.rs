@@ -24,9 +24,9 @@
 //! With n connections listed, nobody waits for longer than n slices. Connections that cost more than time
 //! are the matter of `memory`, `overload` and `delivery` (`check_arrears`).
 
-use super::config::Config;
 use super::connection::Hold;
 use super::loop_state::{LoopState, find};
+use crate::vocabulary::config::Config;
 
 /// A call that reads, and what goes with it.
 pub(super) const READ: u64 = 1_000;

@@ -39,38 +39,38 @@ close_reasons! {
     PeerClosed = "peer_closed",
     /// The peer reset the connection.
     Reset = "reset",
-    /// The handler closed it ([`Context::close`](super::Context::close)).
+    /// The handler closed it ([`Context::close`](crate::Context::close)).
     Closed = "closed",
-    /// The handler aborted it ([`Context::abort`](super::Context::abort)).
+    /// The handler aborted it ([`Context::abort`](crate::Context::abort)).
     Aborted = "aborted",
-    /// No byte in either direction for [`Config::idle_timeout`](super::Config::idle_timeout).
+    /// No byte in either direction for [`Config::idle_timeout`](crate::Config::idle_timeout).
     IdleTimeout = "idle_timeout",
     /// A message that had begun was not whole within the time that the handler allows.
     RequestTimeout = "request_timeout",
     /// Output waited and the peer accepted no byte for
-    /// [`Config::write_timeout`](super::Config::write_timeout).
+    /// [`Config::write_timeout`](crate::Config::write_timeout).
     WriteTimeout = "write_timeout",
     /// The peer vanished without a word: it answered no probe, or acknowledged nothing that it was
-    /// sent, for [`Config::keepalive`](super::Config::keepalive), or for as long as the system waits.
+    /// sent, for [`Config::keepalive`](crate::Config::keepalive), or for as long as the system waits.
     KeepaliveTimeout = "keepalive_timeout",
-    /// A line was longer than [`Config::input_limit`](super::Config::input_limit).
+    /// A line was longer than [`Config::input_limit`](crate::Config::input_limit).
     LineTooLong = "line_too_long",
-    /// A message was longer than [`Config::input_limit`](super::Config::input_limit).
+    /// A message was longer than [`Config::input_limit`](crate::Config::input_limit).
     MessageTooLong = "message_too_long",
     /// The peer broke the protocol.
     ProtocolError = "protocol_error",
-    /// More than [`Config::output_limit`](super::Config::output_limit) was queued for it.
+    /// More than [`Config::output_limit`](crate::Config::output_limit) was queued for it.
     OutputLimit = "output_limit",
     /// A topic's ring overtook it while its socket took no bytes.
     SlowConsumer = "slow_consumer",
-    /// [`Config::buffer_memory`](super::Config::buffer_memory) was spent, or kept the server overloaded for
+    /// [`Config::buffer_memory`](crate::Config::buffer_memory) was spent, or kept the server overloaded for
     /// long, and it was among those that held most of it.
     Memory = "memory",
     /// It was quiet when the server shut down.
     Drained = "drained",
-    /// It had not finished when [`Config::drain_timeout`](super::Config::drain_timeout) ended.
+    /// It had not finished when [`Config::drain_timeout`](crate::Config::drain_timeout) ended.
     DrainTimeout = "drain_timeout",
-    /// It came while the table was full, under [`WhenFull::Refuse`](super::WhenFull::Refuse).
+    /// It came while the table was full, under [`WhenFull::Refuse`](crate::WhenFull::Refuse).
     Refused = "refused",
     /// Its address had as many connections as one may have.
     AddressLimit = "address_limit",

@@ -37,7 +37,7 @@ pub struct Stats {
 
     /// Turns of the loop, each with one poll.
     pub turns: u64,
-    /// Work done, in units of [`Config::work_budget`](super::Config::work_budget).
+    /// Work done, in units of [`Config::work_budget`](crate::Config::work_budget).
     pub work: u64,
     /// Events that the kernel reported.
     pub events: u64,
@@ -57,11 +57,11 @@ pub struct Stats {
     pub accept_errors: u64,
     /// Times a listener rested for want of descriptors or memory.
     pub accept_pauses: u64,
-    /// Times the reactor was [overloaded](super::Overload), the present one included.
+    /// Times the reactor was [overloaded](crate::Overload), the present one included.
     pub overloads: u64,
     /// Times a listener rested in an overload, with as many newcomers as it then lets in at once.
     pub overload_rests: u64,
-    /// What handlers [refused](super::Context::shed) because of an overload.
+    /// What handlers [refused](crate::Context::shed) because of an overload.
     pub shed: u64,
 
     /// Messages appended to topics.

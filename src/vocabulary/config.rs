@@ -37,7 +37,7 @@ pub struct Config {
     /// cost. A send beyond it closes the connection (`output_limit`). Reading pauses at a
     /// quarter of it ([`output_high`](Self::output_high)), so that a peer which is answered, as by
     /// an echo, never gets there. All topics together may hold as much again for a subscriber that
-    /// takes nothing, unless [`TopicConfig`](super::TopicConfig::subscriber_memory) says otherwise.
+    /// takes nothing, unless [`TopicConfig`](crate::TopicConfig::subscriber_memory) says otherwise.
     pub output_limit: usize,
     /// The most bytes of buffers of all connections, input and output; at least four reads, each of
     /// [`read_budget`](Self::read_budget), or half of `output_limit` if that is less. Default
@@ -78,7 +78,7 @@ pub struct Config {
     /// How long a listener rests when descriptors or memory have run out, unless a connection
     /// closes earlier. Default 100 ms.
     pub accept_retry: Duration,
-    /// Tasks that other threads may queue with [`Remote`](super::Remote) before it says full.
+    /// Tasks that other threads may queue with [`Remote`](crate::Remote) before it says full.
     /// Default 1024.
     pub tasks_max: usize,
     /// Events taken from the kernel in one call to begin with. Default 1024 (12 KiB). It doubles,
@@ -86,14 +86,14 @@ pub struct Config {
     /// order unfair.
     pub events: usize,
 
-    /// The server is [overloaded](super::Overload) while whoever is ready waits so long for a visit, in
+    /// The server is [overloaded](crate::Overload) while whoever is ready waits so long for a visit, in
     /// turn after turn: then new connections are let in slowly, and handlers refuse what can wait.
     /// Default 250 ms: what people notice, and some twenty-five times what the budgets let a turn
     /// take. None is never.
     pub overload_turn: Option<Duration>,
     /// The server is overloaded while buffers take so much of
     /// [`buffer_memory`](Self::buffer_memory), in per cent, or a handler's own memory so much of its
-    /// limit ([`Context::report_memory`](super::Context::report_memory)). Default 90: just below where
+    /// limit ([`Context::report_memory`](crate::Context::report_memory)). Default 90: just below where
     /// connections are closed for want of memory. None is never. Where buffers keep it so for another
     /// [`overload_span`](Self::overload_span), connections are closed (`memory`), those that hold most
     /// first, until less by a quarter is taken: or whoever holds them would keep newcomers out for ever.
@@ -280,11 +280,11 @@ impl Config {
         range("keepalive in milliseconds", keepalive, least as usize, most as usize)
     }
 
-    pub(super) fn peer_watch(&self) -> PeerWatch {
+    pub(crate) fn peer_watch(&self) -> PeerWatch {
         PeerWatch { span: self.keepalive, ends_writes: self.write_timeout.is_some() }
     }
 
-    pub(super) fn overload_limits(&self) -> Limits {
+    pub(crate) fn overload_limits(&self) -> Limits {
         Limits {
             turn: self.overload_turn,
             memory_percent: self.overload_memory,
@@ -304,7 +304,7 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 /// The largest list of events that is taken from the kernel at once.
-pub(super) const EVENTS_MAX: usize = 16_384;
+pub(crate) const EVENTS_MAX: usize = 16_384;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,12 @@
+//! The words that a program and its reactor share: limits, reasons and counters. Plain values, which
+//! know no connection and no turn.
+//!
+//! | files | what they are |
+//! | --- | --- |
+//! | `config` | every limit, with its default, unit, reason and effect |
+//! | `close_reason` | why a connection ended: one stable name for each way |
+//! | `stats` | counters, and the books that must balance |
+
+pub(crate) mod close_reason;
+pub(crate) mod config;
+pub(crate) mod stats;
