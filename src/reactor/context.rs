@@ -245,30 +245,30 @@ impl<'a> Context<'a> {
         self.state.abort(token, reason);
     }
 
-    /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost.
-    /// That the peer has ended or reset it is noticed when it is read again, or written to. For
-    /// [`Config::idle_timeout`] and [`Config::drain_quiet`] it is as silent as any other; see
-    /// [`put_off`](Self::put_off).
+    /// Stops reading a connection. The kernel's buffers fill, then the peer's; nothing is lost. An end or
+    /// a reset by the peer is noticed when the connection is read again, or written to. For
+    /// [`Config::idle_timeout`] and [`Config::drain_quiet`] a paused connection counts as silent; see
+    /// [`put_off`](Self::put_off) for one that does not.
     pub fn pause(&mut self, token: Token) {
         self.state.change(token, |connection| connection.hold.insert(Hold::PAUSED));
     }
 
     /// As [`pause`](Self::pause), for a connection that has to wait for others: for its share of what
-    /// all want, or until something is done that came first. What it has sent is in flight until then,
-    /// so it is neither idle nor quiet; the time for that begins anew when it is resumed. A shutdown
-    /// waits for it, up to [`Config::drain_timeout`].
+    /// all want, or until work is done that came first. The requests of such a connection are in flight
+    /// meanwhile, so the connection is neither idle nor quiet; the time for that begins anew when it is
+    /// resumed. A shutdown waits for the connection, up to [`Config::drain_timeout`].
     pub fn put_off(&mut self, token: Token) {
         self.state.change(token, |connection| connection.hold.insert(Hold::PUT_OFF));
     }
 
-    /// Reads it again, whether it was paused or put off. Input left from before is offered first.
+    /// Reads a connection again that was paused or put off. Input left from before is offered first.
     pub fn resume(&mut self, token: Token) {
         self.state.lift(token, Hold::BY_HANDLER);
     }
 
-    /// As [`resume`](Self::resume); the next read phase begins with it, or with whoever is named so
-    /// after it. For a handler that has an order of its own for some work: a crowd that is visited in
-    /// turn would keep everybody behind it from that.
+    /// As [`resume`](Self::resume), and the next read phase begins with this connection; of several, with
+    /// the last one named. For a handler that has an order of its own for some work: visited in turn, a
+    /// crowd would keep all connections behind it waiting for that work.
     pub fn resume_first(&mut self, token: Token) {
         self.state.lift_first(token);
     }

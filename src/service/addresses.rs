@@ -8,10 +8,10 @@
 //!                 +-------------------- admit -----------------------+
 //! ```
 //!
-//! The table has one entry for each address that has a connection or holds a room, and
-//! [`IDLE_MAX`] for others: it is never larger than connections, rooms and these together, whoever
-//! connects. Of the idle ones the entry goes first whose bucket is full first, since nothing but that is
-//! known of it; so those who connect the most are remembered the longest.
+//! The table has one entry for each address that has a connection or holds a room, and at most
+//! [`IDLE_MAX`] idle entries. So the table is never larger than connections, rooms and idle entries
+//! together. Of the idle entries the one whose bucket is full first goes first: addresses that connect
+//! the most are remembered the longest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;

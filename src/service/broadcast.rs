@@ -28,12 +28,12 @@ pub enum Framing {
 /// Messages arrive whole and in one order everywhere. A client that stops reading changes nothing
 /// for the others; a flood of messages slows its senders down to what is delivered.
 ///
-/// A client that ends its side is given what was published until then, and closed; but one that does
-/// so within a second and without having sent a byte has no input at all, such as `nc` in a script
-/// with `/dev/null`, and listens on. Whoever has gone altogether looks the same until something is
-/// sent to it, so the places of such listeners are limited: while no message comes, they are at most
-/// a quarter of [`Config::connections_max`](crate::Config::connections_max), and at most 1024; then
-/// the one that ended its side first is closed.
+/// A client that ends its side is given what was published until then, and closed. But a client that ends
+/// its side within a second, without having sent a byte, has no input at all, such as `nc` in a script
+/// with `/dev/null`: it listens on. A client that has gone altogether looks the same until something is
+/// sent to it. So the places of such listeners are limited, while no message comes, to a quarter of
+/// [`Config::connections_max`](crate::Config::connections_max), and to 1024. Beyond that the listener
+/// that ended its side first is closed.
 ///
 /// Lines that are the greeting of TLS, or a request of HTTP, are published to nobody.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Broadcast {
         self.listeners_ended
     }
 
-    /// Publishes a message to all others. Whoever has gone answers it with a reset.
+    /// Publishes a message to all others. A client that has gone answers the message with a reset.
     fn publish(
         &mut self,
         cx: &mut Context<'_>,

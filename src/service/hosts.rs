@@ -44,7 +44,7 @@ impl Hosts {
     /// Answers requests that come from a page, which tell so by an `Origin`, and by a loopback address,
     /// only if they call the server `localhost`, a name below it, a loopback address or one of these
     /// names. For a server whose listeners are each on an address of their own: where one is on all
-    /// addresses, who comes by a loopback address may have any right name.
+    /// addresses, a client that comes by a loopback address may use any right name.
     pub fn on_loopback<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
         Hosts { rule: Rule::OnLoopback, ..Hosts::named(names) }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A token bucket: one token for each message, and so many a second come back. A second's worth is
-/// saved, but never less than a few lines. Who has no token waits for one, and loses nothing.
+/// saved, but never less than a few lines. A client without a token waits for one, and loses nothing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bucket {
     /// Thousandths of a token; their complement, which is negative, while the client waits for others. A
@@ -103,7 +103,7 @@ impl Bucket {
 pub(super) struct Refill {
     /// In which a token comes back.
     pub(super) interval: u64,
-    /// How far whoever takes may run ahead of that: a burst, less one.
+    /// How far the takers may run ahead of that: a burst, less one.
     pub(super) ahead: u64,
 }
 

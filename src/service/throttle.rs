@@ -1,9 +1,9 @@
-//! A rate for the clients of a service: who is over it is not read until there is a token.
+//! A rate for the clients of a service: a client beyond its rate is not read until it has a token.
 //!
-//! Nothing is lost and nobody is closed: what a client sends meanwhile waits in its input, which is
-//! bounded, then in the kernel, and then at the client, which is not idle as long as that lasts. A
-//! message that comes in a time which was not the client's own, since others held it or the server
-//! stood still, finds its token.
+//! Nothing is lost and no connection is closed. What a client sends meanwhile waits in its input, which
+//! is bounded, then in the kernel, and then at the client; the client does not count as idle meanwhile.
+//! Time in which other clients held this one, or in which the server stood still, is not charged to the
+//! client.
 
 use std::time::Instant;
 

@@ -30,8 +30,8 @@ pub struct ListenOptions {
     /// that reads does not count, so that a long and fast path is still filled. `None` is as the
     /// system has it, usually megabytes. Linux only.
     pub notsent_lowat: Option<u32>,
-    /// The rights of a Unix socket's file, as for `chmod`, such as `0o660`: whoever may write to it
-    /// may connect. Default: what the umask of the process leaves; `0o660` where there is a
+    /// The rights of a Unix socket's file, as for `chmod`, such as `0o660`: users that may write to the
+    /// file may connect. Default: what the umask of the process leaves; `0o660` where there is a
     /// [`socket_group`](Self::socket_group).
     pub socket_mode: Option<u32>,
     /// The number of the group that owns a Unix socket's file. Default: the group of the process. A

@@ -1,5 +1,5 @@
-//! The floor of a topic: the first message that a subscriber whom publishers wait for has not been given.
-//! The messages below the floor may be overwritten.
+//! The floor of a topic: the first message that has not been given to a subscriber which publishers wait
+//! for. Messages below the floor may be overwritten.
 
 use std::time::Duration;
 

@@ -6,9 +6,9 @@
 //! | `token` | the name of a connection, which does not outlive the connection |
 //! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
 //! | `clock`, `timer_wheel` | turn time, read once a turn; deadlines in constant time |
-//! | `waiting` | for whom the publishers of a topic wait, and for how long |
+//! | `waiting` | for which subscribers the publishers of a topic wait, and for how long |
 //! | `topic`, `subscriptions` | one ring of messages; who follows which topic, and whose turn it is |
-//! | `floor`, `arrears` | which messages of a topic must stay; when to look who is owed too much |
+//! | `floor`, `arrears` | which messages of a topic must stay; when topics together may hold too much |
 //! | `overload_watch` | whether there is more to do than can be done |
 //! | `spare` | tables that give back the room which a burst needed |
 //! | `rate_limit` | a warning that is written once a second |

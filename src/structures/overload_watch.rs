@@ -1,5 +1,4 @@
-//! Whether the server has more to do than it can: the rules, which are told the time, and the state
-//! that handlers ask for.
+//! Whether the server has more to do than can be done: rules that are told the time, and the answer.
 //!
 //! ```text
 //!   level
@@ -9,8 +8,9 @@
 //!          long turns     short turns, or asleep
 //! ```
 //!
-//! The level of a thing rises while there is too much of it, by the time for which there is, and falls
-//! by the time for which there is clearly less. There is one level for turns and one for memory.
+//! There is a level for the length of turns and a level for memory. A level rises by the time for which
+//! there is too much, and falls by the time for which there is clearly less. So an overload begins and
+//! ends at most once in a span.
 
 use std::fmt;
 use std::time::Duration;
@@ -41,7 +41,7 @@ impl fmt::Display for OverloadCause {
     }
 }
 
-/// What is too much. The fields mean what those of [`Config`](crate::Config) do.
+/// What is too much. Each field means what the field of that name in [`Config`](crate::Config) means.
 #[derive(Debug)]
 pub(crate) struct Limits {
     pub(crate) turn: Option<Duration>,
@@ -68,10 +68,10 @@ pub(crate) struct Watch {
     pub(crate) round_ms: u64,
     turns: Level,
     memory: Level,
-    /// What the handler has said last: bytes used, and how many there may be; and what that means.
+    /// What the handler has reported last: bytes used, and their limit; and how to read that.
     reported: (usize, usize),
     reported_reading: Reading,
-    /// From when on an overload that buffers keep up is ended by closing those who hold most of them.
+    /// From when on an overload that buffers keep up is ended by closing the connections with the largest.
     relief_ms: Option<u64>,
     overload: Option<(OverloadCause, u64)>,
     /// What had been shed and how often listeners had rested, when it began.
@@ -83,9 +83,9 @@ pub(crate) struct Watch {
 pub(crate) enum Rest {
     /// The poll did not wait.
     None,
-    /// It began to wait then.
+    /// The poll began to wait at this time.
     Since(u64),
-    /// It waited, and the clock was not asked when that began.
+    /// The poll waited, and the clock was not asked when the wait began.
     Unknown,
 }
 
@@ -106,8 +106,8 @@ pub(crate) enum Change {
     Ended { cause: OverloadCause, lasted_ms: u64 },
 }
 
-/// A round is a turn, or as many turns as the budgets make of it: until everybody who was listed when
-/// it began has been visited. So it is the longest time for which anybody has waited.
+/// A round takes as many turns as it takes to visit every connection that was listed when the round
+/// began. So its length is the longest time for which a connection has waited.
 #[derive(Debug, Default)]
 struct Round {
     worked_ms: u64,
@@ -128,7 +128,7 @@ enum Reading {
     Low,
 }
 
-/// Where a reading is high, and below where it is low: a quarter less, so that what lies about the
+/// From where on a reading is high, and below where it is low: a quarter less, so that a value about the
 /// bound changes nothing.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
@@ -140,8 +140,8 @@ struct Bounds {
 const READY: usize = 0;
 const DIRTY: usize = 1;
 
-/// One reading counts for at most such a part of the span: a single turn that stood still for long, as
-/// in a process that was stopped, is no overload. Memory is looked at as often while its level moves.
+/// One reading counts for one such part of the span at most: a single long turn, as in a process that was
+/// stopped, is no overload. While the level of memory moves, memory is looked at as often.
 const PARTS: u64 = 4;
 
 impl Bounds {
@@ -252,14 +252,14 @@ impl Watch {
         self.round.visited(DIRTY);
     }
 
-    /// Whether the clock is to be asked when the poll begins to wait. Only where the last turn began
-    /// long ago, and so at most a few times a second: that turn was long, or the poll waited.
+    /// Whether the clock is to be asked when the poll begins to wait: only if the last turn began long ago,
+    /// and so at most a few times a second.
     pub(crate) fn asks_for_the_time(&self) -> bool {
         self.was_long
     }
 
-    /// When a turn is needed although nothing happens: while a level moves by time alone, with so many
-    /// bytes of buffers, or buffers are to be given back. What is steady wakes nobody.
+    /// When a turn is needed although nothing happens, with so many bytes of buffers: while a level moves
+    /// by time alone, or buffers are to be given back. A level that is steady does not wake the loop.
     pub(crate) fn due_ms(&self, leased: usize) -> Option<u64> {
         let moves = self.turns.is_up || self.memory.moves(self.memory_reading(leased));
         let look_ms = moves.then(|| self.seen_ms + (self.span_ms / PARTS).max(1));
@@ -267,15 +267,15 @@ impl Watch {
         look_ms.into_iter().chain(relief_ms).min()
     }
 
-    /// Down to how many bytes of buffers connections are to be closed now. It is not asked for again
-    /// within a span, which it takes the level to fall.
+    /// Down to how many bytes of buffers connections are to be closed now. Not again within a span, in
+    /// which the level falls.
     pub(crate) fn takes_relief(&mut self, now_ms: u64, leased: usize) -> Option<usize> {
         self.relief_ms.filter(|at_ms| now_ms >= *at_ms && self.buffers_keep_it_up(leased))?;
         self.relief_ms = Some(now_ms + self.span_ms);
         Some(self.buffers.low.saturating_sub(1) as usize)
     }
 
-    /// Whether it would be over with fewer bytes of buffers.
+    /// Whether the overload would be over with fewer bytes of buffers.
     fn buffers_keep_it_up(&self, leased: usize) -> bool {
         let buffers = self.buffers.read(leased as u64);
         buffers != Reading::Low && self.reported_reading == Reading::Low
@@ -379,12 +379,12 @@ impl Trickle {
         self.taken < self.newcomers || now_ms >= self.opens_ms()
     }
 
-    /// When it lets somebody in again.
+    /// When the listener lets newcomers in again.
     pub(crate) fn opens_ms(&self) -> u64 {
         self.began_ms + self.pause_ms
     }
 
-    /// Somebody was let in. Says whether nobody else is for now.
+    /// A newcomer was let in. Returns whether the listener rests now.
     pub(crate) fn let_in(&mut self, now_ms: u64) -> bool {
         if now_ms >= self.opens_ms() {
             (self.began_ms, self.taken) = (now_ms, 0);

@@ -86,29 +86,29 @@ pub struct Config {
     /// order unfair.
     pub events: usize,
 
-    /// The server is [overloaded](crate::Overload) while whoever is ready waits so long for a visit, in
-    /// turn after turn: then new connections are let in slowly, and handlers refuse what can wait.
+    /// The server is [overloaded](crate::Overload) while ready connections wait so long for a visit, in
+    /// turn after turn. New connections are then let in slowly, and handlers refuse what can wait.
     /// Default 250 ms: what people notice, and some twenty-five times what the budgets let a turn
     /// take. None is never.
     pub overload_turn: Option<Duration>,
     /// The server is overloaded while buffers take so much of
     /// [`buffer_memory`](Self::buffer_memory), in per cent, or a handler's own memory so much of its
     /// limit ([`Context::report_memory`](crate::Context::report_memory)). Default 90: just below where
-    /// connections are closed for want of memory. None is never. Where buffers keep it so for another
-    /// [`overload_span`](Self::overload_span), connections are closed (`memory`), those that hold most
-    /// first, until less by a quarter is taken: or whoever holds them would keep newcomers out for ever.
+    /// connections are closed for want of memory. None is never. When buffers keep the server overloaded
+    /// for another [`overload_span`](Self::overload_span), the connections with the largest buffers are
+    /// closed (`memory`) until a quarter less is taken. Otherwise these connections would keep newcomers
+    /// out for ever.
     pub overload_memory: Option<u8>,
-    /// How long either has to last before the server counts as overloaded; and how long there must be
-    /// less, by a quarter of the bound, before it no longer does. Default 1 s: what a burst leaves
-    /// behind is usually done by then, and nobody has given up yet.
+    /// How long an excess of time or memory has to last before the server counts as overloaded; and how
+    /// long there must be a quarter less than the bound before the overload is over. Default 1 s: the work
+    /// of a burst is usually done by then, and no client has given up yet.
     pub overload_span: Duration,
-    /// New connections that each listener lets in at once while the server is overloaded. Default 128:
-    /// they cost some 3 ms, and so a little of the time of those who are connected, and whoever waits in
-    /// a backlog of 4096 is heard within a few seconds. The others wait there for
-    /// [`overload_pause`](Self::overload_pause).
+    /// New connections that each listener lets in at once while the server is overloaded. The others wait
+    /// in the backlog for [`overload_pause`](Self::overload_pause). Default 128: so many cost some 3 ms,
+    /// and a client that waits in a backlog of 4096 is heard within a few seconds.
     pub overload_newcomers: usize,
-    /// How long a listener that has let in so many rests, while the server is overloaded, from when it
-    /// began. Default 100 ms.
+    /// How long a listener rests in an overload, counted from the first of the
+    /// [`overload_newcomers`](Self::overload_newcomers) that it has let in. Default 100 ms.
     pub overload_pause: Duration,
 
     /// Close a connection when no byte has moved in either direction for so long, but for those that
@@ -216,8 +216,9 @@ impl Config {
         self.output_limit / 16
     }
 
-    /// After how long somebody whom an overload refused may come again, in whole seconds: twice
-    /// [`overload_span`](Self::overload_span), which it takes at least once to be over.
+    /// After how long a client that was refused in an overload may come again, in whole seconds: twice
+    /// [`overload_span`](Self::overload_span), because an overload is over after one such span at the
+    /// earliest.
     pub fn overload_retry(&self) -> Duration {
         let span = self.overload_span.saturating_mul(2);
         Duration::from_secs(span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0)))

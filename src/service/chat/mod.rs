@@ -2,15 +2,15 @@
 //!
 //! A room is two topics, one for each wire: an event is encoded once as a line and once as a
 //! WebSocket frame of JSON, whatever the number of members, and both get the same events in the same
-//! order, numbered by the room. Who comes back asks for what followed the last number that it has
-//! seen. The page for the browser is part of the program.
+//! order, numbered by the room. A client that comes back asks for what followed the last number that it
+//! has seen. The page for the browser is part of the program.
 //!
 //! `docs/reference/chat-protocol.md` describes both wires, all commands, errors and limits.
 //!
 //! | file | what it is |
 //! | --- | --- |
 //! | `text`, `name`, `likeness` | what text may contain; names, and which of them look the same |
-//! | `pulse`, `options` | who is alive, and who floods; all limits |
+//! | `pulse`, `options` | which clients are alive, and which flood; all limits |
 //! | `command`, `event` | what people type; what they are told, on either wire |
 //! | `room` | members, two topics, and what waits where these are full |
 //! | `hall` | all clients and rooms, and what commands do |

@@ -33,13 +33,14 @@ pub(super) struct Room {
     frames: TopicId,
     operators: u32,
     viewers: u32,
-    /// Who may become operator next, the one who is here longest last: gathered when one was needed,
-    /// and looked at one by one from then on. Some may have left since, or changed their role.
+    /// Members that may become operator next; the member that is here longest stands last. The list is made
+    /// when an operator is needed, and used up from then on. Some may have left since, or changed their
+    /// role.
     heirs: Vec<Member>,
     /// How many have come since the room was opened.
     arrivals: u32,
-    /// Events that a topic had no room for. No client adds to them: who wants to publish is held
-    /// until they are gone. What comes from closed connections does.
+    /// Events that a topic had no room for. Clients do not add to them: a client that wants to publish is
+    /// held until they are gone. Only the ends of connections do.
     backlog: VecDeque<Encoded>,
     /// How many messages a newcomer is given.
     history: usize,
@@ -53,7 +54,7 @@ pub(super) struct Room {
 pub(super) struct Member {
     pub(super) client: u32,
     pub(super) role: Role,
-    /// Who was here before whom.
+    /// Orders members by the time at which they came.
     arrival: u32,
 }
 
@@ -68,7 +69,7 @@ pub(super) enum Resumption {
 
 impl Room {
     pub(super) fn new(cx: &mut Context<'_>, name: Name, id: String, options: &ChatOptions) -> Self {
-        // For who comes back everything is held that there is space for.
+        // As much is held as there is space for, for clients that come back.
         let memory = options.room_memory;
         let config = TopicConfig { memory, history: usize::MAX, ..TopicConfig::default() };
         Room {
@@ -143,7 +144,7 @@ impl Room {
 
     // ---- members ----
 
-    /// The role that somebody who comes now has. There is an operator as long as anybody is here.
+    /// The role of a client that comes now. A room with members always has an operator.
     pub(super) fn role_for(&self, newcomers: Role) -> Role {
         if self.members.is_empty() { Role::Operator } else { newcomers }
     }
@@ -194,9 +195,9 @@ impl Room {
         self.operators > 0
     }
 
-    /// The position of whoever becomes operator when nobody is: of those who may speak, or else of
-    /// all, the one who is here longest. `position_of` finds a client among the members. When a crowd
-    /// leaves, each of them may be the next; so the others are looked through once for all of them.
+    /// The position of the member that becomes operator when there is none: the member that is here longest
+    /// of those that may speak, or else of all. `position_of` finds a client among the members. When a
+    /// crowd leaves, each of them may be the next; so the members are looked through once for all of them.
     pub(super) fn heir(
         &mut self,
         cx: &mut Context<'_>,

@@ -28,8 +28,8 @@ pub(super) struct Channel {
     heavy_listeners: BTreeSet<u32>,
 }
 
-/// Those who listen to a channel in one version of the protocol, to whom a message is the same
-/// bytes. Comes to be with the first of them, and goes with the last.
+/// The subscribers of a channel that speak one version of the protocol: a message is the same bytes for
+/// all of them. A feed begins with its first subscriber and ends with its last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Feed {
     pub(super) version: Version,

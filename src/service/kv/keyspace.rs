@@ -106,7 +106,7 @@ impl Keyspace {
         self.here().table.len()
     }
 
-    /// Places for keys in the table, which whoever looks at all keys goes over.
+    /// Places for keys in the table: a look at all keys goes over all of them.
     pub(super) fn places(&self) -> usize {
         self.here().table.places()
     }
@@ -211,7 +211,7 @@ impl Keyspace {
     /// Shows what is in the places below `place`, from the highest down: a key, or nothing, where there
     /// is none that has not ended. Returns the place below which `show` had enough; 0 when that was all.
     ///
-    /// Whoever goes on from there until 0 has been shown every key that was there all the time, once.
+    /// A walk that goes on from there until 0 shows every key that was there all the time, once.
     pub(super) fn walk(&self, place: u32, mut show: impl FnMut(Option<&[u8]>) -> bool) -> u32 {
         let here = self.here();
         for (slot, is_entry) in here.table.below(place) {
@@ -255,7 +255,7 @@ impl Keyspace {
     }
 
     /// Gives a key another name; when it ends stays as it is. If a key has that name already, its place
-    /// is kept, so that whoever walks over the keys meets that name once.
+    /// is kept, so that a walk over the keys meets that name once.
     pub(super) fn rename(&mut self, found: Found, name: &[u8]) {
         if let Some(other) = self.find(name) {
             let (bytes, end) = ([name, self.value(found)].concat(), self.end_of(found));

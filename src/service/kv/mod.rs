@@ -428,7 +428,7 @@ impl Kv {
     #[cold]
     fn charge_costly(&mut self, cx: &mut Context<'_>, units: usize) {
         cx.charge_apart(units);
-        // Whoever was called for this came before all others, who now have their turn.
+        // A client that was called came before all others; now the others have their turn.
         if self.work.has_been_served() {
             cx.end_visit();
         }

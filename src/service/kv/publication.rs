@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!   match      compare the channel with each pattern; ask whether each that matches has room
-//!   price      of all copies together; who is owed too much for another one is cut off
+//!   price      of all copies together; a subscriber that is owed too much already is cut off
 //!   deliver    publish it to each of them
 //! ```
 //!
-//! Nothing is given to anybody before it is known that everybody has room, and memory for all of it is
-//! there. Where there are very many patterns this goes on in slices, and a message belongs to the server
-//! from its first slice on: its publisher may go. (Only if a channel is full then, nobody is there to
-//! try it again.) It is one queue: while a message is on its way, those who want to publish wait, so that
-//! every subscriber sees one order. Each of them has its place in the queue, and publishes one message,
-//! or one transaction, when it comes to the head:
+//! Nothing is delivered before it is known that every channel has room, and that there is memory for all
+//! copies. Where there are very many patterns the work goes on in slices. From its first slice on a
+//! message belongs to the server, and its publisher may go. (Only if a channel is full then, there is no
+//! publisher left to try again.) While a message is on its way, other publishers wait in one queue, so
+//! that every subscriber sees one order. A publisher at the head of the queue publishes one message, or
+//! one transaction:
 //!
 //! ```text
 //!   A publishes 1                          queue: -
@@ -263,8 +263,8 @@ impl Kv {
         if progress.is_full { Err(Refusal::Full) } else { Ok(true) }
     }
 
-    /// Finds out what those who listen to much are owed, this message included, and cuts off whoever is
-    /// owed more than may be. Says whether all have been looked at.
+    /// Finds out what clients that listen to many channels are owed, this message included, and cuts off
+    /// those that are owed more than may be. Returns whether all have been looked at.
     fn weigh(&mut self, cx: &mut Context<'_>, progress: &mut Progress, left: &mut usize) -> bool {
         while let Some(listener) = progress.sharers.get(progress.weighed).copied() {
             if *left == 0 {
@@ -288,8 +288,8 @@ impl Kv {
         true
     }
 
-    /// Sees to it that there is memory for all copies of a message: cuts off those for whom most waits of
-    /// what there is, if that is enough. Says whether there is.
+    /// Makes sure that there is memory for all copies of a message, if need be by cutting off the clients
+    /// for which most bytes wait. Returns whether there is.
     fn afford(
         &mut self,
         cx: &mut Context<'_>,
@@ -316,7 +316,8 @@ impl Kv {
         Ok(false)
     }
 
-    /// Lists those who listen to much and for whom much waits. Says whether all have been looked at.
+    /// Lists the clients that listen to many channels and for which many bytes wait. Returns whether all
+    /// clients have been looked at.
     fn find_debtors(&self, cx: &Context<'_>, debtors: &mut Debtors, left: &mut usize) -> bool {
         while debtors.next < self.clients.capacity() {
             if *left == 0 {
@@ -332,8 +333,8 @@ impl Kv {
         true
     }
 
-    /// Cuts off those for whom most waits, until so much is not missing any more; nobody, if what waits
-    /// for all of them is less.
+    /// Cuts off the clients for which most bytes wait, until `missing` bytes are free. Cuts off none if the
+    /// bytes that wait for all of them are fewer.
     fn cut_off_debtors(
         &mut self,
         cx: &mut Context<'_>,
@@ -506,8 +507,8 @@ impl Kv {
         }
     }
 
-    /// Tells the first one that waits to go on. One that is gone, or does not read its answers, loses
-    /// its place.
+    /// Tells the first publisher in the queue to go on. A publisher that is gone, or does not read its
+    /// answers, loses its place.
     pub(super) fn call_to_publish(&mut self, cx: &mut Context<'_>) {
         while self.publication.is_none()
             && let Some((token, key)) = self.to_publish.waiting.front().copied()

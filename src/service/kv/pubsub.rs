@@ -192,8 +192,8 @@ impl Kv {
         }
     }
 
-    /// A client has begun to listen to a channel. Whoever listens to so many that more could wait for
-    /// it in all of them than may be, is listed with each.
+    /// A client has begun to listen to a channel. A client with so many channels that more than permitted
+    /// could wait for it in all of them together is listed with each channel.
     fn begin_weight(&mut self, client: u32, kind: &Kind, key: u32) {
         let most = self.config.subscriber_memory / self.config.channel_memory;
         let Some(listener) = self.clients.get(client as usize) else { return };

@@ -13,10 +13,10 @@
 //!
 //! Each insertion splits at most one bucket and each removal joins at most two pairs, so nothing ever
 //! waits for a table to be copied. An entry keeps its place for as long as its key is there, whatever
-//! becomes of the buckets: so a place is a cursor, and whoever walks from the highest down to 0 meets
-//! every key that was there all the time, and meets it once. Downwards, because a table that grows
-//! faster than it is walked grows at the other end. The order is that of insertions, more or less, and
-//! tells nothing of the hashes, from which somebody could learn which keys share a bucket.
+//! becomes of the buckets. So a place is a cursor: a walk from the highest place down to 0 meets every
+//! key that was there all the time, and meets it once. Walks go downwards, because a table that grows
+//! faster than it is walked grows at the other end. Their order is about that of insertions, and does
+//! not tell which keys share a bucket.
 
 /// A table of keys with a value each, both of them bytes.
 pub(super) struct Table {

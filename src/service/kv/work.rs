@@ -1,11 +1,12 @@
-//! Work: what commands cost beyond the bytes that come and go, and whose turn it is to have some done.
+//! Work: what commands cost beyond the bytes that come and go, and which client has its commands done
+//! next.
 //!
-//! A turn of the reactor has room for so much of it, beside its own budget, or for one command. Whoever
-//! comes when that is used up waits for the next turn, with a ticket that says since which turn. Those
-//! who have waited longest are called at the beginning of a turn, as many as it has room for, and are
-//! visited before all others: a crowd that is visited in between, and takes several turns, keeps nobody
-//! from what it wants none of. Until the first of them has been served, little that costs is done for
-//! anybody else.
+//! Beside the reactor's budget a turn has room for a certain amount of this work, or for one command. A
+//! client that comes when this room is used up waits for the next turn, with a ticket that says since
+//! which turn it has waited. At the beginning of a turn the clients that have waited longest are called,
+//! as many as the turn has room for, and are visited before all others. So a crowd that sends cheap
+//! commands, and takes several turns to visit, does not keep them waiting. Until the first of the called
+//! clients has been served, hardly any costly work is done for other clients.
 //!
 //! ```text
 //!   turn 1   A works, and has had its share: it waits since turn 2.   B waits since turn 1.
