@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::{Request, Response};
 use crate::codec::http::Status;
 
-/// One layer around every handler. Layers are passed in the order in which they were added, and left
+/// What stands around every handler. Middleware is passed in the order in which it was added, and left
 /// in the opposite one.
 ///
-/// A closure is a layer that acts when the request is whole:
+/// A closure is middleware that acts when the request is whole:
 ///
 /// ```
 /// use edgeloop::service::web::{Next, Request, Response, Router};
@@ -26,13 +26,13 @@ pub trait Middleware: Send {
     }
 
     /// Handles a whole request: by passing it on with [`Next::run`], and by what it does before and
-    /// after; or by answering itself. A request that a layer further in has refused comes by here
+    /// after; or by answering itself. A request that middleware further in has refused comes by here
     /// too, with its answer made.
     fn handle(&mut self, request: &Request<'_>, response: &mut Response, next: Next<'_>) {
         next.run(request, response);
     }
 
-    /// A request was refused that no layer has handled or will: it is malformed, longer than a limit
+    /// A request was refused that no middleware has handled or will: it is malformed, longer than a limit
     /// once its head had been let in, or too slow. What it was for may not be known. `reason` is the
     /// name of its [`HttpError`](crate::codec::http::HttpError), or `body_memory`, or
     /// `request_timeout`.
@@ -50,18 +50,18 @@ where
     }
 }
 
-/// The layers further in, and the handler.
+/// The middleware further in, and the handler.
 pub struct Next<'a> {
-    pub(super) layers: &'a mut [Box<dyn Middleware>],
+    pub(super) chain: &'a mut [Box<dyn Middleware>],
     pub(super) end: &'a mut dyn FnMut(&Request<'_>, &mut Response),
 }
 
 impl Next<'_> {
     /// Passes the request on.
     pub fn run(self, request: &Request<'_>, response: &mut Response) {
-        match self.layers.split_first_mut() {
-            Some((layer, layers)) => {
-                layer.handle(request, response, Next { layers, end: self.end });
+        match self.chain.split_first_mut() {
+            Some((middleware, chain)) => {
+                middleware.handle(request, response, Next { chain, end: self.end });
             }
             None => (self.end)(request, response),
         }
@@ -70,7 +70,7 @@ impl Next<'_> {
 
 impl std::fmt::Debug for Next<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Next({} layers)", self.layers.len())
+        write!(f, "Next({} in the chain)", self.chain.len())
     }
 }
 

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server: routes, handlers, and layers around them.
+//! An HTTP/1.1 server: routes, handlers, and middleware around them.
 //!
 //! ```no_run
 #![doc = include_str!("../../../docs/code/web.rs")]
@@ -9,7 +9,7 @@
 //! | `router` | which handler a request is for: [`Router`] |
 //! | `request`, `response` | what a handler is given and what it makes |
 //! | `percent` | the one spelling of a path, and what stands behind it |
-//! | `middleware` | layers: [`Middleware`], [`Next`] |
+//! | `middleware` | what stands around every handler: [`Middleware`], [`Next`] |
 //! | `access_log`, `body_limit`, `host_check`, `request_limit` | ready ones: [`AccessLog`], [`BodyLimit`], [`Hosts`](super::Hosts), [`RequestLimit`] |
 //! | `body_stream` | bodies handled while they arrive: [`BodyStream`] |
 //! | `exchange` | a request that does not fit one call: its body is on its way, or its answer |

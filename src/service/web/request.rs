@@ -30,7 +30,7 @@ impl<'a> Request<'a> {
     }
 
     /// The path without the query, as routes see it: in the one spelling of all that mean the same
-    /// (RFC 3986, 6.2.2), so that `/%61dmin` does not get past a layer that looks for `/admin`. As it
+    /// (RFC 3986, 6.2.2), so that `/%61dmin` does not get past middleware that looks for `/admin`. As it
     /// was sent: `head.target.path`.
     pub fn path(&self) -> &'a str {
         self.path

@@ -6,7 +6,7 @@ use super::percent::normalize;
 use super::{BodyStream, Middleware, Request, Response, Web, WebConfig};
 use crate::codec::http::{Form, Head, Status};
 
-/// Routes, and the layers around them.
+/// Routes, and the middleware around them.
 ///
 /// A path is matched segment by segment: `/notes` exactly, `/notes/:id` with anything but a `/`,
 /// `/files/*path` with anything that is left. How it is percent-encoded makes no difference, so a route
@@ -30,7 +30,7 @@ use crate::codec::http::{Form, Head, Status};
 pub struct Router {
     paths: matchit::Router<usize>,
     routes: Vec<Route>,
-    pub(super) layers: Vec<Box<dyn Middleware>>,
+    pub(super) chain: Vec<Box<dyn Middleware>>,
     /// The first route that could not be added.
     error: Option<RouteError>,
 }
@@ -143,10 +143,10 @@ impl Router {
         self.add(method, path, Endpoint::Streamed(Box::new(handler)))
     }
 
-    /// Adds a layer around all handlers, inside the layers before it.
+    /// Adds middleware around all handlers, inside the middleware that was added before.
     #[must_use]
-    pub fn wrap(mut self, layer: impl Middleware + 'static) -> Self {
-        self.layers.push(Box::new(layer));
+    pub fn wrap(mut self, middleware: impl Middleware + 'static) -> Self {
+        self.chain.push(Box::new(middleware));
         self
     }
 

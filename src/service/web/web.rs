@@ -62,7 +62,7 @@ pub const BODY_RATE_MIN: u64 = 500;
 #[derive(Debug)]
 pub struct Web {
     router: Router,
-    layers: Layers,
+    chain: Chain,
     config: WebConfig,
     /// The response being made; its storage is used again.
     response: Response,
@@ -78,11 +78,11 @@ pub struct Web {
     is_draining: bool,
 }
 
-struct Layers(Vec<Box<dyn Middleware>>);
+struct Chain(Vec<Box<dyn Middleware>>);
 
-impl std::fmt::Debug for Layers {
+impl std::fmt::Debug for Chain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} layers", self.0.len())
+        write!(f, "{} in the chain", self.0.len())
     }
 }
 
@@ -136,7 +136,7 @@ enum Entry {
 impl Web {
     pub(super) fn new(mut router: Router, config: WebConfig) -> Self {
         Web {
-            layers: Layers(std::mem::take(&mut router.layers)),
+            chain: Chain(std::mem::take(&mut router.chain)),
             router,
             config,
             response: Response::default(),
@@ -271,7 +271,7 @@ impl Web {
         Ok(true)
     }
 
-    /// Answers a request that an overload keeps out. The layers are asked whether it may go on, so that
+    /// Answers a request that an overload keeps out. The middleware is asked whether it may go on, so that
     /// who asks too often is told that; no handler is. The connection stays, and is served once the
     /// overload is over.
     fn put_off(
@@ -281,7 +281,7 @@ impl Web {
         head: &Head<'_>,
         len: usize,
     ) -> Entry {
-        let Web { layers, response, config, .. } = self;
+        let Web { chain, response, config, .. } = self;
         let seconds = cx.config().overload_retry().as_secs().to_string();
         response.reset();
         response.status(Status::SERVICE_UNAVAILABLE).header("Retry-After", &seconds);
@@ -289,15 +289,15 @@ impl Web {
         let path = normalize(head.target.path);
         let params = matchit::Params::new();
         let request = Request { head: *head, body: &[], peer, now: cx.now(), path: &path, params };
-        let (admitted, layers, body) = admit(&mut layers.0, &request, response, config.body_max);
+        let (admitted, chain, body) = admit(&mut chain.0, &request, response, config.body_max);
         if admitted {
             cx.shed();
         }
-        Next { layers, end: &mut |_, _| () }.run(&request, response);
+        Next { chain, end: &mut |_, _| () }.run(&request, response);
         Entry::Answered { len, unread: Some(body).filter(|body| !body.is_done()) }
     }
 
-    /// Finds the handler, asks the layers, and calls it if the request is whole.
+    /// Finds the handler, asks the middleware, and calls the handler if the request is whole.
     fn enter(
         &mut self,
         head: &Head<'_>,
@@ -306,19 +306,19 @@ impl Web {
         peer: Option<IpAddr>,
         now: Instant,
     ) -> Entry {
-        let Web { router, layers, response, config, .. } = self;
+        let Web { router, chain, response, config, .. } = self;
         response.reset();
         let path = normalize(head.target.path);
         let (endpoint, params) = router.find(head, &path).or_answer(response);
         let mut request = Request { head: *head, body: &[], peer, now, path: &path, params };
-        let (admitted, layers, body) = admit(&mut layers.0, &request, response, config.body_max);
+        let (admitted, chain, body) = admit(&mut chain.0, &request, response, config.body_max);
         match endpoint.filter(|_| admitted) {
             Some(Endpoint::Whole(handler)) => {
                 let Some(whole) = whole_body(head.framing, &bytes[len..]) else {
                     return Entry::Collects(body);
                 };
                 request.body = whole;
-                Next { layers, end: handler }.run(&request, response);
+                Next { chain, end: handler }.run(&request, response);
                 return Entry::Answered { len: len + whole.len(), unread: None };
             }
             Some(Endpoint::Streamed(handler)) => {
@@ -326,12 +326,12 @@ impl Web {
                 let end = &mut |request: &Request<'_>, response: &mut Response| {
                     stream = handler(request, response);
                 };
-                Next { layers, end }.run(&request, response);
+                Next { chain, end }.run(&request, response);
                 if let Some(stream) = stream {
                     return Entry::Streams(body, stream);
                 }
             }
-            None => Next { layers, end: &mut |_, _| () }.run(&request, response),
+            None => Next { chain, end: &mut |_, _| () }.run(&request, response),
         }
         Entry::Answered { len, unread: Some(body).filter(|body| !body.is_done()) }
     }
@@ -488,14 +488,14 @@ impl Web {
         // It was parsed before, so it is whole and good.
         let decoded = HeadDecoder::new(self.config.head).head(head)?;
         let Decoded { message: head, .. } = decoded.ok_or(HttpError::BadMethod)?;
-        let Web { router, layers, response, .. } = self;
+        let Web { router, chain, response, .. } = self;
         response.reset();
         let path = normalize(head.target.path);
         let (endpoint, params) = router.find(&head, &path).or_answer(response);
         let (peer, now) = (address_of(cx, token), cx.now());
         let request = Request { head, body: whole, peer, now, path: &path, params };
         if let Some(Endpoint::Whole(handler)) = endpoint {
-            Next { layers: &mut layers.0, end: handler }.run(&request, response);
+            Next { chain: &mut chain.0, end: handler }.run(&request, response);
         }
         let manner = Manner::of(&head, self.is_draining);
         Ok(self.respond(cx, token, manner))
@@ -513,8 +513,8 @@ impl Web {
         let Refusal { status, name, text } = *refusal;
         log::debug!(connection:% = token, event = "request_refused", status = status.code(); "{name}");
         if !is_answering {
-            for layer in &mut self.layers.0 {
-                layer.on_refusal(address_of(cx, token), status, name);
+            for middleware in &mut self.chain.0 {
+                middleware.on_refusal(address_of(cx, token), status, name);
             }
             self.response.reset();
             self.response.status(status).text(&format!("{}: {text}\n", status.reason()));
@@ -674,17 +674,18 @@ impl WebSession {
     }
 }
 
-/// Asks the layers whether a request may go on. Returns that, those it has passed, and its body.
+/// Asks the chain of middleware whether a request may go on. Returns the answer, the part of the chain that the
+/// request has passed, and the request's body.
 fn admit<'a>(
-    layers: &'a mut [Box<dyn Middleware>],
+    chain: &'a mut [Box<dyn Middleware>],
     request: &Request<'_>,
     response: &mut Response,
     body_max: u64,
 ) -> (bool, &'a mut [Box<dyn Middleware>], BodyDecoder) {
     let mut admission = Admission { response, body_max, is_refused: false };
     let mut passed = 0;
-    while let Some(layer) = layers.get_mut(passed).filter(|_| !admission.is_refused) {
-        layer.admit(request, &mut admission);
+    while let Some(middleware) = chain.get_mut(passed).filter(|_| !admission.is_refused) {
+        middleware.admit(request, &mut admission);
         passed += usize::from(!admission.is_refused);
     }
     let body_max = admission.body_max;
@@ -696,7 +697,7 @@ fn admit<'a>(
         admission.response.close();
         BodyDecoder::none()
     });
-    (!admission.is_refused, &mut layers[..passed], body)
+    (!admission.is_refused, &mut chain[..passed], body)
 }
 
 /// The body, if it is in the input as it is.
