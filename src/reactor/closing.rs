@@ -7,8 +7,11 @@
 //! | `abort` | is dropped; a TCP peer sees a reset | is dropped |
 //! | `close_on_error` | is dropped: the socket takes no more | is read and handed over first |
 //!
-//! A half-close is the peer's: `on_end` is called once all input was handed over, and what is queued is
-//! still flushed, for as long as the peer takes bytes.
+//! A half-close: the peer sends its FIN and goes on reading. A read of 0 makes the input `Ended`. Once the
+//! connection is free, and everything before the end was handed over, `on_end` is called; so a connection
+//! that is congested is told of the end after its output has sunk to the low-water mark. The handler's
+//! default is to `close`, by which the output that still waits is flushed first, for as long as the peer
+//! takes bytes. Then the socket is closed without lingering.
 
 use std::io;
 

@@ -77,9 +77,10 @@ impl LoopState {
                 let timer = connection.timer_ms.map(|stamp| clock.reached(stamp.get()));
                 // A connection that this server holds is neither idle nor quiet. Its time begins anew when
                 // that hold is lifted.
-                let is_free = !connection.hold.has(Hold::OURS);
-                let idle = config.idle_timeout.filter(|_| is_free && !connection.may_be_silent);
-                let quiet = quiet.filter(|_| is_free);
+                let waits_for_us = connection.hold.has(Hold::OURS);
+                let may_be_silent = waits_for_us || connection.may_be_silent;
+                let idle = config.idle_timeout.filter(|_| !may_be_silent);
+                let quiet = quiet.filter(|_| !waits_for_us);
                 let all = [
                     write.map(|span| (waiting(span), Deadline::Write)),
                     idle.map(|span| (active(span), Deadline::Idle)),

@@ -39,6 +39,7 @@ use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::config::Config;
 use crate::vocabulary::stats::Stats;
 
+/// Everything of a reactor but its handler, the sessions and the listeners.
 pub(super) struct LoopState {
     pub(super) config: Config,
     pub(super) poll: Poll,

@@ -258,14 +258,14 @@ impl<H: Handler> Reactor<H> {
 
     fn has_work(&self) -> bool {
         let state = &self.state;
-        let shutdown_due = state.drain_until.is_some() && !state.is_draining;
-        let listed = state.lists.has_work() || state.topics.has_unannounced();
-        let is_under_way = state.may_relieve() || state.arrears.is_under_way();
-        let listed = listed || is_under_way;
-        listed
+        let is_shutdown_due = state.drain_until.is_some() && !state.is_draining;
+        state.lists.has_work()
+            || state.topics.has_unannounced()
+            || state.may_relieve()
+            || state.arrears.is_under_way()
             || self.tasks_waiting
-            || self.listeners.may_accept(&self.state)
-            || shutdown_due
+            || self.listeners.may_accept(state)
+            || is_shutdown_due
             || self.is_done()
     }
 
