@@ -59,15 +59,15 @@ impl<'a> Context<'a> {
         self.state.find(token).map_or(0, |connection| connection.output.len())
     }
 
-    /// Counts work that a handler does, in units of about a nanosecond, where it is done: before or
-    /// after a message, a key that is looked at, a line of a list. What the reactor does is counted by
-    /// itself: reads, writes, messages published and announced, subscriptions, closes.
+    /// Counts work that a handler does, in units of about a nanosecond, where the work is done: for a
+    /// message, a key that is looked at, a line of a list. The reactor counts its own work by itself:
+    /// reads, writes, messages published and announced, subscriptions, closes.
     ///
     /// In `on_data` and `on_end` the connection [is held](Self::is_held) once it has had
-    /// [`Config::work_slice`], until the handler returns; the rest of its input is offered again when
-    /// others have had their turn. A single piece of work that takes longer than that is to be cut in
-    /// pieces, with the input that it is about left where it is until the last one is done. Other
-    /// callbacks are not held. All of them count for [`Config::work_budget`].
+    /// [`Config::work_slice`], until the handler returns. The rest of its input is offered again when
+    /// others have had their turn. A piece of work that takes longer than a slice is to be cut into
+    /// pieces; the input that it is about stays where it is until the last piece is done. Other
+    /// callbacks are not held. All callbacks count for [`Config::work_budget`].
     ///
     /// ```
     /// # use edgeloop::{Context, Handler, ProtocolError, RingBuffer, Token};
@@ -91,14 +91,14 @@ impl<'a> Context<'a> {
         self.state.charge((units as u64).min(CHARGE_MAX));
     }
 
-    /// As [`charge`](Self::charge), for work of which the handler itself lets a turn have only so much:
-    /// it takes nothing of the phase's budget away from those who want none of it.
+    /// As [`charge`](Self::charge), for work that the handler itself bounds in each turn. This work does not
+    /// use up the phase's budget, which is then left for connections that want none of it.
     pub fn charge_apart(&mut self, units: usize) {
         self.state.charge_apart((units as u64).min(CHARGE_MAX));
     }
 
-    /// Ends the visit of the connection whose `on_data` or `on_end` this is, as if it had had its
-    /// slice: it is held until the handler returns, and is offered its input again behind all others.
+    /// Ends the visit of the connection whose `on_data` or `on_end` runs, as if its slice were used up: the
+    /// connection is held until the handler returns, and is offered its input again behind all others.
     pub fn end_visit(&mut self) {
         self.state.end_visit();
     }
@@ -179,7 +179,7 @@ impl<'a> Context<'a> {
 
     /// Copies what a topic has for an open connection that follows it, and has not sent yet, behind
     /// what is queued for that connection: whatever is sent after this comes behind all that was
-    /// published before. Otherwise messages are copied for nobody, and come behind all that is queued.
+    /// published before. Without this, messages are never copied, and come behind all that is queued.
     ///
     /// Returns false when nothing could be done: the connection does not follow the topic or is
     /// closing, or it ends now because this is more than [`Config::output_limit`], or because the
@@ -188,16 +188,16 @@ impl<'a> Context<'a> {
         self.state.catch_up(token, topic)
     }
 
-    /// Ends a subscription; a message that was begun is still finished, and what else has not been
-    /// sent yet is not, unless the connection [caught up](Self::catch_up). Returns whether there was
-    /// one.
+    /// Ends a subscription. A message that was begun is still finished. Other messages that have not been
+    /// sent yet are not sent, unless the connection [caught up](Self::catch_up). Returns whether there
+    /// was a subscription.
     pub fn unsubscribe(&mut self, token: Token, topic: TopicId) -> bool {
         self.state.unsubscribe(token, topic)
     }
 
-    /// Ends all subscriptions of a connection: what it is sent after this is the last, but for the
-    /// rest of a message that was begun. A protocol whose farewell must be its last word needs this
-    /// before [`close`](Self::close), behind which what was published is still delivered.
+    /// Ends all subscriptions of a connection. After this only the rest of a message that was begun comes
+    /// before what is sent. A protocol whose farewell must be its last word needs this before
+    /// [`close`](Self::close): a close alone still delivers what was published before it.
     pub fn unsubscribe_all(&mut self, token: Token) {
         self.state.drop_subscriptions(token);
     }
@@ -208,14 +208,14 @@ impl<'a> Context<'a> {
         key.and_then(|key| self.state.topics.topic(key)).map_or(0, |topic| topic.subscribers.len())
     }
 
-    /// Bytes of messages that wait for a connection in all topics that it follows; what it has
-    /// published itself counts as well. Looks at each of its subscriptions.
+    /// Bytes of messages that wait for a connection in all topics that it follows. Its own messages count
+    /// as well. Looks at each subscription of the connection.
     pub fn owed(&self, token: Token) -> usize {
         self.state.owed(token)
     }
 
-    /// Bytes that the messages of all topics take now, what is kept of each included. Each topic has a limit, of which
-    /// their number makes a sum; a handler that lets clients create topics limits it by this.
+    /// Bytes that the messages of all topics take now, [`TopicConfig::OVERHEAD`] for each included. A topic
+    /// has a limit of its own; a handler that lets clients create topics limits their sum by this.
     pub fn topic_memory(&self) -> usize {
         self.state.topics.memory()
     }

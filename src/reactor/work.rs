@@ -21,7 +21,7 @@
 //!   is done. The connection that causes it pays with a part of its slice
 //!   ([`shorten_slice`](LoopState::shorten_slice)).
 //!
-//! With n connections listed, nobody waits for longer than n slices. Connections that cost more than time
+//! With n connections listed, none waits for longer than n slices. Connections that cost more than time
 //! are the matter of `memory`, `overload` and `delivery` (`check_arrears`).
 
 use super::connection::Hold;

@@ -20,13 +20,13 @@ impl Doorbell {
         Ok(Doorbell { waker, rung: AtomicBool::new(false) })
     }
 
-    /// Wakes the loop, unless somebody has done so since the loop cleared the bell.
+    /// Wakes the loop, unless another thread has done so since the loop cleared the bell.
     pub(crate) fn ring(&self) {
         if self.rung.swap(true, Ordering::SeqCst) {
             return;
         }
-        // Again for as long as signals interrupt it: nobody else rings, because the bell counts as rung.
-        // Otherwise it fails only when the eventfd is gone, and then so is the loop that would answer.
+        // Again while signals interrupt the call: no other thread rings, because the bell counts as rung.
+        // Any other error means that the eventfd is gone, and the loop with it.
         while self.waker.wake().is_err_and(|error| error.kind() == io::ErrorKind::Interrupted) {}
     }
 

@@ -9,9 +9,9 @@ use socket2::{Socket, TcpKeepalive};
 /// How the kernel watches for a peer that is gone without a word.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerWatch {
-    /// For how long nobody answers; whole seconds, rounded up. `None`: it does not watch.
+    /// How long the peer may not answer; whole seconds, rounded up. `None`: the kernel does not watch.
     pub(crate) span: Option<Duration>,
-    /// Whether bytes that nobody acknowledges for so long end the connection as well.
+    /// Whether bytes that stay unacknowledged for so long end the connection as well.
     pub(crate) ends_writes: bool,
 }
 
@@ -38,5 +38,5 @@ pub(crate) fn watch_for_the_peer(socket: &Socket, watch: PeerWatch) -> io::Resul
     Ok(())
 }
 
-/// So many probes without an answer mean that nobody is there: one or two may be lost.
+/// So many probes without an answer mean that the peer is gone: one or two may be lost.
 const PROBES: u32 = 3;

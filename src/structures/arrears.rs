@@ -1,9 +1,9 @@
 //! When it is time to look whether topics together hold too much for one connection, and how far
 //! that look has come.
 //!
-//! Publishing does not go over the subscribers, so nobody keeps a sum for each of them. The sums are
-//! reckoned instead, in a round over all connections, whenever topics hold more than one connection
-//! may be owed and have grown by a part of that since the last round.
+//! Publishing does not go over the subscribers, so no sum is kept for each of them. The sums are made in
+//! a round over all connections. A round begins when topics hold more than one connection may be owed,
+//! and have grown by a part of that since the last round.
 
 /// The rounds.
 #[derive(Debug, Default)]

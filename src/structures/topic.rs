@@ -3,8 +3,8 @@
 //! ```text
 //!   evicted      first        floor                          head
 //!  - - - - - - +------------+-----------------------------+
-//!              | may be     | not yet given to somebody   |  <- publish appends here
-//!              | overwritten| who is waited for           |
+//!              | may be     | a subscriber is waited for  |  <- publish appends here
+//!              | overwritten| that lacks some of these    |
 //!  - - - - - - +------------+-----------------------------+
 //!        ^           ^              ^          ^        ^
 //!     lapped    passed over      reading    reading   reading     cursors: the next message of each subscriber

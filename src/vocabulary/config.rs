@@ -139,7 +139,7 @@ pub struct Config {
     /// How long a shutdown waits for connections to finish. Default 10 s. Those left are cut off
     /// (`drain_timeout`).
     pub drain_timeout: Duration,
-    /// A connection on which nothing has moved for so long, which waits for nobody, and to which nothing
+    /// A connection on which nothing has moved for so long, which waits for no other, and to which nothing
     /// is owed, counts as finished in a shutdown. Default 1 s.
     pub drain_quiet: Duration,
     /// The resolution of the timer wheel. Default 100 ms, so that an idle server wakes at most ten
