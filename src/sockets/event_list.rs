@@ -54,3 +54,32 @@ impl EventList {
         (1..=sources).contains(&self.taken_while_full)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn list_that_two_calls_in_a_row_fill_doubles_up_to_its_limit() {
+        let mut list = EventList::new(4);
+        assert!(!list.note_len(3, 10));
+        assert!(list.note_len(4, 10) && !list.note_len(0, 10) && list.note_len(4, 10));
+        assert_eq!(list.events.capacity(), 4, "the two were not in a row");
+        assert!(list.note_len(4, 10));
+        assert_eq!(list.events.capacity(), 8);
+        assert!(list.note_len(8, 10) && list.note_len(8, 10));
+        assert_eq!(list.events.capacity(), 10);
+    }
+
+    #[test]
+    fn no_event_is_missing_once_as_many_were_seen_as_there_are_sources() {
+        let mut list = EventList::new(4);
+        assert!(!list.may_lack_an_event(6), "nothing was full");
+        list.note_len(4, 4);
+        assert!(list.may_lack_an_event(6));
+        list.note_len(4, 4);
+        assert!(!list.may_lack_an_event(6), "eight of six were seen");
+        list.note_len(1, 4);
+        assert!(!list.may_lack_an_event(6), "everything fitted");
+    }
+}
