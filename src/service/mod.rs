@@ -7,6 +7,7 @@ pub mod chat;
 mod echo;
 mod echo_lines;
 mod framed;
+mod handler_fn;
 #[cfg(feature = "http")]
 mod hosts;
 mod kv;
@@ -23,6 +24,7 @@ pub use broadcast::{Broadcast, BroadcastSession, Framing};
 pub use echo::Echo;
 pub use echo_lines::EchoLines;
 pub use framed::{Framed, FramedSession, Service};
+pub use handler_fn::{HandlerFn, OnData, handler_fn};
 #[cfg(feature = "http")]
 pub use hosts::Hosts;
 pub use kv::{Kv, KvConfig, KvSession};
