@@ -448,7 +448,7 @@ fn help_names_every_option_with_its_default() {
     let server = "--listen 127.0.0.1:7000, --port 7000, --port-file none, --backlog 4096, --reuse-port false, \
         --max-connections what the descriptor limit allows, --when-full wait, --input-limit 64KiB, \
         --output-limit 1MiB, --buffer-memory 256MiB, --notsent-lowat 16KiB, --idle-timeout off, --write-timeout 30s, \
-        --drain-timeout 10s, --config none, --log-format text, --verbose 0, --quiet 0";
+        --drain-timeout 10s, --on-panic close, --config none, --log-format text, --verbose 0, --quiet 0";
     for (service, own) in [
         ("echo", "--lines false, --prefix none"),
         (

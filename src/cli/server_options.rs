@@ -128,6 +128,11 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_DRAIN_TIMEOUT", help_heading = TIMEOUTS)]
     pub(crate) drain_timeout: Option<Span>,
 
+    /// What a panic in a handler does: it closes the connection that it concerns, or ends the program
+    /// with exit code 101 [default: close]
+    #[arg(long, value_name = "WHAT", env = "EDGELOOP_ON_PANIC", help_heading = RUNNING)]
+    pub(crate) on_panic: Option<OnPanic>,
+
     /// Read options from FILE, in TOML [default: none]
     #[arg(long, value_name = "FILE", env = "EDGELOOP_CONFIG", help_heading = RUNNING)]
     pub(crate) config: Option<PathBuf>,
@@ -150,6 +155,13 @@ pub(crate) struct ServerOptions {
 pub(crate) enum WhenFull {
     Wait,
     Refuse,
+}
+
+/// What `--on-panic` names; the library's type as it is spelled here.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum OnPanic {
+    Close,
+    Exit,
 }
 
 /// How a line of the log is written.
@@ -188,6 +200,7 @@ impl ServerOptions {
             write_timeout: or_off(self.write_timeout, default.write_timeout),
             keepalive: or_off(self.keepalive, default.keepalive),
             drain_timeout: self.drain_timeout.map_or(default.drain_timeout, Span::duration),
+            on_panic: self.on_panic.map_or(default.on_panic, OnPanic::into),
             ..default
         }
     }
@@ -238,6 +251,15 @@ impl From<WhenFull> for edgeloop::WhenFull {
     }
 }
 
+impl From<OnPanic> for edgeloop::OnPanic {
+    fn from(choice: OnPanic) -> Self {
+        match choice {
+            OnPanic::Close => edgeloop::OnPanic::Close,
+            OnPanic::Exit => edgeloop::OnPanic::Unwind,
+        }
+    }
+}
+
 const LISTENING: &str = "Listening";
 const LIMITS: &str = "Limits";
 const OVERLOAD: &str = "Overload";
@@ -272,7 +294,7 @@ mod tests {
                 arguments.push(format!("--{}={default}", option.get_long().unwrap()));
             }
         }
-        assert_eq!(arguments.len(), 17, "{arguments:?}");
+        assert_eq!(arguments.len(), 18, "{arguments:?}");
         let (said, unsaid) = (options(&arguments), options(&[]));
         assert_eq!(said.endpoints(), unsaid.endpoints());
         assert_eq!(format!("{:?}", said.config(9)), format!("{:?}", unsaid.config(9)));

@@ -129,7 +129,8 @@ impl Fault {
             CloseReason::Closed
             | CloseReason::Aborted
             | CloseReason::Drained
-            | CloseReason::DrainTimeout => None,
+            | CloseReason::DrainTimeout
+            | CloseReason::HandlerPanicked => None,
         }
     }
 }

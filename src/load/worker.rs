@@ -14,7 +14,7 @@ use super::pulse::PulseTally;
 use super::route::Route;
 use super::tally::{Second, Window};
 use super::{Plan, http, plan};
-use crate::reactor::{Config, Context, Handler, Reactor, Remote};
+use crate::reactor::{Config, Context, Handler, OnPanic, Reactor, Remote};
 
 /// What the conductor asks of a thread.
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +144,8 @@ pub(super) fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Resul
         write_timeout: Some(plan.reply_timeout),
         // A peer that is gone answers nothing in time, and each connect is spared five calls.
         keepalive: None,
+        // A panic is a mistake of ours, which must not look like a measurement.
+        on_panic: OnPanic::Unwind,
         // A client has no newcomers to put off.
         overload_turn: None,
         overload_memory: None,

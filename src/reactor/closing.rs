@@ -17,6 +17,7 @@ use std::io;
 
 use super::connection::{Announced, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
+use crate::sockets::stream::LayerPanicked;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 
@@ -61,6 +62,10 @@ impl LoopState {
     /// before: a client that sends, and closes without reading, resets its connection, and what this
     /// client sent counts all the same.
     pub(super) fn close_on_error(&mut self, token: Token, error: &io::Error) {
+        if LayerPanicked::is(error) {
+            self.note_panic(Some(token), &error.to_string());
+            return self.abort(token, CloseReason::HandlerPanicked);
+        }
         let Some(connection) = find(&mut self.connections, token) else { return };
         let was_open = connection.state == State::Open;
         connection.set_reason(reason_of(error));

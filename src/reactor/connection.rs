@@ -296,7 +296,9 @@ impl Connection {
     pub(super) fn set_reason(&mut self, reason: CloseReason) {
         let undecided = matches!(self.state, State::Connecting | State::Open);
         let was_in_order = self.state == State::Closing && self.reason == CloseReason::PeerClosed;
-        if undecided || was_in_order {
+        // Whatever was to come of it, this is what did.
+        let is_panic = reason == CloseReason::HandlerPanicked;
+        if undecided || was_in_order || is_panic {
             self.reason = reason;
         }
     }

@@ -109,8 +109,7 @@ impl<'a> Context<'a> {
     /// more input to work on stops here and returns. The input that is left is offered again as soon as
     /// the connection is free.
     pub fn is_held(&self, token: Token) -> bool {
-        let connection = self.state.find(token);
-        connection.is_none_or(|connection| !connection.is_free())
+        self.state.is_held(token)
     }
 
     // ---- topics ----

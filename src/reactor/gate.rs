@@ -62,8 +62,10 @@ impl GateBook {
 impl LoopState {
     /// Asks the gate, if there is one, whether a connection may come in.
     pub(super) fn ask_gate(&mut self, peer: &Peer) -> Result<(), CloseReason> {
-        let now = self.clock.now();
-        self.gate.as_mut().map_or(Ok(()), |book| book.gate.admit(&peer.into(), now))
+        let answer = self.contained(None, |LoopState { gate, clock, .. }| {
+            gate.as_mut().map_or(Ok(()), |book| book.gate.admit(&peer.into(), clock.now()))
+        });
+        answer.unwrap_or(Err(CloseReason::HandlerPanicked))
     }
 
     /// Remembers that the gate let this connection in.
@@ -81,14 +83,15 @@ impl LoopState {
             return;
         };
         if book.inside.get_mut(token.key()).is_some_and(std::mem::take) {
-            book.gate.release(&Address::from(&details.peer), self.clock.now());
+            let peer = Address::from(&details.peer);
+            self.turn_back(&peer);
         }
     }
 
-    /// Tells the gate that a connection which it has just let in got no place.
+    /// Tells the gate that somebody whom it has let in is inside no more, or got no place.
     pub(super) fn turn_back(&mut self, peer: &Address) {
-        if let Some(book) = &mut self.gate {
-            book.gate.release(peer, self.clock.now());
-        }
+        self.contained(None, |LoopState { gate, clock, .. }| {
+            gate.iter_mut().for_each(|book| book.gate.release(peer, clock.now()));
+        });
     }
 }

@@ -16,6 +16,9 @@ use crate::vocabulary::close_reason::CloseReason;
 /// exactly once, whatever happened. `on_end` is called once when the peer ends; if the connection is
 /// held and the handler leaves input, `on_end` is called again when the hold ends. A session lives from
 /// `on_open` to `on_close`.
+///
+/// A method that panics ends the connection that it was called for, and no other one
+/// ([`Config::on_panic`](crate::Config::on_panic)).
 pub trait Handler {
     /// What the handler keeps for each connection; `()` costs nothing.
     type Session;

@@ -10,6 +10,7 @@ use super::connection::State;
 use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::listen_socket::{AcceptFault, ListenSocket};
+use crate::sockets::stream::LayerPanicked;
 use crate::structures::overload_watch::Trickle;
 use crate::structures::rate_limit::RateLimit;
 use crate::structures::token::Token;
@@ -182,6 +183,9 @@ impl Listeners {
                 listener.readable = false;
             }
             return;
+        }
+        if LayerPanicked::is(error) {
+            state.note_panic(None, &error.to_string());
         }
         match AcceptFault::of(error) {
             AcceptFault::Connection => state.stats.accept_errors += 1,

@@ -146,6 +146,11 @@ impl LoopState {
         find(&mut self.connections, token)
     }
 
+    /// Whether a connection is not to be handled further for now, or is gone.
+    pub(super) fn is_held(&self, token: Token) -> bool {
+        self.find(token).is_none_or(|connection| !connection.is_free())
+    }
+
     /// Changes a connection, and then puts it on the lists on which it has something to do now. `None`
     /// when the token is stale.
     pub(super) fn change<T>(

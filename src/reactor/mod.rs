@@ -72,6 +72,7 @@
 //! | `delivery` | topics meet connections: what each is owed, and when that is too much |
 //! | `listener`, `gate` | where connections come from, and whether they may come in |
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
+//! | `contain` | a panic in code of the program |
 //! | `handler`, `context`, `remote` | the sides that a program and other threads see |
 //! | `check` | what must hold between two turns |
 //!
@@ -84,6 +85,7 @@
 mod check;
 mod closing;
 mod connection;
+mod contain;
 mod context;
 mod deadline;
 mod delivery;
@@ -120,5 +122,5 @@ pub use crate::structures::timer_wheel::TimerWheel;
 pub use crate::structures::token::Token;
 pub use crate::structures::topic::{PublishError, SlowConsumer, Start, TopicConfig, TopicId};
 pub use crate::vocabulary::close_reason::CloseReason;
-pub use crate::vocabulary::config::{Config, WhenFull};
+pub use crate::vocabulary::config::{Config, OnPanic, WhenFull};
 pub use crate::vocabulary::stats::Stats;

@@ -305,7 +305,7 @@ impl<H: Handler> Reactor<H> {
     fn fire_timers(&mut self) {
         if self.state.alarm.is_some_and(|at| at <= self.state.clock.now()) {
             self.state.alarm = None;
-            self.handler.on_alarm(&mut Context::new(&mut self.state));
+            self.state.call(None, |cx| self.handler.on_alarm(cx));
         }
         // An event that did not fit into the list may prove that a connection is active.
         if self.events.may_lack_an_event(self.state.connections.len()) {
@@ -353,7 +353,7 @@ impl<H: Handler> Reactor<H> {
             connection.timer_ms = None;
         }
         if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
-            self.handler.on_timer(&mut Context::new(&mut self.state), token, session);
+            self.state.call(Some(token), |cx| self.handler.on_timer(cx, token, session));
         }
     }
 
@@ -366,7 +366,7 @@ impl<H: Handler> Reactor<H> {
         }
         self.sessions.give_back();
         self.state.give_back();
-        self.handler.on_tidy(&mut Context::new(&mut self.state));
+        self.state.call(None, |cx| self.handler.on_tidy(cx));
         let_the_heap_shrink();
     }
 
@@ -379,7 +379,7 @@ impl<H: Handler> Reactor<H> {
         for _ in 0..self.state.config.tasks_max {
             let Some(task) = self.tasks.take() else { return };
             self.state.stats.tasks += 1;
-            task(&mut Context::new(&mut self.state));
+            self.state.call(None, task);
             self.state.charge(WAKE);
             if self.state.is_phase_over() {
                 break;
@@ -412,12 +412,12 @@ impl<H: Handler> Reactor<H> {
         }
         self.state.current = Some(token);
         self.state.begin_slice();
-        let session = self.handler.on_open(&mut Context::new(&mut self.state), token);
+        let session = self.state.call(Some(token), |cx| self.handler.on_open(cx, token));
         self.state.current = None;
         if token.key() >= self.sessions.len() {
             self.sessions.resize_with(token.key() + 1, || None);
         }
-        self.sessions[token.key()] = Some(session);
+        self.sessions[token.key()] = session;
         // What the callback sent waits for the flush phase.
         self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
     }
@@ -482,13 +482,15 @@ impl<H: Handler> Reactor<H> {
         let mut input = std::mem::take(&mut connection.input);
         let len = input.len();
         let mut outcome = Ok(());
-        let cx = &mut Context::new(&mut self.state);
+        let (state, handler) = (&mut self.state, &mut self.handler);
         if is_data_due {
-            outcome = self.handler.on_data(cx, token, session, &mut input);
+            let on_data = |cx: &mut Context<'_>| handler.on_data(cx, token, session, &mut input);
+            outcome = state.call(Some(token), on_data).unwrap_or(Ok(()));
         }
-        let tell_end = is_end_due && outcome.is_ok() && !cx.is_held(token);
+        let tell_end = is_end_due && outcome.is_ok() && !state.is_held(token);
         if tell_end {
-            outcome = self.handler.on_end(cx, token, session, &mut input);
+            let on_end = |cx: &mut Context<'_>| handler.on_end(cx, token, session, &mut input);
+            outcome = state.call(Some(token), on_end).unwrap_or(Ok(()));
         }
         let is_too_long = self.state.return_input(token, input, len, tell_end);
         if outcome.is_ok() && is_too_long { Err(ProtocolError::MessageTooLong) } else { outcome }
@@ -535,7 +537,7 @@ impl<H: Handler> Reactor<H> {
     }
 
     fn connect_failed(&mut self, token: Token, error: &io::Error) {
-        self.handler.on_connect_error(&mut Context::new(&mut self.state), token, error);
+        self.state.call(Some(token), |cx| self.handler.on_connect_error(cx, token, error));
         self.state.retire_for(token, CloseReason::ConnectFailed);
     }
 
@@ -553,7 +555,9 @@ impl<H: Handler> Reactor<H> {
                 log::debug!(connection:% = token, peer:%, event = "closed", reason:%; "closed");
             }
             if let Some(session) = self.sessions.get_mut(token.key()).and_then(Option::take) {
-                self.handler.on_close(&mut Context::new(&mut self.state), token, session, reason);
+                let on_close =
+                    |cx: &mut Context<'_>| self.handler.on_close(cx, token, session, reason);
+                self.state.call(Some(token), on_close);
             }
             self.state.free(token);
             self.listeners.end_pause();
@@ -605,7 +609,7 @@ impl<H: Handler> Reactor<H> {
         self.state.is_draining = true;
         for token in self.state.tokens() {
             if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
-                self.handler.on_drain(&mut Context::new(&mut self.state), token, session);
+                self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
             }
             self.state.arm(token);
         }

@@ -38,6 +38,8 @@ pub(super) const ACCEPT: u64 = 5_000;
 pub(super) const CLOSE: u64 = 3_000;
 /// A timer that came round, or a task from another thread.
 pub(super) const WAKE: u64 = 100;
+/// A panic unwound and told: what the standard library prints goes to a terminal or a file.
+pub(super) const PANIC: u64 = 50_000;
 /// A message appended to a topic, but for its bytes.
 pub(super) const PUBLISH: u64 = 50;
 /// A subscriber told that its topic has more.

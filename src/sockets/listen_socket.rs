@@ -13,7 +13,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::address::{Address, Peer};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::socket_file::SocketFile;
-use super::stream::{Layer, Layered, Stream};
+use super::stream::{Layer, LayerPanicked, Layered, Stream};
+use crate::structures::caught::catch;
 use crate::structures::token::Token;
 
 /// How a listener is set up. What accepted sockets inherit is set once, here.
@@ -101,7 +102,11 @@ impl ListenSocket {
                 let stream = match wrap {
                     None => Stream::Tcp(socket),
                     // Whatever is wrong concerns this connection, not the listener.
-                    Some(wrap) => Stream::Layered(Layered::new(wrap(socket).map_err(aborted)?)),
+                    Some(wrap) => {
+                        let layer = catch(|| wrap(socket)).map_err(LayerPanicked::from);
+                        let layer = layer.map_err(aborted)?.map_err(aborted)?;
+                        Stream::Layered(Layered::new(layer))
+                    }
                 };
                 Ok((stream, Some(address).into()))
             }
@@ -220,7 +225,7 @@ fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<ListenSocket> {
     Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file))
 }
 
-fn aborted(error: io::Error) -> io::Error {
+fn aborted(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, error)
 }
 

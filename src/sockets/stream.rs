@@ -11,6 +11,7 @@ use mio::{Interest, Registry};
 use socket2::SockRef;
 
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
+use crate::structures::caught::{Caught, catch};
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
 
@@ -42,7 +43,12 @@ pub(crate) struct Layered {
     layer: Box<dyn Layer>,
     /// The layer may hold output of its own: after every read or write, until a flush says otherwise.
     owes_output: bool,
+    has_panicked: bool,
 }
+
+/// The error of a layer that panicked, or of what was to make one. It is not called again.
+#[derive(Debug)]
+pub(crate) struct LayerPanicked(String);
 
 /// What a write did.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +69,10 @@ impl Stream {
         let source: &mut dyn Source = match self {
             Stream::Tcp(socket) => socket,
             Stream::Unix(socket) => socket,
-            Stream::Layered(layered) => layered.layer.source(),
+            Stream::Layered(layered) => {
+                return layered
+                    .call(|layer| registry.register(layer.source(), token.into(), interest));
+            }
         };
         registry.register(source, token.into(), interest)
     }
@@ -76,7 +85,7 @@ impl Stream {
         nonblocking(|| match self {
             Stream::Tcp(socket) => socket.read(into),
             Stream::Unix(socket) => socket.read(into),
-            Stream::Layered(layered) => layered.touch().read(into),
+            Stream::Layered(layered) => layered.touch(|layer| layer.read(into)),
         })
     }
 
@@ -90,7 +99,7 @@ impl Stream {
         let taken = nonblocking(|| match self {
             Stream::Tcp(socket) => socket.write(first),
             Stream::Unix(socket) => socket.write(first),
-            Stream::Layered(layered) => layered.touch().write(first),
+            Stream::Layered(layered) => layered.touch(|layer| layer.write(first)),
         })?;
         Ok(self.judge(taken, first.len()))
     }
@@ -101,7 +110,7 @@ impl Stream {
             (Stream::Tcp(socket), [one]) => socket.write(one),
             (Stream::Tcp(socket), _) => socket.write_vectored(slices),
             (Stream::Unix(socket), _) => socket.write_vectored(slices),
-            (Stream::Layered(layered), _) => layered.touch().write_vectored(slices),
+            (Stream::Layered(layered), _) => layered.touch(|layer| layer.write_vectored(slices)),
         })?;
         Ok(self.judge(taken, slices.iter().map(|slice| slice.len()).sum()))
     }
@@ -117,7 +126,7 @@ impl Stream {
     /// Lets a layer push out the bytes that it holds. Returns whether the socket took all of them.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         if let Stream::Layered(layered) = self {
-            layered.owes_output = nonblocking(|| layered.layer.flush())?.is_none();
+            layered.owes_output = nonblocking(|| layered.call(|layer| layer.flush()))?.is_none();
         }
         Ok(!self.owes_output())
     }
@@ -154,7 +163,7 @@ impl Stream {
         match self {
             Stream::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Stream::Unix(socket) => socket.shutdown(Shutdown::Write),
-            Stream::Layered(layered) => layered.touch().shutdown_write(),
+            Stream::Layered(layered) => layered.touch(|layer| layer.shutdown_write()),
         }
     }
 
@@ -170,12 +179,44 @@ impl Stream {
 
 impl Layered {
     pub(crate) fn new(layer: Box<dyn Layer>) -> Box<Self> {
-        Box::new(Layered { layer, owes_output: true })
+        Box::new(Layered { layer, owes_output: true, has_panicked: false })
     }
 
-    fn touch(&mut self) -> &mut dyn Layer {
+    /// As [`call`](Self::call), for what may leave output in the layer.
+    fn touch<T>(&mut self, call: impl FnOnce(&mut dyn Layer) -> io::Result<T>) -> io::Result<T> {
         self.owes_output = true;
-        &mut *self.layer
+        self.call(call)
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&mut dyn Layer) -> io::Result<T>) -> io::Result<T> {
+        if self.has_panicked {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        catch(|| call(&mut *self.layer)).unwrap_or_else(|panic| {
+            self.has_panicked = true;
+            Err(io::Error::other(LayerPanicked::from(panic)))
+        })
+    }
+}
+
+impl LayerPanicked {
+    /// Whether that is what an error of a stream is.
+    pub(crate) fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|error| error.is::<LayerPanicked>())
+    }
+}
+
+impl fmt::Display for LayerPanicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the layer: {}", self.0)
+    }
+}
+
+impl std::error::Error for LayerPanicked {}
+
+impl From<Caught> for LayerPanicked {
+    fn from(panic: Caught) -> Self {
+        LayerPanicked(panic.text().to_owned())
     }
 }
 

@@ -12,9 +12,11 @@
 //! | `overload_watch` | whether there is more to do than can be done |
 //! | `spare` | tables that give back the room which a burst needed |
 //! | `rate_limit` | a warning that is written once a second |
+//! | `caught` | a panic that was caught |
 
 pub(crate) mod arrears;
 pub(crate) mod buffer_pool;
+pub(crate) mod caught;
 pub(crate) mod clock;
 pub(crate) mod floor;
 pub(crate) mod overload_watch;

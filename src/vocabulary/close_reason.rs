@@ -22,7 +22,7 @@ macro_rules! close_reasons {
 
         impl CloseReason {
             /// Every reason, in the order in which counters and pages list them.
-            pub const ALL: [CloseReason; 23] = [$(CloseReason::$variant),+];
+            pub const ALL: [CloseReason; 24] = [$(CloseReason::$variant),+];
 
             /// The stable name, in snake case.
             pub const fn name(self) -> &'static str {
@@ -82,6 +82,9 @@ close_reasons! {
     ConnectFailed = "connect_failed",
     /// The kernel refused to set it up, for want of memory or watches.
     SetupFailed = "setup_failed",
+    /// A callback of its handler panicked, or its layer did; see
+    /// [`Config::on_panic`](crate::Config::on_panic).
+    HandlerPanicked = "handler_panicked",
     /// Any other error that the socket reported.
     IoError = "io_error",
 }

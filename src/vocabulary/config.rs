@@ -150,10 +150,32 @@ pub struct Config {
     /// follow at once.
     pub tick: Duration,
 
+    /// What a panic in a callback of the handler, in a task, a gate or a layer does. Default: it ends the
+    /// connection that the call was about.
+    pub on_panic: OnPanic,
+
     /// Reads on until the kernel says `WouldBlock`, always. Default off: a short read proves a TCP
     /// socket drained unless an end or an urgent byte was announced, which saves one call in
     /// three.
     pub strict_drain: bool,
+}
+
+/// What a panic in code that the loop calls does; see [`Config::on_panic`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// It is logged and counted ([`Stats::panics`](crate::Stats::panics)), and the connection that the
+    /// call was about is aborted (`handler_panicked`): what was queued for the peer may be half an
+    /// answer, and a reset says so. All others go on. `on_close` is called as for every other end, so
+    /// that a handler forgets the connection; not, of course, after a panic in `on_open` or in
+    /// `on_close` itself.
+    ///
+    /// What belongs to several connections is as the panic left it. A handler that changes two tables
+    /// which must agree does so without a call between that may panic.
+    #[default]
+    Close,
+    /// It unwinds through [`Reactor::run`](crate::Reactor::run) into the program, as if nobody caught
+    /// it.
+    Unwind,
 }
 
 /// What a new connection meets when [`Config::connections_max`] is reached.
@@ -197,6 +219,7 @@ impl Default for Config {
             drain_timeout: Duration::from_secs(10),
             drain_quiet: Duration::from_secs(1),
             tick: Duration::from_millis(100),
+            on_panic: OnPanic::Close,
             strict_drain: false,
         }
     }

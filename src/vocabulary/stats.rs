@@ -51,6 +51,9 @@ pub struct Stats {
     pub timers: u64,
     /// Tasks run for other threads.
     pub tasks: u64,
+    /// Callbacks, tasks and gates that [panicked](crate::Config::on_panic), whether or not that ended a
+    /// connection.
+    pub panics: u64,
     /// Events and sends for a connection that no longer exists.
     pub stale: u64,
     /// Connections lost while they were accepted.
@@ -104,8 +107,8 @@ impl Stats {
         entries.extend(reasons.into_iter().filter(happened));
         entries.extend([("bytes_in", self.bytes_received), ("bytes_out", self.bytes_sent)]);
         entries.extend([("discarded", self.bytes_discarded), ("dropped", self.bytes_dropped)]);
-        let overloads = [("overloads", self.overloads), ("shed", self.shed)];
-        entries.extend(overloads.into_iter().filter(happened));
+        let seldom = [("panics", self.panics), ("overloads", self.overloads), ("shed", self.shed)];
+        entries.extend(seldom.into_iter().filter(happened));
         if self.messages_published > 0 {
             entries.push(("published", self.messages_published));
             entries.push(("delivered", self.messages_delivered));

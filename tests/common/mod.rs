@@ -39,6 +39,8 @@ pub(crate) const MIB: usize = 1 << 20;
 pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) remote: Remote,
+    /// So many of its callbacks are to panic; an assertion of a handler that fails is a panic, too.
+    pub(crate) panics: u64,
     thread: Option<JoinHandle<(Stats, Ending)>>,
 }
 
@@ -73,7 +75,7 @@ pub(crate) fn start_by<H: Handler + Send + 'static>(
         (reactor.stats().clone(), ending)
     });
     let (address, remote) = receiver.recv_timeout(PATIENCE).expect("the server did not start");
-    Server { address, remote, thread: Some(thread) }
+    Server { address, remote, panics: 0, thread: Some(thread) }
 }
 
 impl Server {
@@ -182,6 +184,7 @@ impl Server {
         }
         let (stats, ending) = thread.join().expect("the server panicked");
         expect_balanced(&stats);
+        assert_eq!(stats.panics, self.panics, "panics of its handler: {stats:?}");
         (stats, ending)
     }
 

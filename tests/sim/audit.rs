@@ -2,11 +2,14 @@
 //! did, and asks at once what can be asked in a callback. The handler below is not changed by it.
 
 use std::io;
+use std::panic::resume_unwind;
 
 use edgeloop::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 use crate::oracles::Account;
 use crate::peers::Dialect;
+use crate::random::Random;
+use crate::schedule::Schedule;
 use crate::socket::{Flight, Stage};
 use crate::work::Piece;
 use crate::world::{World, with};
@@ -21,6 +24,8 @@ pub(crate) struct Audit<H> {
     work_before: u64,
     /// Have ended their side, and were not closed for it.
     listening: Vec<Token>,
+    /// Decides which callbacks panic, and how many of a thousand do.
+    panics: (Random, u16),
 }
 
 /// What the service and its configuration allow.
@@ -39,8 +44,29 @@ pub(crate) struct Rules {
 }
 
 impl<H> Audit<H> {
-    pub(crate) fn new(inner: H, rules: Rules) -> Self {
-        Audit { inner, rules, before: Vec::new(), work_before: 0, listening: Vec::new() }
+    pub(crate) fn new(inner: H, rules: Rules, schedule: &Schedule) -> Self {
+        let panics = (Random::new(schedule.seed ^ 0x7061_6e69), schedule.panics);
+        Audit { inner, rules, before: Vec::new(), work_before: 0, listening: Vec::new(), panics }
+    }
+
+    /// At the end of a callback, when all that it did was noted: now and then it panics, in silence.
+    fn may_panic(&mut self, token: Token) {
+        if self.draws_panic() {
+            with(|world| world.oracles.panics(token));
+            resume_unwind(Box::new("on purpose"));
+        }
+    }
+
+    fn draws_panic(&mut self) -> bool {
+        self.panics.0.chance(self.panics.1)
+    }
+
+    /// The end of a connection of which its handler is, or would have been, told.
+    fn note_close(&self, world: &mut World, account: &Account, reason: CloseReason) {
+        let is_finished = world.oracles.check_farewell(&world.kernel, account, reason);
+        let was_cut = world.kernel.sockets[account.socket as usize].was_cut;
+        world.peers.closed(account.meeting, was_cut, reason, is_finished);
+        world.peers.judge(account.meeting as usize, &mut world.oracles);
     }
 
     /// Looks at what is lent: it is what the peer sent, from where the handler left off.
@@ -155,6 +181,12 @@ impl<H> Audit<H> {
         let it = &world.kernel.sockets[account.socket as usize];
         let has_failed = it.was_cut || it.stage != Stage::Connected;
         let is_right = match reason {
+            // The peer must not take what came before the panic for all that there was to say.
+            CloseReason::PeerClosed | CloseReason::Closed | CloseReason::ProtocolError
+                if account.has_panicked =>
+            {
+                false
+            }
             CloseReason::PeerClosed => it.fin == Flight::Arrived,
             CloseReason::Reset | CloseReason::KeepaliveTimeout | CloseReason::IoError => has_failed,
             CloseReason::IdleTimeout => world.oracles.limits.idle_ns.is_some(),
@@ -165,6 +197,7 @@ impl<H> Audit<H> {
             CloseReason::Drained | CloseReason::DrainTimeout => world.oracles.is_draining,
             CloseReason::Aborted | CloseReason::ProtocolError => self.rules.closes,
             CloseReason::Closed => self.rules.closes || world.oracles.is_draining,
+            CloseReason::HandlerPanicked => account.has_panicked,
             _ => false,
         };
         if !is_right {
@@ -206,6 +239,15 @@ impl<H: Handler> Handler for Audit<H> {
         });
         let session = self.inner.on_open(cx, token);
         self.note_output(cx, token);
+        if self.draws_panic() {
+            // There is no session, so nobody will be told of the end.
+            with(|world| {
+                world.oracles.panics(token);
+                let Some(account) = world.oracles.closed(token) else { return };
+                self.note_close(world, &account, CloseReason::HandlerPanicked);
+            });
+            resume_unwind(Box::new("on purpose"));
+        }
         session
     }
 
@@ -222,6 +264,7 @@ impl<H: Handler> Handler for Audit<H> {
         }
         let outcome = self.inner.on_data(cx, token, session, input);
         self.take_back(cx, token, input);
+        self.may_panic(token);
         outcome
     }
 
@@ -235,6 +278,7 @@ impl<H: Handler> Handler for Audit<H> {
         self.lend(cx, token, input, "the end");
         let outcome = self.inner.on_end(cx, token, session, input);
         self.take_back(cx, token, input);
+        self.may_panic(token);
         if input.is_empty() {
             self.listening.push(token);
         }
@@ -249,6 +293,7 @@ impl<H: Handler> Handler for Audit<H> {
         });
         self.inner.on_timer(cx, token, session);
         self.note_output(cx, token);
+        self.may_panic(token);
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
@@ -280,12 +325,10 @@ impl<H: Handler> Handler for Audit<H> {
             if self.rules.dialect != Dialect::Echo || world.peers.completes_lines {
                 world.oracles.check_severed(&world.kernel, &account, reason);
             }
-            let is_finished = world.oracles.check_farewell(&world.kernel, &account, reason);
-            let was_cut = world.kernel.sockets[account.socket as usize].was_cut;
-            world.peers.closed(account.meeting, was_cut, reason, is_finished);
-            world.peers.judge(account.meeting as usize, &mut world.oracles);
+            self.note_close(world, &account, reason);
         });
         self.inner.on_close(cx, token, session, reason);
+        self.may_panic(token);
     }
 
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {

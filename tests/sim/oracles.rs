@@ -33,6 +33,8 @@ pub(crate) struct Account {
     pub(crate) has_input_left: bool,
     /// Its handler has ended it.
     pub(crate) is_closing: bool,
+    /// A callback for it has panicked: no other one is called but the last.
+    pub(crate) has_panicked: bool,
     /// It was to catch up with a topic, and could not: that may have been more than its limit.
     pub(crate) is_overloaded: bool,
     /// When its side was shut down, and how much it had received by then.
@@ -114,6 +116,8 @@ pub(crate) struct Oracles {
     registrations: Vec<Registration>,
     /// The first violation; what follows from it is of no interest.
     pub(crate) violation: Option<String>,
+    /// Panics that handlers were made to have.
+    pub(crate) panics: u64,
     pub(crate) tasks_queued: u64,
     pub(crate) tasks_run: u64,
     exhausted_ns: Option<u64>,
@@ -148,6 +152,9 @@ pub(crate) struct Oracles {
     /// When whoever has not finished is cut off.
     pub(crate) drains_until: Option<u64>,
 }
+
+/// What is told of each connection, however it ends.
+const THE_CLOSE: &str = "the close";
 
 /// Ticks of the reactor's timer wheel, and a little less.
 const ROUND: u64 = 1_000;
@@ -366,8 +373,12 @@ impl Oracles {
     /// The account of an open connection; that there is none is a violation.
     pub(crate) fn expect_open(&mut self, token: Token, what: &str) -> Option<&mut Account> {
         self.callbacks += 1;
-        if self.account(token).is_none() {
-            self.violate(format!("{what} of {token}, which is not open"));
+        match self.account(token) {
+            None => self.violate(format!("{what} of {token}, which is not open")),
+            Some(account) if account.has_panicked && what != THE_CLOSE => {
+                self.violate(format!("{what} of {token}, whose handler has panicked"));
+            }
+            Some(_) => {}
         }
         self.account(token)
     }
@@ -454,7 +465,7 @@ impl Oracles {
     }
 
     pub(crate) fn closed(&mut self, token: Token) -> Option<Account> {
-        let account = self.expect_open(token, "the close")?;
+        let account = self.expect_open(token, THE_CLOSE)?;
         account.is_open = false;
         let account = account.clone();
         self.stale = Some(token);
@@ -558,6 +569,15 @@ impl Oracles {
         }
         // With the peer's end read before, the last words were sent and nothing can undo them.
         socket.end_was_told && !has_failed && !socket.linger_zero && !socket.is_unix()
+    }
+
+    /// The handler panics now: its connection is aborted, and nobody else notices.
+    pub(crate) fn panics(&mut self, token: Token) {
+        self.panics += 1;
+        self.ledger.panicked();
+        if let Some(account) = self.account(token) {
+            (account.has_panicked, account.is_closing) = (true, true);
+        }
     }
 
     // ---- turns ----
@@ -801,6 +821,7 @@ impl Account {
             waits_for_topic: false,
             has_input_left: false,
             is_closing: false,
+            has_panicked: false,
             is_overloaded: false,
             lingers_since: None,
             output_then: 0,

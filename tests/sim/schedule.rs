@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use edgeloop::{Config, SlowConsumer, WhenFull};
+use edgeloop::{Config, OnPanic, SlowConsumer, WhenFull};
 
 use crate::faults::{Class, Rates};
 use crate::kernel::Weather;
@@ -32,6 +32,8 @@ pub(crate) struct Schedule {
     /// Descriptors that the process may have.
     pub(crate) files_max: usize,
     pub(crate) backlog: u32,
+    /// So many callbacks of a thousand panic.
+    pub(crate) panics: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,8 @@ impl Schedule {
             drains_after: random.chance(100).then(|| random.magnitude(1, 3000) as u64),
             files_max: if random.chance(200) { random.between(6, 12) } else { usize::MAX },
             backlog: random.magnitude(1, 64) as u32,
+            // Another random number would give every seed another schedule.
+            panics: [0, 0, 0, 5, 0, 0, 50, 0][seed as usize % 8],
             config,
         }
     }
@@ -136,6 +140,9 @@ impl Schedule {
         if self.calls > 100 {
             into.push(Schedule { calls: self.calls / 2, ..self.clone() });
         }
+        if self.panics > 0 {
+            into.push(Schedule { panics: 0, ..self.clone() });
+        }
         if self.drains_after.is_some() {
             into.push(Schedule { drains_after: None, ..self.clone() });
         }
@@ -177,6 +184,7 @@ impl Schedule {
             + weather
             + spread
             + drains
+            + u64::from(self.panics)
             + self.calls
             + u64::from(self.files_max < usize::MAX)
     }
@@ -254,6 +262,7 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         drain_timeout: ms(random, 5, 2000),
         drain_quiet: ms(random, 1, 500),
         tick: ms(random, 1, 100),
+        on_panic: OnPanic::Close,
         strict_drain: random.chance(200),
     }
 }

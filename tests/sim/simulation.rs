@@ -131,7 +131,7 @@ fn drive<H: Handler>(
     rules.memory_is_short = schedule.config.buffer_memory < 64 << 20;
     let mut world = Box::new(build(schedule, rules, planned));
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        enter(&mut world, || live(schedule, Audit::new(handler, rules)));
+        enter(&mut world, || live(schedule, Audit::new(handler, rules, schedule)));
     }));
     REMOTE.set(None);
     if let Err(panic) = ended {
@@ -336,6 +336,13 @@ fn check_books<H: Handler>(reactor: &Reactor<Audit<H>>) {
         let text = stats.to_string();
         with(|world| world.oracles.violate(format!("the books do not balance: {text}")));
     }
+    let panics = stats.panics;
+    with(|world| {
+        let meant = world.oracles.panics;
+        if panics != meant {
+            world.oracles.violate(format!("{panics} panics, {meant} of them on purpose"));
+        }
+    });
     let (delivered, skipped) = (stats.messages_delivered, stats.messages_skipped);
     with(|world| {
         let has_topics = world.oracles.limits.has_topics;

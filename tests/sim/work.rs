@@ -15,6 +15,9 @@ pub(crate) enum Piece {
     Close,
 }
 
+/// More than the reactor counts for one.
+const PANIC: u64 = 100_000;
+
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) budget: u64,
@@ -26,7 +29,7 @@ pub(crate) struct Ledger {
     /// The connection that was visited last, and its work in this turn.
     visited: Option<(Piece, Token)>,
     visit: u64,
-    /// The largest amount told at once.
+    /// The largest amount told at once, that of a panic included.
     largest: u64,
 }
 
@@ -60,6 +63,11 @@ impl Ledger {
         self.visit += units;
         self.largest = self.largest.max(units);
         self.visit >= self.slice
+    }
+
+    /// A panic is told and printed, which counts as work of the reactor's own.
+    pub(crate) fn panicked(&mut self) {
+        self.largest = self.largest.max(PANIC);
     }
 
     /// So many turns may pass until a connection is visited that stands on a list of `listed`.
