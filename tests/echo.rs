@@ -386,7 +386,7 @@ fn outgoing_connection_opens_once_it_is_established() {
     let server = start(Config::default(), reporter);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = Address::Tcp(listener.local_addr().unwrap());
-    let token = server.ask(move |cx| cx.connect(&to)).unwrap();
+    let token = server.ask(move |cx| cx.connect(&to, 0)).unwrap();
     let mut stream = patient(listener.accept().unwrap().0);
     expect_bytes(&stream, b"hello");
     stream.write_all(b"and goodbye").unwrap();
@@ -414,11 +414,11 @@ fn outgoing_connection_comes_from_the_address_that_was_asked_for() {
     let to = Address::Tcp(listener.local_addr().unwrap());
     let source: SocketAddr = "127.0.0.9:0".parse().unwrap();
     let again = to.clone();
-    server.ask(move |cx| cx.connect_from(source, &to)).unwrap();
+    server.ask(move |cx| cx.connect_from(source, &to, 0)).unwrap();
     let (_kept, used) = listener.accept().unwrap();
     assert_eq!(used.ip(), source.ip());
     // The same port once more would be the same connection.
-    let error = server.ask(move |cx| cx.connect_from(used, &again)).unwrap_err();
+    let error = server.ask(move |cx| cx.connect_from(used, &again, 0)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
     server.stop();
 }
@@ -428,10 +428,10 @@ fn source_address_that_cannot_be_had_is_an_error_at_once() {
     let (reporter, _seen) = Reporter::new(|_, _| {});
     let server = start(Config::default(), reporter);
     let (elsewhere, to) = ("192.0.2.1:0".parse().unwrap(), "127.0.0.1:9".parse().unwrap());
-    let error = server.ask(move |cx| cx.connect_from(elsewhere, &to)).unwrap_err();
+    let error = server.ask(move |cx| cx.connect_from(elsewhere, &to, 0)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
     let socket = Address::Unix("absent".into());
-    let error = server.ask(move |cx| cx.connect_from(elsewhere, &socket)).unwrap_err();
+    let error = server.ask(move |cx| cx.connect_from(elsewhere, &socket, 0)).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
     server.stop();
 }
@@ -442,7 +442,7 @@ fn refused_connection_is_an_error_and_neither_opened_nor_closed() {
     let server = start(Config::default(), reporter);
     let nowhere = Nowhere::new();
     let to = Address::Tcp(nowhere.address);
-    let token = server.ask(move |cx| cx.connect(&to)).unwrap();
+    let token = server.ask(move |cx| cx.connect(&to, 0)).unwrap();
     match seen.recv_timeout(PATIENCE) {
         Ok(Seen::ConnectError(failed, error)) => {
             assert_eq!(failed, token);
@@ -460,7 +460,7 @@ fn server_can_dial_itself() {
     let (reporter, seen) = Reporter::new(|_, _| {});
     let server = start(Config::default(), reporter);
     let to = server.address.clone();
-    let dialled = server.ask(move |cx| cx.connect(&to)).unwrap();
+    let dialled = server.ask(move |cx| cx.connect(&to, 0)).unwrap();
     let opened = [0, 1].map(|_| seen.recv_timeout(PATIENCE).unwrap());
     assert!(opened.contains(&Seen::Open(dialled)), "{opened:?}");
     server.stop();

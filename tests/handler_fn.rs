@@ -80,7 +80,7 @@ fn each_callback_is_the_closure_given_for_it() {
     assert_eq!(next(), "timer 105");
     let nowhere = Nowhere::new();
     let address = nowhere.address.into();
-    server.ask(move |cx| cx.connect(&address).unwrap());
+    server.ask(move |cx| cx.connect(&address, 0).unwrap());
     assert_eq!(next(), "connect error");
     server.remote.run(|cx| cx.drain()).unwrap();
     assert_eq!(next(), "drain 105");

@@ -137,7 +137,7 @@ fn canary_every_function_on_the_path_is_seen_called() {
     other.send(b"abort").unwrap();
     assert_eq!(stage.ended(&mut other), Ended::Reset);
     let to = Address::Tcp(stage.address);
-    watch(|| stage.reactor.with_context(|_, cx| cx.connect(&to))).unwrap();
+    watch(|| stage.reactor.with_context(|_, cx| cx.connect(&to, 0))).unwrap();
     stage.until("both ends are open", |stage| (stage.audit().connections.len() == 5).then_some(()));
     watch(|| stage.reactor.remote().run(|cx| cx.stop())).unwrap();
     stage.turn();
@@ -589,7 +589,7 @@ fn establishment_that_cannot_be_asked_for_is_a_failed_connect() {
             let mut clients = crowd(&mut stage, 3);
             refuse(call, None, 0, errno);
             let to = Address::Tcp(stage.address);
-            watch(|| stage.reactor.with_context(|_, cx| cx.connect(&to))).unwrap();
+            watch(|| stage.reactor.with_context(|_, cx| cx.connect(&to, 0))).unwrap();
             stage.until("failed", |stage| {
                 stage.audit().connect_errors.pop().filter(|seen| *seen == errno)
             });
@@ -622,7 +622,7 @@ fn dialling_that_is_refused_at_once_is_an_error_and_leaves_nothing_behind() {
         let to = Address::Tcp(stage.address);
         let before = counters().now().of(Call::Close);
         refuse(call, None, 0, errno);
-        let outcome = watch(|| stage.reactor.with_context(|_, cx| cx.connect(&to)));
+        let outcome = watch(|| stage.reactor.with_context(|_, cx| cx.connect(&to, 0)));
         assert_eq!(outcome.unwrap_err().raw_os_error(), Some(errno), "{call:?}");
         assert_eq!(counters().now().of(Call::Close) - before, 1, "{call:?}: the socket was kept");
         stage.check_books();

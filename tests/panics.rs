@@ -143,7 +143,7 @@ fn panic_on_connect_error_frees_the_connection() {
     server.panics = 1;
     let nowhere = Nowhere::new();
     let address = nowhere.address.into();
-    server.ask(move |cx| cx.connect(&address).unwrap());
+    server.ask(move |cx| cx.connect(&address, 0).unwrap());
     server.wait_until("it has failed", |stats| stats.dialled == 1 && stats.open() == 0);
     assert_eq!(closed(&server.finish()), [(CloseReason::HandlerPanicked, 1)]);
 }

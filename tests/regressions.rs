@@ -429,7 +429,7 @@ fn regression_idle_timeout_of_a_dialled_connection_does_not_wait_for_its_connect
     let server = start(config, handler);
     let peer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = peer.local_addr().unwrap().into();
-    let dialled = server.ask(move |cx| cx.connect(&address).unwrap());
+    let dialled = server.ask(move |cx| cx.connect(&address, 0).unwrap());
     assert_eq!(expect_open(&seen), dialled);
     let closed = seen.recv_timeout(PATIENCE).unwrap();
     assert_eq!(closed, Seen::Close(dialled, CloseReason::IdleTimeout));

@@ -63,7 +63,7 @@ impl Source {
     fn connect(&mut self, cx: &mut Context<'_>, target: &Address) -> io::Result<Token> {
         let mut dialled = Err(AddrInUse.into());
         for _ in 0..PORT_TRIES {
-            dialled = cx.connect_from(SocketAddr::new(self.address, self.next), target);
+            dialled = cx.connect_from(SocketAddr::new(self.address, self.next), target, 0);
             self.next = match self.next == *self.ports.end() {
                 true => *self.ports.start(),
                 false => self.next + 1,
@@ -177,7 +177,7 @@ impl Dialler {
         let place = client % sources.len().max(1);
         match sources.get_mut(place) {
             Some(source) => source.connect(cx, self.route.address()),
-            None => cx.connect(self.route.address()),
+            None => cx.connect(self.route.address(), 0),
         }
     }
 

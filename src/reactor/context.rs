@@ -11,6 +11,7 @@ use super::loop_state::LoopState;
 use super::overload::Overload;
 use super::work::CHARGE_MAX;
 use crate::sockets::address::Address;
+use crate::sockets::address::{Dialled, Peer};
 use crate::sockets::dial::dial;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
@@ -40,6 +41,9 @@ impl<'a> Context<'a> {
     /// Bytes are not taken when the connection is over or closing. A connection whose output would exceed
     /// [`Config::output_limit`] is aborted (`output_limit`). That bytes were taken, or even that the
     /// kernel took them, says nothing about their arrival. Only a reply of the peer does.
+    ///
+    /// What is sent to a connection that is not established yet waits until it is, and is dropped with it
+    /// if it never is ([`Stats::bytes_dropped`]).
     ///
     /// Output for the connection being handled leaves as soon as the callback returns; output for
     /// any other leaves in the flush phase, all of a turn in one write.
@@ -273,12 +277,33 @@ impl<'a> Context<'a> {
     }
 
     /// Begins an outgoing connection, without waiting. `on_open` follows once it is established, or
-    /// `on_connect_error`.
+    /// `on_connect_error`; in both [`dialled`](Self::dialled) returns `data`, by which the caller knows
+    /// what the connection is for: an index into a table of its own, for example.
+    ///
+    /// What is [sent](Self::send) meanwhile is queued and leaves once the connection is established.
+    ///
+    /// ```
+    /// # use edgeloop::{Address, Config, Context, Reactor, Token, service::HandlerFn};
+    /// let names = ["first", "second"];
+    /// let handler = HandlerFn::new(|_, _| (), |_, _, (), input| Ok(input.clear()))
+    ///     .on_connect_error(move |cx, token, error| {
+    ///         let index = cx.dialled(token).unwrap_or(0);
+    ///         eprintln!("{}: {error}", names[index as usize]);
+    ///     });
+    /// let mut reactor = Reactor::new(Config::default(), handler)?;
+    /// let address: Address = "127.0.0.1:7000".parse()?;
+    /// reactor.with_context(|_, cx| {
+    ///     let token = cx.connect(&address, 1)?;
+    ///     cx.send(token, b"hello"); // As soon as it is established.
+    ///     Ok::<(), std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
     /// When no socket can be had, or the table is full.
-    pub fn connect(&mut self, to: &Address) -> io::Result<Token> {
-        self.dial(to, None)
+    pub fn connect(&mut self, to: &Address, data: u64) -> io::Result<Token> {
+        self.dial(to, None, data)
     }
 
     /// As [`connect`](Self::connect), from an address of this machine. A source address has some
@@ -289,18 +314,30 @@ impl<'a> Context<'a> {
     /// # Errors
     /// As for `connect`; `AddrNotAvailable` when the address is not this machine's, or when there is
     /// such a connection already; `AddrInUse` when the port, or every port, is in use; and `InvalidInput` when `to` is a Unix socket.
-    pub fn connect_from(&mut self, source: SocketAddr, to: &Address) -> io::Result<Token> {
-        self.dial(to, Some(source))
+    pub fn connect_from(
+        &mut self,
+        source: SocketAddr,
+        to: &Address,
+        data: u64,
+    ) -> io::Result<Token> {
+        self.dial(to, Some(source), data)
     }
 
-    fn dial(&mut self, to: &Address, source: Option<SocketAddr>) -> io::Result<Token> {
+    fn dial(&mut self, to: &Address, source: Option<SocketAddr>, data: u64) -> io::Result<Token> {
         if self.state.is_full() {
             return Err(io::Error::other("the table of connections is full"));
         }
-        let (stream, peer) = dial(to, source)?;
+        let stream = dial(to, source)?;
+        let peer = Peer::Dialled(Box::new(Dialled { address: to.clone(), data }));
         let token = self.state.admit(stream, peer, State::Connecting)?;
         self.state.stats.dialled += 1;
         Ok(token)
+    }
+
+    /// What an outgoing connection was begun with; `None` for one that a listener accepted, or that is
+    /// over.
+    pub fn dialled(&self, token: Token) -> Option<u64> {
+        self.state.dialled(token)
     }
 
     /// The addresses at which the reactor was made to listen, in that order: those of

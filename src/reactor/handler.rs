@@ -23,7 +23,8 @@ pub trait Handler {
     /// What the handler keeps for each connection; `()` costs nothing.
     type Session;
 
-    /// A connection was accepted, or one that [`Context::connect`] began was established.
+    /// A connection was accepted, or one that [`Context::connect`] began was established:
+    /// [`Context::dialled`] tells which.
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> Self::Session;
 
     /// Bytes arrived, or input that was held back may be handled now.
@@ -103,7 +104,7 @@ pub trait Handler {
 
     /// A connection that [`Context::connect`] began was not established. There was no `on_open`, and there
     /// is no `on_close`. This is not called when the handler itself, or a shutdown, ended the connection
-    /// before its fate was known.
+    /// before its fate was known. [`Context::dialled`] tells what the connection was for.
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         let _ = (cx, token, error);
     }

@@ -218,6 +218,15 @@ impl LoopState {
         self.stats.closed_by_reason[reason as usize] += 1;
     }
 
+    /// What an outgoing connection was begun with.
+    pub(super) fn dialled(&self, token: Token) -> Option<u64> {
+        self.find(token)?;
+        match &self.details.get(token.key())?.peer {
+            Peer::Dialled(dialled) => Some(dialled.data),
+            Peer::V4(_) | Peer::V6(_) | Peer::Unix => None,
+        }
+    }
+
     /// Frees the slot of a closed connection and enters what it leaves behind into the books.
     pub(super) fn free(&mut self, token: Token) {
         self.drop_subscriptions(token);

@@ -65,7 +65,8 @@ impl LoopState {
             self.stats.stale += 1;
             return false;
         };
-        if connection.state != State::Open {
+        // One that is not established yet flushes it when it is.
+        if !matches!(connection.state, State::Open | State::Connecting) {
             return false;
         }
         if connection.output.len() + len > self.config.output_limit {

@@ -26,12 +26,21 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// The peer's address in 16 bytes.
+/// Who is at the other end, in 16 bytes.
 #[derive(Clone, Debug)]
 pub(crate) enum Peer {
     V4(SocketAddrV4),
     V6(Box<SocketAddrV6>),
     Unix,
+    /// Whom we called: boxed, so that the rare case does not make every connection larger.
+    Dialled(Box<Dialled>),
+}
+
+/// Where an outgoing connection leads, and what its caller knows it by.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialled {
+    pub(crate) address: Address,
+    pub(crate) data: u64,
 }
 
 impl FromStr for Address {
@@ -106,6 +115,7 @@ impl From<&Peer> for Address {
                 None => SocketAddr::V6(**address),
             }),
             Peer::Unix => Address::Unix(PathBuf::new()),
+            Peer::Dialled(dialled) => dialled.address.clone(),
         }
     }
 }

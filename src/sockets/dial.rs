@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use mio::net::{TcpStream, UnixStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::address::{Address, Peer};
+use super::address::Address;
 use super::stream::Stream;
 
 /// Begins to connect, without waiting; from an address of this machine, if one is given.
-pub(crate) fn dial(to: &Address, source: Option<SocketAddr>) -> io::Result<(Stream, Peer)> {
+pub(crate) fn dial(to: &Address, source: Option<SocketAddr>) -> io::Result<Stream> {
     match (to, source) {
         (Address::Tcp(to), source) => {
             let socket = match source {
@@ -18,9 +18,9 @@ pub(crate) fn dial(to: &Address, source: Option<SocketAddr>) -> io::Result<(Stre
                 None => TcpStream::connect(*to)?,
             };
             socket.set_nodelay(true)?;
-            Ok((Stream::Tcp(socket), Peer::from(Some(*to))))
+            Ok(Stream::Tcp(socket))
         }
-        (Address::Unix(path), None) => Ok((Stream::Unix(UnixStream::connect(path)?), Peer::Unix)),
+        (Address::Unix(path), None) => Ok(Stream::Unix(UnixStream::connect(path)?)),
         (Address::Unix(_), Some(_)) => {
             let text = "a Unix socket has no source address";
             Err(io::Error::new(io::ErrorKind::InvalidInput, text))

@@ -226,9 +226,10 @@ impl<H: Handler> Handler for Audit<H> {
     type Session = H::Session;
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> H::Session {
+        let is_dialled = cx.dialled(token).is_some();
         with(|world| {
             world.oracles.begins(Piece::Open, token);
-            world.oracles.opened(&world.kernel, token);
+            world.oracles.opened(&world.kernel, token, is_dialled);
             let published = (world.oracles.published, world.oracles.published_bytes);
             if let Some(account) = world.oracles.account(token) {
                 (account.published_before, account.bytes_before) = published;

@@ -116,6 +116,8 @@ pub(crate) struct Oracles {
     registrations: Vec<Registration>,
     /// The first violation; what follows from it is of no interest.
     pub(crate) violation: Option<String>,
+    /// Greetings sent before their connection was established, by socket.
+    greetings: Vec<(u32, usize)>,
     /// Panics that handlers were made to have.
     pub(crate) panics: u64,
     pub(crate) tasks_queued: u64,
@@ -284,7 +286,7 @@ impl Oracles {
 
     // ---- what the program's handlers tell ----
 
-    pub(crate) fn opened(&mut self, kernel: &Kernel, token: Token) {
+    pub(crate) fn opened(&mut self, kernel: &Kernel, token: Token, is_dialled: bool) {
         self.callbacks += 1;
         let Some(Registration { data, socket, .. }) = self.registration(token) else {
             return self.violate(format!("{token} was opened and never registered"));
@@ -296,10 +298,30 @@ impl Oracles {
         if self.accounts[slot].as_ref().is_some_and(|former| former.is_open) {
             return self.violate(format!("{token} was opened in the place of an open connection"));
         }
+        if !is_dialled {
+            // One to somebody who was not there may be left, from whoever had that socket.
+            self.take_greeting(socket);
+        }
         let other = kernel.sockets[socket as usize].other;
         let meeting = kernel.sockets.get(other as usize).map_or(NONE, |it| it.meeting);
         let visited_ns = kernel.clock.told();
         self.accounts[slot] = Some(Account { visited_ns, ..Account::new(data, socket, meeting) });
+    }
+
+    /// The program sends a greeting to a connection that it has just dialled.
+    pub(crate) fn greets(&mut self, token: Token, greeting: usize, is_taken: bool) {
+        let Some(Registration { socket, .. }) = self.registration(token).filter(|_| is_taken)
+        else {
+            return self.violate(format!("{token} takes no greeting"));
+        };
+        self.take_greeting(socket);
+        self.greetings.push((socket, greeting));
+    }
+
+    /// The greeting that is due from this socket, asked for once.
+    pub(crate) fn take_greeting(&mut self, socket: u32) -> Option<usize> {
+        let place = self.greetings.iter().position(|(greeter, _)| *greeter == socket)?;
+        Some(self.greetings.swap_remove(place).1)
     }
 
     /// A connection that the program dialled has failed: nobody was there, or too late. One that is

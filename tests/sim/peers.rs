@@ -84,10 +84,15 @@ struct Peer {
 /// In the last phase a peer that meant to send much more sends so much: what counts is that it ends.
 const CALM_BYTES: u32 = 500;
 
+/// What a greeting is made of, which is sent before a connection is established.
+pub(crate) const GREETING: u8 = b'>';
+
 /// One connection as both sides saw it: judged when both have said how it ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Meeting {
     pub(crate) peer: u32,
+    /// So many more bytes the program has sent before it was connected.
+    pub(crate) greeting: usize,
     salt: u32,
     sent: u64,
     received: u64,
@@ -425,6 +430,10 @@ impl Peers {
         let most = self.random.between(1, self.buffer.len());
         let mut buffer = std::mem::take(&mut self.buffer);
         let outcome = kernel.receive(peer.socket, &mut [&mut buffer[..most]]);
+        let (other, meeting) = (kernel.sockets[peer.socket as usize].other, peer.meeting);
+        if let Some(greeting) = oracles.take_greeting(other) {
+            self.meetings[meeting as usize].greeting = greeting;
+        }
         match outcome {
             Ok(n) if n > 0 => self.check(index, &buffer[..n], oracles),
             Ok(_) => self.over(index, Saw::End, kernel, oracles),
@@ -454,6 +463,11 @@ impl Peers {
     fn check(&mut self, index: usize, bytes: &[u8], oracles: &mut Oracles) {
         let peer = &mut self.peers[index];
         let meeting = &mut self.meetings[peer.meeting as usize];
+        let (greeting, bytes) = bytes.split_at(meeting.greeting.min(bytes.len()));
+        meeting.greeting -= greeting.len();
+        if greeting.iter().any(|byte| *byte != GREETING) {
+            oracles.violate(format!("peer {index} was not sent its greeting first"));
+        }
         let at = meeting.received;
         meeting.received += bytes.len() as u64;
         let wrong = match self.dialect {
@@ -523,6 +537,10 @@ impl Peers {
             Dialect::Dots => it.dots,
             Dialect::Messages => it.received,
         };
+        if it.greeting > 0 {
+            let left = it.greeting;
+            oracles.violate(format!("peer {peer} lacks {left} bytes sent before it was connected"));
+        }
         if it.received != expected {
             let (got, sent) = (it.received, it.sent);
             oracles
@@ -591,6 +609,7 @@ impl Meeting {
     fn new(peer: u32, salt: u32) -> Self {
         Meeting {
             peer,
+            greeting: 0,
             salt,
             sent: 0,
             received: 0,

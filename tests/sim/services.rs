@@ -2,6 +2,7 @@
 //! because each shows what those heal by accident: a handler that says nothing never flushes, so
 //! that a connection forgotten after a read stays forgotten.
 
+use std::io;
 use std::time::Duration;
 
 use edgeloop::{
@@ -12,6 +13,7 @@ use edgeloop::{
 use crate::NONE;
 use crate::clock::MS;
 use crate::oracles::Account;
+use crate::peers::GREETING;
 use crate::random::Random;
 use crate::stream::{ROOMS, number_of};
 use crate::work::Piece;
@@ -335,14 +337,16 @@ pub(crate) struct Dialler {
     random: Random,
     servers: [Address; 2],
     dials: u16,
-    dialled: Vec<Token>,
     /// So many more; without end a refused one could be tried for ever.
     left: u32,
 }
 
+/// The longest greeting.
+const GREETING_MAX: usize = 300;
+
 impl Dialler {
     pub(crate) fn new(seed: u64, servers: [Address; 2], dials: u16) -> Self {
-        Dialler { random: Random::new(seed), servers, dials, dialled: Vec::new(), left: 30 }
+        Dialler { random: Random::new(seed), servers, dials, left: 30 }
     }
 }
 
@@ -350,15 +354,23 @@ impl Handler for Dialler {
     type Session = ();
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        let is_ours = self.dialled.contains(&token);
-        self.dialled.retain(|dialled| *dialled != token);
-        if !is_ours && self.left > 0 && self.random.chance(self.dials) {
+        if cx.dialled(token).is_some() {
+            return;
+        }
+        if self.left > 0 && self.random.chance(self.dials) {
             self.left -= 1;
             let to = &self.servers[usize::from(self.random.chance(200))];
+            let greeting = self.random.below(GREETING_MAX);
             // That there is no descriptor or no place for it is an answer.
-            if let Ok(dialled) = cx.connect(to) {
-                self.dialled.push(dialled);
-            }
+            let Ok(dialled) = cx.connect(to, greeting as u64) else { return };
+            let is_taken = cx.send(dialled, &[GREETING; GREETING_MAX][..greeting]);
+            with(|world| world.oracles.greets(dialled, greeting, is_taken));
+        }
+    }
+
+    fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, _: &io::Error) {
+        if cx.dialled(token).is_none() {
+            with(|world| world.oracles.violate(format!("{token} has failed, and is nobody's")));
         }
     }
 
