@@ -407,36 +407,6 @@ fn outgoing_connection_opens_once_it_is_established() {
 }
 
 #[test]
-fn outgoing_connection_comes_from_the_address_that_was_asked_for() {
-    let (reporter, _seen) = Reporter::new(|_, _| {});
-    let server = start(Config::default(), reporter);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let to = Address::Tcp(listener.local_addr().unwrap());
-    let source: SocketAddr = "127.0.0.9:0".parse().unwrap();
-    let again = to.clone();
-    server.ask(move |cx| cx.connect_from(source, &to, 0)).unwrap();
-    let (_kept, used) = listener.accept().unwrap();
-    assert_eq!(used.ip(), source.ip());
-    // The same port once more would be the same connection.
-    let error = server.ask(move |cx| cx.connect_from(used, &again, 0)).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
-    server.stop();
-}
-
-#[test]
-fn source_address_that_cannot_be_had_is_an_error_at_once() {
-    let (reporter, _seen) = Reporter::new(|_, _| {});
-    let server = start(Config::default(), reporter);
-    let (elsewhere, to) = ("192.0.2.1:0".parse().unwrap(), "127.0.0.1:9".parse().unwrap());
-    let error = server.ask(move |cx| cx.connect_from(elsewhere, &to, 0)).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
-    let socket = Address::Unix("absent".into());
-    let error = server.ask(move |cx| cx.connect_from(elsewhere, &socket, 0)).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
-    server.stop();
-}
-
-#[test]
 fn refused_connection_is_an_error_and_neither_opened_nor_closed() {
     let (reporter, seen) = Reporter::new(|_, _| {});
     let server = start(Config::default(), reporter);

@@ -10,11 +10,12 @@ use std::ops::RangeInclusive;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::route::Route;
 use super::tally::histogram;
 use super::{Fault, Plan};
-use crate::reactor::{Address, Context, Token};
+use crate::reactor::{Address, Context, Origin, Token};
 
 /// Connects that wait, that are under way, and that are done.
 pub(super) struct Dialler {
@@ -63,7 +64,9 @@ impl Source {
     fn connect(&mut self, cx: &mut Context<'_>, target: &Address) -> io::Result<Token> {
         let mut dialled = Err(AddrInUse.into());
         for _ in 0..PORT_TRIES {
-            dialled = cx.connect_from(SocketAddr::new(self.address, self.next), target, 0);
+            let source = SocketAddr::new(self.address, self.next);
+            let origin = || Origin::Dialled { to: target.clone(), data: 0 };
+            dialled = call_from(source, target).and_then(|socket| cx.adopt(socket, origin()));
             self.next = match self.next == *self.ports.end() {
                 true => *self.ports.start(),
                 false => self.next + 1,
@@ -77,6 +80,27 @@ impl Source {
         dialled
     }
 }
+
+/// Begins to connect from an address of this machine. Port 0 would let the kernel look for a free one.
+fn call_from(source: SocketAddr, to: &Address) -> io::Result<Socket> {
+    let Address::Tcp(to) = to else {
+        let text = "a Unix socket has no source address";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    };
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(*to), kind, Some(Protocol::TCP))?;
+    // Otherwise the ports of connections that ended within the last minute count as taken.
+    socket.set_reuse_address(true)?;
+    socket.bind(&source.into())?;
+    match socket.connect(&(*to).into()) {
+        Err(error) if error.raw_os_error() != Some(EINPROGRESS) => Err(error),
+        // Under way, which an event will tell.
+        _ => Ok(socket),
+    }
+}
+
+/// Linux has a number of its own for it.
+const EINPROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };
 
 /// What became of the connects of one thread.
 #[derive(Clone, Debug)]

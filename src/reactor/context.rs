@@ -2,17 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::connection::{Hold, State};
+use super::connection::Hold;
 use super::loop_state::LoopState;
 use super::overload::Overload;
 use super::work::CHARGE_MAX;
 use crate::sockets::address::Address;
-use crate::sockets::address::{Dialled, Peer};
-use crate::sockets::dial::dial;
+use crate::sockets::dial::{adopt, adopt_accepted, dial};
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, Start, TopicConfig, TopicId};
@@ -20,11 +19,25 @@ use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::config::Config;
 use crate::vocabulary::stats::Stats;
 
+/// From where a connection comes that [`Context::adopt`] takes over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody called; elsewhere it was accepted.
+    Accepted,
+    /// It was begun elsewhere, and may not be established yet.
+    Dialled {
+        /// Whom it calls.
+        to: Address,
+        /// What its caller knows it by, as for [`Context::connect`].
+        data: u64,
+    },
+}
+
 /// The reactor as its handler sees it, for the length of one call.
 ///
 /// Nothing here reads or writes a socket, or calls the handler again: sends, closes and publications are
-/// queued and done in the turn's own phases. Only [`connect`](Self::connect) makes a system call, which
-/// does not wait. A token whose connection is over is recognised and ignored.
+/// queued and done in the turn's own phases. Only [`connect`](Self::connect) and [`adopt`](Self::adopt)
+/// make system calls, which do not wait. A token whose connection is over is recognised and ignored.
 pub struct Context<'a> {
     state: &'a mut LoopState,
 }
@@ -303,35 +316,50 @@ impl<'a> Context<'a> {
     /// # Errors
     /// When no socket can be had, or the table is full.
     pub fn connect(&mut self, to: &Address, data: u64) -> io::Result<Token> {
-        self.dial(to, None, data)
+        self.state.expect_place()?;
+        let stream = dial(to)?;
+        self.state.admit_dialled(stream, to.clone(), data)
     }
 
-    /// As [`connect`](Self::connect), from an address of this machine. A source address has some
-    /// 28,000 ports towards one destination; who needs more connections needs more addresses. With
-    /// port 0 the kernel looks for a free port, which takes it a millisecond once a few thousand
-    /// are in use; who needs many does better to name them.
+    /// Takes a connection over that was made elsewhere: a `TcpStream` or `UnixStream` of the standard
+    /// library, a `socket2::Socket` or whatever else owns the descriptor of a TCP or Unix stream socket.
+    /// It is made non-blocking, and has the limits and timeouts of all others.
+    ///
+    /// One that was dialled may still be on its way, as after a `connect` that is in progress; what
+    /// follows is as for [`connect`](Self::connect). So a program chooses by itself from where it
+    /// connects, and with which options. One that was accepted counts as such: the [gate](super::Gate)
+    /// is asked whether it may come in, and `on_open` follows in this turn or the next one.
+    ///
+    /// ```
+    /// # use edgeloop::{Config, Origin, Reactor, service::Echo};
+    /// use std::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let client = TcpStream::connect(listener.local_addr()?)?;
+    /// let (stream, _) = listener.accept()?;
+    /// let mut reactor = Reactor::new(Config::default(), Echo::new())?;
+    /// reactor.with_context(|_, cx| cx.adopt(stream, Origin::Accepted))?;
+    /// reactor.turn()?;
+    /// assert_eq!(reactor.stats().accepted, 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// As for `connect`; `AddrNotAvailable` when the address is not this machine's, or when there is
-    /// such a connection already; `AddrInUse` when the port, or every port, is in use; and `InvalidInput` when `to` is a Unix socket.
-    pub fn connect_from(
-        &mut self,
-        source: SocketAddr,
-        to: &Address,
-        data: u64,
-    ) -> io::Result<Token> {
-        self.dial(to, Some(source), data)
-    }
-
-    fn dial(&mut self, to: &Address, source: Option<SocketAddr>, data: u64) -> io::Result<Token> {
-        if self.state.is_full() {
-            return Err(io::Error::other("the table of connections is full"));
+    /// `InvalidInput` when it is another kind of socket, `PermissionDenied` when the gate does not let it
+    /// in, `NotConnected` when one that was accepted is gone already, and as for `connect`. The socket is
+    /// closed.
+    pub fn adopt(&mut self, stream: impl Into<OwnedFd>, origin: Origin) -> io::Result<Token> {
+        self.state.expect_place()?;
+        match origin {
+            Origin::Dialled { to, data } => {
+                self.state.admit_dialled(adopt(stream.into())?, to, data)
+            }
+            Origin::Accepted => {
+                let watch = self.state.config.peer_watch();
+                let (stream, peer) = adopt_accepted(stream.into(), watch)?;
+                self.state.admit_adopted(stream, peer)
+            }
         }
-        let stream = dial(to, source)?;
-        let peer = Peer::Dialled(Box::new(Dialled { address: to.clone(), data }));
-        let token = self.state.admit(stream, peer, State::Connecting)?;
-        self.state.stats.dialled += 1;
-        Ok(token)
     }
 
     /// What an outgoing connection was begun with; `None` for one that a listener accepted, or that is

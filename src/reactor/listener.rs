@@ -8,9 +8,9 @@ use mio::Registry;
 
 use super::connection::State;
 use super::loop_state::LoopState;
-use crate::sockets::address::{Address, Peer};
+use crate::sockets::address::{Address, Dialled, Peer};
 use crate::sockets::listen_socket::{AcceptFault, ListenSocket};
-use crate::sockets::stream::LayerPanicked;
+use crate::sockets::stream::{LayerPanicked, Stream};
 use crate::structures::overload_watch::Trickle;
 use crate::structures::rate_limit::RateLimit;
 use crate::structures::token::Token;
@@ -51,6 +51,53 @@ impl Listener {
         if state.overload.is_overloaded() && self.trickle.let_in(state.clock.now_ms()) {
             state.stats.overload_rests += 1;
         }
+    }
+}
+
+impl LoopState {
+    /// There is a place in the table for one more connection.
+    pub(super) fn expect_place(&self) -> io::Result<()> {
+        if self.is_full() {
+            return Err(io::Error::other("the table of connections is full"));
+        }
+        Ok(())
+    }
+
+    /// Takes an outgoing connection in, which is not known to be established.
+    pub(super) fn admit_dialled(
+        &mut self,
+        stream: Stream,
+        address: Address,
+        data: u64,
+    ) -> io::Result<Token> {
+        let peer = Peer::Dialled(Box::new(Dialled { address, data }));
+        let token = self.admit(stream, peer, State::Connecting)?;
+        self.stats.dialled += 1;
+        Ok(token)
+    }
+
+    /// Takes a connection in that was accepted elsewhere, if the gate lets it in.
+    pub(super) fn admit_adopted(&mut self, stream: Stream, peer: Peer) -> io::Result<Token> {
+        self.stats.accepted += 1;
+        if let Err(reason) = self.ask_gate(&peer) {
+            self.count_end(reason);
+            let text = format!("the gate does not let it in: {reason}");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        let address = Address::from(&peer);
+        // The flush phase opens it: a handler is never called from inside a handler.
+        let admitted = self.admit(stream, peer, State::Connecting);
+        match &admitted {
+            Ok(token) => {
+                self.enter_gate(*token);
+                self.change(*token, |connection| connection.writable = true);
+            }
+            Err(_) => {
+                self.turn_back(&address);
+                self.count_end(CloseReason::SetupFailed);
+            }
+        }
+        admitted
     }
 }
 

@@ -105,7 +105,7 @@ mod remote;
 mod tidy;
 mod work;
 
-pub use context::Context;
+pub use context::{Context, Origin};
 pub use gate::Gate;
 pub use handler::{Handler, ProtocolError};
 pub use overload::Overload;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::connection::{Hold, InputEnd, State};
@@ -119,6 +120,33 @@ impl<H: Handler> Reactor<H> {
     ) -> io::Result<Address> {
         let watch = self.state.config.peer_watch();
         self.add_listener(ListenSocket::bind(address, options, watch, Some(Box::new(wrap)))?)
+    }
+
+    /// As [`listen`](Self::listen), on a socket that was made elsewhere: a `TcpListener` or
+    /// `UnixListener` of the standard library, a `socket2::Socket`, or a descriptor that another process
+    /// has handed over. It is bound; it may listen already, and connections may wait there.
+    ///
+    /// It is made non-blocking, and of `options` it gets `backlog` and `notsent_lowat`. A Unix socket's
+    /// file stays when the reactor ends.
+    ///
+    /// ```
+    /// # use edgeloop::{Config, ListenOptions, Reactor, service::Echo};
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let mut reactor = Reactor::new(Config::default(), Echo::new())?;
+    /// let address = reactor.listen_on(listener, &ListenOptions::default())?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is no TCP or Unix socket for streams, or is connected; otherwise what the
+    /// system says.
+    pub fn listen_on(
+        &mut self,
+        socket: impl Into<OwnedFd>,
+        options: &ListenOptions,
+    ) -> io::Result<Address> {
+        let watch = self.state.config.peer_watch();
+        self.add_listener(ListenSocket::adopt(socket.into(), options, watch)?)
     }
 
     /// Sets the gate, which decides about each connection that a listener accepts from now on. Without a
@@ -522,9 +550,14 @@ impl<H: Handler> Reactor<H> {
     /// failed, or the event came too early and another one follows.
     fn establish(&mut self, token: Token) {
         let now_ms = self.state.clock.stamp();
+        let is_dialled = self.state.dialled(token).is_some();
         let LoopState { connections, config, .. } = &mut self.state;
         let Some(connection) = find(connections, token) else { return };
-        match connection.stream.establishment(config.peer_watch()) {
+        let established = match is_dialled {
+            true => connection.stream.establishment(config.peer_watch()),
+            false => Ok(Some(())),
+        };
+        match established {
             Ok(None) => connection.writable = false,
             Ok(Some(())) => {
                 connection.state = State::Open;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use mio::event::Source;
@@ -11,6 +12,7 @@ use mio::{Interest, Registry};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::{Address, Peer};
+use super::dial::prepare;
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::socket_file::SocketFile;
 use super::stream::{Layer, LayerPanicked, Layered, Stream};
@@ -91,6 +93,24 @@ impl ListenSocket {
         bound.map_err(|error| {
             io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
         })
+    }
+
+    /// As [`bind`](Self::bind), with a socket that is bound, and may listen, already.
+    pub(crate) fn adopt(
+        socket: OwnedFd,
+        options: &ListenOptions,
+        watch: PeerWatch,
+    ) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        let domain = adopt(&socket, options, watch).map_err(|error| {
+            let text = format!("cannot listen on the socket that was given: {error}");
+            io::Error::new(error.kind(), text)
+        })?;
+        if domain != Domain::UNIX {
+            return Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), None));
+        }
+        let file = SocketFile::of_another(&socket.local_addr()?);
+        Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file))
     }
 
     /// Takes one waiting connection. The peer's address is the one that `accept` told: the socket
@@ -206,17 +226,36 @@ fn bind_tcp(
         // beside it.
         socket.set_only_v6(true)?;
     }
-    // Inherited by every accepted socket, as all that follows. Without it a small reply may wait
-    // 40 ms for a delayed acknowledgement.
+    set_what_is_inherited(&socket, options, watch)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog(options))?;
+    Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), wrap))
+}
+
+/// Sets what every accepted socket inherits.
+fn set_what_is_inherited(
+    socket: &Socket,
+    options: &ListenOptions,
+    watch: PeerWatch,
+) -> io::Result<()> {
+    // Without it a small reply may wait 40 ms for a delayed acknowledgement.
     socket.set_tcp_nodelay(true)?;
-    watch_for_the_peer(&socket, watch)?;
+    watch_for_the_peer(socket, watch)?;
     #[cfg(target_os = "linux")]
     if let Some(bytes) = options.notsent_lowat {
         socket.set_tcp_notsent_lowat(bytes)?;
     }
-    socket.bind(&address.into())?;
+    Ok(())
+}
+
+fn adopt(socket: &Socket, options: &ListenOptions, watch: PeerWatch) -> io::Result<Domain> {
+    let domain = prepare(socket)?;
+    if domain != Domain::UNIX {
+        set_what_is_inherited(socket, options, watch)?;
+    }
+    // One that listens already gets the backlog.
     socket.listen(backlog(options))?;
-    Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), wrap))
+    Ok(domain)
 }
 
 fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<ListenSocket> {

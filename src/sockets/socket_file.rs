@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use super::listen_socket::ListenOptions;
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     pub(crate) path: PathBuf,
-    /// Nothing for an abstract socket, which has no file.
+    /// Nothing for an abstract socket, which has no file, and for a file that another process made.
     identity: Option<Identity>,
 }
 
@@ -33,6 +33,14 @@ struct Identity {
 }
 
 impl SocketFile {
+    /// The file of a socket that was made elsewhere, and is for its maker to take away.
+    pub(crate) fn of_another(address: &SockAddr) -> Self {
+        let name = address.as_abstract_namespace().map(|name| [b"\0", name].concat());
+        let name = name.map(|name| OsString::from_vec(name).into());
+        let path = address.as_pathname().map(Path::to_owned).or(name).unwrap_or_default();
+        SocketFile { path, identity: None }
+    }
+
     /// Binds to `path` and listens. An abandoned file is replaced; a path at which somebody listens
     /// is `AddrInUse`. Nobody can connect before the file has the rights that were asked for.
     pub(crate) fn listen(
@@ -94,6 +102,9 @@ impl SocketFile {
 
     /// Takes the file away, if it is still the one that was made. The socket must still be open.
     pub(crate) fn remove(&self) {
+        if self.identity.is_none() {
+            return;
+        }
         let lock = PathLock::take(&self.path);
         let is_taken = |error: &io::Error| error.kind() == ErrorKind::AddrInUse;
         // Somebody is at it. What is left then is an abandoned file, which the next one replaces.
