@@ -108,6 +108,8 @@ mod sockets;
 mod structures;
 mod vocabulary;
 
+/// Its types stand in signatures: sources of [`Reactor::wake_on`], sockets and sources of a [`Layer`].
+pub use mio;
 #[doc(inline)]
 pub use reactor::*;
 

@@ -1,7 +1,7 @@
 //! Where to listen or what to connect to, as people write it: a host and a port, a port alone, or
 //! the path of a Unix socket.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -57,28 +57,10 @@ impl Endpoint {
             }
             Endpoint::Host(text) => text,
         };
-        let fail = |why: String| {
-            Failure::System(format!(
-                "cannot resolve {text}: {why}; write an address, or check the name"
-            ))
-        };
-        match text.parse() {
-            Ok(address) => return Ok(vec![address]),
-            // An address of which something is wrong, such as its interface, is no name.
-            Err(error) if text.starts_with('[') => {
-                return Err(Failure::System(error.to_string()));
-            }
-            Err(_) => {}
-        }
-        let found = text.to_socket_addrs().map_err(|error| fail(error.to_string()))?;
-        let mut addresses: Vec<SocketAddr> = found.collect();
-        // A name may stand twice in the hosts file, but an address is listened on once.
-        addresses.sort();
-        addresses.dedup();
-        match addresses.is_empty() {
-            true => Err(fail("it has no address".into())),
-            false => Ok(addresses.into_iter().map(Address::Tcp).collect()),
-        }
+        Address::resolve(text).map_err(|error| match text.starts_with('[') {
+            true => Failure::System(error.to_string()),
+            false => Failure::System(format!("{error}; write an address, or check the name")),
+        })
     }
 }
 

@@ -53,6 +53,27 @@ use crate::vocabulary::stats::Stats;
 /// assert_eq!(ending.cut_off, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A reactor belongs to one thread and is not `Send`: build it in its thread, and send the configuration
+/// and the handler there.
+///
+/// ```
+/// # use edgeloop::{Config, Reactor, service::Echo};
+/// let thread = std::thread::spawn(|| {
+///     let mut reactor = Reactor::new(Config::default(), Echo::new())?;
+///     # reactor.remote().run(|cx| cx.stop()).unwrap();
+///     reactor.run()
+/// });
+/// # thread.join().unwrap()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// ```compile_fail,E0277
+/// # use edgeloop::{Config, Reactor, service::Echo};
+/// let mut reactor = Reactor::new(Config::default(), Echo::new())?;
+/// std::thread::spawn(move || reactor.run()); // It cannot be sent between threads safely.
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Reactor<H: Handler> {
     handler: H,
     /// Indexed like the table of connections, and apart from that table: so [`Context`] does not depend

@@ -43,11 +43,53 @@ pub(crate) struct Dialled {
     pub(crate) data: u64,
 }
 
+impl Address {
+    /// Every address that a name stands for, at least one, each once: `localhost:7000` is often both
+    /// `127.0.0.1:7000` and `[::1]:7000`, and a server listens on both. What [parses](str::parse) stands
+    /// for itself.
+    ///
+    /// This asks the system's name service, and blocks until that has answered, for many seconds if the
+    /// network is gone. So it is for the time before the loop runs, and never for a callback.
+    ///
+    /// ```
+    /// # use edgeloop::{Address, Config, ListenOptions, Reactor, service::Echo};
+    /// let mut reactor = Reactor::new(Config::default(), Echo::new())?;
+    /// for address in Address::resolve("localhost:0")? {
+    ///     # if address.to_string().starts_with('[') { continue }
+    ///     reactor.listen(&address, &ListenOptions::default())?;
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What the name service says, with the name.
+    pub fn resolve(text: &str) -> io::Result<Vec<Address>> {
+        match text.parse() {
+            Ok(address) => return Ok(vec![address]),
+            // An address of which something is wrong, such as its interface, is no name.
+            Err(error) if text.starts_with('[') || text.starts_with("unix:") => return Err(error),
+            Err(_) => {}
+        }
+        let fail = |kind, why: &dyn fmt::Display| {
+            io::Error::new(kind, format!("cannot resolve {text}: {why}"))
+        };
+        let found = text.to_socket_addrs().map_err(|error| fail(error.kind(), &error))?;
+        let mut addresses: Vec<SocketAddr> = found.collect();
+        // A name may stand twice in the hosts file.
+        addresses.sort();
+        addresses.dedup();
+        match addresses.is_empty() {
+            true => Err(fail(io::ErrorKind::NotFound, &"it has no address")),
+            false => Ok(addresses.into_iter().map(Address::Tcp).collect()),
+        }
+    }
+}
+
 impl FromStr for Address {
     type Err = io::Error;
 
-    /// `1.2.3.4:port`, `[::1]:port`, `[fe80::1%eth0]:port` or `unix:PATH`; names of hosts are not
-    /// resolved.
+    /// `1.2.3.4:port`, `[::1]:port`, `[fe80::1%eth0]:port` or `unix:PATH`; a name is for
+    /// [`resolve`](Address::resolve), which may have to wait for an answer.
     fn from_str(text: &str) -> io::Result<Self> {
         let invalid =
             |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} {why}"));
@@ -135,6 +177,20 @@ mod tests {
         for text in ["[fe80::1%]:7000", "fe80::1%lo:7000", "[127.0.0.1%lo]:7000", "[::1%lo]:x"] {
             assert!(address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn name_stands_for_all_its_addresses_and_an_address_for_itself() {
+        let resolve = |text: &str| {
+            let addresses = Address::resolve(text).map_err(|error| error.to_string())?;
+            Ok::<_, String>(addresses.iter().map(Address::to_string).collect::<Vec<_>>())
+        };
+        assert!(resolve("localhost:7").unwrap().contains(&"127.0.0.1:7".into()));
+        assert_eq!(resolve("[::1]:7").unwrap(), ["[::1]:7"]);
+        assert_eq!(resolve("unix:/a").unwrap(), ["unix:/a"]);
+        assert!(resolve("[::1%nowhere0]:7").unwrap_err().contains("nowhere0"));
+        let error = resolve("localhost").unwrap_err();
+        assert!(error.contains("cannot resolve localhost: "), "{error}");
     }
 
     #[test]
