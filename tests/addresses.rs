@@ -83,7 +83,7 @@ fn outgoing_connections_do_not_pass_the_gate() {
         reactor.listen(&"127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap()
     });
     let address = target.address.clone();
-    server.ask(move |cx| cx.connect(&address).map(drop)).unwrap();
+    server.ask(move |cx| cx.connect(&address, 0).map(drop)).unwrap();
     target.wait_until("it was dialled", |stats| stats.accepted == 1);
     server.stop();
     assert_eq!(turnstile.asked.load(Ordering::Relaxed), 0);

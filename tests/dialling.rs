@@ -19,8 +19,11 @@ use edgeloop::service::{Echo, HandlerFn, OnData};
 use edgeloop::{Address, CloseReason, Config, Gate, ListenOptions, Origin, Reactor};
 use socket2::{Domain, Socket, Type};
 
+/// What was called, and what the connection was dialled with.
+type Seen = (&'static str, Option<u64>);
+
 /// Reports with which data connections opened, failed and ended.
-fn reporting() -> (HandlerFn<(), impl OnData<()>>, Receiver<(&'static str, Option<u64>)>) {
+fn reporting() -> (HandlerFn<(), impl OnData<()>>, Receiver<Seen>) {
     let (seen, receiver) = mpsc::channel();
     let (failed, ended): (Sender<_>, Sender<_>) = (seen.clone(), seen.clone());
     let handler = HandlerFn::new(

@@ -94,7 +94,7 @@ fn dialled_connection_is_watched_too() {
     for (keepalive, timer) in [(Config::default().keepalive, "02"), (None, "00")] {
         let config = Config { keepalive, ..Config::default() };
         let mut reactor = Reactor::new(config, Dialler::default()).unwrap();
-        reactor.with_context(|_, cx| cx.connect(&to.into())).unwrap();
+        reactor.with_context(|_, cx| cx.connect(&to.into(), 0)).unwrap();
         let (stream, from) = peer.accept().unwrap();
         while !reactor.with_context(|dialler, _| dialler.is_connected) {
             reactor.turn().unwrap();
@@ -116,7 +116,7 @@ fn connect_timeout_is_longer_than_keepalive_if_it_says_so() {
         Config { keepalive: Some(4 * SECOND), connect_timeout: 5 * SECOND, ..Config::default() };
     let mut reactor = Reactor::new(config, Dialler::default()).unwrap();
     let begun = Instant::now();
-    reactor.with_context(|_, cx| cx.connect(&to.into())).unwrap();
+    reactor.with_context(|_, cx| cx.connect(&to.into(), 0)).unwrap();
     while reactor.stats().open() > 0 {
         reactor.turn().unwrap();
     }

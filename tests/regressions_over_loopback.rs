@@ -40,7 +40,7 @@ fn regression_idle_timeout_does_not_wait_for_the_deadline_of_the_connect() {
     let mut server = ByHand::new(config, reporter);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = Address::Tcp(listener.local_addr().unwrap());
-    let token = server.reactor.with_context(|_, cx| cx.connect(&to)).unwrap();
+    let token = server.reactor.with_context(|_, cx| cx.connect(&to, 0)).unwrap();
     let opened = server.turn_across("established", |_| seen.try_recv() == Ok(Seen::Open(token)));
     let kept = server.turn_across("it is closed", |reactor| reactor.stats().timers == 1);
     expect_on_time(opened, kept, ms(100), ms(20));
@@ -57,7 +57,7 @@ fn regression_timer_set_before_an_outgoing_connection_is_established_is_in_time(
     let to = Address::Tcp(listener.local_addr().unwrap());
     let after = Instant::now();
     server.reactor.with_context(|_, cx| {
-        let token = cx.connect(&to).unwrap();
+        let token = cx.connect(&to, 0).unwrap();
         cx.set_timer(token, ms(100));
     });
     let set = Moment { after, before: Instant::now() };
@@ -125,7 +125,7 @@ fn regression_loop_that_was_stopped_sees_that_its_connect_has_succeeded() {
     let mut server = ByHand::new(config, reporter);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = Address::Tcp(listener.local_addr().unwrap());
-    let token = server.reactor.with_context(|_, cx| cx.connect(&to)).unwrap();
+    let token = server.reactor.with_context(|_, cx| cx.connect(&to, 0)).unwrap();
     thread::sleep(ms(150));
     server.turn();
     server.turn();

@@ -120,6 +120,7 @@ impl Fault {
             | CloseReason::SlowConsumer => Some(Fault::ClientLimit),
             CloseReason::ProtocolError => Some(Fault::BadReply),
             CloseReason::IoError
+            | CloseReason::HandlerPanicked
             | CloseReason::SetupFailed
             | CloseReason::Refused
             | CloseReason::AddressLimit
@@ -129,8 +130,7 @@ impl Fault {
             CloseReason::Closed
             | CloseReason::Aborted
             | CloseReason::Drained
-            | CloseReason::DrainTimeout
-            | CloseReason::HandlerPanicked => None,
+            | CloseReason::DrainTimeout => None,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use super::context::Context;
 use super::loop_state::LoopState;
-use super::work::PANIC;
+use super::work::{PANIC, WAKE};
 use crate::structures::caught::{Caught, catch};
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
@@ -23,6 +23,13 @@ impl LoopState {
         callback: impl FnOnce(&mut Context<'_>) -> T,
     ) -> Option<T> {
         self.contained(about, |state| callback(&mut Context::new(state)))
+    }
+
+    /// Runs a task of another thread.
+    pub(super) fn run(&mut self, task: impl FnOnce(&mut Context<'_>)) {
+        self.stats.tasks += 1;
+        self.call(None, task);
+        self.charge(WAKE);
     }
 
     /// Runs code of the program. Nothing of the loop is half done while that runs, so nothing has to be

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::connection::Hold;
+use super::connection_info::ConnectionInfo;
 use super::loop_state::LoopState;
 use super::overload::Overload;
 use super::work::CHARGE_MAX;
@@ -360,6 +361,29 @@ impl<'a> Context<'a> {
                 self.state.admit_adopted(stream, peer)
             }
         }
+    }
+
+    /// The connections that there are, each as it is now, `after` this one: in the order of their places,
+    /// which says nothing about their age. Whoever has very many looks at some of them in each turn:
+    ///
+    /// ```
+    /// # use edgeloop::{Context, Token};
+    /// # struct Admin { last: Option<Token> }
+    /// # impl Admin {
+    /// fn next_page(&mut self, cx: &mut Context<'_>) -> Vec<String> {
+    ///     let page: Vec<_> = cx.connections(self.last).take(100).collect();
+    ///     self.last = page.last().map(|connection| connection.token);
+    ///     page.iter().map(|it| format!("{} {} {:?}", it.token, it.peer, it.stage)).collect()
+    /// }
+    /// # }
+    /// ```
+    pub fn connections(&self, after: Option<Token>) -> impl Iterator<Item = ConnectionInfo> {
+        self.state.connections_from(after.map_or(0, |token| token.key() + 1))
+    }
+
+    /// Whether a token names a connection that is there.
+    pub(super) fn is_live(&self, token: Token) -> bool {
+        self.state.find(token).is_some()
     }
 
     /// What an outgoing connection was begun with; `None` for one that a listener accepted, or that is

@@ -51,7 +51,8 @@
 //! bytes        send forward output_len
 //! topics       create_topic remove_topic publish publish_to_all check_room subscribe catch_up
 //!              unsubscribe unsubscribe_all subscribers owed topic_memory
-//! connections  connect connect_from close close_for abort abort_for peer_address addresses
+//! connections  connect adopt dialled close close_for abort abort_for peer_address connections
+//!              addresses
 //! holding      pause put_off resume resume_first is_held charge charge_apart end_visit
 //! time         now set_timer cancel_timer set_alarm alarm permit_silence
 //! the server   drain stop stats config overload shed report_memory tidy_later
@@ -73,7 +74,7 @@
 //! | `listener`, `gate` | where connections come from, and whether they may come in |
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `contain` | a panic in code of the program |
-//! | `handler`, `context`, `remote` | the sides that a program and other threads see |
+//! | `handler`, `context`, `connection_info`, `remote` | the sides that a program and other threads see |
 //! | `check` | what must hold between two turns |
 //!
 //! Below the reactor lie `src/vocabulary` (limits, reasons, counters), `src/sockets` and
@@ -85,6 +86,7 @@
 mod check;
 mod closing;
 mod connection;
+mod connection_info;
 mod contain;
 mod context;
 mod deadline;
@@ -105,12 +107,13 @@ mod remote;
 mod tidy;
 mod work;
 
+pub use connection_info::{ConnectionInfo, Stage};
 pub use context::{Context, Origin};
 pub use gate::Gate;
 pub use handler::{Handler, ProtocolError};
 pub use overload::Overload;
 pub use reactor::{Ending, Reactor};
-pub use remote::{Remote, RemoteError, Task};
+pub use remote::{HandlerRemote, HandlerTask, Remote, RemoteError, Task};
 
 pub use crate::sockets::address::Address;
 pub use crate::sockets::listen_socket::ListenOptions;
@@ -118,6 +121,7 @@ pub use crate::sockets::stream::Layer;
 pub use crate::structures::buffer_pool::BufferPool;
 pub use crate::structures::overload_watch::OverloadCause;
 pub use crate::structures::ring_buffer::RingBuffer;
+pub use crate::structures::sessions::Sessions;
 pub use crate::structures::timer_wheel::TimerWheel;
 pub use crate::structures::token::Token;
 pub use crate::structures::topic::{PublishError, SlowConsumer, Start, TopicConfig, TopicId};

@@ -13,7 +13,7 @@ use super::handler::{Handler, ProtocolError};
 use super::listener::Listeners;
 use super::loop_state::{LoopState, find};
 use super::overload::Overload;
-use super::remote::{Remote, TaskQueue};
+use super::remote::{HandlerRemote, Remote, TaskQueue};
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
 use crate::sockets::address::Address;
 use crate::sockets::event_list::EventList;
@@ -21,7 +21,8 @@ use crate::sockets::listen_socket::{ListenOptions, ListenSocket};
 use crate::sockets::stream::Layer;
 use crate::structures::clock::Clock;
 use crate::structures::overload_watch::Rest;
-use crate::structures::spare::{Spare, let_the_heap_shrink};
+use crate::structures::sessions::Sessions;
+use crate::structures::spare::let_the_heap_shrink;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::config::{Config, EVENTS_MAX};
@@ -76,12 +77,10 @@ use crate::vocabulary::stats::Stats;
 /// ```
 pub struct Reactor<H: Handler> {
     handler: H,
-    /// Indexed like the table of connections, and apart from that table: so [`Context`] does not depend
-    /// on the type of the handler.
-    sessions: Vec<Option<H::Session>>,
+    sessions: Sessions<H::Session>,
     state: LoopState,
     listeners: Listeners,
-    tasks: TaskQueue,
+    tasks: TaskQueue<H>,
     tasks_waiting: bool,
     events: EventList,
     ending: Ending,
@@ -107,7 +106,7 @@ impl<H: Handler> Reactor<H> {
         let tasks = TaskQueue::new(state.poll.registry(), tasks_max)?;
         Ok(Reactor {
             handler,
-            sessions: Vec::new(),
+            sessions: Sessions::new(),
             state,
             listeners: Listeners::default(),
             tasks,
@@ -179,6 +178,11 @@ impl<H: Handler> Reactor<H> {
     /// A handle with which other threads reach the loop.
     pub fn remote(&self) -> Remote {
         self.tasks.remote()
+    }
+
+    /// As [`remote`](Self::remote), for tasks that are given the handler and the sessions as well.
+    pub fn handler_remote(&self) -> HandlerRemote<H> {
+        self.tasks.handler_remote()
     }
 
     /// Lets the poll end its wait when `source` becomes readable; the reactor does nothing more with
@@ -401,7 +405,7 @@ impl<H: Handler> Reactor<H> {
         if let Some(connection) = self.state.find_mut(token) {
             connection.timer_ms = None;
         }
-        if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
+        if let Some(session) = self.sessions.of(token) {
             self.state.call(Some(token), |cx| self.handler.on_timer(cx, token, session));
         }
     }
@@ -409,9 +413,6 @@ impl<H: Handler> Reactor<H> {
     fn tidy(&mut self) {
         if !self.state.takes_tidy() {
             return;
-        }
-        while let Some(None) = self.sessions.last() {
-            self.sessions.pop();
         }
         self.sessions.give_back();
         self.state.give_back();
@@ -426,10 +427,18 @@ impl<H: Handler> Reactor<H> {
         self.tasks.clear_doorbell();
         // A task may queue more tasks: what is left over runs in the next turn.
         for _ in 0..self.state.config.tasks_max {
-            let Some(task) = self.tasks.take() else { return };
-            self.state.stats.tasks += 1;
-            self.state.call(None, task);
-            self.state.charge(WAKE);
+            // One of each kind in turn, so that neither keeps the other waiting.
+            let (task, for_handler) = self.tasks.take();
+            if task.is_none() && for_handler.is_none() {
+                return;
+            }
+            if let Some(task) = task {
+                self.state.run(task);
+            }
+            if let Some(task) = for_handler {
+                let (handler, sessions) = (&mut self.handler, &mut self.sessions);
+                self.state.run(|cx: &mut Context<'_>| task(handler, cx, sessions));
+            }
             if self.state.is_phase_over() {
                 break;
             }
@@ -463,10 +472,7 @@ impl<H: Handler> Reactor<H> {
         self.state.begin_slice();
         let session = self.state.call(Some(token), |cx| self.handler.on_open(cx, token));
         self.state.current = None;
-        if token.key() >= self.sessions.len() {
-            self.sessions.resize_with(token.key() + 1, || None);
-        }
-        self.sessions[token.key()] = session;
+        self.sessions.put(token, session);
         // What the callback sent waits for the flush phase.
         self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
     }
@@ -517,7 +523,7 @@ impl<H: Handler> Reactor<H> {
     /// Lends the input to the handler, so that a message may borrow from the input while the handler
     /// sends. Tells the handler of the end once everything before the end was handed over.
     fn hand_over(&mut self, token: Token, has_new: bool) -> Result<(), ProtocolError> {
-        let session = self.sessions.get_mut(token.key()).and_then(Option::as_mut);
+        let session = self.sessions.of(token);
         let (Some(connection), Some(session)) = (self.state.find_mut(token), session) else {
             return Ok(());
         };
@@ -608,7 +614,7 @@ impl<H: Handler> Reactor<H> {
             if let Some(peer) = self.peer_for_log(token) {
                 log::debug!(connection:% = token, peer:%, event = "closed", reason:%; "closed");
             }
-            if let Some(session) = self.sessions.get_mut(token.key()).and_then(Option::take) {
+            if let Some(session) = self.sessions.take(token) {
                 let on_close =
                     |cx: &mut Context<'_>| self.handler.on_close(cx, token, session, reason);
                 self.state.call(Some(token), on_close);
@@ -662,7 +668,7 @@ impl<H: Handler> Reactor<H> {
         self.listeners.close(self.state.poll.registry());
         self.state.is_draining = true;
         for token in self.state.tokens() {
-            if let Some(Some(session)) = self.sessions.get_mut(token.key()) {
+            if let Some(session) = self.sessions.of(token) {
                 self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
             }
             self.state.arm(token);

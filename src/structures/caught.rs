@@ -55,6 +55,6 @@ mod tests {
 
     #[test]
     fn payload_cannot_panic_again() {
-        drop(catch(|| resume_unwind(Box::new(ThrowsWhenDropped))).unwrap_err());
+        assert!(catch(|| resume_unwind(Box::new(ThrowsWhenDropped))).is_err());
     }
 }

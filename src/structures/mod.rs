@@ -12,6 +12,7 @@
 //! | `overload_watch` | whether there is more to do than can be done |
 //! | `spare` | tables that give back the room which a burst needed |
 //! | `rate_limit` | a warning that is written once a second |
+//! | `sessions` | what a handler keeps for each connection |
 //! | `caught` | a panic that was caught |
 
 pub(crate) mod arrears;
@@ -22,6 +23,7 @@ pub(crate) mod floor;
 pub(crate) mod overload_watch;
 pub(crate) mod rate_limit;
 pub(crate) mod ring_buffer;
+pub(crate) mod sessions;
 pub(crate) mod spare;
 pub(crate) mod subscriptions;
 pub(crate) mod timer_wheel;
