@@ -2,7 +2,8 @@
 
 use std::io::BufRead;
 
-use super::{Codec, Decoded, FrameError};
+use super::frame_error::FrameError;
+use super::{Codec, Decoded};
 
 /// Messages ended by a delimiter of one or more bytes, which is not part of them.
 ///

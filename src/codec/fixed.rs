@@ -2,7 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use super::{Codec, Decoded, FrameError};
+use super::frame_error::FrameError;
+use super::{Codec, Decoded};
 
 /// Messages of the same number of bytes each, with nothing between them.
 ///

@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 
-use super::{Codec, Decoded, FrameError};
+use super::frame_error::FrameError;
+use super::{Codec, Decoded};
 
 /// A length, then so many bytes.
 ///

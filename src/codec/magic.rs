@@ -1,6 +1,8 @@
 //! Messages behind a magic number and their length.
 
-use super::{Codec, Decoded, FrameError, LengthPrefixed, Width};
+use super::frame_error::FrameError;
+use super::length_prefixed::{LengthPrefixed, Width};
+use super::{Codec, Decoded};
 
 /// A magic number of 4 bytes, a length, then so many bytes.
 ///
@@ -38,7 +40,7 @@ impl Magic {
 
     /// What to send before a message of `len` bytes: the magic number and the length field; or
     /// `None` when that is over the limit or more than the field can say.
-    pub fn header(&self, len: usize) -> Option<([u8; 4], super::Header)> {
+    pub fn header(&self, len: usize) -> Option<([u8; 4], super::length_prefixed::Header)> {
         Some((self.number, self.length.header(len)?))
     }
 }

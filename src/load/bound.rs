@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::fault::Fault;
 use super::report::Step;
-use super::{Fault, Latency, Pulses, Report};
+use super::report::{Latency, Pulses, Report};
 
 /// A bound that a run may miss.
 ///

@@ -18,6 +18,7 @@ use super::dialler::ConnectCounts;
 use super::echo::Echo;
 use super::http::Http;
 use super::lines::Lines;
+use super::plan::{Mode, Plan};
 use super::probe::{self, Counters, Usage};
 use super::protocol::Protocol;
 use super::pulse::PulseTally;
@@ -30,7 +31,6 @@ use super::route::Route;
 use super::server_process;
 use super::tally::{Incidents, SECOND, Second, Window, histogram};
 use super::worker::{self, Board, Command, Crew, Note, Share, Worker};
-use super::{Mode, Plan};
 use crate::reactor::Address;
 
 /// Ends a run early; what was measured until then is reported.

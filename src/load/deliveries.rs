@@ -21,14 +21,15 @@ use std::io;
 use std::sync::mpsc::Sender;
 
 use super::dialler::Dialler;
+use super::fault::Fault;
 use super::pacer::Pacer;
 use super::pattern::{self, Pattern};
+use super::plan::{Mode, Plan};
 use super::protocol::Protocol;
 use super::tally::{Tally, Window};
 use super::worker::{
     Command, Crew, INTERRUPT_PATIENCE, Live, Note, SURPLUS_PATIENCE, Share, end_patience,
 };
-use super::{Fault, Mode, Plan};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// The members of a broadcast.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Fault;
+use super::fault::Fault;
 use crate::reactor::{Context, RingBuffer, Token};
 
 /// One protocol of questions and answers, each question answered once and in order.

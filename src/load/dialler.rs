@@ -12,9 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::fault::Fault;
+use super::plan::Plan;
 use super::route::Route;
 use super::tally::histogram;
-use super::{Fault, Plan};
 use crate::reactor::{Address, Context, Origin, Token};
 
 /// Connects that wait, that are under way, and that are done.

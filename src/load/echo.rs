@@ -1,7 +1,7 @@
 //! The dialect of an echo server: every byte comes back.
 
-use super::Fault;
 use super::dialect::{Answers, Asker, Dialect};
+use super::fault::Fault;
 use super::pattern::Pattern;
 use crate::reactor::{Context, RingBuffer};
 

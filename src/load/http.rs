@@ -9,8 +9,8 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, Response, Status};
 
-use super::Fault;
 use super::dialect::{Answers, Asker, Dialect, Refusal};
+use super::fault::Fault;
 use crate::reactor::{Context, RingBuffer};
 
 /// The same request, over and over.

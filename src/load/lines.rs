@@ -1,7 +1,7 @@
 //! The dialect of a server that answers line by line.
 
-use super::Fault;
 use super::dialect::{Answers, Asker, Dialect};
+use super::fault::Fault;
 use super::pattern::Pattern;
 use crate::reactor::{Context, RingBuffer};
 

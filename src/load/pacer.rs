@@ -4,7 +4,7 @@
 //! there are no bursts, and belongs to client `i % clients`, so that nothing has to be remembered of
 //! messages that could not leave yet: how many they are is enough to know when each of them was due.
 
-use super::Plan;
+use super::plan::Plan;
 use super::pulse::PulseTimes;
 use super::tally::Window;
 

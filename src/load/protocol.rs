@@ -1,7 +1,7 @@
 //! Which protocol a server speaks, by the first bytes of what it says: for whoever asks it in
 //! another one.
 
-use super::Mode;
+use super::plan::Mode;
 
 /// A protocol that servers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,8 +16,9 @@ use std::io;
 
 use hdrhistogram::Histogram;
 
+use super::plan::{Plan, Pulse};
+use super::report::{Latency, PulseRecovery, Pulses};
 use super::tally::{Window, histogram};
-use super::{Latency, Plan, Pulse, PulseRecovery, Pulses};
 
 /// When the bursts of a run are, in nanoseconds since it began.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,9 @@
 //! The dialect of a Redis server: RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
 use super::dialect::{Answers, Asker, Dialect, Refusal};
+use super::fault::Fault;
 use super::pattern::Pattern;
-use super::{Fault, RedisCommand};
+use super::plan::RedisCommand;
 use crate::reactor::{Context, RingBuffer};
 
 /// One command, over and over.

@@ -7,7 +7,8 @@ use std::fs;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{Faults, Plan};
+use super::fault::Faults;
+use super::plan::Plan;
 
 /// A whole run: one row for each step.
 #[derive(Clone, Debug, Serialize, Deserialize)]

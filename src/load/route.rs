@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Plan;
+use super::plan::Plan;
 use crate::reactor::Address;
 
 /// The addresses of a server in the order in which they are tried. All threads share one; only the

@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::dialect::Refusal;
+use super::fault::{Fault, Faults};
+use super::plan::Plan;
 use super::pulse::PulseTally;
+use super::report::Closes;
 use super::worker::{Note, Share};
-use super::{Closes, Fault, Faults, Plan};
 
 /// The stretch of time that counts, in nanoseconds since the run began: `from <= t < until`.
 #[derive(Clone, Copy, Debug)]

@@ -9,11 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::dialler::ConnectCounts;
+use super::plan::Plan;
 use super::protocol::Protocol;
 use super::pulse::PulseTally;
 use super::route::Route;
 use super::tally::{Second, Window};
-use super::{Plan, http, plan};
+use super::{http, plan};
 use crate::reactor::{Config, Context, Handler, OnPanic, Reactor, Remote};
 
 /// What the conductor asks of a thread.

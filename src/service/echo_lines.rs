@@ -1,6 +1,6 @@
 //! Answers each line with the line, behind a prefix.
 
-use super::Service;
+use super::framed::Service;
 use crate::codec::Delimited;
 use crate::reactor::{Context, ProtocolError, Token};
 

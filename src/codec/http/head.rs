@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::http_error::HttpError;
+use super::target::Target;
 use super::target::is_host;
-use super::{HttpError, Target};
 
 /// The head of a request, borrowed from the input. What decides how the connection goes on has been
 /// looked at and checked; other headers are found by a search through the lines, which for a head of

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Status;
+use super::status::Status;
 
 /// One list for the variants, their names, their status and their sentence.
 macro_rules! http_errors {

@@ -2,7 +2,10 @@
 
 use std::io::Write;
 
-use super::{Date, Framing, Status, is_token_byte, is_value_byte};
+use super::date::Date;
+use super::head::Framing;
+use super::status::Status;
+use super::{is_token_byte, is_value_byte};
 
 /// Appends the head of a response to a buffer, line by line.
 ///

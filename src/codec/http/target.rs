@@ -1,6 +1,7 @@
 //! What a request is for: the four forms of a request target (RFC 9112, 3.2).
 
-use super::{HttpError, alphanumeric_and};
+use super::alphanumeric_and;
+use super::http_error::HttpError;
 
 /// A request target, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::codec::NO_TLS;
+use crate::codec::client_hello::NO_TLS;
 
 /// A stream that breaks the rules of the protocol, or a limit. As text it is what Redis answers,
 /// behind `-ERR `, before it closes.

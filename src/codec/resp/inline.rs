@@ -11,7 +11,7 @@
 //!
 //! A word that had quotes begins with `'` afterwards, and no word that had none ever does.
 
-use super::RespError;
+use super::error::RespError;
 
 /// What a word that had quotes begins with, once it is rewritten.
 const QUOTED: u8 = b'\'';

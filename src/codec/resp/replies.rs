@@ -1,6 +1,6 @@
 //! Answers to a batch of requests, written one behind the other.
 
-use super::Decimal;
+use super::number::Decimal;
 
 /// A version of the protocol. Requests are the same in both; replies have more types in the newer
 /// one, which a client asks for by `HELLO 3`.

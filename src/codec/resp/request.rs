@@ -3,8 +3,11 @@
 use std::fmt;
 use std::io::BufRead;
 
-use super::{Decimal, RespError, inline, parse_integer};
-use crate::codec::{Codec, Decoded, begins_tls};
+use super::error::RespError;
+use super::inline;
+use super::number::{Decimal, parse_integer};
+use crate::codec::client_hello::begins_tls;
+use crate::codec::{Codec, Decoded};
 
 /// The requests of a stream: arrays of bulk strings, and inline commands.
 ///

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::Kind;
+use super::frame::Kind;
 
 /// The bytes in front of a payload, at most 10; read them as a slice.
 #[derive(Clone, Copy, Debug)]

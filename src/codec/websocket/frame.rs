@@ -9,7 +9,7 @@
 //!  lengths: to 125 in byte 1; 126 there: 16 bits follow; 127 there: 64 bits follow
 //! ```
 
-use super::WebSocketError;
+use super::error::WebSocketError;
 use super::utf8::Utf8;
 use crate::codec::{Codec, Decoded};
 

@@ -1,6 +1,6 @@
 //! Frames become messages.
 
-use super::{Frame, Kind};
+use super::frame::{Frame, Kind};
 
 /// A whole message, or a control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

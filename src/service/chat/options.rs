@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::Role;
+use super::event::Role;
 use super::name::Name;
 use crate::reactor::{Config, TopicConfig};
-use crate::service::Hosts;
+use crate::service::hosts::Hosts;
 use crate::service::rate::RATE_MAX;
 
 /// The limits of a chat. Start from the default and change what you need.

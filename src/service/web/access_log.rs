@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{Middleware, Next, Request, Response};
+use super::middleware::{Middleware, Next};
+use super::request::Request;
+use super::response::Response;
 use crate::codec::http::Status;
 
 /// Logs one line for each request when it is answered: at level `info`, target `access`, with

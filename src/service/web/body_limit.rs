@@ -1,7 +1,8 @@
 //! A smaller limit for bodies.
 
+use super::middleware::{Admission, Middleware};
 use super::percent::normalize;
-use super::{Admission, Middleware, Request};
+use super::request::Request;
 
 /// Allows bodies at most so many bytes below a path, where that is less than
 /// [`WebConfig::body_max`](super::WebConfig::body_max). A longer one is answered with 413: before

@@ -1,6 +1,6 @@
 //! A request that does not fit one call: its body is still coming, or its answer still going.
 
-use super::BodyStream;
+use super::body_stream::BodyStream;
 use super::body_stream::Sending;
 use super::response::Body;
 use crate::codec::http::{BodyDecoder, Head, Version};

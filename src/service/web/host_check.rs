@@ -1,6 +1,7 @@
 //! A check of the name under which a server is asked.
 
-use super::{Admission, Middleware, Request};
+use super::middleware::{Admission, Middleware};
+use super::request::Request;
 use crate::codec::http::Status;
 use crate::service::hosts::{Hosts, MISDIRECTED};
 

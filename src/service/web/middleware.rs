@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{Request, Response};
+use super::request::Request;
+use super::response::Response;
 use crate::codec::http::Status;
 
 /// What stands around every handler. Middleware is passed in the order in which it was added, and left

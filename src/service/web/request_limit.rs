@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Admission, Middleware, Request};
+use super::middleware::{Admission, Middleware};
+use super::request::Request;
 use crate::codec::http::Status;
 use crate::service::addresses::network;
 use crate::service::rate::Refill;

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+use super::body_stream::BodyStream;
+use super::middleware::Middleware;
 use super::percent::normalize;
-use super::{BodyStream, Middleware, Request, Response, Web, WebConfig};
+use super::request::Request;
+use super::response::Response;
+use super::web::{Web, WebConfig};
 use crate::codec::http::{Form, Head, Status};
 
 /// Routes, and the middleware around them.

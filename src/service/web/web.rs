@@ -4,10 +4,14 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::body_stream::Sending;
+use super::body_stream::{BodyStream, Reply};
 use super::exchange::{Exchange, Manner, Stage};
+use super::middleware::{Admission, Middleware, Next};
 use super::percent::normalize;
+use super::request::Request;
+use super::response::Response;
 use super::router::Endpoint;
-use super::{Admission, BodyStream, Middleware, Next, Reply, Request, Response, Router};
+use super::router::Router;
 use crate::codec::Decoded;
 use crate::codec::http::{
     BodyDecoder, CONTINUE, Date, Framing, Head, HeadDecoder, HeadLimits, HttpError, ResponseHead,

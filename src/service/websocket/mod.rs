@@ -20,8 +20,8 @@ mod request;
 
 use std::time::Duration;
 
-use super::Hosts;
 use super::addresses::address_of;
+use super::hosts::Hosts;
 use crate::codec::http::{Head, HttpError};
 use crate::codec::websocket::{Message, WebSocketError, close_code};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
