@@ -14,10 +14,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 
 use super::deliveries::Deliveries;
-use super::dialler::ConnectCounts;
 use super::echo::Echo;
 use super::http::Http;
 use super::lines::Lines;
+use super::note::{Command, ConnectCounts, Incidents, Note, Second};
 use super::plan::{Mode, Plan};
 use super::probe::{self, Counters, Usage};
 use super::protocol::Protocol;
@@ -29,8 +29,9 @@ use super::report::{
 use super::requests::Requests;
 use super::route::Route;
 use super::server_process;
-use super::tally::{Incidents, SECOND, Second, Window, histogram};
-use super::worker::{self, Board, Command, Crew, Note, Share, Worker};
+use super::share::{self, Share};
+use super::window::{SECOND, Window, histogram};
+use super::worker::{self, Board, Crew, Worker};
 use crate::reactor::Address;
 
 /// Ends a run early; what was measured until then is reported.
@@ -269,7 +270,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
     fn gather(&mut self, connections: usize) -> io::Result<f64> {
         self.enter(Phase::Connecting, None);
         for thread in 0..self.workers.len() {
-            let connections = worker::part_of(connections as u64, thread, self.plan.threads);
+            let connections = share::part_of(connections as u64, thread, self.plan.threads);
             let connections = connections as usize;
             self.workers[thread].command(Command::Gather { connections });
             // The first thread finds the address.
@@ -292,7 +293,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
         self.page.heard = 0;
         self.page.connects = ConnectCounts::new()?;
         for (thread, worker) in self.workers.iter().enumerate() {
-            let part = |all| worker::part_of(all, thread, self.plan.threads);
+            let part = |all| share::part_of(all, thread, self.plan.threads);
             worker.command(Command::Start { window, messages: self.plan.messages.map(part) });
         }
         self.enter(Phase::WarmUp, Some(Duration::from_nanos(warmup)));

@@ -22,14 +22,15 @@ use std::sync::mpsc::Sender;
 
 use super::dialler::Dialler;
 use super::fault::Fault;
+use super::note::{Command, Note};
 use super::pacer::Pacer;
 use super::pattern::{self, Pattern};
 use super::plan::{Mode, Plan};
 use super::protocol::Protocol;
-use super::tally::{Tally, Window};
-use super::worker::{
-    Command, Crew, INTERRUPT_PATIENCE, Live, Note, SURPLUS_PATIENCE, Share, end_patience,
-};
+use super::share::Share;
+use super::tally::Tally;
+use super::window::Window;
+use super::worker::{Crew, INTERRUPT_PATIENCE, Live, SURPLUS_PATIENCE, end_patience};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// The members of a broadcast.
@@ -761,8 +762,6 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 const PUBLISHER_DIGITS: usize = 6;
 const NUMBER_DIGITS: usize = 10;
 const HEAD: usize = PUBLISHER_DIGITS + NUMBER_DIGITS;
-/// Room for the head, a newline, and letters enough to tell one message from another.
-pub(super) const SIZE_MIN: usize = 32;
 /// The publisher of the lines that only find out who is there.
 const PROBE: u32 = 0xff_ffff;
 /// Far enough for any two messages in flight to differ, and no overflow near.

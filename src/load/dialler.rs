@@ -9,13 +9,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::Histogram;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::fault::Fault;
+use super::note::ConnectCounts;
 use super::plan::Plan;
 use super::route::Route;
-use super::tally::histogram;
 use crate::reactor::{Address, Context, Origin, Token};
 
 /// Connects that wait, that are under way, and that are done.
@@ -102,31 +101,6 @@ fn call_from(source: SocketAddr, to: &Address) -> io::Result<Socket> {
 
 /// Linux has a number of its own for it.
 const EINPROGRESS: i32 = if cfg!(target_os = "linux") { 115 } else { 36 };
-
-/// What became of the connects of one thread.
-#[derive(Clone, Debug)]
-pub(super) struct ConnectCounts {
-    pub(super) attempted: u64,
-    pub(super) established: u64,
-    /// Took more than [`SLOW_NS`].
-    pub(super) slow: u64,
-    pub(super) took: Box<Histogram<u64>>,
-}
-
-impl ConnectCounts {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(ConnectCounts { attempted: 0, established: 0, slow: 0, took: histogram()? })
-    }
-
-    /// Adds what another thread has counted.
-    pub(super) fn merge(&mut self, other: &ConnectCounts) {
-        self.attempted += other.attempted;
-        self.established += other.established;
-        self.slow += other.slow;
-        // The same bounds, so it fits.
-        let _ = self.took.add(&*other.took);
-    }
-}
 
 impl Dialler {
     pub(super) fn new(plan: &Plan, route: Route) -> io::Result<Self> {

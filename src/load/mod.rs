@@ -19,11 +19,13 @@
 //!
 //! # Reading the files
 //!
-//! `plan` and `report` are what goes in and what comes out; `fault` names what goes wrong.
-//! `pattern`, `pacer`, `pulse` and `tally` are plain data: the bytes, the schedule, its bursts, the counts. `dialect` is
-//! what a client says, with one file for each protocol; `dialler` makes connections, along a `route`; `requests` and
-//! `deliveries` are the handlers; `worker` is a thread, `conductor` the run. `probe` and
-//! `server_process` read what the system knows; `protocol` knows a server that speaks another one. `bound` holds a report against what was promised.
+//! `plan` and `report` are what goes in and what comes out; `fault` names what goes wrong. `window` is the
+//! time that counts, `note` what the conductor and its threads say to each other, `share` a thread's part.
+//! `pattern`, `pacer`, `pulse` and `tally` are plain data: the bytes, the schedule, its bursts, the counts.
+//! `dialect` is what a client says, with one file for each protocol; `dialler` makes connections, along a
+//! `route`; `requests` and `deliveries` are the handlers; `worker` is a thread, `conductor` the run. `probe`
+//! and `server_process` read what the system knows; `protocol` knows a server that speaks another one.
+//! `bound` holds a report against what was promised.
 
 mod bound;
 mod conductor;
@@ -34,6 +36,7 @@ mod echo;
 mod fault;
 mod http;
 mod lines;
+mod note;
 mod pacer;
 mod pattern;
 mod plan;
@@ -45,7 +48,9 @@ mod report;
 mod requests;
 mod route;
 mod server_process;
+mod share;
 mod tally;
+mod window;
 mod worker;
 
 pub use bound::{Bound, Missed};

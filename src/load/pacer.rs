@@ -6,7 +6,7 @@
 
 use super::plan::Plan;
 use super::pulse::PulseTimes;
-use super::tally::Window;
+use super::window::Window;
 
 /// The messages of one thread.
 #[derive(Clone, Copy, Debug)]

@@ -201,7 +201,7 @@ impl Plan {
         let is_broadcast = matches!(self.mode, Mode::Broadcast { .. });
         let size_min = match self.mode {
             Mode::Idle => 0,
-            Mode::Broadcast { .. } => super::deliveries::SIZE_MIN,
+            Mode::Broadcast { .. } => BROADCAST_SIZE_MIN,
             _ => 1,
         };
         let connections_min = if is_broadcast { 2 } else { 1 };
@@ -365,6 +365,9 @@ const CONNECTIONS_PER_SOURCE: usize = 10_000;
 /// The whole of 127.0.0.0/8 is this machine; the first address is everybody's.
 const SECOND_LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+/// Room for publisher and number, a newline, and letters enough to tell one message of a broadcast from
+/// another.
+const BROADCAST_SIZE_MIN: usize = 32;
 const CONNECTIONS_MAX: usize = 1 << 20;
 const THREADS_MAX: usize = 256;
 /// Bytes in flight on one connection: far below the largest output that a reactor may queue, so

@@ -18,7 +18,7 @@ use hdrhistogram::Histogram;
 
 use super::plan::{Plan, Pulse};
 use super::report::{Latency, PulseRecovery, Pulses};
-use super::tally::{Window, histogram};
+use super::window::{Window, histogram};
 
 /// When the bursts of a run are, in nanoseconds since it began.
 #[derive(Clone, Copy, Debug)]

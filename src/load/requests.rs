@@ -30,15 +30,16 @@ use std::time::Duration;
 use super::dialect::{Answers, Asker, Dialect};
 use super::dialler::Dialler;
 use super::fault::Fault;
+use super::note::{Command, Note};
 use super::pacer::Pacer;
 use super::pattern;
 use super::plan::{Mode, Plan};
 use super::protocol::Protocol;
 use super::report::Closes;
-use super::tally::{Tally, Window};
-use super::worker::{
-    Command, Crew, INTERRUPT_PATIENCE, LINGER, Live, Note, SURPLUS_PATIENCE, Share, end_patience,
-};
+use super::share::Share;
+use super::tally::Tally;
+use super::window::Window;
+use super::worker::{Crew, INTERRUPT_PATIENCE, LINGER, Live, SURPLUS_PATIENCE, end_patience};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// Clients that speak one dialect.

@@ -7,7 +7,6 @@
 //! Whatever is counted belongs to the window. Faults outside of it are told apart: they are no less
 //! faults, but a share of something else.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -15,69 +14,13 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::dialect::Refusal;
-use super::fault::{Fault, Faults};
+use super::fault::Fault;
+use super::note::{Incidents, Note, Second};
 use super::plan::Plan;
 use super::pulse::PulseTally;
 use super::report::Closes;
-use super::worker::{Note, Share};
-
-/// The stretch of time that counts, in nanoseconds since the run began: `from <= t < until`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
-    /// When the first message was due.
-    pub(super) start: u64,
-    pub(super) from: u64,
-    pub(super) until: u64,
-}
-
-impl Window {
-    /// Nothing counts before it is known when the clock starts.
-    pub(super) const NONE: Window = Window { start: u64::MAX, from: u64::MAX, until: u64::MAX };
-
-    pub(super) fn contains(&self, at: u64) -> bool {
-        self.from <= at && at < self.until
-    }
-
-    fn part(&self, at: u64) -> Part {
-        match at {
-            _ if at < self.from => Part::Before,
-            _ if at < self.until => Part::Within,
-            _ => Part::After,
-        }
-    }
-}
-
-/// Where a moment lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Before,
-    Within,
-    After,
-}
-
-/// What happened beside answers.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Incidents {
-    pub(super) before: Faults,
-    pub(super) within: Faults,
-    pub(super) after: Faults,
-    /// What the wrong answers of the window said.
-    pub(super) refusals: BTreeMap<String, u64>,
-    pub(super) closes: Closes,
-    pub(super) pauses: u64,
-}
-
-/// What one thread counted in one second of the window.
-#[derive(Debug)]
-pub(super) struct Second {
-    /// Counted from the start of the window.
-    pub(super) index: u64,
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
-    pub(super) incidents: Incidents,
-    pub(super) latency: Box<Histogram<u64>>,
-    pub(super) lateness: Option<Box<Histogram<u64>>>,
-}
+use super::share::Share;
+use super::window::{Part, SECOND, Window, histogram};
 
 /// The counts of one thread.
 pub(super) struct Tally {
@@ -285,40 +228,5 @@ impl Tally {
     }
 }
 
-impl Incidents {
-    fn is_empty(&self) -> bool {
-        let faults = [&self.before, &self.within, &self.after];
-        faults.iter().all(|faults| faults.is_none())
-            && self.closes == Closes::default()
-            && self.pauses == 0
-    }
-
-    /// Whether every client has had its messages in flight all the time.
-    pub(super) fn is_calm(&self) -> bool {
-        self.before.is_none() && self.within.is_none() && self.after.is_none() && self.pauses == 0
-    }
-
-    /// Adds those of another thread, or of another second.
-    pub(super) fn merge(&mut self, other: &Incidents) {
-        self.before.merge(&other.before);
-        self.within.merge(&other.within);
-        self.after.merge(&other.after);
-        for (name, count) in &other.refusals {
-            *self.refusals.entry(name.clone()).or_default() += count;
-        }
-        self.closes.merge(other.closes);
-        self.pauses += other.pauses;
-    }
-}
-
-/// From 100 ns to an hour, to three digits: 200 KB, of which a run touches little.
-pub(super) fn histogram() -> io::Result<Box<Histogram<u64>>> {
-    let histogram = Histogram::new_with_bounds(LATENCY_MIN_NS, LATENCY_MAX_NS, 3);
-    histogram.map(Box::new).map_err(io::Error::other)
-}
-
 /// A server may make up words; so many are told apart.
 const REFUSALS_MAX: usize = 64;
-const LATENCY_MIN_NS: u64 = 100;
-const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
-pub(super) const SECOND: u64 = 1_000_000_000;

@@ -6,87 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::dialler::ConnectCounts;
+use super::note::Command;
 use super::plan::Plan;
-use super::protocol::Protocol;
-use super::pulse::PulseTally;
-use super::route::Route;
-use super::tally::{Second, Window};
+use super::share::Share;
 use super::{http, plan};
 use crate::reactor::{Config, Context, Handler, OnPanic, Reactor, Remote};
-
-/// What the conductor asks of a thread.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Command {
-    /// Have so many connections in all, each with one message answered.
-    Gather { connections: usize },
-    /// Send, from the start of the window to its end, or until so many messages are answered.
-    Start { window: Window, messages: Option<u64> },
-    /// End now what runs.
-    Stop,
-    /// Close everything.
-    Leave,
-}
-
-/// What a thread tells the conductor.
-#[derive(Debug)]
-pub(super) enum Note {
-    /// Nobody is connecting any more; so many connections may be used.
-    Ready { connections: usize, connects: ConnectCounts },
-    /// A second is over in which something happened.
-    Second(Second),
-    /// What a run that is over has counted of its bursts; before `Done`.
-    Pulses(Box<PulseTally>),
-    /// The first answer is of another protocol than the plan's.
-    Heard(Protocol),
-    /// The run is over, all that was in flight answered or given up.
-    Done {
-        /// When the last answer that counts arrived.
-        last: u64,
-        /// The end of what the thread has counted.
-        until: u64,
-        /// Messages that were due and could not be sent in time.
-        unsent: u64,
-        /// Messages that were sent and had no answer when it ended, without being late.
-        unanswered: u64,
-        /// Connects of this step.
-        connects: ConnectCounts,
-    },
-    /// The thread has failed.
-    Failed(io::Error),
-}
-
-/// Which part of the load is a thread's.
-#[derive(Clone, Debug)]
-pub(super) struct Share {
-    pub(super) thread: usize,
-    pub(super) threads: usize,
-    /// Every time is counted from here.
-    pub(super) epoch: Instant,
-    pub(super) route: Route,
-    pub(super) notes: Sender<Note>,
-}
-
-impl Share {
-    /// The number of a client over all threads.
-    pub(super) fn number(&self, client: usize) -> usize {
-        client * self.threads + self.thread
-    }
-
-    /// How many of `all` are this thread's.
-    pub(super) fn part_of(&self, all: u64) -> u64 {
-        part_of(all, self.thread, self.threads)
-    }
-}
-
-/// How many of `all` are those of one of several threads: as many as any other thread has, or one
-/// more.
-pub(super) fn part_of(all: u64, thread: usize, threads: usize) -> u64 {
-    let (threads, thread) = (threads as u64, thread as u64);
-    all / threads + u64::from(thread < all % threads)
-}
 
 /// The clients of a thread.
 pub(super) trait Crew: Handler {
@@ -199,17 +125,3 @@ pub(super) const SURPLUS_PATIENCE: u64 = 10_000_000;
 /// An interrupted run waits so long for what is in flight.
 pub(super) const INTERRUPT_PATIENCE: u64 = 200_000_000;
 const TICK: Duration = Duration::from_millis(20);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_the_whole_and_differ_by_one_at_most() {
-        for (all, threads) in [(0, 1), (1, 3), (7, 3), (9, 3), (u64::MAX, 2), (50, 256)] {
-            let parts = (0..threads).map(|thread| part_of(all, thread, threads));
-            assert_eq!(parts.clone().sum::<u64>(), all);
-            assert!(parts.clone().max() <= parts.min().map(|least| least + 1), "{all} {threads}");
-        }
-    }
-}
