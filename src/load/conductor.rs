@@ -1,37 +1,26 @@
 //! The run as a whole: starts the threads, tells them what comes next, reads the clocks of the
 //! machine at both ends of each measurement, and puts the report together.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::Histogram;
-
-use super::deliveries::Deliveries;
-use super::echo::Echo;
-use super::http::Http;
-use super::lines::Lines;
-use super::note::{Command, ConnectCounts, Incidents, Note, Second};
+use super::note::{Command, ConnectCounts, Note};
+use super::page::Page;
 use super::plan::{Mode, Plan};
 use super::probe::{self, Counters, Usage};
 use super::protocol::Protocol;
-use super::pulse::PulseTally;
-use super::redis::Redis;
-use super::report::{
-    Asked, Client, Connects, Kernel, Latency, Little, Report, Sample, Server, Step,
-};
-use super::requests::Requests;
+use super::report::{Asked, Client, Connects, Kernel, Latency, Little, Report, Server, Step};
 use super::route::Route;
+use super::run::end_patience;
 use super::server_process;
 use super::share::{self, Share};
-use super::window::{SECOND, Window, histogram};
-use super::worker::{self, Board, Crew, Worker};
+use super::window::{SECOND, Window};
+use super::worker::{Board, Worker, hire};
 use crate::reactor::Address;
 
 /// Ends a run early; what was measured until then is reported.
@@ -167,28 +156,6 @@ impl Candidate {
         let rss_before = probe::resident(&pids).unwrap_or(0);
         Candidate { pids, rss_before }
     }
-}
-
-/// What the threads have told in one step.
-struct Page {
-    /// Threads that have said what is awaited of them.
-    heard: usize,
-    connections: usize,
-    connects: ConnectCounts,
-    unsent: u64,
-    unanswered: u64,
-    last: u64,
-    until: u64,
-    speaks: Option<Protocol>,
-    messages: u64,
-    bytes: u64,
-    incidents: Incidents,
-    latency: Box<Histogram<u64>>,
-    lateness: Box<Histogram<u64>>,
-    pulses: Option<Box<PulseTally>>,
-    /// The latencies of the last few seconds, to which some thread may still add.
-    open_seconds: BTreeMap<u64, Box<Histogram<u64>>>,
-    samples: BTreeMap<u64, Sample>,
 }
 
 /// The clocks of the machine at one moment.
@@ -369,7 +336,7 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
 
     /// Waits for the last answers; the threads give up by themselves.
     fn finish(&mut self) -> io::Result<()> {
-        let limit = self.now() + worker::end_patience(self.plan) + FINISH_PATIENCE;
+        let limit = self.now() + end_patience(self.plan) + FINISH_PATIENCE;
         while self.page.heard < self.workers.len() {
             let left = limit.saturating_sub(self.now());
             if left == 0 {
@@ -559,104 +526,6 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
     }
 }
 
-impl Page {
-    fn new() -> io::Result<Page> {
-        Ok(Page {
-            heard: 0,
-            connections: 0,
-            connects: ConnectCounts::new()?,
-            unsent: 0,
-            unanswered: 0,
-            last: 0,
-            until: 0,
-            speaks: None,
-            messages: 0,
-            bytes: 0,
-            incidents: Incidents::default(),
-            latency: histogram()?,
-            lateness: histogram()?,
-            pulses: None,
-            open_seconds: BTreeMap::new(),
-            samples: BTreeMap::new(),
-        })
-    }
-
-    fn take(&mut self, note: Note) {
-        match note {
-            Note::Ready { connections, connects } => {
-                self.heard += 1;
-                self.connections += connections;
-                self.connects.merge(&connects);
-            }
-            Note::Done { last, until, unsent, unanswered, connects } => {
-                self.heard += 1;
-                self.unanswered += unanswered;
-                self.unsent += unsent;
-                self.until = self.until.max(until);
-                self.last = self.last.max(last);
-                self.connects.merge(&connects);
-            }
-            Note::Second(second) => self.take_second(second),
-            Note::Pulses(pulses) => match &mut self.pulses {
-                Some(all) => all.merge(&pulses),
-                None => self.pulses = Some(pulses),
-            },
-            Note::Heard(protocol) => self.speaks = Some(protocol),
-            // Dealt with where notes are received.
-            Note::Failed(_) => {}
-        }
-    }
-
-    fn take_second(&mut self, second: Second) {
-        self.messages += second.messages;
-        self.bytes += second.bytes;
-        self.incidents.merge(&second.incidents);
-        // All histograms have the same bounds, so one fits into the other.
-        let _ = self.latency.add(&*second.latency);
-        if let Some(lateness) = &second.lateness {
-            let _ = self.lateness.add(&**lateness);
-        }
-        let empty = Sample { second: second.index, ..Sample::default() };
-        let sample = self.samples.entry(second.index).or_insert(empty);
-        sample.messages += second.messages;
-        sample.errors += second.incidents.within.total();
-        match self.open_seconds.get_mut(&second.index) {
-            Some(open) => drop(open.add(&*second.latency)),
-            None => drop(self.open_seconds.insert(second.index, second.latency)),
-        }
-        self.close_seconds(second.index.saturating_sub(OPEN_SECONDS));
-    }
-
-    /// Draws the quantiles of the seconds before `before`.
-    fn close_seconds(&mut self, before: u64) {
-        while let Some((index, latency)) = self.open_seconds.pop_first() {
-            if index >= before {
-                self.open_seconds.insert(index, latency);
-                return;
-            }
-            if let Some(sample) = self.samples.get_mut(&index).filter(|_| !latency.is_empty()) {
-                let latency = Latency::of(&latency);
-                sample.p50_us = latency.p50_us;
-                sample.p99_us = latency.p99_us;
-                sample.max_us = sample.max_us.max(latency.max_us);
-            }
-        }
-    }
-
-    /// Every second of the measurement; what nobody has spoken of was silent.
-    fn series(&self, span_ns: u64) -> Vec<Sample> {
-        let seconds = span_ns.div_ceil(SECOND).min(SERIES_MAX);
-        let silent = |second| Sample { second, ..Sample::default() };
-        let of = |second| self.samples.get(&second).cloned().unwrap_or_else(|| silent(second));
-        let mut series: Vec<Sample> = (0..seconds).map(of).collect();
-        if let Some(last) = series.last_mut() {
-            // A run that its last message ends notices what is wrong only afterwards.
-            last.errors += self.samples.range(seconds..).map(|(_, late)| late.errors).sum::<u64>();
-        }
-        series
-    }
-}
-
 impl From<Counters> for Kernel {
     fn from(counters: Counters) -> Kernel {
         Kernel {
@@ -666,66 +535,6 @@ impl From<Counters> for Kernel {
             retransmits: counters.retransmits,
         }
     }
-}
-
-/// Starts a thread with the clients that the mode asks for.
-fn hire(plan: &Plan, share: Share) -> io::Result<Worker> {
-    match &plan.mode {
-        Mode::Echo | Mode::Stream | Mode::Idle | Mode::Churn => {
-            let echo = Echo::new(plan.size.max(1), plan.seed);
-            employ(plan, share, move |plan, share| Requests::new(plan, share, echo))
-        }
-        Mode::Lines { prefix } => {
-            let lines = Lines::new(prefix, plan.size, plan.seed);
-            employ(plan, share, move |plan, share| Requests::new(plan, share, lines))
-        }
-        Mode::Redis(command) => {
-            let redis = Redis::new(*command, plan.size, plan.seed);
-            employ(plan, share, move |plan, share| Requests::new(plan, share, redis))
-        }
-        Mode::Http { host, path } => {
-            let http = Http::new(host, path);
-            employ(plan, share, move |plan, share| Requests::new(plan, share, http))
-        }
-        Mode::Broadcast { .. } => employ(plan, share, Deliveries::new),
-    }
-}
-
-fn employ<C: Crew>(
-    plan: &Plan,
-    share: Share,
-    crew: impl FnOnce(&Plan, Share) -> io::Result<C> + Send + 'static,
-) -> io::Result<Worker> {
-    let board = Arc::new(Board::default());
-    let (commands, orders) = channel();
-    let (introduce, introduction) = channel();
-    let (plan, seen) = (plan.clone(), Arc::clone(&board));
-    let body = move || {
-        let notes = share.notes.clone();
-        if let Err(error) = serve(&plan, share, crew, &introduce, &orders, &seen) {
-            // Nobody listens only when the run has failed already.
-            let _ = notes.send(Note::Failed(error));
-        }
-    };
-    let handle = thread::Builder::new().name("load".into()).spawn(body)?;
-    match introduction.recv() {
-        Ok((remote, task)) => Ok(Worker { commands, remote, board, task, handle }),
-        Err(_) => Err(io::Error::other("a thread of the load could not start its event loop")),
-    }
-}
-
-fn serve<C: Crew>(
-    plan: &Plan,
-    share: Share,
-    crew: impl FnOnce(&Plan, Share) -> io::Result<C>,
-    introduce: &Sender<(crate::reactor::Remote, Option<PathBuf>)>,
-    orders: &Receiver<Command>,
-    board: &Board,
-) -> io::Result<()> {
-    let crew = crew(plan, share.clone())?;
-    let reactor = worker::reactor(plan, &share, crew)?;
-    let _ = introduce.send((reactor.remote(), probe::this_task()));
-    worker::work(reactor, orders, board)
 }
 
 fn per(amount: f64, count: u64) -> f64 {
@@ -741,7 +550,3 @@ const SATURATED: f64 = 0.95;
 const LITTLE_TOLERANCE: f64 = 0.05;
 /// Mean latencies that a run must last for the law to be held against it.
 const LITTLE_ROUNDS: f64 = 50.0;
-/// A thread that is so many seconds behind no longer changes the quantiles of a second.
-const OPEN_SECONDS: u64 = 3;
-/// A series is no longer than a day.
-const SERIES_MAX: u64 = 86_400;

@@ -23,9 +23,11 @@
 //! time that counts, `note` what the conductor and its threads say to each other, `share` a thread's part.
 //! `pattern`, `pacer`, `pulse` and `tally` are plain data: the bytes, the schedule, its bursts, the counts.
 //! `dialect` is what a client says, with one file for each protocol; `dialler` makes connections, along a
-//! `route`; `requests` and `deliveries` are the handlers; `worker` is a thread, `conductor` the run. `probe`
-//! and `server_process` read what the system knows; `protocol` knows a server that speaks another one.
-//! `bound` holds a report against what was promised.
+//! `route`. `run` has the stages that all clients of a thread pass; the clients are `requests`, and
+//! `deliveries` of a broadcast, which hold what comes against the one `order`. `worker` is a thread,
+//! `conductor` the whole, which adds up what threads tell on a `page`. `probe` and `server_process` read
+//! what the system knows; `protocol` knows a server that speaks another one. `bound` holds a report against
+//! what was promised.
 
 mod bound;
 mod conductor;
@@ -37,7 +39,9 @@ mod fault;
 mod http;
 mod lines;
 mod note;
+mod order;
 mod pacer;
+mod page;
 mod pattern;
 mod plan;
 mod probe;
@@ -47,6 +51,7 @@ mod redis;
 mod report;
 mod requests;
 mod route;
+mod run;
 mod server_process;
 mod share;
 mod tally;

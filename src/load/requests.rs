@@ -24,51 +24,37 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::dialect::{Answers, Asker, Dialect};
-use super::dialler::Dialler;
 use super::fault::Fault;
-use super::note::{Command, Note};
-use super::pacer::Pacer;
+use super::note::Note;
 use super::pattern;
 use super::plan::{Mode, Plan};
 use super::protocol::Protocol;
 use super::report::Closes;
+use super::run::{Crew, Dues, LINGER, Rest, Run, Stage};
 use super::share::Share;
-use super::tally::Tally;
 use super::window::Window;
-use super::worker::{Crew, INTERRUPT_PATIENCE, LINGER, Live, SURPLUS_PATIENCE, end_patience};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// Clients that speak one dialect.
 pub(super) struct Requests<D: Dialect> {
-    plan: Plan,
+    run: Run,
     share: Share,
     dialect: D,
     clients: Vec<Client<D::Stream>>,
     /// When each message in flight was sent, or due: a ring of `1 << depth_bits` for each client.
     stamps: Vec<u64>,
     depth_bits: u32,
-    dialler: Dialler,
     /// Clients that lost their connection, and when they come back.
     redials: VecDeque<(u64, usize)>,
     /// Connections whose end the server has announced, and that still wait for it.
     left_behind: usize,
     /// The first answer was of another protocol, and that is told.
     has_heard: bool,
-    tally: Tally,
-    notes: Sender<Note>,
-    stage: Stage,
-    /// In an open loop. Its places are those of `scheduled`.
-    pacer: Option<Pacer>,
+    /// The clients that the schedule counts, in its order.
     scheduled: Vec<usize>,
-    /// Messages that are not sent yet; in an open loop, that are not due yet.
-    asks_left: u64,
-    in_flight: u64,
-    /// When the stage `Finishing` gives up, or is over.
-    finish_by: u64,
     /// Messages of this step that had no answer when it was over, and had not waited too long.
     unanswered: u64,
 }
@@ -96,12 +82,7 @@ struct Client<S> {
     /// When the next messages of a closed loop would have been sent on a connection that stays; 0
     /// when there are none to come.
     resumes_since: u64,
-    /// Its place in the schedule.
-    place: usize,
-    /// Messages of the schedule that it has sent.
-    taken: u64,
-    /// Messages that were due and are not sent yet.
-    owed: u64,
+    dues: Dues,
     stream: S,
 }
 
@@ -120,37 +101,18 @@ enum State {
     Leaving,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Clients connect, or wait for the clock to start.
-    Gathering,
-    Running,
-    /// Nothing new is sent; what is in flight is awaited.
-    Finishing,
-    /// Between two steps, or at the end.
-    Idle,
-}
-
 impl<D: Dialect> Requests<D> {
     pub(super) fn new(plan: &Plan, share: Share, dialect: D) -> io::Result<Self> {
         Ok(Requests {
-            plan: plan.clone(),
+            run: Run::new(plan, &share)?,
             dialect,
             clients: Vec::new(),
             stamps: Vec::new(),
             depth_bits: plan.pipeline.next_power_of_two().trailing_zeros(),
-            dialler: Dialler::new(plan, share.route.clone())?,
             redials: VecDeque::new(),
             left_behind: 0,
             has_heard: false,
-            tally: Tally::new(plan, &share)?,
-            notes: share.notes.clone(),
-            stage: Stage::Idle,
-            pacer: None,
             scheduled: Vec::new(),
-            asks_left: u64::MAX,
-            in_flight: 0,
-            finish_by: u64::MAX,
             unanswered: 0,
             share,
         })
@@ -158,33 +120,18 @@ impl<D: Dialect> Requests<D> {
 
     // ---- connecting ----
 
-    fn gather(&mut self, cx: &mut Context<'_>, clients: usize) {
-        self.stage = Stage::Gathering;
-        self.dialler.begin();
-        for client in self.clients.len()..clients {
-            self.clients.push(Client::new());
-            self.dialler.enqueue(client);
-        }
-        self.stamps.resize(clients << self.depth_bits, 0);
-        self.dialler.set_limit(self.plan.connects_in_flight);
-        self.dial(cx);
-    }
-
     /// Begins as many connects as may be under way.
     fn dial(&mut self, cx: &mut Context<'_>) {
-        while let Some(client) = self.dialler.next() {
-            let now = self.tally.now();
+        while let Some(client) = self.run.dialler.next() {
+            let now = self.run.tally.now();
             self.clients[client].state = State::Dialling;
-            if let Err(fault) = self.dialler.dial(cx, client, now) {
+            if let Err(fault) = self.run.dialler.dial(cx, client, now) {
                 self.forget(client);
                 self.lose(cx, client, fault);
             }
         }
-        if self.stage == Stage::Gathering && self.dialler.is_idle() {
-            self.stage = Stage::Idle;
-            let connections = self.clients.iter().filter(|it| it.is_proved).count();
-            self.tally.hand_over();
-            self.note(Note::Ready { connections, connects: self.dialler.counts.clone() });
+        if self.run.stage == Stage::Gathering && self.run.dialler.is_idle() {
+            self.run.ready(self.clients.iter().filter(|it| it.is_proved).count());
         }
     }
 
@@ -192,11 +139,11 @@ impl<D: Dialect> Requests<D> {
     fn prove(&mut self, cx: &mut Context<'_>, client: usize) {
         let it = &mut self.clients[client];
         (it.state, it.is_proved) = (State::Ready, true);
-        self.dialler.settled();
+        self.run.dialler.settled();
         if self.is_churn() {
             self.part(cx, client);
         } else {
-            let now = self.tally.now();
+            let now = self.run.tally.now();
             self.ask_again(cx, client, now);
             self.refill(cx, client, now);
             self.clients[client].resumes_since = 0;
@@ -206,76 +153,36 @@ impl<D: Dialect> Requests<D> {
 
     // ---- asking and being answered ----
 
-    fn start(&mut self, cx: &mut Context<'_>, window: Window, messages: Option<u64>) {
-        self.tally.begin(window);
-        self.stage = Stage::Running;
-        self.unanswered = 0;
-        self.asks_left = messages.unwrap_or(u64::MAX);
-        self.scheduled.clear();
-        for (index, client) in self.clients.iter_mut().enumerate() {
-            (client.taken, client.owed, client.place) = (0, 0, self.scheduled.len());
-            // What was before is in no latency: connections were gathered meanwhile.
-            (client.resumes_since, client.waiting_since) = (0, window.start);
-            if client.is_proved {
-                self.scheduled.push(index);
-            }
-        }
-        self.pacer = Pacer::new(&self.plan, self.share.thread, window, self.scheduled.len());
-        if self.is_churn() {
-            self.dialler.set_limit(usize::MAX);
-        }
-        let now = self.tally.now();
-        for client in 0..self.scheduled.len() {
-            let client = self.scheduled[client];
-            match self.clients[client].state {
-                // The server has closed it since, as one does that closes behind each answer.
-                State::Resting => self.come_back(cx, client),
-                _ => self.refill(cx, client, now),
-            }
-        }
-        self.dial(cx);
-        // More threads than messages.
-        self.rest(cx);
-    }
-
     /// Sends what a client may send now.
     #[inline]
     fn refill(&mut self, cx: &mut Context<'_>, client: usize, now: u64) {
-        if self.stage != Stage::Running {
+        if self.run.stage != Stage::Running {
             return;
         }
-        let depth = self.plan.pipeline as u64;
+        let depth = self.run.plan.pipeline as u64;
         loop {
             let it = &mut self.clients[client];
             let is_free = match it.state {
                 State::Ready => it.asked - it.answered < depth,
                 // In churn a message begins with its connect.
-                State::Resting => self.plan.mode == Mode::Churn,
+                State::Resting => self.run.plan.mode == Mode::Churn,
                 State::Dormant => true,
                 _ => false,
             };
-            if !is_free || !self.has_more(client) || self.plan.mode == Mode::Idle {
+            if !is_free || !self.has_more(client) || self.run.plan.mode == Mode::Idle {
                 return;
             }
             let it = &mut self.clients[client];
             if it.state == State::Dormant {
                 it.state = State::Dialling;
-                return self.dialler.enqueue(client);
+                return self.run.dialler.enqueue(client);
             }
-            let since = match &self.pacer {
-                Some(pacer) => {
-                    (it.owed, it.taken) = (it.owed - 1, it.taken + 1);
-                    pacer.due_of(it.place, it.taken - 1)
-                }
-                None => {
-                    self.asks_left -= 1;
-                    if it.resumes_since > 0 { it.resumes_since } else { now }
-                }
-            };
-            if self.plan.mode == Mode::Churn {
+            let resumes_since = if it.resumes_since > 0 { it.resumes_since } else { now };
+            let since = self.run.take(&mut it.dues).unwrap_or(resumes_since);
+            if self.run.plan.mode == Mode::Churn {
                 it.state = State::Dialling;
                 it.waiting_since = since;
-                return self.dialler.enqueue(client);
+                return self.run.dialler.enqueue(client);
             }
             self.ask(cx, client, since, now);
         }
@@ -294,17 +201,17 @@ impl<D: Dialect> Requests<D> {
             it.waiting_since = now;
         }
         it.asked += 1;
-        self.in_flight += 1;
+        self.run.in_flight += 1;
         if !it.is_timed {
             it.is_timed = true;
-            cx.set_timer(token, self.plan.reply_timeout);
+            cx.set_timer(token, self.run.plan.reply_timeout);
         }
     }
 
     /// What was in flight on the connection before is asked once more. It is in flight all the time.
     fn ask_again(&mut self, cx: &mut Context<'_>, client: usize, now: u64) {
         let again = std::mem::take(&mut self.clients[client].asks_again);
-        self.in_flight -= again;
+        self.run.in_flight -= again;
         for place in 0..again as usize {
             let since = self.stamps[(client << self.depth_bits) + place];
             self.ask(cx, client, since, now);
@@ -313,27 +220,27 @@ impl<D: Dialect> Requests<D> {
 
     #[inline]
     fn answered(&mut self, cx: &mut Context<'_>, client: usize, answers: Answers) {
-        let now = self.tally.now();
+        let now = self.run.tally.now();
         let it = &mut self.clients[client];
         let is_proving = it.state == State::Proving;
-        let is_counted = it.state == State::Ready || self.plan.mode == Mode::Churn;
+        let is_counted = it.state == State::Ready || self.run.plan.mode == Mode::Churn;
         for _ in 0..answers.right {
             let place = it.answered & ((1 << self.depth_bits) - 1);
             it.answered += 1;
             if is_counted {
                 let since = self.stamps[(client << self.depth_bits) + place as usize];
-                self.tally.record(since, now);
+                self.run.tally.record(since, now);
             }
         }
         (it.waiting_since, it.was_refused) = (now, answers.refusal.is_some());
-        self.in_flight -= answers.right;
+        self.run.in_flight -= answers.right;
         if is_counted {
-            self.tally.record_bytes(answers.bytes, now);
+            self.run.tally.record_bytes(answers.bytes, now);
         }
         if let Some(refusal) = answers.refusal {
             it.answered += 1;
-            self.in_flight -= 1;
-            self.tally.refuse(refusal, now);
+            self.run.in_flight -= 1;
+            self.run.tally.refuse(refusal, now);
         }
         if is_proving {
             self.prove(cx, client);
@@ -350,33 +257,12 @@ impl<D: Dialect> Requests<D> {
     fn overhear(&mut self, client: usize, input: &mut RingBuffer) {
         let is_first = self.clients[client].answered == 0 && !self.has_heard;
         let heard = Protocol::of(input.contiguous()).filter(|_| is_first);
-        if let Some(protocol) = heard.filter(|it| Protocol::of_mode(&self.plan.mode) != Some(*it)) {
-            self.has_heard = true;
-            self.note(Note::Heard(protocol));
-        }
-    }
-
-    /// Hands out what is due to whom it belongs.
-    fn pace(&mut self, cx: &mut Context<'_>, now: u64) {
-        let until = self.tally.window.until.min(now.saturating_add(1));
-        while self.asks_left > 0
-            && let Some(place) = self.pacer.as_mut().and_then(|pacer| pacer.pop(until))
+        if let Some(protocol) =
+            heard.filter(|it| Protocol::of_mode(&self.run.plan.mode) != Some(*it))
         {
-            self.asks_left -= 1;
-            let client = self.scheduled[place];
-            let it = &mut self.clients[client];
-            it.owed += 1;
-            let (taken, was_free) = (it.taken, it.owed == 1);
-            self.refill(cx, client, now);
-            // Whoever had to wait for an answer is late by the server's doing.
-            if was_free
-                && self.clients[client].taken > taken
-                && let Some(pacer) = &self.pacer
-            {
-                self.tally.record_lateness(pacer.due_of(place, taken), now);
-            }
+            self.has_heard = true;
+            self.run.note(Note::Heard(protocol));
         }
-        self.dial(cx);
     }
 
     // ---- ends ----
@@ -401,7 +287,7 @@ impl<D: Dialect> Requests<D> {
         }
         self.clients[client].resumes_since = now;
         let asked_again = self.carry_over(client);
-        self.tally.closed(Closes { announced: 1, idle: 0, asked_again }, now);
+        self.run.tally.closed(Closes { announced: 1, idle: 0, asked_again }, now);
         match self.clients[client].was_refused {
             true => self.come_back_later(cx, client),
             false => self.come_back(cx, client),
@@ -422,7 +308,7 @@ impl<D: Dialect> Requests<D> {
         };
         let is_right = match it.asked > it.answered {
             true => may_ask_again && it.answered > 0,
-            false => self.plan.mode != Mode::Idle,
+            false => self.run.plan.mode != Mode::Idle,
         };
         it.state == State::Ready && is_close && is_right
     }
@@ -432,7 +318,7 @@ impl<D: Dialect> Requests<D> {
         let it = &self.clients[client];
         let (was_used, was_refused) = (it.answered > 0, it.was_refused);
         let asked_again = self.carry_over(client);
-        self.tally.closed(Closes { announced: 0, idle: 1, asked_again }, self.tally.now());
+        self.run.tally.closed(Closes { announced: 0, idle: 1, asked_again }, self.run.tally.now());
         match (was_used, was_refused) {
             (_, true) => self.come_back_later(cx, client),
             (true, false) => self.come_back(cx, client),
@@ -443,7 +329,7 @@ impl<D: Dialect> Requests<D> {
     /// Keeps what is in flight on a connection that is over for the next one, as far as somebody
     /// still wants it; how much that is.
     fn carry_over(&mut self, client: usize) -> u64 {
-        let is_wanted = matches!(self.stage, Stage::Running | Stage::Finishing);
+        let is_wanted = matches!(self.run.stage, Stage::Running | Stage::Finishing);
         let it = &self.clients[client];
         let (first, open) = (it.answered, it.asked - it.answered);
         if !is_wanted || open == 0 {
@@ -461,8 +347,8 @@ impl<D: Dialect> Requests<D> {
 
     /// Something is wrong with a connection: it is counted and ended.
     fn fail(&mut self, cx: &mut Context<'_>, client: usize, fault: Fault) {
-        let now = self.tally.now();
-        self.tally.fault(fault, now);
+        let now = self.run.tally.now();
+        self.run.tally.fault(fault, now);
         if fault == Fault::Timeout {
             self.record_waits(client, now);
         }
@@ -476,7 +362,7 @@ impl<D: Dialect> Requests<D> {
     fn cut(&mut self, cx: &mut Context<'_>, client: usize) {
         let it = &mut self.clients[client];
         if it.state == State::Proving {
-            self.dialler.settled();
+            self.run.dialler.settled();
         }
         if let Some(token) = it.token {
             it.state = State::Leaving;
@@ -488,11 +374,11 @@ impl<D: Dialect> Requests<D> {
     /// others: with thousands of them that would take the time many times over.
     fn despair(&mut self, fault: Fault) {
         let is_timeout = matches!(fault, Fault::Timeout | Fault::ConnectTimeout);
-        if self.stage == Stage::Gathering
+        if self.run.stage == Stage::Gathering
             && is_timeout
             && !self.clients.iter().any(|it| it.is_proved)
         {
-            self.dialler.clear_queue();
+            self.run.dialler.clear_queue();
         }
     }
 
@@ -506,27 +392,27 @@ impl<D: Dialect> Requests<D> {
         for number in again.chain(open) {
             let place = number & ((1 << self.depth_bits) - 1);
             let since = self.stamps[(client << self.depth_bits) + place as usize];
-            self.tally.record_unanswered(since, now);
+            self.run.tally.record_unanswered(since, now);
         }
         count as u64
     }
 
     /// A client is without a connection because of a fault.
     fn lose(&mut self, cx: &mut Context<'_>, client: usize, fault: Fault) {
-        self.tally.fault(fault, self.tally.now());
+        self.run.tally.fault(fault, self.run.tally.now());
         self.come_back_later(cx, client);
     }
 
     /// A server that is in trouble is not asked again at once.
     fn come_back_later(&mut self, cx: &mut Context<'_>, client: usize) {
-        let is_awaited = match self.stage {
+        let is_awaited = match self.run.stage {
             Stage::Running => true,
             Stage::Finishing => self.clients[client].asks_again > 0,
-            Stage::Gathering | Stage::Idle => false,
+            Stage::Gathering | Stage::Proving | Stage::Idle => false,
         };
         if is_awaited {
-            let now = self.tally.now();
-            self.tally.pause(now);
+            let now = self.run.tally.now();
+            self.run.tally.pause(now);
             // The pause is the client's own doing.
             self.clients[client].resumes_since = 0;
             self.redials.push_back((now + REDIAL_PAUSE, client));
@@ -537,85 +423,25 @@ impl<D: Dialect> Requests<D> {
     /// The connection ended as was expected, and the next one follows.
     fn come_back(&mut self, cx: &mut Context<'_>, client: usize) {
         let asks_again = self.clients[client].asks_again > 0;
-        match self.stage {
-            Stage::Running | Stage::Finishing if asks_again => self.dialler.enqueue(client),
-            Stage::Running if self.asks_left == 0 && !self.has_more(client) => {}
+        match self.run.stage {
+            Stage::Running | Stage::Finishing if asks_again => self.run.dialler.enqueue(client),
+            Stage::Running if self.run.messages_left == 0 && !self.has_more(client) => {}
             Stage::Running if self.is_churn() => {
-                let now = self.tally.now();
+                let now = self.run.tally.now();
                 self.refill(cx, client, now);
             }
-            Stage::Running => self.dialler.enqueue(client),
-            Stage::Gathering | Stage::Finishing | Stage::Idle => {}
+            Stage::Running => self.run.dialler.enqueue(client),
+            Stage::Gathering | Stage::Proving | Stage::Finishing | Stage::Idle => {}
         }
-    }
-
-    fn redial(&mut self, cx: &mut Context<'_>, now: u64) {
-        // In the order of their times.
-        while self.redials.front().is_some_and(|(at, _)| *at <= now) {
-            let Some((_, client)) = self.redials.pop_front() else { break };
-            self.come_back(cx, client);
-        }
-        self.dial(cx);
-    }
-
-    /// The time is over: nothing new is sent.
-    fn finish(&mut self, cx: &mut Context<'_>, now: u64) {
-        if self.stage != Stage::Running {
-            return;
-        }
-        self.pace(cx, now);
-        self.stage = Stage::Finishing;
-        self.finish_by = now + end_patience(&self.plan);
-        self.stay_away(|it| it.asks_again == 0);
-        self.rest(cx);
     }
 
     /// These clients are not connected again.
     fn stay_away(&mut self, stays_away: impl Fn(&Client<D::Stream>) -> bool) {
         let clients = &self.clients;
         self.redials.retain(|(_, client)| !stays_away(&clients[*client]));
-        for client in self.dialler.keep_queued(|client| !stays_away(&clients[client])) {
+        for client in self.run.dialler.keep_queued(|client| !stays_away(&clients[client])) {
             self.clients[client].state = State::Resting;
         }
-    }
-
-    /// Nothing is in flight: whether that is the end.
-    fn rest(&mut self, cx: &mut Context<'_>) {
-        if self.in_flight > 0 {
-            return;
-        }
-        let now = self.tally.now();
-        match self.stage {
-            Stage::Running if self.asks_left == 0 && self.dialler.is_idle() => {
-                // Who comes back from a pause sends what was due meanwhile.
-                if self.redials.iter().any(|(_, client)| self.has_more(*client)) {
-                    return;
-                }
-                self.finish(cx, now);
-            }
-            // In churn a message begins with its connect.
-            Stage::Finishing if !self.is_churn() || self.dialler.is_idle() => {
-                self.finish_by = self.finish_by.min(now + SURPLUS_PATIENCE);
-            }
-            _ => return,
-        }
-        self.arm(cx);
-    }
-
-    /// All is there, or what is missing will never come.
-    fn settle(&mut self, cx: &mut Context<'_>, now: u64) {
-        if now < self.finish_by {
-            return;
-        }
-        (0..self.clients.len()).for_each(|client| self.give_up(cx, client, now));
-        self.stay_away(|_| true);
-        self.stage = Stage::Idle;
-        let unsent = self.count_unsent(now);
-        let until = self.tally.window.until;
-        self.tally.end();
-        let connects = self.dialler.counts.clone();
-        let (last, unanswered) = (self.tally.last, self.unanswered);
-        self.note(Note::Done { last, until, unsent, unanswered, connects });
     }
 
     /// The run is over: what a client has in flight is late only if it has waited too long.
@@ -628,9 +454,9 @@ impl<D: Dialect> Requests<D> {
         }
         let waited = Duration::from_nanos(now.saturating_sub(it.waiting_since));
         if is_connecting {
-            self.tally.record_unanswered(it.waiting_since, now);
+            self.run.tally.record_unanswered(it.waiting_since, now);
             self.unanswered += 1;
-        } else if waited >= self.plan.reply_timeout {
+        } else if waited >= self.run.plan.reply_timeout {
             self.fail(cx, client, Fault::Timeout);
         } else {
             self.unanswered += self.record_waits(client, now);
@@ -639,25 +465,128 @@ impl<D: Dialect> Requests<D> {
         self.drop_asks(client);
     }
 
-    /// What was due in the window and could never be sent has waited up to now.
-    fn count_unsent(&mut self, now: u64) -> u64 {
-        let Some(pacer) = self.pacer else { return 0 };
+    fn has_more(&self, client: usize) -> bool {
+        self.run.has_more(&self.clients[client].dues)
+    }
+
+    fn is_churn(&self) -> bool {
+        self.run.plan.mode == Mode::Churn
+    }
+
+    /// A connection is gone, or could not be had: what it still owed will not come.
+    fn forget(&mut self, client: usize) {
+        self.drop_asks(client);
+        let it = &mut self.clients[client];
+        self.run.in_flight -= it.asked - it.answered;
+        (it.answered, it.token, it.state) = (it.asked, None, State::Resting);
+    }
+
+    fn drop_asks(&mut self, client: usize) {
+        self.run.in_flight -= std::mem::take(&mut self.clients[client].asks_again);
+    }
+}
+
+impl<D: Dialect> Crew for Requests<D> {
+    fn run(&self) -> &Run {
+        &self.run
+    }
+
+    fn run_mut(&mut self) -> &mut Run {
+        &mut self.run
+    }
+
+    fn gather(&mut self, cx: &mut Context<'_>, clients: usize) {
+        self.run.gather(self.clients.len(), clients);
+        self.clients.resize_with(clients.max(self.clients.len()), Client::new);
+        self.stamps.resize(clients << self.depth_bits, 0);
+        self.run.dialler.set_limit(self.run.plan.connects_in_flight);
+        self.dial(cx);
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>, window: Window, messages: Option<u64>) {
+        self.unanswered = 0;
+        self.scheduled.clear();
+        for (index, client) in self.clients.iter_mut().enumerate() {
+            client.dues = Dues::at(self.scheduled.len());
+            // What was before is in no latency: connections were gathered meanwhile.
+            (client.resumes_since, client.waiting_since) = (0, window.start);
+            if client.is_proved {
+                self.scheduled.push(index);
+            }
+        }
+        self.run.start(window, messages, self.share.thread, self.scheduled.len());
+        if self.is_churn() {
+            self.run.dialler.set_limit(usize::MAX);
+        }
+        let now = self.run.tally.now();
+        for place in 0..self.scheduled.len() {
+            let client = self.scheduled[place];
+            match self.clients[client].state {
+                // The server has closed it since, as one does that closes behind each answer.
+                State::Resting => self.come_back(cx, client),
+                _ => self.refill(cx, client, now),
+            }
+        }
+        self.dial(cx);
+        // More threads than messages.
+        self.rest(cx);
+    }
+
+    fn pace(&mut self, cx: &mut Context<'_>, now: u64) {
+        while let Some(place) = self.run.pop_due(now) {
+            let client = self.scheduled[place];
+            let dues = &mut self.clients[client].dues;
+            dues.owe();
+            let before = *dues;
+            self.refill(cx, client, now);
+            self.run.count_lateness(before, self.clients[client].dues, now);
+        }
+        self.dial(cx);
+    }
+
+    /// Clients whose pause is over connect again.
+    fn look(&mut self, cx: &mut Context<'_>, now: u64) {
+        // In the order of their times.
+        while self.redials.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, client)) = self.redials.pop_front() else { break };
+            self.come_back(cx, client);
+        }
+        self.dial(cx);
+    }
+
+    fn looks_at(&self) -> u64 {
+        self.redials.front().map_or(u64::MAX, |(at, _)| *at)
+    }
+
+    fn is_busy(&self) -> bool {
+        match self.run.stage {
+            // In churn a message begins with its connect.
+            Stage::Finishing => self.is_churn() && !self.run.dialler.is_idle(),
+            // Who comes back from a pause sends what was due meanwhile.
+            _ => {
+                let has_more = |(_, client): &(u64, usize)| self.has_more(*client);
+                !self.run.dialler.is_idle() || self.redials.iter().any(has_more)
+            }
+        }
+    }
+
+    fn stop_sending(&mut self) {
+        self.stay_away(|it| it.asks_again == 0);
+    }
+
+    fn settle(&mut self, cx: &mut Context<'_>, now: u64) -> Rest {
+        (0..self.clients.len()).for_each(|client| self.give_up(cx, client, now));
+        self.stay_away(|_| true);
         let mut unsent = 0;
         for client in &self.scheduled {
-            let it = &mut self.clients[*client];
-            for number in it.taken..it.taken + it.owed {
-                self.tally.record_unanswered(pacer.due_of(it.place, number), now);
-            }
-            unsent += it.owed;
-            it.owed = 0;
+            unsent += self.run.count_unsent(&mut self.clients[*client].dues, now);
         }
-        unsent
+        Rest { unsent, unanswered: self.unanswered }
     }
 
     /// All is said. A reset leaves no port behind in TIME_WAIT, which the next run would find taken
     /// for a minute; where the end of a connection is part of what is measured, it is an orderly one.
     fn leave(&mut self, cx: &mut Context<'_>) {
-        self.stage = Stage::Idle;
         for client in 0..self.clients.len() {
             let it = &self.clients[client];
             match it.token.filter(|_| it.state == State::Ready && it.asked == it.answered) {
@@ -665,82 +594,6 @@ impl<D: Dialect> Requests<D> {
                 None => self.part(cx, client),
             }
         }
-        cx.drain();
-    }
-
-    // ---- time ----
-
-    /// Sets the one alarm to what comes first.
-    fn arm(&mut self, cx: &mut Context<'_>) {
-        let redial = self.redials.front().map_or(u64::MAX, |(at, _)| *at);
-        let at = match self.stage {
-            Stage::Running => {
-                let due = match &self.pacer {
-                    // The poll's own clock is too coarse, so it is not asked.
-                    Some(_) if self.asks_left == 0 => u64::MAX,
-                    Some(_) if self.plan.spin => 0,
-                    Some(pacer) => pacer.next_due(),
-                    None => u64::MAX,
-                };
-                due.min(redial).min(self.tally.window.until)
-            }
-            Stage::Finishing => self.finish_by.min(redial),
-            Stage::Gathering | Stage::Idle => u64::MAX,
-        };
-        if at < u64::MAX {
-            cx.set_alarm(self.tally.instant(at));
-        }
-    }
-
-    fn note(&self, note: Note) {
-        // The conductor goes first only when the whole run has failed.
-        let _ = self.notes.send(note);
-    }
-
-    /// Whether a client has something to send, or in an open loop something that is due.
-    fn has_more(&self, client: usize) -> bool {
-        match self.pacer {
-            Some(_) => self.clients[client].owed > 0,
-            None => self.asks_left > 0,
-        }
-    }
-
-    fn is_churn(&self) -> bool {
-        self.plan.mode == Mode::Churn
-    }
-
-    /// A connection is gone, or could not be had: what it still owed will not come.
-    fn forget(&mut self, client: usize) {
-        self.drop_asks(client);
-        let it = &mut self.clients[client];
-        self.in_flight -= it.asked - it.answered;
-        (it.answered, it.token, it.state) = (it.asked, None, State::Resting);
-    }
-
-    fn drop_asks(&mut self, client: usize) {
-        self.in_flight -= std::mem::take(&mut self.clients[client].asks_again);
-    }
-}
-
-impl<D: Dialect> Crew for Requests<D> {
-    fn obey(&mut self, cx: &mut Context<'_>, command: Command) {
-        match command {
-            Command::Gather { connections } => self.gather(cx, connections),
-            Command::Start { window, messages } => self.start(cx, window, messages),
-            Command::Stop => {
-                let now = self.tally.now();
-                self.tally.window.until = self.tally.window.until.min(now);
-                self.finish(cx, now);
-                // Whoever interrupts does not want to wait.
-                self.finish_by = self.finish_by.min(now + INTERRUPT_PATIENCE);
-            }
-            Command::Leave => self.leave(cx),
-        }
-        self.arm(cx);
-    }
-
-    fn live(&self) -> Live {
-        Live { answered: self.tally.answered, faults: self.tally.faulty }
     }
 }
 
@@ -748,8 +601,8 @@ impl<D: Dialect> Handler for Requests<D> {
     type Session = usize;
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> usize {
-        let now = self.tally.now();
-        let Some((client, _)) = self.dialler.opened(token, now) else { return usize::MAX };
+        let now = self.run.tally.now();
+        let Some((client, _)) = self.run.dialler.opened(token, now) else { return usize::MAX };
         let number = self.share.number(client);
         let it = &mut self.clients[client];
         it.token = Some(token);
@@ -758,14 +611,14 @@ impl<D: Dialect> Handler for Requests<D> {
         (it.asked, it.answered, it.is_timed, it.was_refused) = (0, 0, false, false);
         it.origin = pattern::origin(number, it.lives);
         it.stream = D::Stream::default();
-        let is_silent = self.plan.mode == Mode::Idle && self.plan.size == 0;
+        let is_silent = self.run.plan.mode == Mode::Idle && self.run.plan.size == 0;
         // Whoever comes back has proved already that it can be answered.
-        let is_back = it.is_proved && self.plan.mode != Mode::Churn;
+        let is_back = it.is_proved && self.run.plan.mode != Mode::Churn;
         if is_silent || is_back {
             self.prove(cx, client);
         } else {
             // In churn the message began with the connect.
-            let since = if self.plan.mode == Mode::Churn { it.waiting_since } else { now };
+            let since = if self.run.plan.mode == Mode::Churn { it.waiting_since } else { now };
             self.ask(cx, client, since, now);
         }
         self.rest(cx);
@@ -830,7 +683,7 @@ impl<D: Dialect> Handler for Requests<D> {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, client: &mut usize) {
         let client = *client;
-        let now = self.tally.nanos(cx.now());
+        let now = self.run.tally.nanos(cx.now());
         let it = self.clients.get_mut(client).filter(|it| it.token == Some(token));
         // The server has announced an end that does not come.
         let Some(it) = it else { return cx.abort(token) };
@@ -839,7 +692,7 @@ impl<D: Dialect> Handler for Requests<D> {
             return;
         }
         let waited = Duration::from_nanos(now.saturating_sub(it.waiting_since));
-        match self.plan.reply_timeout.checked_sub(waited) {
+        match self.run.plan.reply_timeout.checked_sub(waited) {
             Some(left) if !left.is_zero() => {
                 it.is_timed = true;
                 cx.set_timer(token, left);
@@ -849,22 +702,7 @@ impl<D: Dialect> Handler for Requests<D> {
     }
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
-        let now = self.tally.now();
-        match self.stage {
-            Stage::Running => {
-                self.redial(cx, now);
-                self.pace(cx, now);
-                if now >= self.tally.window.until {
-                    self.finish(cx, now);
-                }
-            }
-            Stage::Finishing => {
-                self.redial(cx, now);
-                self.settle(cx, now);
-            }
-            Stage::Gathering | Stage::Idle => {}
-        }
-        self.arm(cx);
+        self.wake(cx);
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, token: Token, client: usize, reason: CloseReason) {
@@ -879,11 +717,11 @@ impl<D: Dialect> Handler for Requests<D> {
         } else {
             let fault = Fault::of_close(reason, owed).filter(|_| was != State::Leaving);
             if fault == Some(Fault::Timeout) {
-                self.record_waits(client, self.tally.now());
+                self.record_waits(client, self.run.tally.now());
             }
             self.forget(client);
             if was == State::Proving {
-                self.dialler.settled();
+                self.run.dialler.settled();
             }
             match fault {
                 Some(fault) => self.lose(cx, client, fault),
@@ -897,10 +735,10 @@ impl<D: Dialect> Handler for Requests<D> {
     }
 
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
-        let Some(client) = self.dialler.failed(token) else { return self.dial(cx) };
-        let (fault, now) = (Fault::of_connect(error), self.tally.now());
+        let Some(client) = self.run.dialler.failed(token) else { return self.dial(cx) };
+        let (fault, now) = (Fault::of_connect(error), self.run.tally.now());
         if fault == Fault::ConnectTimeout && self.is_churn() {
-            self.tally.record_unanswered(self.clients[client].waiting_since, now);
+            self.run.tally.record_unanswered(self.clients[client].waiting_since, now);
         }
         self.forget(client);
         self.despair(fault);
@@ -925,9 +763,7 @@ impl<S: Default> Client<S> {
             lives: 0,
             waiting_since: 0,
             resumes_since: 0,
-            place: 0,
-            taken: 0,
-            owed: 0,
+            dues: Dues::default(),
             stream: S::default(),
         }
     }

@@ -4,33 +4,24 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::note::Command;
-use super::plan::Plan;
+use super::deliveries::Deliveries;
+use super::echo::Echo;
+use super::http::{self, Http};
+use super::lines::Lines;
+use super::note::{Command, Note};
+use super::plan::{self, Mode, Plan};
+use super::probe;
+use super::redis::Redis;
+use super::requests::Requests;
+use super::run::{Crew, LINGER};
 use super::share::Share;
-use super::{http, plan};
-use crate::reactor::{Config, Context, Handler, OnPanic, Reactor, Remote};
-
-/// The clients of a thread.
-pub(super) trait Crew: Handler {
-    /// Does what the conductor says; what comes of it is told in notes.
-    fn obey(&mut self, cx: &mut Context<'_>, command: Command);
-
-    /// The counts of the moment.
-    fn live(&self) -> Live;
-}
+use crate::reactor::{Config, OnPanic, Reactor, Remote};
 
 /// Counts of the moment, since the thread began.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Live {
-    pub(super) answered: u64,
-    pub(super) faults: u64,
-}
-
-/// The same, where the conductor sees them.
 #[derive(Debug, Default)]
 pub(super) struct Board {
     pub(super) answered: AtomicU64,
@@ -56,8 +47,68 @@ impl Worker {
     }
 }
 
+/// Starts a thread with the clients that the mode asks for.
+pub(super) fn hire(plan: &Plan, share: Share) -> io::Result<Worker> {
+    match &plan.mode {
+        Mode::Echo | Mode::Stream | Mode::Idle | Mode::Churn => {
+            let echo = Echo::new(plan.size.max(1), plan.seed);
+            employ(plan, share, move |plan, share| Requests::new(plan, share, echo))
+        }
+        Mode::Lines { prefix } => {
+            let lines = Lines::new(prefix, plan.size, plan.seed);
+            employ(plan, share, move |plan, share| Requests::new(plan, share, lines))
+        }
+        Mode::Redis(command) => {
+            let redis = Redis::new(*command, plan.size, plan.seed);
+            employ(plan, share, move |plan, share| Requests::new(plan, share, redis))
+        }
+        Mode::Http { host, path } => {
+            let http = Http::new(host, path);
+            employ(plan, share, move |plan, share| Requests::new(plan, share, http))
+        }
+        Mode::Broadcast { .. } => employ(plan, share, Deliveries::new),
+    }
+}
+
+fn employ<C: Crew>(
+    plan: &Plan,
+    share: Share,
+    crew: impl FnOnce(&Plan, Share) -> io::Result<C> + Send + 'static,
+) -> io::Result<Worker> {
+    let board = Arc::new(Board::default());
+    let (commands, orders) = channel();
+    let (introduce, introduction) = channel();
+    let (plan, seen) = (plan.clone(), Arc::clone(&board));
+    let body = move || {
+        let notes = share.notes.clone();
+        if let Err(error) = serve(&plan, share, crew, &introduce, &orders, &seen) {
+            // Nobody listens only when the run has failed already.
+            let _ = notes.send(Note::Failed(error));
+        }
+    };
+    let handle = thread::Builder::new().name("load".into()).spawn(body)?;
+    match introduction.recv() {
+        Ok((remote, task)) => Ok(Worker { commands, remote, board, task, handle }),
+        Err(_) => Err(io::Error::other("a thread of the load could not start its event loop")),
+    }
+}
+
+fn serve<C: Crew>(
+    plan: &Plan,
+    share: Share,
+    crew: impl FnOnce(&Plan, Share) -> io::Result<C>,
+    introduce: &Sender<(Remote, Option<PathBuf>)>,
+    orders: &Receiver<Command>,
+    board: &Board,
+) -> io::Result<()> {
+    let crew = crew(plan, share.clone())?;
+    let reactor = reactor(plan, &share, crew)?;
+    let _ = introduce.send((reactor.remote(), probe::this_task()));
+    work(reactor, orders, board)
+}
+
 /// Builds the reactor of a thread.
-pub(super) fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Result<Reactor<C>> {
+fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Result<Reactor<C>> {
     let connections = share.part_of(plan.connections as u64) as usize;
     let in_flight = plan.size.saturating_mul(plan.pipeline);
     let default = Config::default();
@@ -88,7 +139,7 @@ pub(super) fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Resul
 }
 
 /// Turns until the connections are closed, and passes on what the conductor says.
-pub(super) fn work<C: Crew>(
+fn work<C: Crew>(
     mut reactor: Reactor<C>,
     commands: &Receiver<Command>,
     board: &Board,
@@ -98,16 +149,11 @@ pub(super) fn work<C: Crew>(
         while let Ok(command) = commands.try_recv() {
             reactor.with_context(|crew, cx| crew.obey(cx, command));
         }
-        let live = reactor.handler().live();
-        board.answered.store(live.answered, Ordering::Relaxed);
-        board.faults.store(live.faults, Ordering::Relaxed);
+        let tally = &reactor.handler().run().tally;
+        board.answered.store(tally.answered, Ordering::Relaxed);
+        board.faults.store(tally.faulty, Ordering::Relaxed);
     }
     Ok(())
-}
-
-/// How long the end of a run waits for what is in flight, in nanoseconds.
-pub(super) fn end_patience(plan: &Plan) -> u64 {
-    plan.reply_timeout.min(END_PATIENCE).as_nanos() as u64
 }
 
 /// Places and bytes beyond what the connections need.
@@ -115,13 +161,4 @@ const SPARE: usize = 1024;
 /// Input that waits for its rest, and output that a server does not take: a limit for a machine's
 /// sake, since what may be in flight has limits of its own.
 const BUFFER_MEMORY: usize = 4 << 30;
-/// A server that does not close when we do is not waited for any longer.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
-/// Answers behind the time are in no rate; they are awaited since they may be wrong. A server that has
-/// fallen silent must not make a run last for that, and a lost segment is sent again within a second.
-const END_PATIENCE: Duration = Duration::from_secs(1);
-/// Once all answers are there, so much longer is waited for bytes that nobody asked for.
-pub(super) const SURPLUS_PATIENCE: u64 = 10_000_000;
-/// An interrupted run waits so long for what is in flight.
-pub(super) const INTERRUPT_PATIENCE: u64 = 200_000_000;
 const TICK: Duration = Duration::from_millis(20);
