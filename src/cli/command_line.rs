@@ -9,10 +9,12 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
+use super::config_file::is_configurable;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::program::Cli;
 use super::sources::Sources;
-use super::{Cli, config_file, kv, variables};
+use super::{config_file, kv, variables};
 
 /// Why there is nothing to run.
 #[derive(Debug)]
@@ -67,11 +69,13 @@ fn flag_value(arguments: &[OsString], flag: &str) -> Option<OsString> {
 }
 
 fn gather(flags: &ArgMatches) -> Result<Sources, Failure> {
-    let command = command();
+    let program = command();
     let chosen = flags.subcommand();
-    let chosen = chosen.and_then(|(name, flags)| Some((command.find_subcommand(name)?, flags)));
+    let chosen = chosen.and_then(|(name, flags)| Some((program.find_subcommand(name)?, flags)));
     match chosen {
-        Some((command, flags)) if is_configurable(command) => Sources::gather(command, flags),
+        Some((command, flags)) if is_configurable(command) => {
+            Sources::gather(&program, command, flags)
+        }
         Some((command, flags)) => Ok(Sources::of_flags(command, flags)),
         None => Ok(Sources::default()),
     }
@@ -165,20 +169,6 @@ fn command() -> Command {
         true => command.after_help(MORE).after_long_help(SOURCES),
         false => command,
     })
-}
-
-/// Whether the options of a command may also stand in variables and in a file. A measurement is
-/// described by its command line alone.
-pub(crate) fn is_configurable(command: &Command) -> bool {
-    command.get_arguments().any(|option| option.get_long() == Some("config"))
-}
-
-/// The names of the variables that some command reads.
-pub(crate) fn known_variables() -> Vec<String> {
-    let command = command();
-    let options = command.get_subcommands().flat_map(Command::get_arguments);
-    let names = options.filter_map(|option| option.get_env()?.to_str().map(str::to_owned));
-    names.collect()
 }
 
 /// Only flags are read from what clap is given; see [`Sources`].

@@ -7,12 +7,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error};
 
-use super::Cli;
-use super::command_line::is_configurable;
 use super::failure::Failure;
 use super::nearest::nearest;
 use super::server_options::ServerOptions;
@@ -51,12 +49,14 @@ pub(crate) struct Found {
 }
 
 impl ConfigFile {
-    /// Reads the file, if one is named, and checks its keys. `blame` adds where it is named.
+    /// Reads the file, if one is named, and checks its keys: they are the options of the program's
+    /// commands. `blame` adds where the file is named.
     ///
     /// # Errors
     /// It cannot be read, is not TOML, or has a key that no option has.
     pub(crate) fn open(
         path: Option<&Path>,
+        program: &Command,
         blame: impl Fn(&str) -> Failure,
     ) -> Result<ConfigFile, Failure> {
         let Some(path) = path else { return Ok(ConfigFile::default()) };
@@ -64,7 +64,7 @@ impl ConfigFile {
         let text =
             text.map_err(|error| blame(&format!("cannot read {}: {error}", path.display())))?;
         let mut file = ConfigFile { path: path.into(), text, entries: Vec::new() };
-        file.entries = file.read(&known_keys())?;
+        file.entries = file.read(&known_keys(program))?;
         Ok(file)
     }
 
@@ -232,12 +232,17 @@ impl Key {
     }
 }
 
+/// Whether the options of a command may also stand in variables and in a file. A measurement is
+/// described by its command line alone.
+pub(crate) fn is_configurable(command: &Command) -> bool {
+    command.get_arguments().any(|option| option.get_long() == Some("config"))
+}
+
 /// The options of the command line, so that a new one is a key without another word.
-fn known_keys() -> Vec<Key> {
+fn known_keys(program: &Command) -> Vec<Key> {
     let shared = option_names(&ServerOptions::augment_args(Command::new("")));
     let mut keys: Vec<Key> = Vec::new();
-    let commands = Cli::command();
-    for command in commands.get_subcommands().filter(|command| is_configurable(command)) {
+    for command in program.get_subcommands().filter(|command| is_configurable(command)) {
         let own = option_names(command).into_iter().filter(|name| !shared.contains(name));
         let section = command.get_name();
         keys.extend(own.map(|name| Key { section: section.into(), name }));
@@ -254,12 +259,16 @@ fn option_names(command: &Command) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::program::Cli;
 
     fn file(text: &str) -> Result<ConfigFile, String> {
         let text = text.into();
         let mut file = ConfigFile { path: "edgeloop.toml".into(), text, entries: Vec::new() };
-        file.entries = file.read(&known_keys()).map_err(|failure| failure.to_string())?;
+        file.entries =
+            file.read(&known_keys(&Cli::command())).map_err(|failure| failure.to_string())?;
         Ok(file)
     }
 

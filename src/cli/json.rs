@@ -7,8 +7,6 @@ use env_logger::fmt::Formatter;
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
 
-use super::log::EVENT;
-
 /// Writes timestamp, level, service, target, event, message and every other key and value of the
 /// record.
 pub(crate) fn write(line: &mut Formatter, service: &str, record: &Record<'_>) -> io::Result<()> {
@@ -71,6 +69,9 @@ impl fmt::Display for Quoted<'_> {
         f.write_char('"')
     }
 }
+
+/// The field with the name of what happened, which never changes.
+pub(super) const EVENT: &str = "event";
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ use env_logger::{Builder, Target, WriteStyle};
 use log::kv::{Error, Key, Source, Value, VisitSource};
 use log::{Level, LevelFilter, Record, warn};
 
-use super::json;
+use super::json::{self, EVENT};
 use super::server_options::{LogFormat, ServerOptions};
 
 /// A handle on the log, to wait until it is written.
@@ -250,9 +250,6 @@ impl<'kvs> VisitSource<'kvs> for Pairs<'_> {
         written.map_err(Error::from)
     }
 }
-
-/// The field with the name of what happened, which never changes.
-pub(super) const EVENT: &str = "event";
 
 /// How long the end of the process waits for the log.
 pub(crate) const FLUSH_AT_EXIT: Duration = Duration::from_secs(1);

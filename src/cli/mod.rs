@@ -1,10 +1,11 @@
 //! The command line: from words to a running service, and from its end to an exit code.
 //!
-//! Each subcommand is one file ([`echo`], [`broadcast`], [`chat`], [`kv`], [`web`]): its own options,
-//! and which handler they make. All that servers have in common is [`server_options`] (what can be set)
-//! and [`server`] (what is then done). Values come from flags, variables and a file ([`sources`])
-//! with the same parsers ([`size`], [`span`], [`count`], [`percent`], [`endpoint`], [`socket_rights`]); everything
-//! is checked before anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
+//! The whole of what can be asked for is [`program`]; [`command_line`] reads it. Each subcommand is one
+//! file ([`echo`], [`broadcast`], [`chat`], [`kv`], [`web`]): its own options, and which handler they
+//! make. All that servers have in common is [`server_options`] (what can be set) and [`server`] (what is
+//! then done). Values come from flags, variables and a file ([`sources`]) with the same parsers ([`size`],
+//! [`span`], [`count`], [`percent`], [`endpoint`], [`socket_rights`]); everything is checked before
+//! anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
 
 mod broadcast;
 mod chat;
@@ -23,6 +24,7 @@ mod log;
 mod nearest;
 mod percent;
 mod port_file;
+mod program;
 mod server;
 mod server_options;
 mod signals;
@@ -35,10 +37,11 @@ mod web;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::CommandFactory;
 
 use self::command_line::Stop;
 use self::failure::Failure;
+use self::program::{Cli, Command};
 
 /// Runs the program. What it returns is 0 when done, 1 when something failed, 2 for usage and
 /// configuration, 3 for a bound that `load` missed.
@@ -73,30 +76,3 @@ pub(crate) fn run() -> ExitCode {
     };
     outcome.unwrap_or_else(|failure: Failure| failure.report())
 }
-
-/// An edge-triggered TCP event loop, ready to run
-#[derive(Debug, Parser)]
-#[command(subcommand_required = true, arg_required_else_help = false)]
-#[command(name = "edgeloop", version, after_help = EXAMPLES)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    Echo(echo::Echo),
-    Broadcast(broadcast::Broadcast),
-    Chat(chat::Chat),
-    Kv(kv::Kv),
-    Web(web::Web),
-    Load(Box<load::Load>),
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  edgeloop echo                  then, in a second terminal: nc 127.0.0.1 7000
-  edgeloop chat -p 8080          then open http://127.0.0.1:8080/ in a browser
-  edgeloop load 7000 -c 10k      measures what listens on port 7000, with 10,000 connections
-
-The options of a command, and what they mean: edgeloop echo --help";

@@ -22,7 +22,6 @@ use super::server_options::ServerOptions;
 use super::signals::Signals;
 use super::socket_rights::GroupName;
 use super::sources::Sources;
-use super::{command_line, variables};
 
 /// A server whose options are checked; nothing is started yet.
 #[derive(Debug)]
@@ -212,7 +211,7 @@ impl Server {
     fn announce(&self, bound: &[Address]) {
         let Ceiling { connections, limited_by, lowered_from } = &self.ceiling;
         let backlog = self.listen_options.backlog;
-        for stray in variables::strays(&command_line::known_variables()) {
+        for stray in self.sources.stray_variables() {
             warn!(event = "unknown_variable"; "{stray}");
         }
         if let Some(asked) = lowered_from {

@@ -26,6 +26,8 @@ pub(crate) struct Sources {
     arguments: Vec<OsString>,
     /// What the options of the command take, such as SIZE, by long name.
     units: BTreeMap<String, String>,
+    /// The variables that some command of the program reads.
+    variables: Vec<String>,
 }
 
 /// Where a value stands.
@@ -52,18 +54,24 @@ impl Sources {
         sources
     }
 
-    /// Adds to the flags of `command` what variables and the file say of its other options.
+    /// Adds to the flags of a command of the program what variables and the file say of its other options.
     ///
     /// # Errors
     /// What is wrong with the file, or with a value as far as that can be told without its parser.
-    pub(crate) fn gather(command: &Command, flags: &ArgMatches) -> Result<Sources, Failure> {
+    pub(crate) fn gather(
+        program: &Command,
+        command: &Command,
+        flags: &ArgMatches,
+    ) -> Result<Sources, Failure> {
         let mut sources = Sources::of_flags(command, flags);
+        sources.variables = variables_of(program);
         sources.check_partners()?;
         sources.add(command, Said::in_variable)?;
         let path = flags.get_one::<PathBuf>("config").cloned();
         let path =
             path.or_else(|| variables::read(&variables::name_of("config")).map(PathBuf::from));
-        let file = ConfigFile::open(path.as_deref(), |why| sources.blame_value("config", why))?;
+        let blame = |why: &str| sources.blame_value("config", why);
+        let file = ConfigFile::open(path.as_deref(), program, blame)?;
         sources.add(command, |option| Said::in_file(option, command.get_name(), &file))?;
         Ok(sources)
     }
@@ -71,6 +79,11 @@ impl Sources {
     /// What is to stand beside the flags.
     pub(crate) fn arguments(&self) -> &[OsString] {
         &self.arguments
+    }
+
+    /// A warning for each variable that looks like ours and is that of no option.
+    pub(crate) fn stray_variables(&self) -> Vec<String> {
+        variables::strays(&self.variables)
     }
 
     /// What is wrong with the value of one option, with its place in front.
@@ -163,6 +176,12 @@ impl Sources {
             false => Ok(()),
         }
     }
+}
+
+/// The variables that some command of a program reads.
+fn variables_of(program: &Command) -> Vec<String> {
+    let options = program.get_subcommands().flat_map(Command::get_arguments);
+    options.filter_map(|option| option.get_env()?.to_str().map(str::to_owned)).collect()
 }
 
 /// What one source says of one option.
