@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::call::{Call, Fault, Outcome};
+use super::call::Call;
+use super::fault::{Fault, Outcome};
 use super::strings::{Span, write};
 use crate::codec::resp::parse_integer;
 

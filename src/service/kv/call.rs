@@ -1,73 +1,31 @@
 //! One command being carried out: its arguments, and all that it may use.
 
-use std::borrow::Cow;
-
-use super::Kv;
 use super::client::Client;
-use super::command::Command;
+use super::command::Commands;
+use super::fault::{Fault, Flow, Outcome};
 use super::glob::PATTERN_MAX;
+use super::store::Store;
 use crate::codec::resp::{Arguments, Replies, Request, parse_integer};
 use crate::reactor::{Context, Token};
 
+/// The function that does a command.
+pub(super) type Run = fn(&mut Call<'_, '_, '_>) -> Outcome;
+
 /// What a command is called with.
 pub(super) struct Call<'a, 'k, 'c> {
-    pub(super) kv: &'k mut Kv,
+    pub(super) kv: &'k mut Store,
+    /// All commands that there are.
+    pub(super) commands: &'k Commands<Run>,
     pub(super) cx: &'k mut Context<'c>,
     pub(super) token: Token,
     /// Whose command it is.
     pub(super) client: u32,
-    /// The command, or the subcommand.
-    pub(super) command: &'static Command,
+    /// The name of the command, or of the subcommand.
+    pub(super) name: &'static str,
     /// All of it, as the client has written it.
     pub(super) request: &'a Request<'a>,
     /// What stands behind its name.
     pub(super) arguments: Arguments<'a>,
-}
-
-/// What becomes of the connection after a command that is right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
-    /// It goes on.
-    Next,
-    /// The command could not be finished, and is to be called again when the reactor releases the
-    /// connection. It has answered nothing.
-    Again,
-    /// It is closed behind the reply.
-    Close,
-}
-
-/// Why a command is not carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The text of an error, which begins with its kind.
-    Text(Cow<'static, [u8]>),
-    /// It is never told: the command is to be carried out in the next turn.
-    NotNow,
-}
-
-pub(super) type Outcome = Result<Flow, Fault>;
-
-impl Fault {
-    pub(super) const SYNTAX: Fault = Fault::text("ERR syntax error");
-    pub(super) const NOT_AN_INTEGER: Fault =
-        Fault::text("ERR value is not an integer or out of range");
-    pub(super) const PATTERN_TOO_LONG: Fault = Fault::text("ERR pattern is too long");
-    pub(super) const OUT_OF_MEMORY: Fault =
-        Fault::text("OOM command not allowed when used memory > 'maxmemory'.");
-
-    pub(super) const fn text(text: &'static str) -> Fault {
-        Fault::Text(Cow::Borrowed(text.as_bytes()))
-    }
-
-    pub(super) fn of(text: String) -> Fault {
-        Fault::Text(Cow::Owned(text.into_bytes()))
-    }
-
-    /// A text with a client's bytes in the place of `{}`.
-    pub(super) fn quoting(text: &str, bytes: &[u8]) -> Fault {
-        let (before, behind) = text.split_once("{}").unwrap_or((text, ""));
-        Fault::Text(Cow::Owned([before.as_bytes(), c_string(bytes), behind.as_bytes()].concat()))
-    }
 }
 
 impl<'a> Call<'a, '_, '_> {
@@ -131,11 +89,3 @@ impl<'a> Call<'a, '_, '_> {
 const KEYS_FREE: usize = 64;
 /// The work to look a key up, or to set or delete it.
 const LOOK_UP_WORK: usize = 512;
-pub(super) const REPLY_TOO_LONG: &str = "ERR reply is longer than the output limit allows";
-/// As much of a name that is unknown is told back.
-pub(super) const QUOTED_MAX: usize = 128;
-
-/// Bytes up to the first zero, which is all that Redis shows of them.
-pub(super) fn c_string(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == 0).next().unwrap_or_default()
-}

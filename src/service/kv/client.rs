@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::resp::Version;
-use crate::reactor::Token;
+use crate::reactor::{Address, Context, Token};
 use crate::service::throttle::Throttled;
 
-use super::command::Command;
 use super::list::List;
 use super::publication::Refusal;
 use super::transaction::Transaction;
@@ -21,7 +20,8 @@ pub(super) struct Client {
     /// By the steady clock, as `active_ms`.
     pub(super) opened_ms: u64,
     pub(super) active_ms: u64,
-    pub(super) last: Option<&'static Command>,
+    /// The name of its last command.
+    pub(super) last: Option<&'static str>,
     /// It was closed, and only its own end is still awaited.
     pub(super) is_closed: bool,
     /// Where its keys are.
@@ -156,5 +156,14 @@ impl Client {
     /// Those that are not of the shard.
     pub(super) fn global_subscriptions(&self) -> usize {
         self.rare().map_or(0, |rare| rare.channels.len() + rare.patterns.len())
+    }
+}
+
+/// Whether a client is on this machine.
+pub(super) fn is_local(cx: &Context<'_>, token: Token) -> bool {
+    match cx.peer_address(token) {
+        Some(Address::Tcp(address)) => address.ip().to_canonical().is_loopback(),
+        Some(Address::Unix(_)) => true,
+        None => false,
     }
 }

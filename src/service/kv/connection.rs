@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
-use super::Kv;
-use super::call::{Call, Fault, Flow, Outcome};
+use super::call::Call;
 use super::client::{Answers, Client};
-use super::keyspace::DATABASES;
-use super::list::{self, Head, List};
-use super::pubsub;
+use super::database::DATABASES;
+use super::fault::{Fault, Flow, Outcome};
+use super::list::{Head, List};
+use super::publish::FEED_WORK;
+use super::store::Store;
+use super::{pubsub, slices};
 use crate::codec::resp::{Arguments, Version, parse_integer};
 use crate::reactor::{Address, CloseReason, Context};
 
@@ -229,7 +231,7 @@ pub(super) fn client_list(call: &mut Call<'_, '_, '_>) -> Outcome {
     if let Some(ids) = ids {
         return list_asked_for(call, &ids);
     }
-    list::reply(call, Head::Text, |kv, cx, list, left| {
+    slices::reply(call, Head::Text, |kv, cx, list, left| {
         while list.at < kv.clients.capacity() && *left > 0 && list.has_room() {
             let client = kv.clients.get(list.at).filter(|client| {
                 !client.is_closed && kind.is_none_or(|kind| ClientType::of(client) == kind)
@@ -252,7 +254,7 @@ fn list_asked_for(call: &mut Call<'_, '_, '_>, ids: &Arguments<'_>) -> Outcome {
     }
     // No client has a number below zero.
     let numbers = ids.clone().map(|id| parse_integer(id).map_or(0, |id| id.max(0) as u64));
-    list::reply(call, Head::Text, |kv, cx, list, left| {
+    slices::reply(call, Head::Text, |kv, cx, list, left| {
         if !goes_on {
             *left = left.saturating_sub(ids.len() * ID_WORK);
             list.look_for(numbers.clone());
@@ -283,7 +285,7 @@ fn list_asked_for(call: &mut Call<'_, '_, '_>, ids: &Arguments<'_>) -> Outcome {
     })
 }
 
-fn add_line(kv: &Kv, cx: &Context<'_>, list: &mut List, client: &Client) {
+fn add_line(kv: &Store, cx: &Context<'_>, list: &mut List, client: &Client) {
     let mut line = String::new();
     describe(&mut line, cx, client, kv.keyspace.now().steady_ms);
     list.text(&line);
@@ -297,7 +299,7 @@ pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
         KillFilter::parse(call)?
     };
     let own = call.client;
-    let list = list::advance(call, |kv, cx, list, left| {
+    let list = slices::advance(call, |kv, cx, list, left| {
         if list.at == 0 {
             list.newest = kv.clients_ever;
         }
@@ -314,7 +316,7 @@ pub(super) fn client_kill(call: &mut Call<'_, '_, '_>) -> Outcome {
                 .filter(|client| client.id <= list.newest && filter.takes(cx, client, is_self));
             list.at += 1;
             let subscriptions = client.map_or(0, Client::subscriptions);
-            *left = left.saturating_sub(FILTER_WORK + subscriptions * pubsub::FEED_WORK);
+            *left = left.saturating_sub(FILTER_WORK + subscriptions * FEED_WORK);
             if client.is_some() {
                 list.count += 1;
                 list.is_for_itself |= is_self;
@@ -396,7 +398,7 @@ impl<'a> KillFilter<'a> {
     }
 
     /// The work to find them and to end their connections, or as much of that as is `enough`.
-    fn work(&self, kv: &Kv, cx: &Context<'_>, own: u32, enough: usize) -> usize {
+    fn work(&self, kv: &Store, cx: &Context<'_>, own: u32, enough: usize) -> usize {
         let mut work = (kv.clients.capacity() - kv.clients.len()) * FILTER_WORK;
         for (key, client) in &kv.clients {
             if work >= enough {
@@ -404,7 +406,7 @@ impl<'a> KillFilter<'a> {
             }
             let is_taken = self.takes(cx, client, key == own as usize);
             let subscriptions = if is_taken { client.subscriptions() } else { 0 };
-            work += FILTER_WORK + subscriptions * pubsub::FEED_WORK;
+            work += FILTER_WORK + subscriptions * FEED_WORK;
         }
         work
     }
@@ -482,7 +484,7 @@ fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
     let name = String::from_utf8_lossy(client.name());
     let age = now_ms.saturating_sub(client.opened_ms) / 1000;
     let idle = now_ms.saturating_sub(client.active_ms) / 1000;
-    let command = client.last.map_or("NULL", |command| command.name);
+    let command = client.last.unwrap_or("NULL");
     let output = cx.output_len(client.token);
     // Writing into a string does not fail.
     let _ = writeln!(

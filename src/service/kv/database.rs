@@ -211,3 +211,6 @@ impl Default for Timers {
 fn by_wall(tag: u32) -> usize {
     usize::from(tag & BY_WALL != 0)
 }
+
+/// How many databases there are: as many as Redis has where nobody configures it.
+pub(super) const DATABASES: usize = 16;

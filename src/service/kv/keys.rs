@@ -1,10 +1,12 @@
 //! The commands that are about keys, whatever they hold.
 
-use super::call::{Call, Fault, Flow, Outcome, c_string};
+use super::call::Call;
 use super::connection::parse_database;
 use super::database::{End, Now};
+use super::fault::{Fault, Flow, Outcome, c_string};
 use super::glob::{PASS_WORK, Pattern, TEXT_WORK};
-use super::list::{self, Head};
+use super::list::Head;
+use super::slices;
 use super::strings::{Unit, invalid_expire_time};
 use super::work::TURN_MAX;
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
@@ -180,7 +182,7 @@ pub(super) fn persist(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn keys(call: &mut Call<'_, '_, '_>) -> Outcome {
     let mut pattern = Pattern::new(call.pattern()?);
-    list::reply(call, Head::Array, |kv, _, list, left| {
+    slices::reply(call, Head::Array, |kv, _, list, left| {
         // A walk that is over does not go on, so that 0 is its beginning.
         let from = if list.at == 0 { u32::MAX } else { list.at as u32 };
         let next = kv.keyspace.walk(from, |key| {
@@ -395,7 +397,7 @@ fn expire_at(call: &mut Call<'_, '_, '_>, unit: Unit, from_now: bool) -> Outcome
     let span = number.checked_mul(scale);
     // The point in time, also where the key is to end by the steady clock.
     let at_ms = span.and_then(|it| it.checked_add_unsigned(if from_now { now.wall_ms } else { 0 }));
-    let at_ms = at_ms.ok_or_else(|| invalid_expire_time(call.command.name))?;
+    let at_ms = at_ms.ok_or_else(|| invalid_expire_time(call.name))?;
     let Some(found) = keyspace.find(key) else { return call.answer(0) };
     let before = keyspace.end_of(found).map(|end| now.wall_ms_at(end));
     if !conditions.permit(before, at_ms) {

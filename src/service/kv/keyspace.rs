@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use super::database::{Database, End, Now, TIMER_COST};
+use super::database::{DATABASES, Database, End, Now, TIMER_COST};
 use super::table::{ENTRY_OVERHEAD, KEY_OVERHEAD, Table};
 use super::watches::{Seen, Watches};
 
@@ -40,8 +40,6 @@ pub(super) struct Keyspace {
     pub(super) stats: KeyspaceStats,
 }
 
-/// How many databases there are: as many as Redis has where nobody configures it.
-pub(super) const DATABASES: usize = 16;
 /// Milliseconds by which a clock jumps that was set back. Less is a clock that is kept right.
 const SET_BACK_MIN: u64 = 100;
 

@@ -13,7 +13,8 @@
 //!      c     0  0  1  2           1 0 0
 //! ```
 
-use super::call::{Call, Fault, Flow, Outcome};
+use super::call::Call;
+use super::fault::{Fault, Flow, Outcome};
 use crate::codec::resp::Replies;
 
 pub(super) fn lcs(call: &mut Call<'_, '_, '_>) -> Outcome {

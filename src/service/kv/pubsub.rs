@@ -4,14 +4,17 @@
 
 use std::collections::BTreeSet;
 
-use super::Kv;
-use super::call::{Call, Fault, Flow, Outcome};
+use super::call::Call;
 use super::channels::{Channel, Channels};
 use super::client::{Client, Rare};
+use super::fault::{Fault, Flow, Outcome};
 use super::glob::{PASS_WORK, PATTERN_MAX, Pattern, TEXT_WORK};
-use super::list::{self, Head};
-use super::publication::{self, Message};
-use crate::codec::resp::{Arguments, Decimal, Replies, Version};
+use super::list::Head;
+use super::publication::{Form, Message};
+use super::publish::{self, FEED_WORK, MESSAGE_TOO_LONG};
+use super::slices;
+use super::store::Store;
+use crate::codec::resp::{Arguments, Version};
 use crate::reactor::{Context, Start, Token};
 
 pub(super) fn subscribe(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -66,7 +69,7 @@ fn publish_as(call: &mut Call<'_, '_, '_>, form: Form<'static>) -> Outcome {
     if channel.len() + message.len() + PATTERN_MAX + MESSAGE_OVERHEAD > most {
         return Err(MESSAGE_TOO_LONG);
     }
-    publication::publish(call, Message { form, channel, text: message })
+    publish::publish(call, Message { form, channel, text: message })
 }
 
 pub(super) fn channels(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -100,7 +103,7 @@ fn optional_pattern<'a>(call: &mut Call<'a, '_, '_>) -> Result<&'a [u8], Fault> 
 
 fn list_channels(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     let mut pattern = Pattern::new(optional_pattern(call)?);
-    list::reply(call, Head::Array, |kv, _, list, left| {
+    slices::reply(call, Head::Array, |kv, _, list, left| {
         let channels = (kind.names)(kv);
         while list.at < channels.keys_max() && *left > 0 && list.has_room() {
             let channel = channels.channel(list.at as u32);
@@ -121,7 +124,7 @@ fn list_channels(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 
 fn list_counts(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
     let names = call.arguments.clone();
-    list::reply(call, Head::Array, |kv, _, list, left| {
+    slices::reply(call, Head::Array, |kv, _, list, left| {
         let channels = (kind.names)(kv);
         let from = list.count / 2;
         for name in names.clone().skip(from) {
@@ -146,29 +149,7 @@ pub(super) fn form_of(command: &[u8]) -> Option<Form<'static>> {
     }
 }
 
-/// What a message is to those who get it, which stands at its head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form<'a> {
-    Channel,
-    Pattern(&'a [u8]),
-    Shard,
-}
-
-impl<'a> Form<'a> {
-    fn name(self) -> &'static [u8] {
-        match self {
-            Form::Channel => b"message",
-            Form::Pattern(_) => b"pmessage",
-            Form::Shard => b"smessage",
-        }
-    }
-
-    fn pattern(self) -> Option<&'a [u8]> {
-        if let Form::Pattern(pattern) = self { Some(pattern) } else { None }
-    }
-}
-
-impl Kv {
+impl Store {
     /// Ends everything that a client listens to.
     pub(super) fn end_subscriptions(
         &mut self,
@@ -273,7 +254,7 @@ pub(super) fn change_version(call: &mut Call<'_, '_, '_>, version: Version) {
 struct Kind {
     begun: &'static str,
     ended: &'static str,
-    names: fn(&mut Kv) -> &mut Channels,
+    names: fn(&mut Store) -> &mut Channels,
     keys: fn(&mut Rare) -> &mut BTreeSet<u32>,
     /// How many subscriptions a client is told to have.
     count: fn(&Client) -> usize,
@@ -341,7 +322,14 @@ impl Kind {
     }
 
     /// A subscription that the reactor may have ended already, with its connection.
-    fn leave(&self, kv: &mut Kv, cx: &mut Context<'_>, token: Token, key: u32, version: Version) {
+    fn leave(
+        &self,
+        kv: &mut Store,
+        cx: &mut Context<'_>,
+        token: Token,
+        key: u32,
+        version: Version,
+    ) {
         let names = (self.names)(kv);
         if let Some(topic) = names.channel(key).and_then(|channel| channel.topic(version)) {
             cx.unsubscribe(token, topic);
@@ -453,29 +441,6 @@ fn confirm(call: &mut Call<'_, '_, '_>, kind: &Kind, what: &str, name: Option<&[
     replies.integer(count as i64);
 }
 
-pub(super) fn encode(to: &mut Replies, form: Form<'_>, channel: &[u8], message: &[u8]) {
-    to.clear();
-    to.begin();
-    to.push(if form.pattern().is_some() { 4 } else { 3 });
-    to.bulk(form.name());
-    if let Some(pattern) = form.pattern() {
-        to.bulk(pattern);
-    }
-    to.bulk(channel);
-    to.bulk(message);
-}
-
-/// How long that is, in either version of the protocol.
-pub(super) fn encoded_len(form: Form<'_>, channel: &[u8], message: &[u8]) -> usize {
-    let bulk_len = |bytes: &[u8]| {
-        let digits = Decimal::new(bytes.len() as i64);
-        "$\r\n\r\n".len() + digits.as_bytes().len() + bytes.len()
-    };
-    let pattern_len = form.pattern().map_or(0, bulk_len);
-    let head = ">3\r\n".len() + bulk_len(form.name()) + pattern_len;
-    head + bulk_len(channel) + bulk_len(message)
-}
-
 fn check_names(call: &Call<'_, '_, '_>) -> Result<(), Fault> {
     let is_too_long = call.arguments.clone().any(|channel| channel.len() > CHANNEL_MAX);
     if is_too_long { Err(CHANNEL_TOO_LONG) } else { Ok(()) }
@@ -485,13 +450,9 @@ fn check_names(call: &Call<'_, '_, '_>) -> Result<(), Fault> {
 /// the one times that of the other.
 const CHANNEL_MAX: usize = 1024;
 const CHANNEL_TOO_LONG: Fault = Fault::text("ERR channel name is too long");
-pub(super) const MESSAGE_TOO_LONG: Fault =
-    Fault::text("ERR message is longer than a channel holds");
 /// The work to look a name up, or to come to one, and to write it down.
 const NAME_WORK: usize = 2 * TEXT_WORK;
 /// The work to begin to listen to a channel.
 const LISTEN_WORK: usize = 1 << 10;
-/// The work to hand a message to a pattern's subscribers, or to let one go to another feed.
-pub(super) const FEED_WORK: usize = 2 << 10;
 /// Heads of an array and of four bulk strings, and a word.
 const MESSAGE_OVERHEAD: usize = 128;

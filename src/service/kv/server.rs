@@ -1,7 +1,8 @@
 //! The commands about the server and about commands.
 
-use super::call::{Call, Fault, Flow, Outcome};
-use super::command::{COMMANDS, Command, Flags};
+use super::call::{Call, Run};
+use super::command::{Command, Flags};
+use super::fault::{Fault, Flow, Outcome};
 use super::glob::Pattern;
 use super::keyspace::KeyspaceStats;
 use crate::codec::resp::Replies;
@@ -59,15 +60,16 @@ pub(super) fn debug(_: &mut Call<'_, '_, '_>) -> Outcome {
 const COMMAND_WORK: usize = 1 << 10;
 
 pub(super) fn command(call: &mut Call<'_, '_, '_>) -> Outcome {
-    call.kv.charge_work(COMMANDS.len() * COMMAND_WORK)?;
+    let all = call.commands.all();
+    call.kv.charge_work(all.len() * COMMAND_WORK)?;
     let replies = call.replies();
-    replies.array(COMMANDS.len());
-    COMMANDS.iter().for_each(|command| describe(replies, command));
+    replies.array(all.len());
+    all.iter().for_each(|command| describe(replies, command));
     Ok(Flow::Next)
 }
 
 pub(super) fn command_count(call: &mut Call<'_, '_, '_>) -> Outcome {
-    call.answer(COMMANDS.len() as i64)
+    call.answer(call.commands.all().len() as i64)
 }
 
 pub(super) fn command_info(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -78,7 +80,7 @@ pub(super) fn command_info(call: &mut Call<'_, '_, '_>) -> Outcome {
     kv.charge_work(call.arguments.len() * COMMAND_WORK)?;
     kv.replies.array(call.arguments.len());
     for name in &mut call.arguments {
-        match kv.commands.find_full(name) {
+        match call.commands.find_full(name) {
             Some(command) => describe(&mut kv.replies, command),
             None => kv.replies.null(),
         }
@@ -88,9 +90,9 @@ pub(super) fn command_info(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn command_docs(call: &mut Call<'_, '_, '_>) -> Outcome {
     let kv = &mut *call.kv;
-    let mut listed: Vec<&Command> = COMMANDS.iter().collect();
+    let mut listed: Vec<&Command<Run>> = call.commands.all().iter().collect();
     if call.arguments.len() > 0 {
-        listed = call.arguments.by_ref().filter_map(|name| kv.commands.find_full(name)).collect();
+        listed = call.arguments.by_ref().filter_map(|name| call.commands.find_full(name)).collect();
     }
     kv.charge_work(listed.len() * COMMAND_WORK)?;
     kv.replies.map(listed.len());
@@ -100,9 +102,10 @@ pub(super) fn command_docs(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn command_list(call: &mut Call<'_, '_, '_>) -> Outcome {
     let mut filter = CommandFilter::parse(call)?;
-    call.kv.charge_work(COMMANDS.len() * COMMAND_WORK)?;
-    let all = COMMANDS.iter().flat_map(|command| [command].into_iter().chain(command.subcommands));
-    let listed: Vec<&Command> = all.filter(|command| filter.takes(command)).collect();
+    let all = call.commands.all();
+    call.kv.charge_work(all.len() * COMMAND_WORK)?;
+    let all = all.iter().flat_map(|command| [command].into_iter().chain(command.subcommands));
+    let listed: Vec<&Command<Run>> = all.filter(|command| filter.takes(command)).collect();
     if let CommandFilter::ByPattern(pattern) = filter {
         call.kv.work.add(pattern.work);
     }
@@ -134,7 +137,7 @@ impl<'a> CommandFilter<'a> {
         }
     }
 
-    fn takes(&mut self, command: &Command) -> bool {
+    fn takes(&mut self, command: &Command<Run>) -> bool {
         match self {
             CommandFilter::All => true,
             CommandFilter::OfModule => false,
@@ -146,7 +149,7 @@ impl<'a> CommandFilter<'a> {
 
 pub(super) fn command_getkeys(call: &mut Call<'_, '_, '_>) -> Outcome {
     let mut words = call.arguments.clone();
-    let command = call.kv.commands.find(words.next().unwrap_or_default());
+    let command = call.commands.find(words.next().unwrap_or_default());
     let mut command = command.ok_or(Fault::text("ERR Invalid command specified"))?;
     if !command.subcommands.is_empty() {
         let sub = words.next().and_then(|name| command.subcommand(name));
@@ -175,10 +178,10 @@ pub(super) fn command_getkeys(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 /// The ten elements that Redis 7 tells about a command. There are no access categories, hints or
 /// further rules about keys.
-fn describe(replies: &mut Replies, command: &Command) {
+fn describe(replies: &mut Replies, command: &Command<Run>) {
     replies.array(10);
     replies.bulk(command.name.as_bytes());
-    replies.integer(command.arity().into());
+    replies.integer(command.arity.into());
     replies.set(command.flags.names().count());
     command.flags.names().for_each(|flag| replies.simple(flag));
     let (first, last, step) = command.keys;
@@ -192,7 +195,7 @@ fn describe(replies: &mut Replies, command: &Command) {
     command.subcommands.iter().for_each(|sub| describe(replies, sub));
 }
 
-fn document(replies: &mut Replies, command: &Command) {
+fn document(replies: &mut Replies, command: &Command<Run>) {
     replies.bulk(command.name.as_bytes());
     let has_subcommands = !command.subcommands.is_empty();
     replies.map(if has_subcommands { 3 } else { 2 });

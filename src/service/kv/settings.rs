@@ -3,18 +3,22 @@
 //! There are no passwords, so a setting can be changed by anybody: a limit can be lowered, and raised
 //! again to what the server was started with. Beyond that only a client on this machine can raise it.
 
-use super::call::{Call, Fault, Outcome};
+use super::call::Call;
+use super::client::is_local;
+use super::config::TRANSACTION_MEMORY_MAX;
+use super::database::DATABASES;
+use super::fault::{Fault, Outcome};
 use super::glob::{PATTERN_MAX, Pattern, TEXT_WORK};
-use super::keyspace::DATABASES;
-use super::list::{self, Head};
-use super::{Kv, TRANSACTION_MEMORY_MAX, is_local};
+use super::list::Head;
+use super::slices;
+use super::store::Store;
 use crate::codec::resp::parse_integer;
 use crate::reactor::Config;
 
 /// What can be known of a setting, and what it may be set to.
 struct Setting {
     name: &'static str,
-    value: fn(&Kv, &Config) -> String,
+    value: fn(&Store, &Config) -> String,
     change: Change,
 }
 
@@ -26,10 +30,10 @@ enum Change {
     UpTo {
         parse: fn(&[u8]) -> Option<u64>,
         fault: &'static str,
-        limit: fn(&mut Kv) -> Limit<'_>,
+        limit: fn(&mut Store) -> Limit<'_>,
     },
     /// To `yes` or `no`, by a client on this machine.
-    Switch(fn(&mut Kv, bool)),
+    Switch(fn(&mut Store, bool)),
 }
 
 /// A limit, and how far it can be raised.
@@ -136,7 +140,7 @@ pub(super) fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
     if patterns.clone().any(|pattern| pattern.len() > PATTERN_MAX) {
         return Err(Fault::PATTERN_TOO_LONG);
     }
-    list::reply(call, Head::Map, |kv, cx, list, left| {
+    slices::reply(call, Head::Map, |kv, cx, list, left| {
         let from = list.at;
         for pattern in patterns.skip(from) {
             if *left == 0 {
@@ -196,7 +200,7 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 impl Setting {
     /// The limit that a value means, if it is one, or whether it is [`ON`].
-    fn check(&self, kv: &mut Kv, value: &[u8], is_local: bool) -> Result<Option<usize>, Fault> {
+    fn check(&self, kv: &mut Store, value: &[u8], is_local: bool) -> Result<Option<usize>, Fault> {
         let (parse, fault, limit) = match self.change {
             Change::Never => return Ok(None),
             Change::Only(only) if value.eq_ignore_ascii_case(only.as_bytes()) => return Ok(None),
@@ -261,7 +265,7 @@ mod tests {
     #[test]
     fn client_elsewhere_raises_a_limit_to_what_it_was_at_the_start_and_not_beyond() {
         let config = Config { output_limit: 4 << 20, ..Config::default() };
-        let mut kv = Kv::new(KvConfig::default(), &config).unwrap();
+        let mut kv = Store::new(KvConfig::default(), &config).unwrap();
         let most = KvConfig::default().max_memory;
         let setting = SETTINGS.iter().find(|setting| setting.name == "maxmemory").unwrap();
         kv.config.max_memory = 1;

@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use super::Kv;
-use super::call::{Call, Fault, Flow, Outcome};
+use super::call::Call;
 use super::database::{End, Now};
 use super::extended::Extended;
+use super::fault::{Fault, Flow, Outcome};
 use super::keyspace::{Found, Keyspace};
+use super::store::Store;
 use crate::codec::resp::{Arguments, Decimal, parse_integer};
 
 pub(super) fn get(call: &mut Call<'_, '_, '_>) -> Outcome {
@@ -46,7 +47,7 @@ pub(super) fn getex(call: &mut Call<'_, '_, '_>) -> Outcome {
     };
     let now = kv.keyspace.now();
     let end = match &change {
-        EndChange::At(expiry) => Some(expiry.end(call.command.name, now)?),
+        EndChange::At(expiry) => Some(expiry.end(call.name, now)?),
         EndChange::Stay | EndChange::Persist => None,
     };
     kv.replies.bulk(kv.keyspace.value(found));
@@ -75,7 +76,7 @@ pub(super) fn set(call: &mut Call<'_, '_, '_>) -> Outcome {
         return call.ok();
     }
     let options = SetOptions::parse(&mut call.arguments)?;
-    let (name, now) = (call.command.name, call.kv.keyspace.now());
+    let (name, now) = (call.name, call.kv.keyspace.now());
     let end = options.expiry.as_ref().map(|expiry| expiry.end(name, now)).transpose()?;
     if options.get {
         answer_value(call.kv, key);
@@ -348,14 +349,14 @@ fn set_for(call: &mut Call<'_, '_, '_>, unit: Unit) -> Outcome {
     let number = call.integer()?;
     let value = call.argument();
     let end = end_of(number, unit, true, call.kv.keyspace.now())
-        .ok_or_else(|| invalid_expire_time(call.command.name))?;
+        .ok_or_else(|| invalid_expire_time(call.name))?;
     let found = call.kv.keyspace.set(key, value);
     call.kv.keyspace.expire(found, end);
     call.ok()
 }
 
 #[inline]
-fn answer_value(kv: &mut Kv, key: &[u8]) {
+fn answer_value(kv: &mut Store, key: &[u8]) {
     match kv.keyspace.read(key) {
         Some(value) => kv.replies.bulk(value),
         None => kv.replies.null(),
@@ -366,7 +367,7 @@ fn check_pairs(call: &Call<'_, '_, '_>) -> Result<(), Fault> {
     if call.arguments.len().is_multiple_of(2) {
         return Ok(());
     }
-    let name = call.command.name;
+    let name = call.name;
     Err(Fault::of(format!("ERR wrong number of arguments for '{name}' command")))
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::keyspace::DATABASES;
+use super::database::DATABASES;
 
 #[derive(Debug, Default)]
 pub(super) struct Watches {

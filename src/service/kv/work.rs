@@ -46,6 +46,9 @@ pub(super) struct Work {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64, u64);
 
+/// The most work of one transaction, some twenty-five milliseconds of what is counted, as nobody else
+/// is served meanwhile.
+pub(super) const TRANSACTION_WORK_MAX: usize = 96 << 20;
 /// The most work of one turn, unless a single command takes more: some five milliseconds, as others
 /// wait for so long. A command that goes on in slices has at most as much of it for one of them.
 pub(super) const TURN_MAX: usize = 16 << 20;
