@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -12,6 +11,7 @@ use super::event::{Event, Reply, Role};
 use super::likeness::{Likeness, Mirror};
 use super::name::Name;
 use super::options::ChatOptions;
+use super::places::{Place, Places};
 use super::pulse::Flood;
 use super::room::{Resumption, Room, Wire};
 use super::text::{clean, is_blank};
@@ -51,22 +51,6 @@ struct Client {
     name: Name,
     throttled: Throttled,
     places: Places,
-}
-
-/// A client's memberships, in the order in which it joined: text without a room goes to the last.
-/// Most clients have one, which needs no memory of its own.
-#[derive(Clone, Debug)]
-enum Places {
-    One(Place),
-    /// None, or several.
-    Many(Box<[Place]>),
-}
-
-/// A membership: the room, and the position among its members.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    room: u32,
-    position: u32,
 }
 
 /// Why a command was not carried out.
@@ -682,50 +666,6 @@ impl Hall {
             };
             cx.charge(2 * bytes.len());
             cx.send(client.token, &bytes);
-        }
-    }
-}
-
-impl Places {
-    fn add(&mut self, place: Place) {
-        *self = self.iter().copied().chain([place]).collect();
-    }
-
-    fn remove(&mut self, room: u32) -> Option<Place> {
-        let place = self.iter().copied().find(|place| place.room == room)?;
-        *self = self.iter().copied().filter(|other| other.room != room).collect();
-        Some(place)
-    }
-}
-
-impl Deref for Places {
-    type Target = [Place];
-
-    fn deref(&self) -> &[Place] {
-        match self {
-            Places::One(place) => std::slice::from_ref(place),
-            Places::Many(places) => places,
-        }
-    }
-}
-
-impl DerefMut for Places {
-    fn deref_mut(&mut self) -> &mut [Place] {
-        match self {
-            Places::One(place) => std::slice::from_mut(place),
-            Places::Many(places) => places,
-        }
-    }
-}
-
-impl FromIterator<Place> for Places {
-    fn from_iter<I: IntoIterator<Item = Place>>(places: I) -> Self {
-        let mut places = places.into_iter();
-        match (places.next(), places.next()) {
-            (Some(only), None) => Places::One(only),
-            (first, second) => {
-                Places::Many(first.into_iter().chain(second).chain(places).collect())
-            }
         }
     }
 }

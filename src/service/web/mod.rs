@@ -13,7 +13,7 @@
 //! | `access_log`, `body_limit`, `host_check`, `request_limit` | ready ones: [`AccessLog`], [`BodyLimit`], [`Hosts`](super::Hosts), [`RequestLimit`] |
 //! | `body_stream` | bodies handled while they arrive: [`BodyStream`] |
 //! | `exchange` | a request that does not fit one call: its body is on its way, or its answer |
-//! | `web` | the handler that joins all this with the reactor: [`Web`], [`WebConfig`] |
+//! | `web`, `config` | the handler that joins all this with the reactor: [`Web`]; its limits: [`WebConfig`] |
 //!
 //! # How a connection goes on
 //!
@@ -37,6 +37,7 @@
 mod access_log;
 mod body_limit;
 mod body_stream;
+mod config;
 mod exchange;
 mod host_check;
 mod middleware;
@@ -51,9 +52,10 @@ mod web;
 pub use access_log::AccessLog;
 pub use body_limit::BodyLimit;
 pub use body_stream::{BodyStream, Reply};
+pub use config::{BODY_RATE_MIN, WebConfig};
 pub use middleware::{Admission, Middleware, Next};
 pub use request::Request;
 pub use request_limit::RequestLimit;
 pub use response::Response;
 pub use router::{RouteError, Router};
-pub use web::{BODY_RATE_MIN, Web, WebConfig, WebSession};
+pub use web::{Web, WebSession};

@@ -7,7 +7,6 @@ use super::middleware::Middleware;
 use super::percent::normalize;
 use super::request::Request;
 use super::response::Response;
-use super::web::{Web, WebConfig};
 use crate::codec::http::{Form, Head, Status};
 
 /// Routes, and the middleware around them.
@@ -36,7 +35,7 @@ pub struct Router {
     routes: Vec<Route>,
     pub(super) chain: Vec<Box<dyn Middleware>>,
     /// The first route that could not be added.
-    error: Option<RouteError>,
+    pub(super) error: Option<RouteError>,
 }
 
 /// The handlers of one path.
@@ -152,17 +151,6 @@ impl Router {
     pub fn wrap(mut self, middleware: impl Middleware + 'static) -> Self {
         self.chain.push(Box::new(middleware));
         self
-    }
-
-    /// A handler for the reactor.
-    ///
-    /// # Errors
-    /// When a route is malformed, there twice, or cannot be told from another.
-    pub fn serve(self, config: WebConfig) -> Result<Web, RouteError> {
-        match self.error {
-            Some(error) => Err(error),
-            None => Ok(Web::new(self, config)),
-        }
     }
 
     fn add(mut self, method: &'static str, path: &str, endpoint: Endpoint) -> Self {

@@ -3,64 +3,21 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::body_stream::Sending;
-use super::body_stream::{BodyStream, Reply};
+use super::body_stream::{BodyStream, Reply, Sending};
+use super::config::{BODY_RATE_MIN, WebConfig};
 use super::exchange::{Exchange, Manner, Stage};
 use super::middleware::{Admission, Middleware, Next};
 use super::percent::normalize;
 use super::request::Request;
 use super::response::Response;
-use super::router::Endpoint;
-use super::router::Router;
+use super::router::{Endpoint, RouteError, Router};
 use crate::codec::Decoded;
 use crate::codec::http::{
-    BodyDecoder, CONTINUE, Date, Framing, Head, HeadDecoder, HeadLimits, HttpError, ResponseHead,
-    Status, Version,
+    BodyDecoder, CONTINUE, Date, Framing, Head, HeadDecoder, HttpError, ResponseHead, Status,
+    Version,
 };
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 use crate::service::addresses::address_of;
-
-/// The limits of a web server.
-#[derive(Clone, Debug)]
-pub struct WebConfig {
-    /// The limits of a request's head; beyond them 414 or 431.
-    pub head: HeadLimits,
-    /// The longest body of a request, in bytes. Default 1 MiB, as nginx's `client_max_body_size`;
-    /// beyond it 413.
-    pub body_max: u64,
-    /// The most bytes of bodies that are being put together, with their heads, on all connections.
-    /// Default 64 MiB: they are not part of the reactor's buffers. A request that would exceed it is
-    /// answered with 503. Their storage grows by doubling, so at most twice that is leased. Bodies that are
-    /// handled piece by piece do not count.
-    pub body_memory: usize,
-    /// How long a whole head may take from its first byte on, or from the beginning of the
-    /// connection. Default 10 s. Then 408.
-    pub head_timeout: Duration,
-    /// How long a body may take, and a second more for each [`BODY_RATE_MIN`] bytes that have come.
-    /// Default 20 s. Then 408.
-    pub body_timeout: Duration,
-    /// How long a connection is kept between requests. Default 75 s, as nginx's `keepalive_timeout`.
-    pub keep_alive: Duration,
-    /// The value of the `Server` header.
-    pub server: &'static str,
-}
-
-impl Default for WebConfig {
-    fn default() -> Self {
-        WebConfig {
-            head: HeadLimits::default(),
-            body_max: 1 << 20,
-            body_memory: 64 << 20,
-            head_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(20),
-            keep_alive: Duration::from_secs(75),
-            server: "edgeloop",
-        }
-    }
-}
-
-/// A body must not come more slowly, in bytes a second, once [`WebConfig::body_timeout`] is over.
-pub const BODY_RATE_MIN: u64 = 500;
 
 /// Serves HTTP/1.1: the handler that [`Router::serve`] makes.
 #[derive(Debug)]
@@ -137,8 +94,21 @@ enum Entry {
     Streams(BodyDecoder, Box<dyn BodyStream>),
 }
 
+impl Router {
+    /// A handler for the reactor.
+    ///
+    /// # Errors
+    /// When a route is malformed, there twice, or cannot be told from another.
+    pub fn serve(self, config: WebConfig) -> Result<Web, RouteError> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(Web::new(self, config)),
+        }
+    }
+}
+
 impl Web {
-    pub(super) fn new(mut router: Router, config: WebConfig) -> Self {
+    fn new(mut router: Router, config: WebConfig) -> Self {
         Web {
             chain: Chain(std::mem::take(&mut router.chain)),
             router,

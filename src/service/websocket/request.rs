@@ -1,5 +1,7 @@
 //! The one HTTP request that a connection begins with, and its answer.
 
+use std::time::Duration;
+
 use crate::codec::http::{
     Framing, Head, HeadDecoder, HeadLimits, HttpError, ResponseHead, Status, Version,
 };
@@ -158,3 +160,7 @@ impl Response {
         self.answer
     }
 }
+
+/// How long a client may take for its request: the 10 s that web servers give, which no slow sender
+/// can stretch.
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
