@@ -2,8 +2,8 @@
 
 use std::io::BufRead;
 
+use super::codec::{Codec, Decoded};
 use super::frame_error::FrameError;
-use super::{Codec, Decoded};
 
 /// Messages ended by a delimiter of one or more bytes, which is not part of them.
 ///
@@ -93,7 +93,7 @@ impl Codec for Delimited {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::whole_however_cut;
+    use super::super::codec::tests::whole_however_cut;
     use super::*;
 
     #[test]

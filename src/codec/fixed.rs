@@ -2,8 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use super::codec::{Codec, Decoded};
 use super::frame_error::FrameError;
-use super::{Codec, Decoded};
 
 /// Messages of the same number of bytes each, with nothing between them.
 ///
@@ -39,7 +39,7 @@ impl Codec for Fixed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::whole_however_cut;
+    use super::super::codec::tests::whole_however_cut;
     use super::*;
 
     #[test]

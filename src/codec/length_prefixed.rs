@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 
+use super::codec::{Codec, Decoded};
 use super::frame_error::FrameError;
-use super::{Codec, Decoded};
 
 /// A length, then so many bytes.
 ///
@@ -135,7 +135,7 @@ impl Codec for LengthPrefixed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::whole_however_cut;
+    use super::super::codec::tests::whole_however_cut;
     use super::*;
 
     const WIDTHS: [Width; 4] = [Width::One, Width::Two, Width::Four, Width::Eight];

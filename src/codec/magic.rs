@@ -1,8 +1,8 @@
 //! Messages behind a magic number and their length.
 
+use super::codec::{Codec, Decoded};
 use super::frame_error::FrameError;
 use super::length_prefixed::{LengthPrefixed, Width};
-use super::{Codec, Decoded};
 
 /// A magic number of 4 bytes, a length, then so many bytes.
 ///
@@ -61,7 +61,7 @@ impl Codec for Magic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::whole_however_cut;
+    use super::super::codec::tests::whole_however_cut;
     use super::*;
 
     fn stream(messages: &[&[u8]]) -> Vec<u8> {

@@ -1,9 +1,9 @@
 //! The body of a request, piece by piece.
 
+use super::grammar::{is_token, is_token_byte, is_value_byte, line_end};
 use super::head::Framing;
 use super::http_error::HttpError;
-use super::{is_token, is_token_byte, is_value_byte, line_end};
-use crate::codec::{Codec, Decoded};
+use crate::codec::codec::{Codec, Decoded};
 
 /// Hands out the body behind a head as it arrives, borrowed from the input: a body need not be in
 /// memory as a whole.

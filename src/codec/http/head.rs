@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::grammar::line_end;
 use super::http_error::HttpError;
 use super::target::Target;
 use super::target::is_host;
@@ -127,7 +128,7 @@ impl<'a> Iterator for Headers<'a> {
     type Item = (&'a str, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let end = super::line_end(self.lines, 0)?;
+        let end = line_end(self.lines, 0)?;
         let (line, rest) = self.lines.split_at(end);
         self.lines = rest;
         let colon = line.iter().position(|byte| *byte == b':')?;

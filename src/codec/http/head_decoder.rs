@@ -2,10 +2,10 @@
 
 use std::mem::MaybeUninit;
 
+use super::grammar::{is_token, is_token_byte, line_end};
 use super::head::Head;
 use super::http_error::HttpError;
-use super::{is_token, is_token_byte, line_end};
-use crate::codec::{Codec, Decoded};
+use crate::codec::codec::{Codec, Decoded};
 
 /// Finds the head of each request: everything up to and with the first empty line. It is parsed once
 /// that is there, and searched once, however it is cut.

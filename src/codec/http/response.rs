@@ -3,9 +3,9 @@
 use std::io::Write;
 
 use super::date::Date;
+use super::grammar::{is_token_byte, is_value_byte};
 use super::head::Framing;
 use super::status::Status;
-use super::{is_token_byte, is_value_byte};
 
 /// Appends the head of a response to a buffer, line by line.
 ///

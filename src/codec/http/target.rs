@@ -1,6 +1,6 @@
 //! What a request is for: the four forms of a request target (RFC 9112, 3.2).
 
-use super::alphanumeric_and;
+use super::grammar::alphanumeric_and;
 use super::http_error::HttpError;
 
 /// A request target, taken apart.

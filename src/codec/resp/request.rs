@@ -7,7 +7,7 @@ use super::error::RespError;
 use super::inline;
 use super::number::{Decimal, parse_integer};
 use crate::codec::client_hello::begins_tls;
-use crate::codec::{Codec, Decoded};
+use crate::codec::codec::{Codec, Decoded};
 
 /// The requests of a stream: arrays of bulk strings, and inline commands.
 ///

@@ -11,7 +11,7 @@
 
 use super::error::WebSocketError;
 use super::utf8::Utf8;
-use crate::codec::{Codec, Decoded};
+use crate::codec::codec::{Codec, Decoded};
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -242,6 +242,7 @@ fn allow(methods: impl Iterator<Item = &'static str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::config::WebConfig;
     use super::*;
 
     fn nothing(_: &Request<'_>, _: &mut Response) {}
