@@ -2,24 +2,13 @@
 //! are held until there is room.
 
 use super::connection::{Hold, State};
-use super::loop_state::{LoopState, find};
+use super::loop_state::{Looks, LoopState, find};
 use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
 use crate::structures::floor::Follower;
 use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, Start, TopicId};
 use crate::vocabulary::close_reason::CloseReason;
-
-/// A round of looks at all topics with publishers that wait. A round may take several turns.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    /// Topics that were not looked at yet.
-    pub(super) left: usize,
-    /// When the first right to be waited for ends, of the topics that were looked at.
-    pub(super) due_ms: Option<u64>,
-    /// All work that had been done when the turn ended. If more was done since, the round begins anew.
-    pub(super) work: u64,
-}
 
 impl LoopState {
     /// Appends a message for every subscriber but `author`. Without room for it `from` is held.

@@ -22,10 +22,8 @@ use mio::Poll;
 use slab::Slab;
 
 use super::connection::{Connection, Details, Hold, State};
-use super::delivery::Looks;
 use super::gate::GateBook;
 use super::lists::Lists;
-use super::work::Budget;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::stream::Stream;
 use crate::structures::arrears::Arrears;
@@ -73,6 +71,26 @@ pub(super) struct LoopState {
     pub(super) current: Option<Token>,
     pub(super) budget: Budget,
     generation: u32,
+}
+
+/// How far the counter of work, [`Stats::work`](super::Stats::work), may go.
+#[derive(Debug)]
+pub(super) struct Budget {
+    pub(super) budget: u64,
+    pub(super) slice: u64,
+    pub(super) phase_end: u64,
+    pub(super) visit_end: u64,
+}
+
+/// A round of looks at all topics with publishers that wait. A round may take several turns.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    /// Topics that were not looked at yet.
+    pub(super) left: usize,
+    /// When the first right to be waited for ends, of the topics that were looked at.
+    pub(super) due_ms: Option<u64>,
+    /// All work that had been done when the turn ended. If more was done since, the round begins anew.
+    pub(super) work: u64,
 }
 
 /// For so many connections the table reserves address space at once; beyond that it grows by copying.

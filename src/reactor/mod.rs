@@ -116,7 +116,7 @@ pub use reactor::{Ending, Reactor};
 pub use remote::{HandlerRemote, HandlerTask, Remote, RemoteError, Task};
 
 pub use crate::sockets::address::Address;
-pub use crate::sockets::listen_socket::ListenOptions;
+pub use crate::sockets::listen_options::ListenOptions;
 pub use crate::sockets::stream::Layer;
 pub use crate::structures::buffer_pool::BufferPool;
 pub use crate::structures::overload_watch::OverloadCause;

@@ -25,7 +25,7 @@
 //! are the matter of `memory`, `overload` and `delivery` (`check_arrears`).
 
 use super::connection::Hold;
-use super::loop_state::{LoopState, find};
+use super::loop_state::{Budget, LoopState, find};
 use crate::vocabulary::config::Config;
 
 /// A call that reads, and what goes with it.
@@ -59,15 +59,6 @@ pub(super) const CHARGE_MAX: u64 = 1 << 40;
 /// Bytes copied, by us or by the kernel: eight for a unit.
 pub(super) fn copied(bytes: usize) -> u64 {
     bytes as u64 / 8
-}
-
-/// How far the counter of work, [`Stats::work`](super::Stats::work), may go.
-#[derive(Debug)]
-pub(super) struct Budget {
-    budget: u64,
-    slice: u64,
-    phase_end: u64,
-    visit_end: u64,
 }
 
 impl Budget {

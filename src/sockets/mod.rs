@@ -8,12 +8,13 @@
 //! | `address` | where a server listens, and who is at the other end |
 //! | `event_list`, `doorbell` | the events that one call takes from the kernel; what ends its wait |
 //! | `dial` | how an outgoing connection is begun |
-//! | `listen_socket`, `socket_file` | a socket that listens; the file of one that is a Unix socket |
+//! | `listen_options`, `listen_socket`, `socket_file` | how a server listens; a socket that listens; the file of one that is a Unix socket |
 
 pub(crate) mod address;
 pub(crate) mod dial;
 pub(crate) mod doorbell;
 pub(crate) mod event_list;
+pub(crate) mod listen_options;
 pub(crate) mod listen_socket;
 pub(crate) mod peer_watch;
 pub(crate) mod socket_file;

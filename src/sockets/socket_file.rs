@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::listen_socket::ListenOptions;
+use super::listen_options::ListenOptions;
 
 /// What a listener of ours has put into the file system.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::ring_buffer::Block;
+use super::block::Block;
 
 /// Lends blocks to [`RingBuffer`](crate::RingBuffer)s, and counts the bytes that are lent.
 ///

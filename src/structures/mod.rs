@@ -4,7 +4,7 @@
 //! | files | what they are |
 //! | --- | --- |
 //! | `token` | the name of a connection, which does not outlive the connection |
-//! | `ring_buffer`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
+//! | `ring_buffer`, `block`, `buffer_pool` | bytes on storage that is lent only while there are bytes |
 //! | `clock`, `timer_wheel` | turn time, read once a turn; deadlines in constant time |
 //! | `waiting` | for which subscribers the publishers of a topic wait, and for how long |
 //! | `topic`, `subscriptions` | one ring of messages; who follows which topic, and whose turn it is |
@@ -16,6 +16,7 @@
 //! | `caught` | a panic that was caught |
 
 pub(crate) mod arrears;
+mod block;
 pub(crate) mod buffer_pool;
 pub(crate) mod caught;
 pub(crate) mod clock;

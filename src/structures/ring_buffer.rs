@@ -16,6 +16,7 @@
 
 use std::fmt;
 
+use super::block::Block;
 use super::buffer_pool::BufferPool;
 
 /// A growable ring of bytes on pooled storage.
@@ -40,14 +41,6 @@ use super::buffer_pool::BufferPool;
 #[derive(Default)]
 pub struct RingBuffer {
     block: Option<Box<Block>>,
-}
-
-/// Storage of a ring with its indices. They live behind the pointer, not beside it, so that a ring
-/// without storage is eight bytes.
-pub(crate) struct Block {
-    head: usize,
-    len: usize,
-    bytes: Box<[u8]>,
 }
 
 impl RingBuffer {
@@ -230,26 +223,6 @@ impl RingBuffer {
 impl fmt::Debug for RingBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RingBuffer({} of {})", self.len(), self.capacity())
-    }
-}
-
-impl Block {
-    /// `capacity` must be a power of two. The bytes are initialised once, here, and never again.
-    pub(crate) fn new(capacity: usize) -> Box<Self> {
-        debug_assert!(capacity.is_power_of_two());
-        Box::new(Block { head: 0, len: 0, bytes: vec![0; capacity].into_boxed_slice() })
-    }
-
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.len()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        (self.head, self.len) = (0, 0);
-    }
-
-    fn mask(&self) -> usize {
-        self.bytes.len() - 1
     }
 }
 
