@@ -13,11 +13,13 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::handlers::{Reporter, Seen};
+use common::stalled::{self, LONG_REPLY, SHORT, expect_open, turn_for};
 use common::*;
-use edgeloop::service::{Broadcast, Framing};
+use edgeloop::service::{Broadcast, Echo, Framing};
 use edgeloop::{
-    CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, PublishError, RingBuffer,
-    SlowConsumer, Start, Token, TopicConfig, TopicId,
+    CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, PublishError, Reactor,
+    RingBuffer, SlowConsumer, Start, Token, TopicConfig, TopicId,
 };
 
 const LINE_MAX: usize = 1000;
@@ -936,4 +938,422 @@ fn request_of_a_browser_is_published_to_nobody() {
     expect_bytes(&listener, b"it says\nGET / HTTP/1.1\n");
     let stats = server.stop();
     assert_eq!(stats.closed(CloseReason::ProtocolError), 7);
+}
+
+// Bugs that were found, each with the schedule that showed it.
+
+// A connection publishes, then subscribes to the history; its socket cuts the writes.
+#[test]
+fn regression_own_messages_from_before_a_subscription_are_passed_over() {
+    const ROUNDS: u8 = 40;
+    let mut topic = None;
+    let (handler, _seen) = Reporter::new(move |cx: &mut Context<'_>, seen: &Seen| {
+        if let Seen::Data(token, _) = seen {
+            let memory = LONG_REPLY;
+            let config = TopicConfig { memory, history: 1000, ..TopicConfig::default() };
+            let topic = *topic.get_or_insert_with(|| cx.create_topic(config));
+            for round in 0..ROUNDS {
+                cx.publish(topic, Some(*token), &[b'x'; 70_001]).unwrap();
+                cx.publish(topic, None, &[round; 100_003]).unwrap();
+            }
+            cx.subscribe(*token, topic, Start::Last(1000));
+        }
+    });
+    let server = start(stalled::config(), handler);
+    let stream = connect_narrow(&server.address, 8 * KIB);
+    send(&stream, b"now");
+    server.wait_until("it is owed", |stats| stats.messages_published == 2 * u64::from(ROUNDS));
+    for round in 0..ROUNDS {
+        expect_bytes(&stream, &[round; 100_003]);
+    }
+    drop(stream);
+    server.finish();
+}
+
+// Both subscribers publish and neither reads: both are held by the topic, and an idle timeout
+// shorter than the write timeout comes round again and again.
+#[test]
+fn regression_wait_for_a_slow_subscriber_ends_although_there_is_an_idle_timeout() {
+    let config =
+        Config { idle_timeout: Some(SHORT), write_timeout: Some(2 * SHORT), ..stalled::config() };
+    let slow_consumer = SlowConsumer::Wait;
+    let topic = TopicConfig { memory: 64 * KIB, slow_consumer, ..TopicConfig::default() };
+    let server = start(config, Broadcast::new(Framing::Lines, 64 * KIB, topic));
+    let streams = [server.connect(), server.connect()];
+    thread::scope(|scope| {
+        for mut stream in &streams {
+            // Until the server is stopped: whoever is left alone is held no more.
+            scope.spawn(move || while stream.write_all(&line_of(1000).repeat(100)).is_ok() {});
+        }
+        server.wait_until("nobody waits for ever", |stats| stats.open() < 2);
+        server.stop();
+    });
+}
+
+// A publisher waits for one who does not read, for much longer than the idle timeout.
+#[test]
+fn regression_held_publisher_does_not_wake_the_loop_with_each_tick() {
+    let idle = Duration::from_millis(50);
+    let tick = Duration::from_millis(1);
+    let config =
+        Config { idle_timeout: Some(idle), write_timeout: None, tick, ..stalled::config() };
+    let slow_consumer = SlowConsumer::Wait;
+    let topic = TopicConfig { memory: 64 * KIB, slow_consumer, ..TopicConfig::default() };
+    let server = start(config, Broadcast::new(Framing::Lines, 64 * KIB, topic));
+    let (stream, silent) = (server.connect(), connect_narrow(&server.address, 8 * KIB));
+    server.send_until_blocked(&stream, &line_of(1000).repeat(16));
+    let before = server.wait_for_rest(idle, |stats| stats.messages_published);
+    thread::sleep(10 * idle);
+    let turns = server.stats().turns - before.turns;
+    // It is held, so one idle timeout at the most passes; asking for the counters is a turn, too.
+    assert!(turns < 100, "{turns} turns in half a second in which nothing happens");
+    drop((stream, silent));
+    server.stop();
+}
+
+// A subscriber that does not read is aborted in the `on_close` of another connection, after the
+// flush phase has looked whether there is room for those who publish.
+#[test]
+fn regression_publishers_go_on_when_the_one_they_wait_for_is_aborted_in_on_close() {
+    let server = start(stalled::config(), FirstIsSlow::default());
+    let slow = connect_narrow(&server.address, 8 * KIB);
+    server.wait_until("the slow one is the first", |stats| stats.accepted == 1);
+    let partner = server.connect();
+    server.wait_until("its partner is the second", |stats| stats.accepted == 2);
+    let publisher = server.connect();
+    server.send_until_blocked(&publisher, &[b'm'; 100 * KIB]);
+    drop(partner);
+    // Nothing asks the server for anything from here on: that would wake it.
+    send(&publisher, &vec![b'm'; LONG_REPLY]);
+    drop((publisher, slow));
+    server.stop();
+}
+
+/// Every connection publishes messages of 1000 bytes; the first one is the only subscriber, and
+/// goes with the next that closes.
+#[derive(Default)]
+struct FirstIsSlow {
+    first: Option<(Token, TopicId)>,
+}
+
+impl Handler for FirstIsSlow {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        self.first.get_or_insert_with(|| {
+            let slow_consumer = SlowConsumer::Wait;
+            let config = TopicConfig { memory: 64 * KIB, slow_consumer, ..TopicConfig::default() };
+            let topic = cx.create_topic(config);
+            cx.subscribe(token, topic, Start::Next);
+            (token, topic)
+        });
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        let (_, topic) = self.first.unwrap();
+        while let Some(message) = input.contiguous().get(..1000) {
+            if cx.publish(topic, Some(token), message) == Err(PublishError::Full) {
+                break;
+            }
+            input.consume(1000);
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, _: Token, _: (), _: CloseReason) {
+        cx.abort(self.first.unwrap().0);
+    }
+}
+
+// A subscriber stops reading under a patience that no clock can add to the time.
+#[test]
+fn regression_patience_may_be_endless() {
+    let config = Config { write_timeout: None, ..stalled::config() };
+    let patience = Duration::MAX;
+    let topic = TopicConfig { memory: 64 * KIB, patience, ..TopicConfig::default() };
+    let server = start(config, Broadcast::new(Framing::Lines, 64 * KIB, topic));
+    let slow = connect_narrow(&server.address, 8 * KIB);
+    let publisher = server.connect();
+    server.send_until_blocked(&publisher, &line_of(1000));
+    let stats = server.stats();
+    assert_eq!((stats.open(), stats.messages_skipped), (2, 0), "{stats}");
+    drop((publisher, slow));
+    server.stop();
+}
+
+// A topic holds more for newcomers than all connections may have in buffers.
+#[test]
+fn regression_history_of_a_topic_starves_no_reader() {
+    const LINES: usize = 900;
+    let config = Config { buffer_memory: 256 * KIB, ..stalled::config() };
+    let topic = TopicConfig { history: 100_000, ..TopicConfig::default() };
+    let server = start(config, Broadcast::new(Framing::Lines, 64 * KIB, topic));
+    let stream = server.connect();
+    send(&stream, &line_of(1000).repeat(LINES));
+    server.wait_until("all is read", |stats| stats.messages_published == LINES as u64);
+    drop(stream);
+    server.finish();
+}
+
+fn line_of(len: usize) -> Vec<u8> {
+    let mut line = vec![b'l'; len];
+    line[len - 1] = b'\n';
+    line
+}
+
+// One subscriber publishes; in the same turn, behind it, the other one is closed because its peer
+// has ended.
+#[test]
+fn regression_message_of_this_turn_reaches_a_subscriber_that_is_closed_in_this_turn() {
+    let mut topic = None;
+    let (handler, _seen) = Reporter::new(move |cx: &mut Context<'_>, seen: &Seen| {
+        let topic = *topic.get_or_insert_with(|| cx.create_topic(TopicConfig::default()));
+        match seen {
+            Seen::Open(token) => drop(cx.subscribe(*token, topic, Start::Next)),
+            Seen::Data(token, bytes) => drop(cx.publish(topic, Some(*token), bytes).unwrap()),
+            Seen::End(token) => cx.close(*token),
+            _ => {}
+        }
+    });
+    let mut server = ByHand::new(stalled::config(), handler);
+    let (publisher, leaving) = (server.connect(), server.connect());
+    server.turn_until("both are open", |reactor| reactor.stats().accepted == 2);
+    (0..5).for_each(|_| server.turn());
+    send(&publisher, b"message");
+    end_sending(&leaving);
+    server.turn_until("one is closed", |reactor| reactor.stats().open() == 1);
+    expect_last_bytes(&leaving, b"message");
+}
+
+// More than a topic holds is published in one call, and nobody follows it.
+#[test]
+fn regression_topic_that_nobody_follows_is_never_full() {
+    let mut server = ByHand::new(stalled::config(), Echo::new());
+    server.reactor.with_context(|_, cx| {
+        let memory = 64 * KIB;
+        let config = TopicConfig { memory, history: 10, ..TopicConfig::default() };
+        let topic = cx.create_topic(config);
+        for sequence in 0..1000 {
+            assert_eq!(cx.publish(topic, None, &[1; 1000]), Ok(sequence));
+        }
+    });
+}
+
+// A write is refused between two messages, so that nothing is owed but what the topic holds; then
+// the connection unsubscribes.
+#[test]
+fn regression_no_write_timeout_once_an_unsubscribe_left_nothing_owed() {
+    let config = Config { write_timeout: Some(SHORT), ..stalled::config() };
+    let mut blocked = Blocked::new("unsubscribe", config);
+    let (token, topic) = (blocked.token, blocked.topic);
+    blocked.reactor.with_context(|_, cx| cx.unsubscribe(token, topic));
+    turn_for(&mut blocked.reactor, 2 * SHORT);
+    assert_eq!(blocked.reactor.stats().open(), 1, "{}", blocked.reactor.stats());
+}
+
+// As above, nothing is owed after an unsubscribe; then something is sent, and the peer still reads
+// nothing.
+#[test]
+fn regression_write_timeout_counts_again_for_what_is_sent_after_an_unsubscribe() {
+    for is_closed in [false, true] {
+        let config = Config { write_timeout: Some(SHORT), ..stalled::config() };
+        let mut blocked = Blocked::new("send", config);
+        let (token, topic) = (blocked.token, blocked.topic);
+        blocked.reactor.with_context(|_, cx| {
+            cx.unsubscribe(token, topic);
+            assert!(cx.send(token, b"more"));
+            if is_closed {
+                cx.close(token);
+            }
+        });
+        turn_for(&mut blocked.reactor, 3 * SHORT);
+        assert_eq!(blocked.reactor.stats().open(), 0, "{}", blocked.reactor.stats());
+    }
+}
+
+// A shutdown begins while a topic has messages for a peer that reads nothing; then it is
+// unsubscribed.
+#[test]
+fn regression_shutdown_closes_a_connection_to_which_nothing_is_owed_since_an_unsubscribe() {
+    let config = Config { drain_quiet: SHORT, linger_timeout: SHORT, ..stalled::config() };
+    let mut blocked = Blocked::new("drain", config);
+    blocked.reactor.with_context(|_, cx| cx.drain());
+    blocked.reactor.turn().unwrap();
+    let (token, topic) = (blocked.token, blocked.topic);
+    blocked.reactor.with_context(|_, cx| cx.unsubscribe(token, topic));
+    let begun = Instant::now();
+    blocked.reactor.run().unwrap();
+    assert!(begun.elapsed() < Config::default().drain_timeout);
+}
+
+/// A connection whose socket refused bytes between two messages of a topic, so that nothing else is
+/// owed. A write of one small message to a Unix socket is taken whole or not at all.
+struct Blocked {
+    reactor: Reactor<Reporter<Decide>>,
+    token: Token,
+    topic: TopicId,
+    _stream: std::os::unix::net::UnixStream,
+}
+
+impl Blocked {
+    fn new(name: &str, config: Config) -> Self {
+        let decide: Decide = |_, _| ();
+        let (handler, seen) = Reporter::new(decide);
+        let mut reactor = Reactor::new(config, handler).unwrap();
+        let path = std::env::temp_dir().join(format!("edgeloop-{name}-{}", std::process::id()));
+        let address = format!("unix:{}", path.display()).parse().unwrap();
+        reactor.listen(&address, &ListenOptions::default()).unwrap();
+        let stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        reactor.turn().unwrap();
+        let token = expect_open(&seen);
+        let topic = reactor.with_context(|_, cx| {
+            let topic = cx.create_topic(TopicConfig::default());
+            cx.subscribe(token, topic, Start::Next);
+            topic
+        });
+        while reactor.stats().messages_published == reactor.stats().messages_delivered {
+            reactor.with_context(|_, cx| cx.publish(topic, None, &[1; 1000]).unwrap());
+            reactor.turn().unwrap();
+        }
+        reactor.with_context(|_, cx| assert_eq!(cx.output_len(token), 0, "no message was cut"));
+        Blocked { reactor, token, topic, _stream: stream }
+    }
+}
+
+type Decide = fn(&mut Context<'_>, &Seen);
+
+#[test]
+fn regression_lines_of_a_client_that_closes_without_reading_are_still_delivered() {
+    // It is owed other lines, so its close is a reset; what it sent before lies in our kernel all
+    // the same.
+    let config = Config { read_budget: 1000, ..Config::default() };
+    let mut server =
+        ByHand::new(config, Broadcast::new(Framing::Lines, 80, TopicConfig::default()));
+    let (leaver, other, reader) = (server.connect(), server.connect(), server.connect());
+    server.turn_until("all are open", |reactor| reactor.stats().accepted == 3);
+    send(&other, b"unread by the leaver\n");
+    server.turn_until("it is delivered", |reactor| reactor.stats().messages_delivered == 2);
+    let lines: Vec<u8> = (0..1000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+    send(&leaver, &lines);
+    drop(leaver);
+    // While it is being read, more is sent to it.
+    send(&other, b"to a dead one\n");
+    server.turn_until("the leaver is gone", |reactor| reactor.stats().open() == 2);
+    server.turn();
+    let published = server.reactor.stats().messages_published;
+    assert_eq!(published, 1002, "lines that had arrived were dropped");
+    drop(reader);
+}
+
+/// A broadcast in which whoever says `x` is closed and takes the first connection along as it goes.
+struct Vindictive {
+    topic: Option<TopicId>,
+    config: TopicConfig,
+    first: Option<Token>,
+    unsubscribe: bool,
+}
+
+impl Handler for Vindictive {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        let topic = *self.topic.get_or_insert_with(|| cx.create_topic(self.config.clone()));
+        self.first.get_or_insert(token);
+        cx.subscribe(token, topic, Start::Next);
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        if input.contiguous() == b"x" {
+            input.clear();
+            cx.abort(token);
+        }
+        while input.len() >= 100 {
+            match cx.publish(self.topic.unwrap(), Some(token), &input.contiguous()[..100]) {
+                Ok(_) => input.consume(100),
+                Err(PublishError::Full) => break,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, _: Token, (): (), reason: CloseReason) {
+        if reason == CloseReason::Aborted
+            && let (Some(first), Some(topic)) = (self.first.take(), self.topic)
+        {
+            match self.unsubscribe {
+                true => assert!(cx.unsubscribe(first, topic)),
+                false => cx.abort(first),
+            }
+        }
+    }
+}
+
+#[test]
+fn regression_publishers_go_on_when_the_one_they_wait_for_is_ended_in_the_close_phase() {
+    for unsubscribe in [false, true] {
+        let config = Config { write_timeout: None, ..Config::default() };
+        let handler = Vindictive {
+            topic: None,
+            config: TopicConfig {
+                memory: 64 * KIB,
+                slow_consumer: SlowConsumer::Wait,
+                ..TopicConfig::default()
+            },
+            first: None,
+            unsubscribe,
+        };
+        let server = start_by(config, handler, |reactor| {
+            let lowat = Some(16 << 10);
+            let options = ListenOptions { notsent_lowat: lowat, ..ListenOptions::default() };
+            reactor.listen(&"127.0.0.1:0".parse().unwrap(), &options).unwrap()
+        });
+        let stopped = connect_narrow(&server.address, 2048);
+        server.wait_until("the first is open", |stats| stats.accepted == 1);
+        let streams: Vec<TcpStream> = (0..3).map(|_| server.connect()).collect();
+        server.wait_until("all are open", |stats| stats.accepted == 4);
+        thread::scope(|scope| {
+            scope.spawn(|| send_pattern(&streams[0], 1, 0, 1_000_000));
+            let reader = scope.spawn(|| expect_pattern(&streams[1], 1, 0, 1_000_000));
+            server.wait_for_rest(Duration::from_millis(300), |stats| stats.messages_published);
+            send(&streams[2], b"x");
+            reader.join().unwrap();
+        });
+        drop((stopped, streams));
+        server.stop();
+    }
+}
+
+#[test]
+fn regression_memory_that_a_topic_holds_costs_no_connection_that_holds_none() {
+    // The ring may grow beyond all the memory there is; a stopped client keeps it full for a while.
+    let config = Config { buffer_memory: 256 * KIB, ..Config::default() };
+    let patience = Duration::from_secs(2);
+    let topic = TopicConfig { memory: MIB, patience, ..TopicConfig::default() };
+    let server = start(config, Broadcast::new(Framing::Lines, 1000, topic));
+    let stopped = connect_narrow(&server.address, 2048);
+    let (from, to) = (server.connect(), server.connect());
+    server.wait_until("all are open", |stats| stats.accepted == 3);
+    // More than the kernel takes for the stopped one.
+    let text = [&[b'x'; 999][..], b"\n"].concat().repeat(6000);
+    thread::scope(|scope| {
+        scope.spawn(|| send(&from, &text));
+        expect_bytes(&to, &text);
+    });
+    let stats = server.stats();
+    assert!(stats.closed(CloseReason::Memory) <= 1, "{:?}", closed(&stats));
+    drop((stopped, from, to));
+    server.stop();
 }

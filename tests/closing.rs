@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::handlers::{KeepsAll, Reporter, Seen};
+use common::stalled::{self, BLOCKED, LONG_REPLY, SHORT, expect_open, replier, send_reply};
 use common::*;
 use edgeloop::codec::Delimited;
 use edgeloop::service::{Echo, EchoLines, Framed};
@@ -571,4 +572,66 @@ fn random_lives_and_deaths_give_nobody_anothers_bytes() {
         expect_eof(stream);
     }
     expect_balanced(server.reactor.stats());
+}
+
+// Bugs that were found, each with the schedule that showed it.
+
+// `on_end` sends more than the high-water mark, and the peer takes all of it.
+#[test]
+fn regression_on_end_is_called_once_however_much_it_sends() {
+    let (handler, seen) = Reporter::new(|cx: &mut Context<'_>, seen: &Seen| {
+        if let Seen::End(token) = seen {
+            send_reply(cx, *token, MIB);
+        }
+    });
+    let config = Config { output_limit: 2 * MIB, ..stalled::config() };
+    let mut server = ByHand::new(config, handler);
+    let stream = server.connect();
+    end_sending(&stream);
+    thread::scope(|scope| {
+        scope.spawn(|| expect_pattern(&stream, 1, 0, MIB));
+        server.turn_until("all is sent", |reactor| reactor.stats().bytes_sent == MIB as u64);
+    });
+    (0..10).for_each(|_| server.turn());
+    assert_eq!(seen.try_iter().filter(|seen| matches!(seen, Seen::End(_))).count(), 1);
+}
+
+// Output waits for a peer that reads nothing, there is no write timeout, and the handler closes.
+#[test]
+fn regression_close_of_a_stalled_connection_ends_without_a_write_timeout() {
+    let config = Config { write_timeout: None, linger_timeout: SHORT, ..stalled::config() };
+    let (handler, seen) = replier(LONG_REPLY);
+    let server = start(config, handler);
+    let stream = connect_narrow(&server.address, 8 * KIB);
+    let token = expect_open(&seen);
+    let stats = server.wait_for_rest(BLOCKED, |stats| stats.bytes_sent);
+    assert_ne!(stats.bytes_waiting(), 0);
+    server.ask(move |cx| cx.close(token));
+    server.wait_until("it is closed", |stats| stats.open() == 0);
+    drop(stream);
+    server.finish();
+}
+
+// A paused connection is told of the peer's end and of its reset before it is read. The read says
+// that the stream has ended and nothing more, and the handler keeps its side open.
+#[test]
+fn regression_reset_that_came_before_the_end_was_read_is_not_forgotten() {
+    let (handler, seen) = Reporter::new(|cx: &mut Context<'_>, seen: &Seen| {
+        if let Seen::Open(token) = seen {
+            cx.pause(*token);
+        }
+    });
+    let mut server = ByHand::new(stalled::config(), handler);
+    let client = server.connect();
+    server.turn_until("accepted", |reactor| reactor.stats().accepted == 1);
+    let token = expect_open(&seen);
+    drop(client);
+    // Nobody is there any more: loopback answers with a reset at once.
+    server.reactor.with_context(|_, cx| assert!(cx.send(token, b"answer")));
+    server.turn_until("sent", |reactor| reactor.stats().bytes_sent == 6);
+    server.turn();
+    server.reactor.with_context(|_, cx| cx.resume(token));
+    server.turn_until("closed", |reactor| reactor.stats().open() == 0);
+    assert_eq!(seen.try_recv(), Ok(Seen::End(token)));
+    assert_eq!(seen.try_recv(), Ok(Seen::Close(token, CloseReason::Reset)));
 }

@@ -1,17 +1,24 @@
 //! Ending: what is in flight finishes, nobody new comes in, and it takes no longer than it may. And
 //! the door for other threads, by which the end is asked for.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::handlers::Silent;
+use common::stalled::{self, BLOCKED, LONG_REPLY, SHORT, replier};
 use common::*;
-use edgeloop::service::Echo;
-use edgeloop::{CloseReason, Config, RemoteError};
+use edgeloop::service::{Broadcast, Echo, Framing};
+use edgeloop::{
+    Address, CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, Reactor,
+    RemoteError, RingBuffer, Token, TopicConfig,
+};
 
 fn short(drain_timeout: Duration) -> Config {
     let (tick, drain_quiet) = (Duration::from_millis(20), Duration::from_millis(200));
@@ -22,8 +29,6 @@ fn short(drain_timeout: Duration) -> Config {
 
 #[cfg(feature = "cli")]
 mod program {
-    use std::net::TcpStream;
-
     use rustix::process::Signal;
 
     use super::*;
@@ -223,4 +228,177 @@ fn remote_outlives_its_reactor() {
     server.ask(|cx| cx.drain());
     server.join();
     assert!(matches!(remote.run(|_| ()), Err(RemoteError::Gone(_))));
+}
+
+// Bugs that were found, each with the schedule that showed it.
+
+// Output waits for the peer when the shutdown begins; then the peer takes all of it, and is quiet.
+#[test]
+fn regression_shutdown_closes_a_quiet_connection_that_was_stalled_when_it_began() {
+    let config = Config { drain_quiet: SHORT, drain_timeout: 2 * PATIENCE, ..stalled::config() };
+    let (handler, _seen) = replier(LONG_REPLY);
+    let mut server = start(config, handler);
+    let stream = connect_narrow(&server.address, 8 * KIB);
+    server.wait_for_rest(BLOCKED, |stats| stats.bytes_sent);
+    server.remote.run(|cx| cx.drain()).unwrap();
+    expect_pattern(&stream, 1, 0, LONG_REPLY);
+    expect_eof(&stream);
+    drop(stream);
+    let (stats, ending) = server.join();
+    assert_eq!((ending.cut_off, stats.closed(CloseReason::Drained)), (0, 1), "{stats}");
+}
+
+// `on_drain` sends to more connections than one flush phase visits, and all have been quiet long
+// enough to be closed.
+#[test]
+fn regression_what_on_drain_sends_arrives_beyond_the_visit_budget() {
+    let soon = Duration::from_millis(1);
+    let config = Config { visit_budget: 1, drain_quiet: soon, tick: soon, ..stalled::config() };
+    let mut server = start(config, SaysBye);
+    let streams: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    server.wait_until("all are open", |stats| stats.accepted == 200);
+    server.remote.run(|cx| cx.drain()).unwrap();
+    streams.iter().for_each(|stream| expect_last_bytes(stream, &GOODBYE));
+    drop(streams);
+    assert_eq!(server.join().1.cut_off, 0);
+}
+
+struct SaysBye;
+
+impl Handler for SaysBye {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_data(
+        &mut self,
+        _: &mut Context<'_>,
+        _: Token,
+        _: &mut (),
+        _: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        Ok(())
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
+        cx.send(token, &GOODBYE);
+    }
+}
+
+/// So long that the last one leaves after the first timer.
+static GOODBYE: [u8; 20_000] = [b'b'; 20_000];
+
+/// The kernel takes all that is sent.
+fn listen_for_all<H: Handler>(reactor: &mut Reactor<H>) -> Address {
+    let options = ListenOptions { notsent_lowat: None, ..ListenOptions::default() };
+    reactor.listen(&"127.0.0.1:0".parse().unwrap(), &options).unwrap()
+}
+
+// In a shutdown a quiet connection is closed while our kernel still holds most of what was sent,
+// and the peer sends one more byte before it reads: if the socket is gone by then, that byte makes
+// a reset of all the rest.
+#[test]
+fn regression_last_bytes_survive_the_close_of_a_quiet_connection() {
+    let config = Config { drain_quiet: 4 * SHORT, ..stalled::config() };
+    let (handler, _seen) = replier(MIB);
+    let mut server = start_by(config, handler, listen_for_all);
+    let stream = connect_narrow(&server.address, 8 * KIB);
+    server.wait_until("the kernel has all of it", |stats| stats.bytes_sent == MIB as u64);
+    server.remote.run(|cx| cx.drain()).unwrap();
+    // The end of the stream cannot be seen before what is in front of it is read.
+    server.wait_until("it is closed as quiet", |stats| stats.timers > 0);
+    send(&stream, b"late");
+    server.wait_until("that is dropped", |stats| stats.bytes_discarded == 4);
+    expect_pattern(&stream, 1, 0, MIB);
+    expect_eof(&stream);
+    drop(stream);
+    server.join();
+}
+
+// As above, and the peer goes on sending for longer than a quiet connection is waited for.
+#[test]
+fn regression_last_bytes_survive_a_shutdown_although_the_peer_is_still_sending() {
+    let config = Config { drain_quiet: 4 * SHORT, ..stalled::config() };
+    let (handler, _seen) = replier(MIB);
+    let mut server = start_by(config, handler, listen_for_all);
+    let stream = connect_narrow(&server.address, 8 * KIB);
+    server.wait_until("the kernel has all of it", |stats| stats.bytes_sent == MIB as u64);
+    server.remote.run(|cx| cx.drain()).unwrap();
+    server.wait_until("it is closed as quiet", |stats| stats.timers > 0);
+    for _ in 0..18 {
+        send(&stream, b"late");
+        thread::sleep(SHORT / 3);
+    }
+    expect_pattern(&stream, 1, 0, MIB);
+    expect_eof(&stream);
+    drop(stream);
+    server.join();
+}
+
+#[test]
+fn regression_connection_that_was_blocked_and_is_quiet_now_does_not_hold_up_the_end() {
+    let mut server = start(short(2 * PATIENCE), Echo::new());
+    let stream = server.connect();
+    let bytes = pattern(1, 0, MIB);
+    let sent = server.send_until_blocked(&stream, bytes);
+    server.wait_until("output waits", |stats| stats.bytes_waiting() > 0);
+    server.ask(|cx| cx.drain());
+    // It reads everything, and stays.
+    for at in (0..sent).step_by(bytes.len()) {
+        expect_bytes(&stream, &bytes[..bytes.len().min(sent - at)]);
+    }
+    expect_eof(&stream);
+    let (stats, ending) = server.join();
+    assert_eq!((closed(&stats), ending.cut_off), (vec![(CloseReason::Drained, 1)], 0));
+}
+
+#[test]
+fn regression_everybody_who_waits_in_the_backlog_is_served_before_the_listener_closes() {
+    let config = Config { accept_budget: 1, ..short(Duration::from_secs(5)) };
+    let mut server = ByHand::new(config, Echo::new());
+    let streams: Vec<TcpStream> = (0..20).map(|_| server.connect()).collect();
+    for stream in &streams {
+        send(stream, b"x");
+        end_sending(stream);
+    }
+    server.reactor.with_context(|_, cx| cx.drain());
+    assert_eq!(server.reactor.run().unwrap().cut_off, 0);
+    for stream in &streams {
+        expect_last_bytes(stream, b"x");
+    }
+}
+
+#[test]
+fn regression_line_that_had_arrived_when_the_end_was_asked_for_is_delivered() {
+    let handler = Broadcast::new(Framing::Lines, 80, TopicConfig::default());
+    let mut server = ByHand::new(short(Duration::from_secs(5)), handler);
+    let (from, to) = (server.connect(), server.connect());
+    server.turn_until("both are open", |reactor| reactor.stats().accepted == 2);
+    server.turn();
+    // One batch: the line, and the task that ends.
+    send(&from, b"the last one\n");
+    server.reactor.remote().run(|cx| cx.drain()).unwrap();
+    server.reactor.turn().unwrap();
+    end_sending(&from);
+    end_sending(&to);
+    server.reactor.run().unwrap();
+    expect_last_bytes(&to, b"the last one\n");
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn regression_idle_subscribers_do_not_hold_up_the_end() {
+    let mut program = common::program::Program::start("broadcast --drain-timeout 60s");
+    let streams: Vec<TcpStream> = (0..5).map(|_| program.connect()).collect();
+    // Once the last one is heard by the first, all are open.
+    send(&streams[4], b"here\n");
+    expect_bytes(&streams[0], b"here\n");
+    program.signal(rustix::process::Signal::TERM);
+    // They are told, and like many a client they do not close their side for that.
+    for (index, stream) in streams.iter().enumerate() {
+        let heard = if index == 4 { &b""[..] } else { b"here\n" };
+        expect_last_bytes(stream, if index == 0 { b"" } else { heard });
+    }
+    // Which waits for less than the drain timeout.
+    assert_eq!(program.wait().code(), Some(0));
 }

@@ -11,12 +11,16 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::handlers::{Reporter, Seen};
+use common::handlers::{KeepsAll, Reporter, Seen};
 use common::nowhere::Nowhere;
+use common::stalled::{self};
 use common::*;
 use edgeloop::codec::Delimited;
 use edgeloop::service::{Echo, EchoLines, Framed};
-use edgeloop::{Address, CloseReason, Config};
+use edgeloop::{
+    Address, BufferPool, CloseReason, Config, Context, Handler, ListenOptions, ProtocolError,
+    RingBuffer, Token,
+};
 
 /// Debug builds do the same with less.
 const SCALE: usize = if cfg!(debug_assertions) { 4 } else { 1 };
@@ -434,4 +438,124 @@ fn server_can_dial_itself() {
     let opened = [0, 1].map(|_| seen.recv_timeout(PATIENCE).unwrap());
     assert!(opened.contains(&Seen::Open(dialled)), "{opened:?}");
     server.stop();
+}
+
+// Bugs that were found, each with the schedule that showed it.
+
+// The function that puts a layer on accepted sockets fails, with a number that as accept's own
+// error would mean the loss of the listener.
+#[test]
+fn regression_error_of_wrap_costs_one_connection() {
+    let server = start_by(stalled::config(), Echo::new(), |reactor| {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let options = ListenOptions::default();
+        let wrap = |_| Err(std::io::Error::from_raw_os_error(libc::EINVAL));
+        reactor.listen_layered(&address, &options, wrap).unwrap()
+    });
+    (0..3).for_each(|_| expect_gone(server.connect()));
+    assert_eq!(server.stats().accept_errors, 3);
+    server.finish();
+}
+
+// A handler composes its replies in a ring of a pool of its own and hands them over.
+#[test]
+fn regression_ring_of_the_handlers_own_pool_upsets_no_count() {
+    let server = start(stalled::config(), Composer { pool: BufferPool::new(MIB) });
+    let stream = server.connect();
+    for _ in 0..18 {
+        send(&stream, b"?");
+        expect_bytes(&stream, &[b'!'; 200_000]);
+    }
+    drop(stream);
+    server.finish();
+}
+
+struct Composer {
+    pool: BufferPool,
+}
+
+impl Handler for Composer {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        let mut reply = RingBuffer::new();
+        reply.extend(&[b'!'; 200_000], &mut self.pool);
+        input.clear();
+        cx.forward(token, &mut reply);
+        Ok(())
+    }
+}
+
+// The beginning of a long message fills nearly a whole block, and the rest comes byte by byte.
+#[test]
+fn regression_long_message_is_not_copied_with_each_byte_that_arrives() {
+    const BEGINNING: usize = 16 * MIB - 3000;
+    let config = Config { input_limit: 64 * MIB, ..stalled::config() };
+    let mut server = ByHand::new(config, KeepsAll);
+    let stream = server.connect();
+    thread::scope(|scope| {
+        scope.spawn(|| send(&stream, &vec![1; BEGINNING]));
+        server.turn_until("it is there", |reactor| {
+            reactor.stats().bytes_received == BEGINNING as u64
+        });
+    });
+    let fastest = (1..=20).map(|count| {
+        send(&stream, &[2]);
+        let begun = Instant::now();
+        server.turn_until("one more is there", |reactor| {
+            reactor.stats().bytes_received == (BEGINNING + count) as u64
+        });
+        begun.elapsed()
+    });
+    let fastest = fastest.min().unwrap();
+    let (message, mut copy) = (vec![1; BEGINNING], vec![0; BEGINNING]);
+    let copying = (0..20).map(|_| {
+        let begun = Instant::now();
+        std::hint::black_box(&mut copy).copy_from_slice(std::hint::black_box(&message));
+        begun.elapsed()
+    });
+    let copying = copying.min().unwrap();
+    assert!(fastest < copying / 2, "{fastest:?}, and {copying:?} for a copy");
+}
+
+#[test]
+fn regression_ring_with_a_pool_of_its_own_can_be_forwarded() {
+    let handler = OwnPool { pool: BufferPool::new(MIB), ring: RingBuffer::new() };
+    let server = start(Config::default(), handler);
+    echo_one(&server.connect(), 1, MIB);
+    echo_one(&server.connect(), 2, MIB);
+    server.finish();
+}
+
+/// Answers from a ring with a pool of its own, as the documentation of rings shows it.
+struct OwnPool {
+    pool: BufferPool,
+    ring: RingBuffer,
+}
+
+impl Handler for OwnPool {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        self.ring.extend(input.contiguous(), &mut self.pool);
+        input.clear();
+        assert!(cx.forward(token, &mut self.ring));
+        Ok(())
+    }
 }

@@ -16,7 +16,7 @@ use std::time::Instant;
 use common::PATIENCE;
 use common::directory::Directory;
 use edgeloop::service::Echo;
-use edgeloop::{Address, Config, ListenOptions, Reactor};
+use edgeloop::{Address, Config, Layer, ListenOptions, Reactor};
 
 fn listen_with(path: &Path, options: &ListenOptions) -> io::Result<Reactor<Echo>> {
     let mut reactor = Reactor::new(Config::default(), Echo::new())?;
@@ -206,4 +206,15 @@ fn abstract_socket_has_no_file() {
     expect_in_use(&path);
     drop(reactor);
     drop(listen(&path).unwrap());
+}
+
+// Bugs that were found, each with the schedule that showed it.
+
+#[test]
+fn regression_unix_listener_with_a_layer_is_refused_and_not_served_without_it() {
+    let path = std::env::temp_dir().join(format!("edgeloop-layer-{}", std::process::id()));
+    let mut reactor = Reactor::new(Config::default(), Echo::new()).unwrap();
+    let wrap = |_| -> io::Result<Box<dyn Layer>> { Err(io::ErrorKind::Other.into()) };
+    let outcome = reactor.listen_layered(&Address::Unix(path), &ListenOptions::default(), wrap);
+    assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
