@@ -72,6 +72,33 @@ impl Answers {
     }
 }
 
+/// Takes all of `input`, as answers of which each has `len` bytes and every byte is known; so many bytes were
+/// `received` before, and whether some are right from there on is said by `is_right`.
+///
+/// # Errors
+/// There are more bytes than were asked for, or they are not right.
+#[inline]
+pub(super) fn take_equal(
+    len: u64,
+    received: &mut u64,
+    asked: u64,
+    input: &mut RingBuffer,
+    is_right: impl Fn(u64, &[u8]) -> bool,
+) -> Result<Answers, Fault> {
+    let before = *received;
+    *received += input.len() as u64;
+    if *received > asked * len {
+        return Err(Fault::SurplusByte);
+    }
+    let (first, second) = input.as_slices();
+    if !is_right(before, first) || !is_right(before + first.len() as u64, second) {
+        return Err(Fault::WrongByte);
+    }
+    input.clear();
+    let right = *received / len - before / len;
+    Ok(Answers { right, bytes: right * len, ..Answers::default() })
+}
+
 /// An answer that keeps to the protocol, and is not the one that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {

@@ -1,6 +1,6 @@
 //! The dialect of an echo server: every byte comes back.
 
-use super::dialect::{Answers, Asker, Dialect};
+use super::dialect::{Answers, Asker, Dialect, take_equal};
 use super::fault::Fault;
 use super::pattern::Pattern;
 use crate::reactor::{Context, RingBuffer};
@@ -37,21 +37,7 @@ impl Dialect for Echo {
         asked: u64,
         input: &mut RingBuffer,
     ) -> Result<Answers, Fault> {
-        let size = self.size as u64;
-        let (first, second) = input.as_slices();
-        let position = asker.origin + *received;
-        let is_right = self.pattern.matches(position, first)
-            && self.pattern.matches(position + first.len() as u64, second);
-        let before = *received / size;
-        *received += input.len() as u64;
-        if *received > asked * size {
-            return Err(Fault::SurplusByte);
-        }
-        if !is_right {
-            return Err(Fault::WrongByte);
-        }
-        input.clear();
-        let right = *received / size - before;
-        Ok(Answers { right, bytes: right * size, ..Answers::default() })
+        let is_right = |at, bytes: &[u8]| self.pattern.matches(asker.origin + at, bytes);
+        take_equal(self.size as u64, received, asked, input, is_right)
     }
 }

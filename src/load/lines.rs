@@ -1,6 +1,6 @@
 //! The dialect of a server that answers line by line.
 
-use super::dialect::{Answers, Asker, Dialect};
+use super::dialect::{Answers, Asker, Dialect, take_equal};
 use super::fault::Fault;
 use super::pattern::Pattern;
 use crate::reactor::{Context, RingBuffer};
@@ -70,19 +70,6 @@ impl Dialect for Lines {
         input: &mut RingBuffer,
     ) -> Result<Answers, Fault> {
         let answer = (self.prefix.len() + self.size) as u64;
-        let (first, second) = input.as_slices();
-        let at = *received;
-        *received += input.len() as u64;
-        if *received > asked * answer {
-            return Err(Fault::SurplusByte);
-        }
-        let is_right = self.is_right(asker, at, first)
-            && self.is_right(asker, at + first.len() as u64, second);
-        if !is_right {
-            return Err(Fault::WrongByte);
-        }
-        input.clear();
-        let right = *received / answer - at / answer;
-        Ok(Answers { right, bytes: right * answer, ..Answers::default() })
+        take_equal(answer, received, asked, input, |at, bytes| self.is_right(asker, at, bytes))
     }
 }
