@@ -50,7 +50,7 @@ impl Handler for ReplyAndClose {
             assert!(cx.send(token, piece));
             at += piece.len();
         }
-        match self.error {
+        match self.error.take() {
             Some(error) => Err(error),
             None => {
                 cx.close(token);
@@ -121,7 +121,7 @@ fn protocol_error_lets_the_replies_before_it_through() {
     for (error, reason) in [
         (ProtocolError::LineTooLong, CloseReason::LineTooLong),
         (ProtocolError::MessageTooLong, CloseReason::MessageTooLong),
-        (ProtocolError::Malformed("nonsense"), CloseReason::ProtocolError),
+        (ProtocolError::malformed("nonsense"), CloseReason::ProtocolError),
     ] {
         let server = start(roomy(), ReplyAndClose { error: Some(error) });
         let stream = server.connect();
@@ -342,7 +342,7 @@ impl Handler for Ledger {
                 cx.abort(token);
                 cx.close(token);
             }
-            b'e' => return Err(ProtocolError::Malformed("asked for")),
+            b'e' => return Err(ProtocolError::malformed("asked for")),
             b'o' => drop(cx.send(token, &vec![0; self.limits.output_limit + 1])),
             b't' => cx.set_timer(token, Duration::from_millis(1)),
             b'w' => drop(cx.send(token, &vec![0; self.limits.output_limit])),

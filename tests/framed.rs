@@ -10,10 +10,13 @@ use std::num::NonZeroUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use common::{KIB, PATIENCE, closed, end_sending, expect_bytes, expect_last_bytes, send, start};
-use edgeloop::codec::{Delimited, Fixed, LengthPrefixed, Magic};
+use common::nowhere::Nowhere;
+use common::{
+    ByHand, KIB, PATIENCE, closed, end_sending, expect_bytes, expect_last_bytes, send, start,
+};
+use edgeloop::codec::{Codec, Delimited, Fixed, LengthPrefixed, Magic};
 use edgeloop::service::{Framed, Service};
-use edgeloop::{CloseReason, Config, Context, ProtocolError, Token};
+use edgeloop::{Address, CloseReason, Config, Context, ProtocolError, Token};
 
 /// Counts the messages of a connection and answers each with its number and itself; a message
 /// `close` ends the connection, `refuse` is an error.
@@ -30,7 +33,7 @@ impl Numbered {
 
 impl<C> Service<C> for Numbered
 where
-    C: for<'a> edgeloop::codec::Codec<Message<'a> = &'a [u8]>,
+    C: for<'a> Codec<Message<'a> = &'a [u8]>,
 {
     type Session = usize;
 
@@ -49,7 +52,7 @@ where
         cx.send(token, format!("{count}:{};", String::from_utf8_lossy(message)).as_bytes());
         match message {
             b"close" => cx.close(token),
-            b"refuse" => return Err(ProtocolError::Malformed("refused")),
+            b"refuse" => return Err(ProtocolError::malformed(format!("refused number {count}"))),
             _ => {}
         }
         Ok(())
@@ -147,4 +150,191 @@ fn peer_that_reads_nothing_is_served_within_limits_and_gets_every_answer_once_it
     }
     drop(stream);
     server.finish();
+}
+
+// What a service may do beside answering.
+
+/// Does what a line asks for, and tells the connection of every callback that follows from it.
+#[derive(Default)]
+struct Obedient {
+    /// Who asked for what belongs to no connection.
+    asker: Option<Token>,
+}
+
+impl<C: for<'a> Codec<Message<'a> = &'a [u8]>> Service<C> for Obedient {
+    type Session = Vec<u8>;
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        last: &mut Vec<u8>,
+        message: &[u8],
+    ) -> Result<(), ProtocolError> {
+        self.asker = Some(token);
+        *last = message.to_vec();
+        match message {
+            b"timer" => cx.set_timer(token, Duration::ZERO),
+            b"alarm" => cx.set_alarm(cx.now()),
+            b"tidy" => cx.tidy_later(),
+            b"drain" => cx.drain(),
+            _ => {
+                let port = std::str::from_utf8(message).unwrap().parse().unwrap();
+                cx.connect(&Address::Tcp(([127, 0, 0, 1], port).into())).unwrap();
+            }
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, last: &mut Vec<u8>) {
+        cx.send_all(token, &[b"on_timer after ", last, b"\n"]);
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        cx.send(self.asker.unwrap(), b"on_alarm\n");
+    }
+
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        cx.send(self.asker.unwrap(), b"on_tidy\n");
+    }
+
+    fn on_connect_error(&mut self, cx: &mut Context<'_>, _: Token, error: &std::io::Error) {
+        let kind = format!("on_connect_error {:?}\n", error.kind());
+        cx.send(self.asker.unwrap(), kind.as_bytes());
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, last: &mut Vec<u8>) {
+        cx.send_all(token, &[b"on_drain after ", last, b"\n"]);
+        cx.close(token);
+    }
+}
+
+#[test]
+fn service_is_told_of_timers_alarms_failed_connects_and_shutdowns_with_its_session() {
+    let nowhere = Nowhere::new();
+    let mut server =
+        start(Config::default(), Framed::new(Delimited::lines(80), Obedient::default()));
+    let stream = server.connect();
+    let dial = format!("{}\n", nowhere.address.port());
+    let cases: [(&[u8], &[u8]); 4] = [
+        (b"timer\n", b"on_timer after timer\n"),
+        (b"alarm\n", b"on_alarm\n"),
+        (dial.as_bytes(), b"on_connect_error ConnectionRefused\n"),
+        (b"tidy\n", b"on_tidy\n"),
+    ];
+    for (asked, told) in cases {
+        send(&stream, asked);
+        expect_bytes(&stream, told);
+    }
+    send(&stream, b"drain\n");
+    expect_last_bytes(&stream, b"on_drain after drain\n");
+    drop(stream);
+    assert_eq!(server.join().1.cut_off, 0);
+}
+
+/// Answers the end of a stream with what was left over, and keeps the connection until the timer.
+struct LastWords;
+
+impl<C: for<'a> Codec<Message<'a> = &'a [u8]>> Service<C> for LastWords {
+    type Session = ();
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        message: &[u8],
+    ) -> Result<(), ProtocolError> {
+        cx.send_all(token, &[b"<", message, b">"]);
+        Ok(())
+    }
+
+    fn on_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        rest: &[u8],
+    ) -> Result<(), ProtocolError> {
+        if rest == b"\0\0\0\x03no" {
+            return Err(ProtocolError::malformed(format!("{} bytes too few", 1)));
+        }
+        cx.send_all(token, &[b"end, rest: ", rest]);
+        cx.set_timer(token, Duration::ZERO);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
+        cx.send(token, b"; later");
+        cx.close(token);
+    }
+}
+
+#[test]
+fn end_of_a_stream_is_told_behind_its_last_message_with_what_was_none_and_may_leave_it_half_closed()
+{
+    let talk = |server: common::Server, sent: &[u8], expected: &[u8]| {
+        let stream = server.connect();
+        send(&stream, sent);
+        end_sending(&stream);
+        expect_last_bytes(&stream, expected);
+        drop(stream);
+        server.finish()
+    };
+    let lines = || start(Config::default(), Framed::new(Delimited::lines(80), LastWords));
+    talk(lines(), b"one\ntwo", b"<one><two>end, rest: ; later");
+    talk(lines(), b"", b"end, rest: ; later");
+    let prefixed = || start(Config::default(), Framed::new(LengthPrefixed::new(80), LastWords));
+    talk(prefixed(), b"\0\0\0\x03one\0\0", b"<one>end, rest: \0\0; later");
+    let stats = talk(prefixed(), b"\0\0\0\x03one\0\0\0\x03no", b"<one>");
+    assert_eq!(closed(&stats), [(CloseReason::ProtocolError, 1)]);
+}
+
+#[test]
+fn parts_of_an_answer_are_queued_and_counted_as_one_message_or_not_at_all() {
+    let config = Config { output_limit: KIB, ..Config::default() };
+    let mut server = ByHand::new(config, Framed::new(Delimited::lines(80), Obedient::default()));
+    let stream = server.connect();
+    send(&stream, b"timer\n");
+    server.turn_until("it is known", |reactor| reactor.handler().service_mut().asker.is_some());
+    server.turn_until("its timer fired", |reactor| reactor.stats().bytes_sent > 0);
+    expect_bytes(&stream, b"on_timer after timer\n");
+
+    let (header, body) = ([b'h'; 4], [b'b'; 400]);
+    let parts: [&[u8]; 4] = [&header, &body, b"", b"\n"];
+    let writes = server.reactor.stats().writes;
+    server.reactor.with_context(|handler, cx| {
+        let token = handler.service_mut().asker.unwrap();
+        let mut work = cx.stats().work;
+        let mut spent =
+            |cx: &mut Context<'_>| cx.stats().work - std::mem::replace(&mut work, cx.stats().work);
+        assert!(cx.send(token, &parts.concat()));
+        let in_one_piece = spent(cx);
+        assert!(in_one_piece > 0 && cx.send_all(token, &parts));
+        assert_eq!(spent(cx), in_one_piece);
+        assert_eq!(cx.output_len(token), 2 * 405);
+        // None of them goes beyond the limit by itself.
+        assert!(!cx.send_all(token, &[&body[..200], &[0; 15]]));
+        assert_eq!(cx.output_len(token), 2 * 405);
+    });
+    server.turn();
+    let stats = server.reactor.stats();
+    assert_eq!(closed(stats), [(CloseReason::OutputLimit, 1)]);
+    assert_eq!((stats.writes, stats.bytes_dropped), (writes, 2 * 405));
+}
+
+#[test]
+fn parts_of_an_answer_arrive_in_order_in_one_write() {
+    let mut server = ByHand::new(Config::default(), Framed::new(Delimited::lines(80), LastWords));
+    let stream = server.connect();
+    send(&stream, b"one\ntwo\n");
+    server.turn_until("both are answered", |reactor| reactor.stats().bytes_sent > 0);
+    expect_bytes(&stream, b"<one><two>");
+    assert_eq!(server.reactor.stats().writes, 1);
 }

@@ -248,7 +248,7 @@ impl WebSocketService for Picky {
         message: Message<'_>,
     ) -> Result<(), ProtocolError> {
         if message == Message::Text("evil") {
-            return Err(ProtocolError::Malformed("heard evil"));
+            return Err(ProtocolError::malformed("heard evil"));
         }
         answer(cx, token, Message::Text(room));
         Ok(())
@@ -316,7 +316,7 @@ impl WebSocketService for Forum {
         topic: &mut TopicId,
         message: Message<'_>,
     ) -> Result<(), ProtocolError> {
-        let Message::Text(text) = message else { return Err(ProtocolError::Malformed("bytes")) };
+        let Message::Text(text) = message else { return Err(ProtocolError::malformed("bytes")) };
         let published = [&frame_head(Kind::Text, text.len())[..], text.as_bytes()].concat();
         assert!(cx.publish_to_all(*topic, Some(token), &published).is_ok());
         if text == "bye" {

@@ -65,6 +65,22 @@ impl<'a> Context<'a> {
         self.state.send(to, bytes)
     }
 
+    /// As [`send`](Self::send), of bytes that lie in several places, such as a header and a body: all
+    /// of them are queued, behind one another, or none.
+    ///
+    /// ```
+    /// use edgeloop::codec::Delimited;
+    /// use edgeloop::service::Framed;
+    /// use edgeloop::{Context, Token};
+    /// let answer = |cx: &mut Context<'_>, token: Token, line: &[u8]| {
+    ///     cx.send_all(token, &[b"you said: ", line, b"\n"]);
+    /// };
+    /// let handler = Framed::new(Delimited::lines(80), answer);
+    /// ```
+    pub fn send_all(&mut self, to: Token, parts: &[&[u8]]) -> bool {
+        self.state.send_all(to, parts)
+    }
+
     /// Queues every byte of `input`, handing over its storage where it can: an echo copies nothing.
     /// Returns whether the bytes were taken, as [`send`](Self::send) does; if not they stay in
     /// `input`.

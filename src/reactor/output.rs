@@ -40,6 +40,17 @@ impl LoopState {
         is_taken
     }
 
+    /// As [`send`](Self::send), of bytes that lie in several places: all of them, or none.
+    pub(super) fn send_all(&mut self, token: Token, parts: &[&[u8]]) -> bool {
+        let len = parts.iter().fold(0, |len: usize, part| len.saturating_add(part.len()));
+        let is_taken = self.queue(token, len, |output, pool| {
+            output.reserve(len, pool);
+            parts.iter().for_each(|part| output.extend(part, pool));
+        });
+        self.charge(copied(len));
+        is_taken
+    }
+
     /// As [`send`](Self::send), for all bytes of `input` together with its storage.
     pub(super) fn forward(&mut self, token: Token, input: &mut RingBuffer) -> bool {
         let is_current = self.current == Some(token);
@@ -69,7 +80,7 @@ impl LoopState {
         if !matches!(connection.state, State::Open | State::Connecting) {
             return false;
         }
-        if connection.output.len() + len > self.config.output_limit {
+        if connection.output.len().saturating_add(len) > self.config.output_limit {
             self.abort(token, CloseReason::OutputLimit);
             return false;
         }

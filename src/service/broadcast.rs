@@ -257,7 +257,7 @@ impl BroadcastSession {
         let is_line = matches!(self.messages, Messages::Lines(_));
         if is_line && !self.has_sent && begins_tls(input.contiguous()) {
             input.clear();
-            return Err(ProtocolError::Malformed(NO_TLS));
+            return Err(ProtocolError::malformed(NO_TLS));
         }
         Ok(())
     }
@@ -267,7 +267,7 @@ impl BroadcastSession {
         let is_line = matches!(self.messages, Messages::Lines(_));
         if is_line && !self.has_sent && is_request_line(&input.contiguous()[..len]) {
             input.clear();
-            return Err(ProtocolError::Malformed(NO_HTTP));
+            return Err(ProtocolError::malformed(NO_HTTP));
         }
         Ok(())
     }

@@ -35,9 +35,7 @@ impl Service<Delimited> for EchoLines {
         _session: &mut (),
         line: &[u8],
     ) -> Result<(), ProtocolError> {
-        cx.send(token, &self.prefix);
-        cx.send(token, line);
-        cx.send(token, b"\n");
+        cx.send_all(token, &[&self.prefix, line, b"\n"]);
         Ok(())
     }
 }

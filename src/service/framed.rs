@@ -1,5 +1,7 @@
 //! Joins a codec with a service: what becomes of each message.
 
+use std::io;
+
 use crate::codec::{Codec, Decoded, FrameError};
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
@@ -12,16 +14,59 @@ use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, T
 /// use edgeloop::service::Framed;
 /// use edgeloop::{Context, Token};
 /// let shout = |cx: &mut Context<'_>, token: Token, line: &[u8]| {
-///     cx.send(token, &line.to_ascii_uppercase());
-///     cx.send(token, b"!\n");
+///     cx.send_all(token, &[&line.to_ascii_uppercase(), b"!\n"]);
 /// };
 /// let handler = Framed::new(Delimited::lines(80), shout);
 /// ```
+///
+/// A type is one with state, and with timers. This one lets a connection be silent for a minute
+/// between two lines, and tells how many there were:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use edgeloop::codec::Delimited;
+/// use edgeloop::service::{Framed, Service};
+/// use edgeloop::{Context, ProtocolError, Token};
+///
+/// const SILENCE_MAX: Duration = Duration::from_secs(60);
+///
+/// struct Counter;
+///
+/// impl Service<Delimited> for Counter {
+///     type Session = u64;
+///
+///     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> u64 {
+///         cx.set_timer(token, SILENCE_MAX);
+///         0
+///     }
+///
+///     fn on_message(
+///         &mut self, cx: &mut Context<'_>, token: Token, count: &mut u64, line: &[u8],
+///     ) -> Result<(), ProtocolError> {
+///         if line.is_empty() {
+///             return Err(ProtocolError::malformed(format!("line {count} is empty")));
+///         }
+///         *count += 1;
+///         cx.set_timer(token, SILENCE_MAX);
+///         Ok(())
+///     }
+///
+///     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, count: &mut u64) {
+///         cx.send_all(token, &[count.to_string().as_bytes(), b" lines, then silence\n"]);
+///         cx.close(token);
+///     }
+/// }
+///
+/// let handler = Framed::new(Delimited::lines(80), Counter);
+/// ```
+///
+/// Every callback of [`Handler`] has its like here, and is called under the same conditions.
 pub trait Service<C: Codec> {
     /// What is kept for each connection.
     type Session;
 
-    /// A connection was accepted or established.
+    /// A connection was accepted, or one that [`Context::connect`] began was established.
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> Self::Session;
 
     /// A whole message has come. What is sent from here leaves when all messages that came with it
@@ -37,7 +82,53 @@ pub trait Service<C: Codec> {
         message: C::Message<'_>,
     ) -> Result<(), ProtocolError>;
 
-    /// The connection is over.
+    /// The peer has finished sending, and its last message was handled. `rest` is what came behind
+    /// that and is no message; a stream that ended in good order leaves none. By default the rest is
+    /// ignored, what is queued is flushed, and the connection closed. A service that does not close
+    /// it keeps a half-closed connection, to which it may send.
+    ///
+    /// # Errors
+    /// When the connection is to be closed for what the peer sent.
+    fn on_end(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        session: &mut Self::Session,
+        rest: &[u8],
+    ) -> Result<(), ProtocolError> {
+        let _ = (session, rest);
+        cx.close(token);
+        Ok(())
+    }
+
+    /// The timer set with [`Context::set_timer`] is due.
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
+        let _ = (cx, token, session);
+    }
+
+    /// The alarm set with [`Context::set_alarm`] is due.
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
+    /// The place to give back memory that tables needed for a burst: [`Handler::on_tidy`] says when.
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
+    /// The server shuts down. By default a connection may finish: it is closed once it is quiet. A
+    /// service whose peers never finish by themselves closes them here.
+    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
+        let _ = (cx, token, session);
+    }
+
+    /// A connection that [`Context::connect`] began was not established: there was no `on_open`, and
+    /// there is no `on_close`.
+    fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
+        let _ = (cx, token, error);
+    }
+
+    /// The connection is over; its token names nothing after this call.
     fn on_close(
         &mut self,
         cx: &mut Context<'_>,
@@ -73,7 +164,7 @@ where
 /// A handler made of a codec and a service. Each connection has a copy of the codec.
 ///
 /// A peer that does not read its answers is not served further until it does. When the peer has
-/// ended its stream, what it was answered is flushed and the connection closed.
+/// ended its stream, its last message is handled and [`Service::on_end`] called.
 #[derive(Clone, Copy, Debug)]
 pub struct Framed<C, S> {
     codec: C,
@@ -91,6 +182,11 @@ impl<C, S> Framed<C, S> {
     /// Serves the messages that `codec` finds with `service`.
     pub const fn new(codec: C, service: S) -> Self {
         Framed { codec, service }
+    }
+
+    /// The service, for a task from another thread that is given the handler.
+    pub const fn service_mut(&mut self) -> &mut S {
+        &mut self.service
     }
 }
 
@@ -131,12 +227,37 @@ where
         framed: &mut Self::Session,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
+        let mut has_last = false;
         if let Some(message) = framed.codec.decode_end(input.contiguous())? {
+            has_last = true;
             self.service.on_message(cx, token, &mut framed.session, message)?;
         }
+        if has_last {
+            input.clear();
+        }
+        self.service.on_end(cx, token, &mut framed.session, input.contiguous())?;
         input.clear();
-        cx.close(token);
         Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, framed: &mut Self::Session) {
+        self.service.on_timer(cx, token, &mut framed.session);
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        self.service.on_alarm(cx);
+    }
+
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        self.service.on_tidy(cx);
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, framed: &mut Self::Session) {
+        self.service.on_drain(cx, token, &mut framed.session);
+    }
+
+    fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
+        self.service.on_connect_error(cx, token, error);
     }
 
     fn on_close(
@@ -158,7 +279,7 @@ impl From<FrameError> for ProtocolError {
         match error {
             FrameError::LineTooLong => ProtocolError::LineTooLong,
             FrameError::MessageTooLong => ProtocolError::MessageTooLong,
-            FrameError::BadLength | FrameError::BadMagic => ProtocolError::Malformed(error.name()),
+            FrameError::BadLength | FrameError::BadMagic => ProtocolError::malformed(error.name()),
         }
     }
 }

@@ -295,7 +295,7 @@ impl Handler for Leaver {
             13..16 => {
                 self.say(cx, token);
                 note(token, |account| account.is_closing = true);
-                return Err(ProtocolError::Malformed("it was not to its taste"));
+                return Err(ProtocolError::malformed("it was not to its taste"));
             }
             16..50 if !cx.is_held(token) => self.say(cx, token),
             _ => {}
@@ -466,7 +466,7 @@ impl Handler for Rooms {
     ) -> Result<(), ProtocolError> {
         while let Some(end) = input.contiguous().iter().position(|byte| *byte == b'\n') {
             let line = &input.contiguous()[..=end];
-            let room = number_of(line).ok_or(ProtocolError::Malformed("no number"))? % ROOMS;
+            let room = number_of(line).ok_or(ProtocolError::malformed("no number"))? % ROOMS;
             match cx.publish(self.topics[room], Some(token), line) {
                 Err(PublishError::Full) => break,
                 _ => input.consume(end + 1),

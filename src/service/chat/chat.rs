@@ -102,7 +102,7 @@ impl Chat {
                 input.clear();
                 // Clients of TLS say what an answer of HTTP means: that the port has none.
                 cx.send(token, Response::refusal(HttpError::Tls).bytes());
-                return Err(ProtocolError::Malformed(NO_TLS));
+                return Err(ProtocolError::malformed(NO_TLS));
             }
         }
         Ok(())
@@ -178,7 +178,7 @@ impl Chat {
                 *state = State::Over;
                 input.clear();
                 cx.close(token);
-                return error.map_or(Ok(()), |what| Err(ProtocolError::Malformed(what)));
+                return error.map_or(Ok(()), |what| Err(ProtocolError::malformed(what)));
             }
         }
         Ok(())

@@ -327,7 +327,7 @@ impl Handler for Kv {
         if outcome == Ok(Flow::Close) || is_finished {
             self.store.close(cx, session.client, CloseReason::Closed);
         }
-        outcome.map_err(|error| ProtocolError::Malformed(error.name())).map(drop)
+        outcome.map_err(|error| ProtocolError::malformed(error.name())).map(drop)
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _session: &mut KvSession) {

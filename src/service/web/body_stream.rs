@@ -63,11 +63,10 @@ impl Reply<'_, '_> {
     fn write_chunk(&mut self, bytes: &[u8]) {
         self.scratch.clear();
         begin_chunk(self.scratch, bytes.len());
-        self.cx.send(self.token, self.scratch);
-        self.cx.send(self.token, bytes);
-        self.scratch.clear();
+        let head_len = self.scratch.len();
         end_chunk(self.scratch);
-        self.cx.send(self.token, self.scratch);
+        let (head, end) = self.scratch.split_at(head_len);
+        self.cx.send_all(self.token, &[head, bytes, end]);
     }
 
     /// Ends the body. Says whether the client has all that the head promised.

@@ -495,7 +495,7 @@ impl Web {
             let manner = Manner { is_head: false, version: Version::Http11, closes: true };
             self.send_response(cx, token, manner);
         }
-        ProtocolError::Malformed(name)
+        ProtocolError::malformed(name)
     }
 
     // ---- time ----

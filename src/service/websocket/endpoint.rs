@@ -181,7 +181,7 @@ pub fn send(cx: &mut Context<'_>, token: Token, message: Message<'_>) -> bool {
             return cx.send(token, &close_frame(code, reason));
         }
     };
-    cx.send(token, &frame_head(kind, payload.len())) && cx.send(token, payload)
+    cx.send_all(token, &[&frame_head(kind, payload.len()), payload])
 }
 
 /// Tells the client why, then ends the connection in good order: what is queued before is flushed,

@@ -166,7 +166,7 @@ impl<S: WebSocketService> Handler for WebSocket<S> {
             if let Answer::Final(error) = response.answer() {
                 input.clear();
                 cx.close(token);
-                return error.map_or(Ok(()), |what| Err(ProtocolError::Malformed(what)));
+                return error.map_or(Ok(()), |what| Err(ProtocolError::malformed(what)));
             }
         }
         let State::Open(endpoint, session) = &mut session.state else {
@@ -228,7 +228,7 @@ impl From<WebSocketError> for ProtocolError {
     fn from(error: WebSocketError) -> Self {
         match error {
             WebSocketError::MessageTooLong => ProtocolError::MessageTooLong,
-            error => ProtocolError::Malformed(error.name()),
+            error => ProtocolError::malformed(error.name()),
         }
     }
 }
