@@ -885,7 +885,7 @@ fn redis_answers_every_command() {
     }) else {
         return;
     };
-    for command in ["ping", "set", "get", "publish"] {
+    for command in ["ping", "set", "get", "incr", "mset", "publish"] {
         let arguments =
             [&other.address, "-m", "redis", "--command", command, "-n", "500", "-p", "5"];
         let output = load(&arguments);

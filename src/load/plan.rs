@@ -126,6 +126,11 @@ pub enum RedisCommand {
     Set,
     /// `GET` of that key, which was set before the clock started; every byte is compared.
     Get,
+    /// `INCR` of a counter of the connection's own, which was set to zero before the clock started;
+    /// every number is compared.
+    Incr,
+    /// `MSET` of `size` bytes to each of ten keys of the connection's own.
+    Mset,
     /// `PUBLISH` of `size` bytes on a channel.
     Publish,
 }

@@ -22,21 +22,38 @@ impl Redis {
         Redis { command, size, pattern: Pattern::text(seed), value_head, request: Vec::new() }
     }
 
-    /// Each connection sets its key before it gets it.
+    /// Each connection sets its key before it gets or counts it.
     fn command(&self, number: u64) -> RedisCommand {
         match self.command {
-            RedisCommand::Get if number == 0 => RedisCommand::Set,
+            RedisCommand::Get | RedisCommand::Incr if number == 0 => RedisCommand::Set,
             command => command,
         }
     }
 
     fn put_key(&mut self, client: usize) {
         self.request.extend_from_slice(b"$22\r\nedgeloop:load:");
-        for digit in (0..8).rev() {
-            let nibble = (client >> (4 * digit)) & 15;
+        self.put_hex(client, 8);
+        self.request.extend_from_slice(b"\r\n");
+    }
+
+    fn put_hex(&mut self, number: usize, digits: u32) {
+        for digit in (0..digits).rev() {
+            let nibble = (number >> (4 * digit)) & 15;
             self.request.push(b"0123456789abcdef"[nibble]);
         }
-        self.request.extend_from_slice(b"\r\n");
+    }
+
+    fn put_mset(&mut self, asker: Asker) {
+        let words = 1 + 2 * MSET_KEYS;
+        self.request.extend_from_slice(format!("*{words}\r\n$4\r\nMSET\r\n").as_bytes());
+        for key in 0..MSET_KEYS {
+            self.request.extend_from_slice(b"$24\r\nedgeloop:load:");
+            self.put_hex(asker.client, 8);
+            self.request.push(b':');
+            self.put_hex(key, 1);
+            self.request.extend_from_slice(b"\r\n");
+            self.put_value(asker);
+        }
     }
 
     /// The value of a connection never changes, so that an answer that is late is right as well.
@@ -60,7 +77,9 @@ impl Redis {
         }
         let len = match self.command(number) {
             RedisCommand::Ping => literal(bytes, b"+PONG\r\n")?,
-            RedisCommand::Set => literal(bytes, b"+OK\r\n")?,
+            RedisCommand::Set | RedisCommand::Mset => literal(bytes, b"+OK\r\n")?,
+            // The first number was zero, and each command adds one.
+            RedisCommand::Incr => literal(bytes, format!(":{number}\r\n").as_bytes())?,
             RedisCommand::Publish => count(bytes)?,
             RedisCommand::Get => self.value(asker, bytes)?,
         };
@@ -134,8 +153,16 @@ impl Dialect for Redis {
             RedisCommand::Set => {
                 self.request.extend_from_slice(b"*3\r\n$3\r\nSET\r\n");
                 self.put_key(asker.client);
-                self.put_value(asker);
+                match self.command {
+                    RedisCommand::Incr => self.request.extend_from_slice(b"$1\r\n0\r\n"),
+                    _ => self.put_value(asker),
+                }
             }
+            RedisCommand::Incr => {
+                self.request.extend_from_slice(b"*2\r\n$4\r\nINCR\r\n");
+                self.put_key(asker.client);
+            }
+            RedisCommand::Mset => self.put_mset(asker),
             RedisCommand::Publish => {
                 self.request.extend_from_slice(b"*3\r\n$7\r\nPUBLISH\r\n$13\r\nedgeloop:load\r\n");
                 self.put_value(asker);
@@ -173,6 +200,8 @@ impl Dialect for Redis {
 
 /// Longer than the error of any such server: a limit of ours.
 const LINE_MAX: usize = 16 << 10;
+/// Keys that one `MSET` sets, as in redis-benchmark.
+const MSET_KEYS: usize = 10;
 /// No count has more.
 const DIGITS_MAX: usize = 20;
 
@@ -209,10 +238,14 @@ mod tests {
 
     #[test]
     fn answers_are_right_wrong_or_refusals_wherever_they_are_cut() {
-        use RedisCommand::{Ping, Publish, Set};
-        for (command, text) in
-            [(Ping, "+PONG\r\n"), (Set, "+OK\r\n"), (Publish, ":0\r\n"), (Publish, ":12345\r\n")]
-        {
+        use RedisCommand::{Mset, Ping, Publish, Set};
+        for (command, text) in [
+            (Ping, "+PONG\r\n"),
+            (Set, "+OK\r\n"),
+            (Mset, "+OK\r\n"),
+            (Publish, ":0\r\n"),
+            (Publish, ":12345\r\n"),
+        ] {
             assert_eq!(read(command, text.as_bytes()), Ok((1, None)), "{text}");
         }
         for (text, word) in
@@ -228,6 +261,7 @@ mod tests {
             (Publish, ":1\rx"),
             (Publish, "+OK\r\n"),
             (Set, "-ERR\n"),
+            (Mset, ":10\r\n"),
         ] {
             assert_eq!(read(command, text.as_bytes()), Err(Fault::BadReply), "{text}");
         }
@@ -237,5 +271,19 @@ mod tests {
         let asker = Asker { token: Token::from(mio::Token(1 << 32)), client: 0, origin: 0 };
         let outcome = Redis::new(Ping, 4, 1).answers(asker, &mut 0, 1, &mut ring);
         assert_eq!(outcome.err(), Some(Fault::ClientLimit));
+    }
+
+    #[test]
+    fn counter_that_skips_or_repeats_a_number_is_wrong() {
+        let asker = Asker { token: Token::from(mio::Token(1 << 32)), client: 0, origin: 0 };
+        let read = |text: &[u8]| {
+            let (mut redis, mut ring) = (Redis::new(RedisCommand::Incr, 4, 1), RingBuffer::new());
+            ring.extend(text, &mut BufferPool::new(0));
+            redis.answers(asker, &mut 0, 3, &mut ring).map(|answers| answers.right)
+        };
+        assert_eq!(read(b"+OK\r\n:1\r\n:2\r\n"), Ok(3));
+        for text in [&b"+OK\r\n:1\r\n:3\r\n"[..], b"+OK\r\n:1\r\n:1\r\n", b"+OK\r\n:01\r\n"] {
+            assert_eq!(read(text), Err(Fault::BadReply), "{}", text.escape_ascii());
+        }
     }
 }

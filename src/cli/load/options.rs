@@ -165,6 +165,8 @@ pub(super) enum CommandName {
     Ping,
     Set,
     Get,
+    Incr,
+    Mset,
     Publish,
 }
 
@@ -304,6 +306,8 @@ impl From<CommandName> for RedisCommand {
             CommandName::Ping => RedisCommand::Ping,
             CommandName::Set => RedisCommand::Set,
             CommandName::Get => RedisCommand::Get,
+            CommandName::Incr => RedisCommand::Incr,
+            CommandName::Mset => RedisCommand::Mset,
             CommandName::Publish => RedisCommand::Publish,
         }
     }
