@@ -2,11 +2,14 @@
 # Measures edgeloop beside the servers that people would otherwise pick.
 #
 #   benches/peers/run.sh [quick|full] [--only REGEX] [--results DIR]
+#   benches/peers/run.sh build LIST NAME…
 #
 #   quick            the default: a few connections for some hundredths of a second. Shows that
 #                    everything works, and says nothing about times. Two minutes beside building.
 #   full             under an hour on a machine that does nothing else; writes docs/benchmarks.md and
 #                    its pictures
+#   build            only builds these, and writes to LIST what there is; `cargo bench --bench versus`
+#                    asks for it when a peer is named
 #   --only REGEX     only measurements whose name fits, as `echo-50 tokio` or
 #                    `broadcast-1000-stopped redis`
 #   --results DIR    keep what was measured here, and do not measure again what is here already
@@ -19,9 +22,10 @@ here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/../.." && pwd) || exit 1
 cd "$root" || exit 1
 
-kind=quick results= only=()
+kind=quick results= only=() names=() list=
 while [ $# -gt 0 ]; do
     case $1 in
+        build) kind=build list=${2:?build needs a list} names=("${@:3}"); break ;;
         quick | full) kind=$1 ;;
         --only) only=(--only "${2:?--only needs a pattern}"); shift ;;
         --results) results=${2:?--results needs a directory}; shift ;;
@@ -33,13 +37,9 @@ done
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 build=$target/peers
 bin=$build/bin
-list=$build/programs
+list=${list:-$build/programs}
 mkdir -p "$bin" || exit 1
-: >"$list"
-if [ -z "$results" ]; then
-    results=$build/results-$kind-$(date +%Y%m%d-%H%M%S)
-fi
-mkdir -p "$results" || exit 1
+: >"$list" || exit 1
 # A server may be on a path that a user's shell does not search.
 PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -49,6 +49,7 @@ have() { printf '%s\t%s\t%s\n' "$1" "$2" "$(tr '\t\n' '  ' <<<"$3" | sed 's/ *$/
 lack() { printf '%s\t-\t%s\n' "$1" "$2" >>"$list"; }
 
 left_out() {
+    [ $kind != build ] || { [[ " ${names[*]} " != *" $1 "* ]]; return; }
     [[ " ${PEERS_LEFT_OUT:-} " == *" $1 "* ]] || return 1
     lack "$1" 'left out, because it takes long to build'
 }
@@ -114,9 +115,10 @@ found() {
 
 rustc=$(rustc --version | cut -d ' ' -f 1,2)
 commit=$(git describe --always --dirty 2>/dev/null)
-build_by edgeloop cargo build --release --locked \
-    && have edgeloop "$target/release/edgeloop" \
-        "$("$target/release/edgeloop" --version), commit ${commit:-unknown}, $rustc"
+# By hand: a build of the benches replaces what is in cargo's own folder.
+left_out edgeloop || { build_by edgeloop cargo build --release --locked \
+    && cp "$target/release/edgeloop" "$bin/edgeloop" && have edgeloop "$bin/edgeloop" \
+        "$("$bin/edgeloop" --version), commit ${commit:-unknown}, $rustc"; }
 of_c floor-c
 for name in floor-mio tokio monoio smol; do of_rust "$name"; done
 of_go go-net ''
@@ -129,13 +131,16 @@ found redis-server redis-server redis-server --version
 found ncat ncat ncat --version
 found nginx nginx nginx -v
 
-printf 'building the runner\n'
-if ! cargo build --release --locked --manifest-path "$here/runner/Cargo.toml" \
-    --target-dir "$build/rust" >"$build/runner.log" 2>&1; then
-    cat "$build/runner.log"
+[ "$kind" != build ] || exit 0
+results=${results:-$build/results-$kind-$(date +%Y%m%d-%H%M%S)}
+mkdir -p "$results" || exit 1
+printf 'building the measuring program\n'
+if ! cargo bench --locked --no-run --bench versus >"$build/versus.log" 2>&1; then
+    cat "$build/versus.log"
     exit 1
 fi
 page=()
 [ "$kind" = full ] && page=(--page "$root/docs/benchmarks.md")
 printf 'results are kept in %s\n' "$results"
-exec "$build/rust/release/runner" "$kind" "$list" "$results" ${only[@]+"${only[@]}"} ${page[@]+"${page[@]}"}
+exec cargo bench --quiet --locked --bench versus -- all "$kind" "$list" "$results" \
+    ${only[@]+"${only[@]}"} ${page[@]+"${page[@]}"}

@@ -12,8 +12,9 @@ use std::net::SocketAddrV4;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crate::crowd::Pattern;
-use crate::figures::{Histogram, Traffic};
+use hdrhistogram::Histogram;
+
+use crate::pattern::Pattern;
 use crate::system::{self, Epoll, Event};
 use crate::{Result, stalled};
 
@@ -164,7 +165,7 @@ pub(crate) struct Hall {
     delivered_bytes: u64,
     completed: u64,
     lost: u64,
-    latency: Histogram,
+    latency: Histogram<u64>,
     epoch: Instant,
 }
 
@@ -183,7 +184,7 @@ impl Hall {
             delivered_bytes: 0,
             completed: 0,
             lost: 0,
-            latency: Histogram::new(),
+            latency: Histogram::new(3)?,
             epoch: Instant::now(),
         };
         hall.admit_receivers(server)?;
@@ -249,7 +250,7 @@ impl Hall {
     }
 
     /// How many of those that never read were disconnected by now; finds out by reading them.
-    pub(crate) fn stopped_and_disconnected(&mut self) -> usize {
+    fn stopped_and_disconnected(&mut self) -> usize {
         let input = &mut self.input;
         let mut has_ended = |socket: &OwnedFd| loop {
             match system::discard(socket.as_raw_fd(), input) {
@@ -272,7 +273,7 @@ impl Hall {
     }
 
     /// Publishes nothing more, and waits until everything has reached everybody.
-    fn settle(&mut self) -> Result<()> {
+    pub(crate) fn settle(&mut self) -> Result<()> {
         let mut progress = (self.delivered_bytes, Instant::now());
         while !self.is_settled()? {
             self.turn(0)?;
@@ -382,7 +383,7 @@ impl Hall {
                 publisher.completed = number + 1;
                 self.completed += 1;
                 let stamp = (number % self.load.window) as usize;
-                self.latency.record(now - publisher.issued_at[stamp]);
+                self.latency.record(now - publisher.issued_at[stamp])?;
             }
         }
         reader.rest.clear();
@@ -414,14 +415,13 @@ impl Hall {
         }
         flush(publisher)
     }
-}
 
-impl Traffic for Hall {
-    fn start(&mut self) -> Result<()> {
+    /// Puts the load on.
+    pub(crate) fn start(&mut self) -> Result<()> {
         (0..self.publishers.len()).try_for_each(|index| self.issue(index, self.load.window))
     }
 
-    fn turn_for(&mut self, time: Duration) -> Result<()> {
+    pub(crate) fn turn_for(&mut self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         let mut progress = (self.completed, Instant::now());
         while Instant::now() < end {
@@ -431,30 +431,22 @@ impl Traffic for Hall {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<()> {
-        self.settle()
-    }
-
-    fn units(&self) -> u64 {
+    /// What the server has delivered so far, each verified or counted.
+    pub(crate) fn deliveries(&self) -> u64 {
         self.delivered_bytes / self.format.delivered() as u64
     }
 
-    fn latency(&mut self) -> &mut Histogram {
+    /// From publishing to the appointed subscriber, in nanoseconds.
+    pub(crate) fn latency(&mut self) -> &mut Histogram<u64> {
         &mut self.latency
     }
 
-    /// A window is refilled some time after its message came, and that time is not in the latency.
-    fn in_flight(&self) -> Option<u64> {
-        None
-    }
-
-    fn remark(&mut self) -> Option<String> {
+    /// What else is to be said when all is over.
+    pub(crate) fn remark(&mut self) -> Option<String> {
         let count = self.load.stopped;
         (count > 0).then(|| {
-            format!(
-                "{} of {count} that never read were disconnected",
-                self.stopped_and_disconnected()
-            )
+            let gone = self.stopped_and_disconnected();
+            format!("{gone} of {count} that never read were disconnected")
         })
     }
 }

@@ -20,6 +20,10 @@ impl Options {
         Ok(Self(pairs))
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(given, _)| given == name)
+    }
+
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
         let index = self.0.iter().position(|(given, _)| given == name)?;
         Some(self.0.remove(index).1)

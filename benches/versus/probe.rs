@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::hint::black_box;
-use std::ops::{Add, Sub};
+use std::ops::Sub;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use crate::server::{CLIENT_CPU, SERVER_CPU};
+use crate::machine::{CLIENT_CPU, SERVER_CPU};
 use crate::{Result, system};
 
 /// What a process that is bound to one CPU has used since it started, over all of its threads.
@@ -67,20 +67,6 @@ impl Sub for Usage {
             busiest_ns: self.busiest_ns.saturating_sub(before.busiest_ns),
             waited_ns: self.waited_ns.saturating_sub(before.waited_ns),
             voluntary_switches: self.voluntary_switches - before.voluntary_switches,
-        }
-    }
-}
-
-impl Add for Usage {
-    type Output = Self;
-
-    fn add(self, more: Self) -> Self {
-        Self {
-            cpu_ns: self.cpu_ns + more.cpu_ns,
-            deferred_ns: self.deferred_ns + more.deferred_ns,
-            busiest_ns: self.busiest_ns + more.busiest_ns,
-            waited_ns: self.waited_ns + more.waited_ns,
-            voluntary_switches: self.voluntary_switches + more.voluntary_switches,
         }
     }
 }
@@ -183,21 +169,6 @@ impl Sub for Host {
             // The kernel does not promise that tick counts never step back.
             steal: self.steal.saturating_sub(before.steal),
             ticks: self.ticks.saturating_sub(before.ticks),
-        }
-    }
-}
-
-impl Add for Host {
-    type Output = Self;
-
-    fn add(self, more: Self) -> Self {
-        Self {
-            listen_overflows: self.listen_overflows + more.listen_overflows,
-            listen_drops: self.listen_drops + more.listen_drops,
-            tcp_timeouts: self.tcp_timeouts + more.tcp_timeouts,
-            retransmits: self.retransmits + more.retransmits,
-            steal: self.steal + more.steal,
-            ticks: self.ticks + more.ticks,
         }
     }
 }

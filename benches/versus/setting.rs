@@ -11,7 +11,7 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    pub(crate) fn set(path: &'static str, value: &str) -> io::Result<Self> {
+    fn set(path: &'static str, value: &str) -> io::Result<Self> {
         let before = fs::read_to_string(path)?.trim().to_owned();
         if before == value {
             return Ok(Self { path, before: None });
@@ -20,24 +20,21 @@ impl Setting {
         Ok(Self { path, before: Some(before) })
     }
 
-    /// One congestion control for all: an algorithm that paces by timers measures the timers. A
-    /// server's sockets take theirs from the system at start, and the servers of others have no
-    /// option for it. Says on stdout what they will use.
-    pub(crate) fn cubic() -> Option<Self> {
-        match Self::set(CONGESTION, "cubic") {
-            Ok(setting) => {
-                let before = setting.before.as_ref();
-                let note = before.map(|name| format!(" while this runs (the system's is {name})"));
-                println!("congestion control: cubic{}", note.unwrap_or_default());
-                Some(setting)
-            }
+    /// All that a measurement needs; what cannot be set is said on stdout.
+    ///
+    /// One congestion control for all, as a server's sockets take theirs from the system at start, and
+    /// the servers of others have no option for it. And few ports in `TIME_WAIT`: a client that closes
+    /// first leaves its port there for a minute, and the next ones would look for a free port for
+    /// longer and longer.
+    pub(crate) fn all() -> Vec<Self> {
+        let set = |(path, value)| match Self::set(path, value) {
+            Ok(setting) => Some(setting),
             Err(error) => {
-                let before = fs::read_to_string(CONGESTION).unwrap_or_default();
-                println!("congestion control: other servers have the system's, {}:", before.trim());
-                println!("  {CONGESTION}: {error}");
+                println!("{path} stays as it is, and should be {value}: {error}");
                 None
             }
-        }
+        };
+        [(CONGESTION, "cubic"), (TIME_WAIT, "1000")].into_iter().filter_map(set).collect()
     }
 }
 
@@ -52,3 +49,4 @@ impl Drop for Setting {
 }
 
 const CONGESTION: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+const TIME_WAIT: &str = "/proc/sys/net/ipv4/tcp_max_tw_buckets";

@@ -1,8 +1,5 @@
 //! What the measurement needs from the kernel and std does not offer: epoll, raw sockets, CPU
 //! affinity, signals, the CPU clock. Every unsafe block of this program is in this file.
-//!
-//! The wrappers add nothing to the call: the floor is built from them, and a wrapper that cost
-//! something would make every server compared with it look better than it is.
 
 #![expect(unsafe_code, reason = "epoll, recv, send and affinity are reached through libc alone")]
 
@@ -94,32 +91,6 @@ pub(crate) fn discard(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
 pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: the kernel reads `len` bytes of a slice that lives through the call.
     check_size(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
-}
-
-/// One waiting client, without blocking.
-pub(crate) fn accept(listener: RawFd) -> io::Result<RawFd> {
-    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: null pointers say that the peer's address is not wanted.
-    check(unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags) })
-}
-
-/// Closes a descriptor that is known by its number alone.
-pub(crate) fn close(fd: RawFd) {
-    // SAFETY: closing touches no memory; callers hold the only copy of the number.
-    unsafe { libc::close(fd) };
-}
-
-/// A loopback listener with what an accepted socket inherits: no Nagle delay, cubic.
-pub(crate) fn listen(port: u16) -> io::Result<OwnedFd> {
-    let socket = tcp_socket()?;
-    let fd = socket.as_raw_fd();
-    set_number(fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
-    set_number(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    set_cubic(fd)?;
-    bind(fd, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
-    // SAFETY: no pointer is passed.
-    check(unsafe { libc::listen(fd, 4096) })?;
-    Ok(socket)
 }
 
 /// Starts a connection; it is finished, well or ill, when the socket becomes writable.

@@ -6,11 +6,11 @@ use crate::record::Spread;
 
 /// One bar.
 #[derive(Debug)]
-pub struct Bar {
-    pub name: String,
-    pub spread: Spread,
+pub(crate) struct Bar {
+    pub(crate) name: String,
+    pub(crate) spread: Spread,
     /// Ours is drawn in a colour of its own.
-    pub is_ours: bool,
+    pub(crate) is_ours: bool,
 }
 
 const WIDTH: f64 = 760.0;
@@ -26,7 +26,7 @@ const STYLE: &str = "text{font:12px sans-serif;fill:#333}.title{font-weight:bold
     @media(prefers-color-scheme:dark){text{fill:#ddd}.range{stroke:#eee}}";
 
 /// Ratios to a reference; where they go far apart, the axis is logarithmic and says so.
-pub fn bars(title: &str, bars: &[Bar]) -> String {
+pub(crate) fn bars(title: &str, bars: &[Bar]) -> String {
     let most = bars.iter().map(|bar| bar.spread.most).fold(1.0, f64::max);
     let least = bars.iter().map(|bar| bar.spread.least).fold(1.0, f64::min).max(1e-3);
     let is_logarithmic = most > LINEAR_MAX;
@@ -47,7 +47,7 @@ pub fn bars(title: &str, bars: &[Bar]) -> String {
         escaped(title),
     );
     for (row, bar) in bars.iter().enumerate() {
-        let Spread { median, least, most } = bar.spread;
+        let Spread { median, least, most, .. } = bar.spread;
         let (y, begin) = (TOP + ROW * row as f64, LEFT);
         let (middle, class) = (y + ROW / 2.0 - 2.0, if bar.is_ours { "ours" } else { "other" });
         // Writing to a string cannot fail.

@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Windows of data, the last of them with the end of the stream behind it; then, where the server
 /// is to keep what the client does not read yet, a flood with a late reader.
-pub fn echo(address: SocketAddrV4, is_patient: bool) -> Result<()> {
+pub(crate) fn echo(address: SocketAddrV4, is_patient: bool) -> Result<()> {
     windows(address).map_err(|error| format!("windows of {WINDOW} bytes: {error}"))?;
     if is_patient {
         flood(address).map_err(|error| format!("a reader that comes late: {error}"))?;

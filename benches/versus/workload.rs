@@ -1,5 +1,6 @@
 //! The kinds of work, each at its sizes: those of a full campaign and those of a quick one.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use crate::catalogue::Service;
@@ -7,20 +8,22 @@ use crate::hall;
 
 /// One table of the page.
 #[derive(Debug)]
-pub struct Workload {
-    pub name: String,
-    pub title: String,
+pub(crate) struct Workload {
+    pub(crate) name: String,
+    pub(crate) title: String,
     /// What is counted: one, and many.
-    pub unit: [&'static str; 2],
-    pub service: Service,
-    pub work: Work,
-    pub pace: Pace,
+    pub(crate) unit: [&'static str; 2],
+    pub(crate) service: Service,
+    pub(crate) work: Work,
+    pub(crate) pace: Pace,
     /// Descriptors that one process needs for it.
-    pub descriptors: usize,
+    pub(crate) descriptors: usize,
+    /// Bytes in flight on a connection, where a server may have to keep them.
+    pub(crate) in_flight: usize,
 }
 
 #[derive(Clone, Debug)]
-pub enum Work {
+pub(crate) enum Work {
     /// `edgeloop load` with these arguments.
     Load(Vec<String>),
     /// The same, with messages due at half the rate that the floor can do.
@@ -29,41 +32,44 @@ pub enum Work {
     Http(Vec<String>),
     /// Publishers and subscribers.
     Broadcast(hall::Load),
-    /// Memory and CPU time of so many connections that do nothing.
-    Idle(usize),
+    /// Memory and CPU time of so many connections that do nothing, before and after a burst of
+    /// messages of this size.
+    Idle(usize, usize),
     /// So many connects at once.
     Storm(usize),
 }
 
+impl Work {
+    /// What `edgeloop load` is asked to do with a server, where the work is its.
+    pub(crate) fn load_words(&self, server: SocketAddrV4) -> Option<Vec<String>> {
+        let (target, words) = match self {
+            Work::Load(words) | Work::OpenLoop(words) => (server.to_string(), words),
+            Work::Http(words) => (format!("http://{server}/plaintext"), words),
+            Work::Broadcast(_) | Work::Idle(..) | Work::Storm(_) => return None,
+        };
+        Some([&[target], &words[..]].concat())
+    }
+}
+
 /// How long a peer is measured at one kind of work.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    pub warm_up: Duration,
-    pub time: Duration,
+pub(crate) struct Pace {
+    pub(crate) warm_up: Duration,
+    pub(crate) time: Duration,
     /// Pairs are added until this is used up.
-    pub budget: Duration,
+    pub(crate) budget: Duration,
     /// Of work that is not in pairs, so many runs.
-    pub pairs_min: usize,
-    pub pairs_max: usize,
+    pub(crate) pairs_min: usize,
+    pub(crate) pairs_max: usize,
     /// What comes on top of the budget, since the last pair begins within it: for the estimate.
-    pub beyond: Duration,
+    pub(crate) beyond: Duration,
 }
 
 /// All that is measured, in the order of the page.
-pub fn all(is_quick: bool) -> Vec<Workload> {
+pub(crate) fn all(is_quick: bool) -> Vec<Workload> {
     let mut list = Vec::new();
     let pace = if is_quick { QUICK } else { FULL };
-    for connections in if is_quick { [1, 4, 8, 16, 32] } else { [1, 50, 1000, 10_000, 19_000] } {
-        let title = format!("Ping-pong, 64 bytes, {}", counted(connections, "connection"));
-        let mut words = words(&format!("-c {connections} --size 64"));
-        let mut pace = pace;
-        if connections > CONNECTIONS_PER_SOURCE {
-            words.extend(["--source".to_owned(), SOURCES.to_owned()]);
-            // So many connections take longer to make than they are measured.
-            pace.beyond = Duration::from_secs(8);
-        }
-        list.push(echo(format!("echo-{connections}"), title, Work::Load(words), connections, pace));
-    }
+    list.extend(ping_pongs(is_quick, pace));
     let few = if is_quick { 4 } else { 50 };
     list.push(echo(
         "pipeline-16".into(),
@@ -101,21 +107,47 @@ pub fn all(is_quick: bool) -> Vec<Workload> {
         list.extend([0, 1].map(|percent| broadcast(subscribers, percent, is_quick)));
     }
     list.push(Workload {
-        name: "http".into(),
-        title: format!("HTTP: GET /plaintext, {few} connections"),
-        unit: ["request", "requests"],
+        unit: REQUEST,
         service: Service::Web,
-        work: Work::Http(words(&format!("--mode http -c {few}"))),
-        pace,
-        descriptors: few,
+        ..echo(
+            "http".into(),
+            format!("HTTP: GET /plaintext, {few} connections"),
+            Work::Http(words(&format!("--mode http -c {few}"))),
+            few,
+            pace,
+        )
+    });
+    list.push(Workload {
+        unit: REQUEST,
+        service: Service::Kv,
+        ..echo(
+            "kv-get".into(),
+            format!("Redis protocol: GET, 16 in flight on each of {few} connections"),
+            Work::Load(words(&format!("--mode redis --command get -p 16 -c {few}"))),
+            few,
+            pace,
+        )
     });
     list
+}
+
+fn ping_pongs(is_quick: bool, pace: Pace) -> [Workload; 5] {
+    let counts = if is_quick { [1, 4, 8, 16, 32] } else { [1, 50, 1000, 10_000, 19_000] };
+    counts.map(|connections| {
+        let title = format!("Ping-pong, 64 bytes, {}", counted(connections, "connection"));
+        let words = words(&format!("--size 64{}", of_connections(connections)));
+        // Many connections take longer to make than they are measured.
+        let is_large = connections > CONNECTIONS_PER_SOURCE;
+        let beyond = if is_large { Duration::from_secs(8) } else { pace.beyond };
+        let (name, pace) = (format!("echo-{connections}"), Pace { beyond, ..pace });
+        echo(name, title, Work::Load(words), connections, pace)
+    })
 }
 
 fn echo(name: String, title: String, work: Work, connections: usize, pace: Pace) -> Workload {
     let (service, descriptors) = (Service::Echo, connections);
     let unit = ["message", "messages"];
-    Workload { name, title, unit, service, work, pace, descriptors }
+    Workload { name, title, unit, service, work, pace, descriptors, in_flight: 0 }
 }
 
 fn storm(is_quick: bool) -> Workload {
@@ -134,7 +166,7 @@ fn idle(is_quick: bool) -> Workload {
     let base = if is_quick { QUICK } else { Pace { budget: IDLE_BUDGET, ..FULL } };
     let pace = Pace { time, pairs_min: 1, pairs_max: 1, ..base };
     let title = format!("Idle: {connections} connections that have echoed once");
-    echo("idle".into(), title, Work::Idle(connections), connections, pace)
+    echo("idle".into(), title, Work::Idle(connections, MESSAGE), connections, pace)
 }
 
 /// What is in flight is kept in proportion to what the servers can deliver in a second.
@@ -160,10 +192,17 @@ fn broadcast(subscribers: usize, percent: usize, is_quick: bool) -> Workload {
         work: Work::Broadcast(load),
         pace: if is_quick { QUICK } else { BROADCAST },
         descriptors: publishers + subscribers + stopped,
+        in_flight: 0,
     }
 }
 
-fn words(text: &str) -> Vec<String> {
+/// The words for so many connections, from as many addresses as they need.
+pub(crate) fn of_connections(count: usize) -> String {
+    let sources = if count > CONNECTIONS_PER_SOURCE { SOURCES } else { "" };
+    format!(" -c {count}{sources}")
+}
+
+pub(crate) fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
@@ -173,7 +212,18 @@ fn counted(count: usize, noun: &str) -> String {
 
 /// A source address has 28,232 ports by default, and looking for a free one slows down early.
 const CONNECTIONS_PER_SOURCE: usize = 5000;
-const SOURCES: &str = "127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5";
+const SOURCES: &str = " --source 127.0.0.2,127.0.0.3,127.0.0.4,127.0.0.5";
+
+const REQUEST: [&str; 2] = ["request", "requests"];
+/// Bytes of a message, where its length is not what is asked about.
+const MESSAGE: usize = 64;
+
+impl Default for Pace {
+    /// As many pairs as are asked for, however long they take.
+    fn default() -> Self {
+        Pace { budget: Duration::MAX, ..FULL }
+    }
+}
 
 const FULL: Pace = Pace {
     warm_up: Duration::from_millis(300),

@@ -7,18 +7,16 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 use crate::catalogue::{PEERS, Peer, Programs, Service};
+use crate::figures::Sample;
 use crate::machine::Machine;
 use crate::picture::{self, Bar};
-use crate::record::{Record, Sample, Spread};
+use crate::record::{NOISE, Record, Spread};
 use crate::sample;
 use crate::workload::{Work, Workload};
 
-/// What is smaller than this is noise, in either direction.
-const NOISE: f64 = 0.02;
-
 /// All that the page tells beside the records.
 #[derive(Debug)]
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     is_quick: bool,
     workloads: &'a [Workload],
     programs: &'a Programs,
@@ -36,7 +34,7 @@ struct Row<'a> {
 }
 
 impl<'a> Page<'a> {
-    pub fn new(
+    pub(crate) fn new(
         is_quick: bool,
         workloads: &'a [Workload],
         programs: &'a Programs,
@@ -45,12 +43,12 @@ impl<'a> Page<'a> {
         Self { is_quick, workloads, programs, machine, skipped: BTreeMap::new() }
     }
 
-    pub fn skip(&mut self, workload: &str, peer: &'static str, reason: &str) {
+    pub(crate) fn skip(&mut self, workload: &str, peer: &'static str, reason: &str) {
         self.skipped.insert((workload.to_owned(), peer), reason.to_owned());
     }
 
     /// One line for each reason, however many rows it concerns.
-    pub fn print_skipped(&self) {
+    pub(crate) fn print_skipped(&self) {
         for (name, version) in self.programs.versions() {
             if let Err(reason) = version {
                 println!("skipped: {name}: {reason}");
@@ -68,7 +66,7 @@ impl<'a> Page<'a> {
 
     /// Writes page and pictures into the directory of the results, and to their place in the
     /// documents if nothing is missing. Returns where the page is.
-    pub fn write(&self, results: &Path, place: Option<&Path>) -> Result<PathBuf> {
+    pub(crate) fn write(&self, results: &Path, place: Option<&Path>) -> Result<PathBuf> {
         let page = results.join("benchmarks.md");
         let is_complete = self.write_to(results, &page)?;
         match place {
@@ -96,7 +94,7 @@ impl<'a> Page<'a> {
             is_complete &= self.is_complete(workload, &records);
             let _ = write!(out, "\n## {}\n\n", workload.title);
             match workload.work {
-                Work::Idle(_) => out += &idle_table(&records),
+                Work::Idle(..) => out += &idle_table(&records),
                 Work::Storm(_) => out += &storm_table(&records),
                 _ => {
                     let rows = rows(workload, &records);
@@ -117,7 +115,7 @@ impl<'a> Page<'a> {
     }
 
     fn is_complete(&self, workload: &Workload, records: &[Record]) -> bool {
-        peers_of(workload.service).enumerate().all(|(place, peer)| {
+        workload.service.peers().enumerate().all(|(place, peer)| {
             // The yardstick of publishing is measured with each of the others.
             let is_in_all = place == 0 && workload.service != Service::Echo;
             let is_known = self.skipped.contains_key(&(workload.name.clone(), peer.name));
@@ -163,6 +161,7 @@ impl<'a> Page<'a> {
                 Service::Echo => "echo",
                 Service::Broadcast => "broadcast",
                 Service::Web => "HTTP",
+                Service::Kv => "Redis protocol",
             };
             let _ = writeln!(out, "| {}, {service} | {} |", peer.name, peer.about);
         }
@@ -203,7 +202,7 @@ impl<'a> Page<'a> {
     /// What has no row in the table, and why.
     fn absent(&self, workload: &Workload, records: &[Record]) -> String {
         let mut out = String::new();
-        for peer in peers_of(workload.service) {
+        for peer in workload.service.peers() {
             let record = records.iter().find(|record| record.peer == peer.name);
             let reason = record.and_then(|record| record.failure.as_ref());
             // In one line, or the list ends there.
@@ -217,17 +216,13 @@ impl<'a> Page<'a> {
     }
 }
 
-fn peers_of(service: Service) -> impl Iterator<Item = &'static Peer> {
-    PEERS.iter().filter(move |peer| peer.service == service)
-}
-
 fn records_of(workload: &Workload, results: &Path) -> Vec<Record> {
     let read = |peer: &Peer| Record::read(results, &workload.name, peer.name);
-    peers_of(workload.service).flat_map(read).collect()
+    workload.service.peers().flat_map(read).collect()
 }
 
 fn reference_of(workload: &Workload) -> &'static str {
-    peers_of(workload.service).next().map_or("", |peer| peer.name)
+    workload.service.peers().next().map_or("", |peer| peer.name)
 }
 
 /// The cheapest first. Where the yardstick has no record of its own, its row is what it did beside
@@ -251,7 +246,7 @@ fn rows<'r>(workload: &Workload, records: &'r [Record]) -> Vec<Row<'r>> {
     if !rows.is_empty() && records.iter().all(|record| record.peer != reference) {
         let samples =
             records.iter().flat_map(Record::counted).map(|pair| &pair.reference).collect();
-        let spread = Spread { median: 1.0, least: 1.0, most: 1.0 };
+        let spread = Spread { median: 1.0, least: 1.0, most: 1.0, half: [1.0; 2] };
         let pairs = if records.iter().any(Record::has_counted) { "of the others" } else { "none" };
         rows.push(Row { name: reference.to_owned(), spread, samples, pairs: pairs.to_owned() });
     }

@@ -10,24 +10,41 @@ use crate::hall::Protocol;
 
 /// What a program does when it is started so.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Service {
+pub(crate) enum Service {
     Echo,
     Broadcast,
     Web,
+    Kv,
+}
+
+impl Service {
+    /// Its peers, of which the first is what the others are compared with on the page.
+    pub(crate) fn peers(self) -> impl Iterator<Item = &'static Peer> {
+        PEERS.iter().filter(move |peer| peer.service == self)
+    }
+
+    /// What edgeloop is measured against, where nothing else is named.
+    pub(crate) fn rival(self) -> &'static str {
+        match self {
+            Service::Echo => "floor-c",
+            Service::Broadcast | Service::Kv => "redis",
+            Service::Web => "nginx",
+        }
+    }
 }
 
 /// A row of the tables.
 #[derive(Debug)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// The name of the row.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The name of the program in the list of what was built.
-    pub program: &'static str,
-    pub service: Service,
+    pub(crate) program: &'static str,
+    pub(crate) service: Service,
     /// What publishers and subscribers speak; of no meaning to others.
-    pub protocol: Protocol,
+    pub(crate) protocol: Protocol,
     start: Start,
-    pub about: &'static str,
+    pub(crate) about: &'static str,
 }
 
 /// How a program learns its port.
@@ -50,31 +67,26 @@ const fn echo(
     words: &'static [&'static str],
     about: &'static str,
 ) -> Peer {
-    let (service, protocol, start) = (Service::Echo, Protocol::Lines, Start::Port(words));
-    Peer { name, program, service, protocol, start, about }
+    of(Service::Echo, [name, program], Start::Port(words), about)
 }
 
-const fn broadcast(
-    name: &'static str,
-    program: &'static str,
-    protocol: Protocol,
+const fn of(
+    service: Service,
+    [name, program]: [&'static str; 2],
     start: Start,
     about: &'static str,
 ) -> Peer {
-    Peer { name, program, service: Service::Broadcast, protocol, start, about }
+    Peer { name, program, service, protocol: Protocol::Lines, start, about }
+}
+
+const fn speaking(protocol: Protocol, peer: Peer) -> Peer {
+    Peer { protocol, ..peer }
 }
 
 /// The first of each service is what the others are compared with.
-pub const PEERS: &[Peer] = &[
+pub(crate) const PEERS: &[Peer] = &[
     echo("floor-c", "floor-c", &[], "featureless loop in C on epoll, edge-triggered: the floor"),
-    Peer {
-        name: "edgeloop",
-        program: "edgeloop",
-        service: Service::Echo,
-        protocol: Protocol::Lines,
-        start: Start::Edgeloop("echo"),
-        about: "`edgeloop echo` with its defaults",
-    },
+    of(Service::Echo, EDGELOOP, Start::Edgeloop("echo"), "`edgeloop echo` with its defaults"),
     echo("floor-mio", "floor-mio", &[], "the same featureless loop on bare mio"),
     echo("tokio", "tokio", &["echo"], "a task for each connection, runtime of one thread"),
     echo("monoio-uring", "monoio", &["uring"], "a task for each connection, on io_uring"),
@@ -90,59 +102,58 @@ pub const PEERS: &[Peer] = &[
     echo("evio", "evio", &[], "one event loop; no TCP_NODELAY, for which it has no option"),
     echo("libuv", "libuv", &[], "uv_try_write first, uv_write for the rest"),
     echo("libevent", "libevent", &[], "bufferevents"),
-    broadcast(
-        "edgeloop",
-        "edgeloop",
-        Protocol::Lines,
+    of(
+        Service::Broadcast,
+        EDGELOOP,
         Start::Edgeloop("broadcast"),
         "`edgeloop broadcast` with its defaults",
     ),
-    broadcast("redis", "redis-server", Protocol::Redis, Start::Redis, "PUBLISH and SUBSCRIBE"),
-    broadcast("nats", "nats-server", Protocol::Nats, Start::Nats, "PUB and SUB"),
-    broadcast(
-        "tokio",
-        "tokio",
-        Protocol::Lines,
+    speaking(
+        Protocol::Redis,
+        of(Service::Broadcast, ["redis", "redis-server"], Start::Redis, "PUBLISH and SUBSCRIBE"),
+    ),
+    speaking(
+        Protocol::Nats,
+        of(Service::Broadcast, ["nats", "nats-server"], Start::Nats, "PUB and SUB"),
+    ),
+    of(
+        Service::Broadcast,
+        ["tokio", "tokio"],
         Start::Port(&["broadcast"]),
         "`tokio::sync::broadcast`, waiting lines written in one call",
     ),
-    broadcast(
-        "gnet",
-        "gnet",
-        Protocol::Lines,
+    of(
+        Service::Broadcast,
+        ["gnet", "gnet"],
         Start::Port(&["broadcast"]),
         "a loop over all connections for each input",
     ),
-    broadcast("ncat", "ncat", Protocol::Lines, Start::Ncat, "`ncat --broker`"),
-    Peer {
-        name: "edgeloop",
-        program: "edgeloop",
-        service: Service::Web,
-        protocol: Protocol::Lines,
-        start: Start::Edgeloop("web"),
-        about: "`edgeloop web` with its defaults, /plaintext",
-    },
-    Peer {
-        name: "nginx",
-        program: "nginx",
-        service: Service::Web,
-        protocol: Protocol::Lines,
-        start: Start::Nginx,
-        about: "`return 200`, one process, no access log",
-    },
+    of(Service::Broadcast, ["ncat", "ncat"], Start::Ncat, "`ncat --broker`"),
+    of(
+        Service::Web,
+        EDGELOOP,
+        Start::Edgeloop("web"),
+        "`edgeloop web` with its defaults, /plaintext",
+    ),
+    of(Service::Web, ["nginx", "nginx"], Start::Nginx, "`return 200`, one process, no access log"),
+    of(Service::Kv, EDGELOOP, Start::Edgeloop("kv"), "`edgeloop kv` with its defaults"),
+    of(Service::Kv, ["redis", "redis-server"], Start::Redis, "without persistence"),
 ];
+
+/// Name and program.
+const EDGELOOP: [&str; 2] = ["edgeloop", "edgeloop"];
 
 impl Peer {
     /// Whether an echo is whole to a client that sends all, half-closes, and only then reads. The
     /// floors close a connection that does not take its echo at once, and gnet drops what the
     /// kernel has not taken when the end of the input comes.
-    pub fn keeps_what_is_not_read_yet(&self) -> bool {
+    pub(crate) fn keeps_what_is_not_read_yet(&self) -> bool {
         !["floor-c", "floor-mio", "gnet"].contains(&self.name)
     }
 
     /// The command that serves on this port of 127.0.0.1 as one process. `scratch` is a directory
     /// for files of settings.
-    pub fn command(&self, program: &Path, port: u16, scratch: &Path) -> Result<Command> {
+    fn command(&self, program: &Path, port: u16, scratch: &Path) -> Result<Command> {
         let mut command = Command::new(program);
         // Settings of the user's environment would be measured without being named.
         for (name, _) in std::env::vars_os() {
@@ -174,6 +185,30 @@ impl Peer {
     }
 }
 
+/// A peer and its program: what can be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Contender {
+    pub(crate) peer: &'static Peer,
+    /// As the peer is called, unless there are two builds of it.
+    pub(crate) name: String,
+    pub(crate) program: PathBuf,
+    /// Arguments beside its defaults.
+    pub(crate) extra: Vec<String>,
+}
+
+impl Contender {
+    pub(crate) fn of(peer: &'static Peer, program: &Path) -> Self {
+        let (name, program) = (peer.name.to_owned(), program.to_owned());
+        Self { peer, name, program, extra: Vec::new() }
+    }
+
+    pub(crate) fn command(&self, port: u16, scratch: &Path) -> Result<Command> {
+        let mut command = self.peer.command(&self.program, port, scratch)?;
+        command.args(&self.extra);
+        Ok(command)
+    }
+}
+
 /// Its own interval of pings would put pings between messages.
 fn write_nats_settings(port: u16, scratch: &Path) -> Result<PathBuf> {
     let path = scratch.join("nats.conf");
@@ -197,12 +232,12 @@ fn write_nginx_settings(port: u16, scratch: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// What was built or found, by name: where it is and which version, or why it is not there.
+/// What `run.sh` has built or found, by name: where it is and which version, or why it is not there.
 #[derive(Debug)]
-pub struct Programs(BTreeMap<String, std::result::Result<(PathBuf, String), String>>);
+pub(crate) struct Programs(BTreeMap<String, std::result::Result<(PathBuf, String), String>>);
 
 impl Programs {
-    pub fn read(list: &Path) -> Result<Self> {
+    pub(crate) fn read(list: &Path) -> Result<Self> {
         let text = fs::read_to_string(list)?;
         let mut programs = BTreeMap::new();
         for line in text.lines() {
@@ -219,7 +254,7 @@ impl Programs {
     }
 
     /// Where the program is, or why it is not there.
-    pub fn path(&self, name: &str) -> std::result::Result<&Path, &str> {
+    pub(crate) fn path(&self, name: &str) -> std::result::Result<&Path, &str> {
         match self.0.get(name) {
             Some(Ok((path, _))) => Ok(path),
             Some(Err(reason)) => Err(reason),
@@ -228,7 +263,7 @@ impl Programs {
     }
 
     /// Names with versions, and names with the reasons of their absence.
-    pub fn versions(&self) -> impl Iterator<Item = (&str, std::result::Result<&str, &str>)> {
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (&str, std::result::Result<&str, &str>)> {
         self.0.iter().map(|(name, entry)| {
             (name.as_str(), entry.as_ref().map(|(_, version)| &version[..]).map_err(|r| &r[..]))
         })
