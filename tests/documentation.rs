@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/pages.rs"]
+mod pages;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edgeloop::CloseReason;
+use pages::{block, cell, files, first_cells, read, root, rust_files, without_tests};
 
 /// The loop, and the floors below it.
 const CORE: [&str; 4] = ["src/reactor", "src/vocabulary", "src/sockets", "src/structures"];
@@ -568,36 +572,6 @@ fn temporary(extension: &str) -> PathBuf {
     std::env::temp_dir().join(name)
 }
 
-fn root(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// Every Rust file below a directory.
-fn rust_files(directory: &str) -> Vec<PathBuf> {
-    files(directory, "rs")
-}
-
-/// Every file below a directory whose name ends so. Products of builds do not count.
-fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut directories = vec![root(directory)];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() && !entry.ends_with("target") {
-                directories.push(entry);
-            } else if entry.extension().is_some_and(|found| found == extension) {
-                files.push(entry);
-            }
-        }
-    }
-    files.sort();
-    files
-}
-
 fn file_name(path: &Path) -> &str {
     path.file_name().unwrap().to_str().unwrap()
 }
@@ -639,10 +613,6 @@ fn functions_of(code: &str) -> Vec<(usize, String)> {
         functions.push((end.unwrap() + 1, line.trim().to_owned()));
     }
     functions
-}
-
-fn without_tests(text: &str) -> &str {
-    text.find("\n#[cfg(test)]\nmod ").map_or(text, |end| &text[..end])
 }
 
 fn without_comments(text: &str) -> String {
@@ -696,22 +666,6 @@ fn top_level_parts(list: &str) -> Vec<&str> {
 
 fn first_word(text: &str) -> String {
     text.chars().take_while(|symbol| symbol.is_alphanumeric() || *symbol == '_').collect()
-}
-
-/// The text of the first block of code in a language.
-fn block<'a>(page: &'a str, language: &str) -> &'a str {
-    let start = page.split_once(&format!("\n```{language}\n"));
-    start.and_then(|(_, rest)| rest.split_once("```\n")).map(|(block, _)| block).unwrap()
-}
-
-/// What the rows of a page's tables name in their first cell, as code.
-fn first_cells(page: &str) -> Vec<&str> {
-    page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect()
-}
-
-/// The nth cell of a table's row, counted from 1.
-fn cell(row: &str, index: usize) -> &str {
-    row.split('|').nth(index).unwrap().trim()
 }
 
 /// The long name in a row like "| `-l`, `--listen ADDR` | …".
