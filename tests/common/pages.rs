@@ -36,10 +36,6 @@ pub(crate) fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
     files
 }
 
-pub(crate) fn without_tests(text: &str) -> &str {
-    text.find("\n#[cfg(test)]\nmod ").map_or(text, |end| &text[..end])
-}
-
 /// The text of the first block of code in a language.
 pub(crate) fn block<'a>(page: &'a str, language: &str) -> &'a str {
     let start = page.split_once(&format!("\n```{language}\n"));
