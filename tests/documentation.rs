@@ -613,6 +613,8 @@ fn functions_of(code: &str) -> Vec<(usize, String)> {
         functions.push((end.unwrap() + 1, line.trim().to_owned()));
     }
     functions
+}
+
 fn without_tests(text: &str) -> &str {
     text.find("\n#[cfg(test)]\nmod ").map_or(text, |end| &text[..end])
 }
