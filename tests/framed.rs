@@ -184,7 +184,7 @@ impl<C: for<'a> Codec<Message<'a> = &'a [u8]>> Service<C> for Obedient {
             b"drain" => cx.drain(),
             _ => {
                 let port = std::str::from_utf8(message).unwrap().parse().unwrap();
-                cx.connect(&Address::Tcp(([127, 0, 0, 1], port).into())).unwrap();
+                cx.connect(&Address::Tcp(([127, 0, 0, 1], port).into()), 0).unwrap();
             }
         }
         Ok(())
