@@ -115,7 +115,7 @@ fn readme_counts_the_lines_of_the_echo_path_and_of_the_reactor_and_its_mutants()
     let reactor: usize = rust_files("src/reactor").iter().map(|path| lines_of_code(path)).sum();
     for (words, counted, most) in [
         (" lines of code for the whole path of an echo", echo_path, 1_650),
-        (" lines of code in `src/reactor`", reactor, 2_800),
+        (" lines of code in `src/reactor`", reactor, 2_900),
     ] {
         assert!(counted <= most, "{counted}{words}: more than {most} are not read in one sitting");
         // Within a twentieth.
@@ -497,8 +497,8 @@ fn clock_is_read_and_slots_are_freed_at_one_place() {
             .map(|(name, count)| format!("{name} {count}"))
             .collect()
     };
-    // When the reactor is built, for each reading, and before each wait for a deadline.
-    assert_eq!(places("Instant::now()"), ["clock.rs 3"]);
+    // When the reactor is built, and for each reading and each wait, unless a test has stopped it.
+    assert_eq!(places("Instant::now"), ["clock.rs 2"]);
     // Once a turn, and before work between turns.
     assert_eq!(places("clock.read()"), ["reactor.rs 2"]);
     assert_eq!(places("connections.try_remove("), ["loop_state.rs 1"]);

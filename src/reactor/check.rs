@@ -10,14 +10,21 @@ const SMALL_TABLE: usize = 64;
 const SAMPLED: u64 = 1024;
 
 impl LoopState {
-    /// Panics where a rule does not hold, and names the connection.
+    /// In debug builds: panics where a rule does not hold, and names the connection.
     pub(super) fn check(&self) {
+        debug_assert_eq!(self.stats.open(), self.connections.len() as u64, "{:?}", self.stats);
+        let (is_small, turns) = (self.connections.len() <= SMALL_TABLE, self.stats.turns);
+        if cfg!(debug_assertions) && (is_small || turns.is_multiple_of(SAMPLED)) {
+            self.check_all();
+        }
+    }
+
+    /// As [`check`](Self::check), in every build and for all connections.
+    pub(super) fn check_all(&self) {
         let (stats, connections) = (&self.stats, &self.connections);
         assert_eq!(stats.open(), connections.len() as u64, "connections: {stats:?}");
-        if connections.len() <= SMALL_TABLE || stats.turns.is_multiple_of(SAMPLED) {
-            self.check_books();
-            self.check_lists();
-        }
+        self.check_books();
+        self.check_lists();
     }
 
     /// Every byte is accounted for.

@@ -33,6 +33,7 @@ use std::io;
 use std::num::NonZeroU32;
 
 use crate::sockets::address::Peer;
+use crate::sockets::event_list::Edge;
 use crate::sockets::stream::{Sent, Stream};
 use crate::structures::buffer_pool::BufferPool;
 use crate::structures::ring_buffer::RingBuffer;
@@ -206,12 +207,11 @@ impl Connection {
 
     /// Remembers what an event said. An event only sets bits. Whether anything is done about these bits
     /// now is decided elsewhere.
-    pub(super) fn note(&mut self, event: &mio::event::Event) {
-        let ends = event.is_read_closed();
-        let urgent = event.is_priority();
+    pub(super) fn note(&mut self, edge: Edge) {
+        let Edge { read_closed: ends, urgent, .. } = edge;
         // ET: an error or a hang-up is told once as well. The next read or write says what happened.
-        let broken = event.is_error() || event.is_write_closed();
-        let announced = if event.is_write_closed() {
+        let broken = edge.error || edge.write_closed;
+        let announced = if edge.write_closed {
             Announced::HangUp
         } else if ends || urgent || broken {
             Announced::End
@@ -219,9 +219,9 @@ impl Connection {
             Announced::Nothing
         };
         self.announced = self.announced.max(announced);
-        let may_read = event.is_readable() || ends || urgent || broken;
+        let may_read = edge.readable || ends || urgent || broken;
         self.readable |= may_read && !self.input_has_ended();
-        self.writable |= event.is_writable() || broken;
+        self.writable |= edge.writable || broken;
     }
 
     /// Whether the read phase has something to do here.

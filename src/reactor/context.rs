@@ -13,6 +13,7 @@ use super::overload::Overload;
 use super::work::CHARGE_MAX;
 use crate::sockets::address::Address;
 use crate::sockets::dial::{adopt, adopt_accepted, dial};
+use crate::sockets::stream::Stream;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, Start, TopicConfig, TopicId};
@@ -334,7 +335,10 @@ impl<'a> Context<'a> {
     /// When no socket can be had, or the table is full.
     pub fn connect(&mut self, to: &Address, data: u64) -> io::Result<Token> {
         self.state.expect_place()?;
-        let stream = dial(to)?;
+        let stream = match &mut self.state.dialler {
+            Some(dialler) => Stream::layered(dialler.dial(to)?),
+            None => dial(to)?,
+        };
         self.state.admit_dialled(stream, to.clone(), data)
     }
 

@@ -25,6 +25,8 @@ use super::connection::{Connection, Details, Hold, State};
 use super::gate::GateBook;
 use super::lists::Lists;
 use crate::sockets::address::{Address, Peer};
+use crate::sockets::event_list::Edge;
+use crate::sockets::stand_in::Dialler;
 use crate::sockets::stream::Stream;
 use crate::structures::arrears::Arrears;
 use crate::structures::buffer_pool::BufferPool;
@@ -44,6 +46,8 @@ pub(super) struct LoopState {
     pub(super) connections: Slab<Connection>,
     /// Indexed like `connections`.
     pub(super) details: Vec<Details>,
+    /// Who begins connections in the kernel's place.
+    pub(super) dialler: Option<Box<dyn Dialler>>,
     pub(super) gate: Option<GateBook>,
     pub(super) lists: Lists,
     pub(super) topics: Topics,
@@ -104,6 +108,7 @@ impl LoopState {
             poll: Poll::new()?,
             connections: Slab::with_capacity(reserved),
             details: Vec::with_capacity(reserved),
+            dialler: None,
             gate: None,
             lists: Lists::default(),
             topics: Topics::new(config.buffer_reserve),
@@ -183,12 +188,12 @@ impl LoopState {
     }
 
     /// Remembers what an event said about a connection, and lists the connection.
-    pub(super) fn note(&mut self, token: Token, event: &mio::event::Event) {
+    pub(super) fn note(&mut self, token: Token, edge: Edge) {
         let Some(connection) = find(&mut self.connections, token) else {
             self.stats.stale += 1;
             return;
         };
-        connection.note(event);
+        connection.note(edge);
         self.lists.update(token, connection);
         self.close_if_hung_up(token);
     }

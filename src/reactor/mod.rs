@@ -75,14 +75,13 @@
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `contain` | a panic in code of the program |
 //! | `handler`, `context`, `connection_info`, `remote` | the sides that a program and other threads see |
-//! | `check` | what must hold between two turns |
+//! | `check`, `seam` | what must hold between two turns; where a test takes the kernel's place |
 //!
 //! Below the reactor lie `src/vocabulary` (limits, reasons, counters), `src/sockets` and
 //! `src/structures`, which know nothing of turns. A line that exists only because of edge triggering
 //! carries the comment `// ET:` and the reason; searching for that is a tour of its own.
 //! `docs/architecture.md` has the view from further away, and `docs/reference/glossary.md` the words.
 
-#[cfg(debug_assertions)]
 mod check;
 mod closing;
 mod connection;
@@ -104,6 +103,8 @@ mod overload;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod reactor;
 mod remote;
+#[allow(dead_code, reason = "only `testing` has a use for it, which is an optional part")]
+mod seam;
 mod tidy;
 mod work;
 

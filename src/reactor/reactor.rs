@@ -16,11 +16,10 @@ use super::overload::Overload;
 use super::remote::{HandlerRemote, Remote, TaskQueue};
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
 use crate::sockets::address::Address;
-use crate::sockets::event_list::EventList;
+use crate::sockets::event_list::{Edge, EventList};
 use crate::sockets::listen_options::ListenOptions;
 use crate::sockets::listen_socket::ListenSocket;
 use crate::sockets::stream::Layer;
-use crate::structures::clock::Clock;
 use crate::structures::overload_watch::Rest;
 use crate::structures::sessions::Sessions;
 use crate::structures::spare::let_the_heap_shrink;
@@ -79,11 +78,11 @@ use crate::vocabulary::stats::Stats;
 pub struct Reactor<H: Handler> {
     handler: H,
     sessions: Sessions<H::Session>,
-    state: LoopState,
+    pub(super) state: LoopState,
     listeners: Listeners,
     tasks: TaskQueue<H>,
     tasks_waiting: bool,
-    events: EventList,
+    pub(super) events: EventList,
     ending: Ending,
 }
 
@@ -260,8 +259,18 @@ impl<H: Handler> Reactor<H> {
     /// # Errors
     /// As for [`run`](Self::run).
     pub fn turn(&mut self) -> io::Result<()> {
-        self.poll()?;
-        self.note();
+        let timeout = self.timeout();
+        self.turn_with(timeout, &[])
+    }
+
+    /// One turn, with events that somebody tells beside those of the poll.
+    pub(super) fn turn_with(
+        &mut self,
+        timeout: Option<Duration>,
+        told: &[(Token, Edge)],
+    ) -> io::Result<()> {
+        self.poll(timeout)?;
+        self.note(told);
         self.state.look_for_overload();
         self.state.begin_phase();
         self.fire_timers();
@@ -274,15 +283,13 @@ impl<H: Handler> Reactor<H> {
         self.close();
         self.state.check_arrears();
         self.state.relieve_memory();
-        #[cfg(debug_assertions)]
         self.state.check();
         Ok(())
     }
 
     // ---- poll and note ----
 
-    fn poll(&mut self) -> io::Result<()> {
-        let timeout = self.timeout();
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let polled = self.events.poll(&mut self.state.poll, timeout);
         self.state.clock.read();
         self.state.stats.turns += 1;
@@ -295,7 +302,7 @@ impl<H: Handler> Reactor<H> {
 
     /// How long the poll may wait: not at all while there is work that no event will announce, else
     /// until the next deadline.
-    fn timeout(&mut self) -> Option<Duration> {
+    pub(crate) fn timeout(&mut self) -> Option<Duration> {
         if self.has_work() {
             self.state.overload.rest = Rest::None;
             return Some(Duration::ZERO);
@@ -305,7 +312,7 @@ impl<H: Handler> Reactor<H> {
             self.state.overload.rest = Rest::Unknown;
             return None;
         }
-        let wait = Clock::wait_until(next);
+        let wait = self.state.clock.wait_until(next);
         self.state.overload.rest = Rest::Since(self.state.clock.ms(wait.began));
         wait.timeout
     }
@@ -336,17 +343,16 @@ impl<H: Handler> Reactor<H> {
         deadlines.into_iter().flatten().min()
     }
 
-    fn note(&mut self) {
+    fn note(&mut self, told: &[(Token, Edge)]) {
         let mut count = 0;
-        for event in self.events.iter() {
+        for (token, edge) in self.events.iter().chain(told.iter().copied()) {
             count += 1;
-            let token = Token::from(event.token());
             if token == Token::WAKER {
                 self.tasks_waiting = true;
             } else if !token.is_connection() {
                 self.listeners.note(token.key());
             } else {
-                self.state.note(token, event);
+                self.state.note(token, edge);
             }
         }
         let is_full = self.events.note_len(count, EVENTS_MAX);
@@ -676,7 +682,7 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    fn add_listener(&mut self, socket: ListenSocket) -> io::Result<Address> {
+    pub(super) fn add_listener(&mut self, socket: ListenSocket) -> io::Result<Address> {
         let LoopState { poll, config, .. } = &self.state;
         let address = self.listeners.add(socket, poll.registry(), config)?;
         self.state.addresses.push(address.clone());

@@ -146,6 +146,15 @@ impl From<Option<SocketAddr>> for Peer {
     }
 }
 
+impl From<&Address> for Peer {
+    fn from(address: &Address) -> Self {
+        match address {
+            Address::Tcp(address) => Some(*address).into(),
+            Address::Unix(_) => Peer::Unix,
+        }
+    }
+}
+
 impl From<&Peer> for Address {
     /// An IPv4 peer of a dual-stack listener is shown as what it is.
     fn from(peer: &Peer) -> Self {

@@ -3,7 +3,37 @@
 use std::io;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::{Events, Poll};
+
+use crate::structures::token::Token;
+
+/// What one event says about one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer has ended its stream, or there is no stream any more.
+    pub(crate) read_closed: bool,
+    /// The connection is gone for writing too.
+    pub(crate) write_closed: bool,
+    pub(crate) error: bool,
+    /// An urgent byte has come.
+    pub(crate) urgent: bool,
+}
+
+impl From<&Event> for Edge {
+    fn from(event: &Event) -> Self {
+        Edge {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            read_closed: event.is_read_closed(),
+            write_closed: event.is_write_closed(),
+            error: event.is_error(),
+            urgent: event.is_priority(),
+        }
+    }
+}
 
 /// Grows while it is too short: the kernel hands out in turn what did not fit, but a list that is
 /// always full makes that order coarse.
@@ -26,8 +56,12 @@ impl EventList {
         poll.poll(&mut self.events, timeout)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &mio::event::Event> {
-        self.events.iter()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Token, Edge)> {
+        self.events.iter().map(|event| (event.token().into(), event.into()))
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.events.capacity()
     }
 
     /// Says whether the events, which were so many, have filled the list; grows it, up to `most`, when

@@ -16,7 +16,8 @@ use super::dial::prepare;
 use super::listen_options::ListenOptions;
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::socket_file::SocketFile;
-use super::stream::{Layer, LayerPanicked, Layered, Stream};
+use super::stand_in::Backlog;
+use super::stream::{Layer, LayerPanicked, Stream};
 use crate::structures::caught::catch;
 use crate::structures::token::Token;
 
@@ -27,6 +28,8 @@ pub(crate) enum ListenSocket {
     Tcp(TcpListener, Option<Wrap>),
     /// With the file that goes when the socket does.
     Unix(UnixListener, SocketFile),
+    /// What is no socket of the kernel.
+    StandIn(Box<dyn Backlog>),
 }
 
 /// What a failed `accept` means for the listener.
@@ -91,7 +94,7 @@ impl ListenSocket {
                     Some(wrap) => {
                         let layer = catch(|| wrap(socket)).map_err(LayerPanicked::from);
                         let layer = layer.map_err(aborted)?.map_err(aborted)?;
-                        Stream::Layered(Layered::new(layer))
+                        Stream::layered(layer)
                     }
                 };
                 Ok((stream, Some(address).into()))
@@ -100,6 +103,10 @@ impl ListenSocket {
                 let (socket, _) = listener.accept()?;
                 Ok((Stream::Unix(socket), None.into()))
             }
+            ListenSocket::StandIn(backlog) => {
+                let (layer, address) = backlog.accept()?;
+                Ok((Stream::layered(layer), (&address).into()))
+            }
         }
     }
 
@@ -107,6 +114,7 @@ impl ListenSocket {
         match self {
             ListenSocket::Tcp(listener, _) => Ok(Address::Tcp(listener.local_addr()?)),
             ListenSocket::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
+            ListenSocket::StandIn(backlog) => Ok(backlog.address()),
         }
     }
 
@@ -125,6 +133,7 @@ impl ListenSocket {
         match self {
             ListenSocket::Tcp(listener, _) => listener,
             ListenSocket::Unix(listener, _) => listener,
+            ListenSocket::StandIn(backlog) => backlog.source(),
         }
     }
 }

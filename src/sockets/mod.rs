@@ -9,6 +9,7 @@
 //! | `event_list`, `doorbell` | the events that one call takes from the kernel; what ends its wait |
 //! | `dial` | how an outgoing connection is begun |
 //! | `listen_options`, `listen_socket`, `socket_file` | how a server listens; a socket that listens; the file of one that is a Unix socket |
+//! | `stand_in` | what may take the place of the kernel's sockets |
 
 pub(crate) mod address;
 pub(crate) mod dial;
@@ -18,4 +19,5 @@ pub(crate) mod listen_options;
 pub(crate) mod listen_socket;
 pub(crate) mod peer_watch;
 pub(crate) mod socket_file;
+pub(crate) mod stand_in;
 pub(crate) mod stream;

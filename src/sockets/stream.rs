@@ -30,6 +30,19 @@ pub trait Layer: Read + Write {
     /// # Errors
     /// As the socket says; the connection is then closed without waiting for the peer's end.
     fn shutdown_write(&mut self) -> io::Result<()>;
+
+    /// Whether an outgoing connection is established; asked after each event until it is. A layer on a
+    /// socket that was accepted, or is connected already, need not say so.
+    ///
+    /// # Errors
+    /// Why the connection cannot be established.
+    fn is_established(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Makes the coming close a reset, as far as the socket below can: the connection was aborted. By
+    /// default the socket is closed as it is.
+    fn discard_on_close(&mut self) {}
 }
 
 pub(crate) enum Stream {
@@ -59,6 +72,10 @@ pub(crate) struct Sent {
 }
 
 impl Stream {
+    pub(crate) fn layered(layer: Box<dyn Layer>) -> Self {
+        Stream::Layered(Box::new(Layered { layer, owes_output: true, has_panicked: false }))
+    }
+
     /// For reading, writing and urgent data at once, and never again.
     // ET: interests are never changed afterwards. What is not acted on yet stays noted in the
     // connection.
@@ -145,13 +162,19 @@ impl Stream {
     /// Whether an outgoing connection is established: `None` while the kernel is still connecting. The
     /// peer is watched only from then on: the time after which a vanished peer is given up must not cut
     /// the wait for an answer short.
-    pub(crate) fn establishment(&self, watch: PeerWatch) -> io::Result<Option<()>> {
-        let Stream::Tcp(socket) = self else { return Ok(Some(())) };
+    pub(crate) fn establishment(&mut self, watch: PeerWatch) -> io::Result<Option<()>> {
+        let socket = match self {
+            Stream::Tcp(socket) => socket,
+            Stream::Unix(_) => return Ok(Some(())),
+            Stream::Layered(layered) => {
+                return Ok(layered.call(|layer| layer.is_established())?.then_some(()));
+            }
+        };
         if let Some(error) = socket.take_error()? {
             return Err(error);
         }
         match socket.peer_addr() {
-            Ok(_) => watch_for_the_peer(&SockRef::from(socket), watch).map(Some),
+            Ok(_) => watch_for_the_peer(&SockRef::from(&*socket), watch).map(Some),
             // ET: the first event of a connecting socket may come before the socket is connected.
             // Another event follows.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(None),
@@ -169,23 +192,31 @@ impl Stream {
 
     /// Makes the coming close a reset: the kernel then frees at once what the peer did not take, instead
     /// of keeping that for minutes.
-    pub(crate) fn discard_on_close(&self) {
-        if let Stream::Tcp(socket) = self {
-            // This fails only on a socket that is gone already, where there is nothing to discard.
-            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
+    pub(crate) fn discard_on_close(&mut self) {
+        match self {
+            Stream::Tcp(socket) => {
+                // It can only fail on a socket that is already gone, where there is nothing to discard.
+                let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+            }
+            Stream::Unix(_) => {}
+            Stream::Layered(layered) => layered.discard_on_close(),
         }
     }
 }
 
 impl Layered {
-    pub(crate) fn new(layer: Box<dyn Layer>) -> Box<Self> {
-        Box::new(Layered { layer, owes_output: true, has_panicked: false })
-    }
-
     /// As [`call`](Self::call), for what may leave output in the layer.
     fn touch<T>(&mut self, call: impl FnOnce(&mut dyn Layer) -> io::Result<T>) -> io::Result<T> {
         self.owes_output = true;
         self.call(call)
+    }
+
+    fn discard_on_close(&mut self) {
+        // The connection ends in any case.
+        let _ = self.call(|layer| {
+            layer.discard_on_close();
+            Ok(())
+        });
     }
 
     fn call<T>(&mut self, call: impl FnOnce(&mut dyn Layer) -> io::Result<T>) -> io::Result<T> {

@@ -10,6 +10,8 @@ pub(crate) struct Clock {
     started: Instant,
     now: Instant,
     now_ms: u64,
+    /// A clock that was stopped stands at this time, and is moved.
+    stopped: Option<Instant>,
 }
 
 /// A wait that begins.
@@ -22,12 +24,26 @@ pub(crate) struct Wait {
 impl Clock {
     pub(crate) fn new() -> Self {
         let now = Instant::now();
-        Clock { started: now, now, now_ms: 0 }
+        Clock { started: now, now, now_ms: 0, stopped: None }
     }
 
     pub(crate) fn read(&mut self) {
-        self.now = Instant::now();
+        self.now = self.present();
         self.now_ms = (self.now - self.started).as_millis() as u64;
+    }
+
+    fn present(&self) -> Instant {
+        self.stopped.unwrap_or_else(Instant::now)
+    }
+
+    /// From now on time passes only as the clock is [moved](Self::move_on).
+    pub(crate) fn stop(&mut self) {
+        self.stopped = Some(self.now);
+    }
+
+    /// Moves a clock that was stopped.
+    pub(crate) fn move_on(&mut self, by: Duration) {
+        self.stopped = self.stopped.map(|at| at + by);
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -49,8 +65,8 @@ impl Clock {
 
     /// A wait until `at`, or without an end. It is counted from now and not from turn time: otherwise every
     /// deadline would be late by the time that the turn took.
-    pub(crate) fn wait_until(at: Option<Instant>) -> Wait {
-        let now = Instant::now();
+    pub(crate) fn wait_until(&self, at: Option<Instant>) -> Wait {
+        let now = self.present();
         Wait { began: now, timeout: at.map(|at| at.saturating_duration_since(now)) }
     }
 
