@@ -89,6 +89,7 @@
 //! | serve the clients of Redis | [`service::Kv`], [`codec::resp`] |
 //! | serve WebSocket, or a chat | `service::websocket`, `service::chat` (feature `websocket`) |
 //! | reach the loop from another thread | [`Remote`] |
+//! | test a handler without sockets and without waiting | `testing`, with the feature `testing` |
 //! | put TLS or a test between socket and connection | [`Layer`] |
 //! | measure a server (feature `load`) | `load` |
 //! | know what happened | [`Stats`], [`CloseReason`] |
@@ -106,6 +107,8 @@ pub mod reactor;
 pub mod service;
 mod sockets;
 mod structures;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod vocabulary;
 
 /// Its types stand in signatures: sources of [`Reactor::wake_on`], sockets and sources of a [`Layer`].
@@ -121,6 +124,10 @@ mod howto {
 
     #[doc = include_str!("../docs/howto/overload.md")]
     struct Overload;
+
+    #[cfg(feature = "testing")]
+    #[doc = include_str!("../docs/howto/test-a-handler.md")]
+    struct TestAHandler;
 
     #[cfg(feature = "websocket")]
     #[doc = include_str!("../docs/howto/serve-websocket.md")]

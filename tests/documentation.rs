@@ -433,6 +433,7 @@ fn imports_between_layers_go_one_way() {
             "reactor" => &["vocabulary", "sockets", "structures"],
             "service" => &["reactor", "structures", "codec"],
             "load" => &["reactor"],
+            "testing" => &["reactor", "sockets"],
             // The program uses the library under its own name, as any other program would.
             "cli" => &["edgeloop"],
             "main" => &["cli"],
@@ -450,6 +451,18 @@ fn imports_between_layers_go_one_way() {
             assert!(is_permitted, "src/{relative} uses {target}");
         }
     }
+}
+
+/// A callback that is not passed on would be missing in every test that watches a handler.
+#[test]
+fn testing_passes_every_callback_of_a_handler_on() {
+    let callbacks = |file: &str| -> BTreeSet<String> {
+        let code = code_of(&root(file));
+        code.split("    fn on_").skip(1).map(first_word).collect()
+    };
+    let declared = callbacks("src/reactor/handler.rs");
+    assert!(declared.len() >= 9, "{declared:?}");
+    assert_eq!(callbacks("src/testing/observed.rs"), declared);
 }
 
 #[test]

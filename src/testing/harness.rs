@@ -1,0 +1,308 @@
+//! A reactor without sockets, turned by hand, with a clock that a test moves.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::faults::Faults;
+use super::kernel::{Kernel, Shared};
+use super::observed::{Journal, Observed};
+use super::peer::Peer;
+use super::server_end::Network;
+use super::wire::Answer;
+use crate::reactor::{
+    Address, Config, Context, Gate, Handler, OnPanic, Overload, Reactor, Remote, Stats, Token,
+};
+
+/// A handler on a reactor of its own, with peers in memory.
+///
+/// It is the reactor that serves sockets: the same lists, budgets, limits, timers and closing. What is
+/// not there is the kernel. Nothing happens by itself: peers act between the [turns](Self::turn), time
+/// passes when it is [moved](Self::advance), and the same test does the same things on every machine.
+///
+/// After every turn it checks what must hold whatever the handler does, and panics where it does not:
+/// see the page of the [module](super#what-is-checked). A panic prints the last things that happened, and
+/// the seed, if there is one.
+///
+/// ```
+/// use std::time::Duration;
+/// use edgeloop::testing::Harness;
+/// use edgeloop::{CloseReason, Config, service::Echo};
+///
+/// let config = Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() };
+/// let mut server = Harness::new(config, Echo::new())?;
+/// let peer = server.connect();
+/// peer.send("hello");
+/// server.run_until_idle();
+/// assert_eq!(peer.read_text(), "hello");
+///
+/// server.advance(Duration::from_secs(59));
+/// assert_eq!(peer.close_reason(), None);
+/// server.advance(Duration::from_secs(2));
+/// peer.close();
+/// server.run_until_idle();
+/// assert_eq!(peer.close_reason(), Some(CloseReason::IdleTimeout));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub struct Harness<H: Handler> {
+    pub(super) reactor: Reactor<Observed<H>>,
+    pub(super) kernel: Shared,
+    pub(super) journal: Rc<RefCell<Journal>>,
+    /// Numbers the ports of peers.
+    connected: u16,
+}
+
+/// Where the server listens, and where its peers come from: addresses for documentation (RFC 5737).
+const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 7000);
+const PEERS: [u8; 4] = [198, 51, 100, 1];
+const FIRST_PORT: u16 = 10_000;
+/// A server that has not come to rest after so many turns will not.
+const TURNS_MAX: usize = 100_000;
+
+impl<H: Handler> Harness<H> {
+    /// Builds a reactor that listens to peers in memory, at 192.0.2.1:7000, and whose clock stands still.
+    /// A panic of the handler goes through to the test, whatever [`Config::on_panic`] says.
+    ///
+    /// # Errors
+    /// Those of [`Reactor::new`]: limits that make no sense, or no descriptor for the tasks of
+    /// [`Remote`], which are awaited as ever.
+    pub fn new(config: Config, handler: H) -> io::Result<Self> {
+        let (observed, journal) = Observed::new(handler);
+        let kernel = Shared::default();
+        // A server contains a panic; a test fails by it.
+        let config = Config { on_panic: OnPanic::Unwind, ..config };
+        let mut reactor = Reactor::new(config, observed)?;
+        reactor.stop_clock();
+        let network = || Box::new(Network::new(&kernel, SocketAddr::from(SERVER).into()));
+        reactor.listen_to(network())?;
+        reactor.dial_by(network());
+        Ok(Harness { reactor, kernel, journal, connected: 0 })
+    }
+
+    /// Lets things go wrong from now on, as the seed says.
+    pub fn with_faults(self, faults: Faults) -> Self {
+        self.kernel.borrow_mut().set_faults(faults);
+        self
+    }
+
+    /// Gives connections that begin from now on buffers of these sizes, at least a byte: towards the
+    /// server and towards the peer. By default 64 KiB each; with faults, what the seed says.
+    pub fn with_buffers(self, receive: usize, send: usize) -> Self {
+        self.kernel.borrow_mut().buffers = Some((receive.max(1), send.max(1)));
+        self
+    }
+
+    // ---- peers ----
+
+    /// A client connects. It is accepted in the next turn, unless a limit or a gate is against that.
+    pub fn connect(&mut self) -> Peer {
+        let port = FIRST_PORT.wrapping_add(self.connected);
+        self.connected = self.connected.wrapping_add(1);
+        self.connect_from((PEERS, port).into())
+    }
+
+    /// As [`connect`](Self::connect), from an address of the test's choice.
+    pub fn connect_from(&mut self, address: SocketAddr) -> Peer {
+        let index = self.kernel.borrow_mut().connect(address);
+        Peer::new(&self.kernel, index)
+    }
+
+    /// The next of the connections that the handler has begun ([`Context::connect`]), as its other end
+    /// sees it; each is returned once.
+    pub fn dialled(&mut self) -> Option<Peer> {
+        let index = self.kernel.borrow_mut().dialled.pop_front()?;
+        Some(Peer::new(&self.kernel, index))
+    }
+
+    /// Says what becomes of connections that the handler begins to an address. Without a word they are
+    /// established.
+    pub fn answer(&mut self, address: impl Into<Address>, answer: Answer) {
+        self.kernel.borrow_mut().set_answer(address.into(), answer);
+    }
+
+    // ---- turns and time ----
+
+    /// One turn: pieces arrive, events are told, the reactor does what it does in a turn, and the peers
+    /// read.
+    #[track_caller]
+    pub fn turn(&mut self) {
+        self.turn_after(Duration::ZERO);
+    }
+
+    #[track_caller]
+    fn turn_after(&mut self, wait: Duration) {
+        let events = self.kernel.borrow_mut().begin_turn(self.reactor.events_max());
+        if let Err(error) = self.reactor.turn_after(wait, &events) {
+            panic!("the poll failed: {error}");
+        }
+        self.note_ends();
+        self.kernel.borrow_mut().end_turn();
+        self.check_turn();
+        if self.is_idle() {
+            self.check_rest();
+        }
+    }
+
+    /// Turns until nothing is left to do before time passes or a peer acts: nothing is on its way, no
+    /// event is due, and the reactor would wait. At least one turn.
+    #[track_caller]
+    pub fn run_until_idle(&mut self) {
+        for _ in 0..TURNS_MAX {
+            self.turn();
+            if self.is_idle() {
+                return;
+            }
+        }
+        panic!("after {TURNS_MAX} turns the server is not idle: {:?}", self.reactor);
+    }
+
+    /// Whether nothing is left to do before time passes or a peer acts.
+    pub fn is_idle(&mut self) -> bool {
+        let waits = self.reactor.timeout() != Some(Duration::ZERO) || self.reactor.is_done();
+        waits && !self.kernel.borrow().is_moving()
+    }
+
+    /// Lets time pass, while the server waits for it: runs until idle, moves to the next deadline, turns,
+    /// and so on. Every timer and timeout on the way comes in its time and order.
+    #[track_caller]
+    pub fn advance(&mut self, by: Duration) {
+        self.run_until_idle();
+        let mut left = by;
+        while let Some(wait) = self.next_deadline().filter(|wait| *wait <= left) {
+            left -= wait;
+            self.turn_after(wait);
+            self.run_until_idle();
+        }
+        self.turn_after(left);
+        self.run_until_idle();
+    }
+
+    /// Lets time pass while the server does nothing, as if the last turn had taken so long, or the
+    /// process had been stopped. What came meanwhile comes together.
+    pub fn stall(&mut self, by: Duration) {
+        self.reactor.delay(by);
+    }
+
+    /// How long it is to the next deadline, if the server is idle and has any.
+    pub fn next_deadline(&mut self) -> Option<Duration> {
+        if !self.is_idle() || self.reactor.is_done() {
+            return None;
+        }
+        self.reactor.timeout()
+    }
+
+    /// Turn time, which is what handlers see.
+    pub fn now(&self) -> Instant {
+        self.reactor.now()
+    }
+
+    // ---- the reactor ----
+
+    /// The handler.
+    pub fn handler(&mut self) -> &mut H {
+        &mut self.reactor.handler().inner
+    }
+
+    /// As [`Reactor::with_context`].
+    pub fn with_context<T>(&mut self, f: impl FnOnce(&mut H, &mut Context<'_>) -> T) -> T {
+        self.reactor.with_context(|observed, cx| f(&mut observed.inner, cx))
+    }
+
+    /// As [`Reactor::set_gate`].
+    pub fn set_gate(&mut self, gate: impl Gate + 'static) {
+        self.reactor.set_gate(gate);
+    }
+
+    /// As [`Reactor::remote`]: what other threads queue is run in the turn after.
+    pub fn remote(&self) -> Remote {
+        self.reactor.remote()
+    }
+
+    /// As [`Reactor::stats`].
+    pub fn stats(&self) -> &Stats {
+        self.reactor.stats()
+    }
+
+    /// As [`Reactor::overload`].
+    pub fn overload(&self) -> Option<Overload> {
+        self.reactor.overload()
+    }
+
+    /// As [`Reactor::is_done`].
+    pub fn is_done(&self) -> bool {
+        self.reactor.is_done()
+    }
+
+    /// Bytes that the handler has left in the input of a connection, which are offered again with what
+    /// comes behind them.
+    pub fn input_len(&self, peer: &Peer) -> usize {
+        let standing = peer.token().and_then(|token| self.reactor.standing(token));
+        standing.map_or(0, |standing| standing.input_len)
+    }
+
+    /// Whether the connection [is held](Context::is_held), and so not read.
+    pub fn is_held(&self, peer: &Peer) -> bool {
+        let standing = peer.token().and_then(|token| self.reactor.standing(token));
+        standing.is_some_and(|standing| standing.is_held)
+    }
+
+    /// Shuts the server down, lets as much time pass as it needs, and checks what must hold in the end:
+    /// every connection was told of once, nothing is left of any, and the books are balanced. Returns
+    /// the books.
+    #[track_caller]
+    pub fn finish(mut self) -> Stats {
+        self.reactor.with_context(|_, cx| cx.drain());
+        self.run_until_idle();
+        while !self.is_done() {
+            match self.next_deadline() {
+                Some(wait) => self.advance(wait),
+                None => panic!("the shutdown has no end: {:?}", self.reactor),
+            }
+        }
+        self.check_end();
+        self.stats().clone()
+    }
+
+    /// Tells the peers why their connections ended for the server.
+    fn note_ends(&mut self) {
+        let closed = std::mem::take(&mut self.journal.borrow_mut().closed);
+        let Kernel { wires, trace, .. } = &mut *self.kernel.borrow_mut();
+        for (token, reason) in closed {
+            let named = wires.iter_mut().enumerate().find(|(_, wire)| wire.token == Some(token));
+            if let Some((index, wire)) = named {
+                wire.reason = Some(reason);
+                trace.note(format_args!("peer {index}: on_close, {reason}"));
+            }
+        }
+    }
+
+    /// The peer of a connection that the handler knows by its token.
+    pub fn peer(&self, token: Token) -> Option<Peer> {
+        let wires = &self.kernel.borrow().wires;
+        let index = wires.iter().position(|wire| wire.token == Some(token))?;
+        Some(Peer::new(&self.kernel, index))
+    }
+}
+
+impl<H: Handler> Drop for Harness<H> {
+    /// A test that fails is told what it needs to find out why.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(kernel) = self.kernel.try_borrow()
+        {
+            eprintln!("edgeloop::testing: the last things that happened\n{}", kernel.trace);
+            if kernel.faults != Faults::none() {
+                eprintln!("edgeloop::testing: {:?}", kernel.faults);
+            }
+        }
+    }
+}
+
+impl<H: Handler> fmt::Debug for Harness<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Harness({:?})", self.reactor)
+    }
+}

@@ -1,0 +1,724 @@
+//! `edgeloop::testing`: that it shows what sockets show, that faults are true and repeat by their seed,
+//! and that handlers which are wrong on purpose are caught.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use edgeloop::codec::Delimited;
+use edgeloop::service::{Broadcast, Echo, EchoLines, Framed, Framing, Kv, KvConfig};
+use edgeloop::testing::{
+    Answer, Cuts, Difference, Ended, Faults, Harness, Peer, for_seeds, same_however_cut,
+};
+use edgeloop::{
+    Address, CloseReason, Config, Context, Gate, Handler, ProtocolError, RingBuffer, Token,
+    TopicConfig, WhenFull,
+};
+
+fn echo() -> Harness<Echo> {
+    Harness::new(Config::default(), Echo::new()).unwrap()
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// What a handler is told.
+enum Call<'a> {
+    Open(Token),
+    Data(Token, &'a mut RingBuffer),
+    Timer(Token),
+    Alarm,
+    ConnectError(&'a io::Error),
+}
+
+/// A handler made of what it does when it is called.
+struct Script<F>(F);
+
+impl<F: FnMut(&mut Context<'_>, Call<'_>)> Handler for Script<F> {
+    type Session = ();
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+        (self.0)(cx, Call::Open(token));
+    }
+
+    fn on_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        _: &mut (),
+        input: &mut RingBuffer,
+    ) -> Result<(), ProtocolError> {
+        (self.0)(cx, Call::Data(token, input));
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
+        (self.0)(cx, Call::Timer(token));
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        (self.0)(cx, Call::Alarm);
+    }
+
+    fn on_connect_error(&mut self, cx: &mut Context<'_>, _: Token, error: &io::Error) {
+        (self.0)(cx, Call::ConnectError(error));
+    }
+}
+
+/// A handler made of what it does with input.
+fn data_only(
+    mut on_data: impl FnMut(&mut Context<'_>, Token, &mut RingBuffer),
+) -> Script<impl FnMut(&mut Context<'_>, Call<'_>)> {
+    Script(move |cx: &mut Context<'_>, call: Call<'_>| {
+        if let Call::Data(token, input) = call {
+            on_data(cx, token, input);
+        }
+    })
+}
+
+fn on_data(on_data: impl FnMut(&mut Context<'_>, Token, &mut RingBuffer)) -> Harness<impl Handler> {
+    Harness::new(Config::default(), data_only(on_data)).unwrap()
+}
+
+/// Answers each line in capitals, as a handler should.
+fn shout(cx: &mut Context<'_>, token: Token, input: &mut RingBuffer) {
+    while let Some(end) = input.contiguous().iter().position(|byte| *byte == b'\n') {
+        let line = input.contiguous()[..=end].to_ascii_uppercase();
+        cx.send(token, &line);
+        input.consume(end + 1);
+    }
+}
+
+// Peers.
+
+#[test]
+fn each_piece_arrives_in_a_turn_of_its_own() {
+    let mut pieces = Vec::new();
+    let mut server = on_data(|_, _, input| {
+        pieces.push(String::from_utf8(input.contiguous().to_vec()).unwrap());
+        input.clear();
+    });
+    let peer = server.connect();
+    peer.send_pieces(["one", "two", "", "three"]);
+    server.run_until_idle();
+    drop(server);
+    assert_eq!(pieces, ["one", "two", "three"]);
+}
+
+#[test]
+fn turn_does_one_thing_after_the_other() {
+    let mut server = echo();
+    let peer = server.connect();
+    peer.send("a");
+    peer.send("b");
+    assert_eq!((peer.token(), peer.unread()), (None, 2));
+    server.turn();
+    assert!(peer.token().is_some(), "it is accepted");
+    assert_eq!(peer.read(), b"", "what came before is read in the next turn");
+    server.turn();
+    assert_eq!(peer.read(), b"a");
+    server.turn();
+    assert_eq!(peer.read(), b"b");
+    assert!(server.is_idle());
+}
+
+#[test]
+fn peer_that_does_not_read_fills_the_buffers_and_gets_all_when_it_reads() {
+    let config = Config { output_limit: 4096, ..Config::default() };
+    let mut server = Harness::new(config, Echo::new()).unwrap().with_buffers(1000, 700);
+    let peer = server.connect();
+    peer.stop_reading();
+    let sent: Vec<u8> = (0..20_000u32).map(|count| (count / 3) as u8).collect();
+    peer.send(&sent);
+    server.run_until_idle();
+    assert!(server.is_held(&peer), "it is not read");
+    assert_eq!(peer.waiting(), 700);
+    // The kernel's buffers, and the output up to its mark and a read more.
+    let taken = sent.len() - peer.unread();
+    assert!((700 + 1024..700 + 1024 + 2048).contains(&taken), "{taken} bytes were read");
+    assert_eq!(peer.read(), b"");
+    peer.read_slowly(100);
+    server.turn();
+    assert_eq!(peer.read().len(), 100);
+    peer.read_on();
+    server.run_until_idle();
+    assert_eq!(peer.read(), &sent[100..]);
+    server.finish();
+}
+
+#[test]
+fn half_close_is_answered_in_full_and_in_order() {
+    let mut server = echo();
+    let peer = server.connect();
+    peer.send("last words");
+    peer.end_sending();
+    peer.send("nothing follows an end");
+    server.run_until_idle();
+    assert_eq!(peer.read_text(), "last words");
+    assert_eq!(peer.ended(), Some(Ended::InOrder));
+    assert_eq!(peer.close_reason(), Some(CloseReason::PeerClosed));
+    assert_eq!(server.finish().closed(CloseReason::PeerClosed), 1);
+}
+
+#[test]
+fn reset_is_noticed_behind_what_had_arrived() {
+    let mut received = 0;
+    let mut server = on_data(|_, _, input| {
+        received += input.len();
+        input.clear();
+    });
+    let peer = server.connect();
+    server.turn();
+    peer.send("arrives");
+    server.turn();
+    peer.send("is lost");
+    peer.reset();
+    server.run_until_idle();
+    assert_eq!(peer.close_reason(), Some(CloseReason::Reset));
+    server.finish();
+    assert_eq!(received, 7);
+}
+
+#[test]
+fn abort_resets_and_a_close_does_not() {
+    let mut server = on_data(|cx, token, input| match &*input.contiguous() {
+        b"abort" => cx.abort(token),
+        _ => {
+            input.clear();
+            cx.send(token, b"bye");
+            cx.close(token);
+        }
+    });
+    let (aborted, closed) = (server.connect(), server.connect());
+    aborted.send("abort");
+    closed.send("close");
+    server.run_until_idle();
+    assert_eq!((aborted.ended(), aborted.read_text()), (Some(Ended::Reset), String::new()));
+    assert_eq!((closed.ended(), closed.read_text()), (Some(Ended::InOrder), "bye".into()));
+    assert_eq!(closed.close_reason(), None, "the server waits for the peer's end");
+    closed.close();
+    server.run_until_idle();
+    assert_eq!(closed.close_reason(), Some(CloseReason::Closed));
+    server.finish();
+}
+
+#[test]
+fn peer_that_closes_without_reading_resets() {
+    let mut server = echo();
+    let peer = server.connect();
+    peer.stop_reading();
+    peer.send("unread");
+    server.run_until_idle();
+    let token = peer.token().unwrap();
+    assert_eq!(server.peer(token).unwrap().waiting(), 6);
+    peer.close();
+    server.run_until_idle();
+    assert_eq!(peer.close_reason(), Some(CloseReason::Reset));
+    server.finish();
+}
+
+#[test]
+fn full_table_a_gate_and_a_shutdown_turn_away() {
+    struct OnlyPort(u16);
+    impl Gate for OnlyPort {
+        fn admit(&mut self, peer: &Address, _: std::time::Instant) -> Result<(), CloseReason> {
+            match peer {
+                Address::Tcp(peer) if peer.port() == self.0 => Ok(()),
+                _ => Err(CloseReason::Denied),
+            }
+        }
+        fn release(&mut self, _: &Address, _: std::time::Instant) {}
+    }
+    let config = Config { connections_max: 1, when_full: WhenFull::Refuse, ..Config::default() };
+    let mut server = Harness::new(config, Echo::new()).unwrap();
+    server.set_gate(OnlyPort(7));
+    let denied = server.connect();
+    server.run_until_idle();
+    let inside = server.connect_from("203.0.113.5:7".parse().unwrap());
+    server.run_until_idle();
+    let refused = server.connect();
+    server.run_until_idle();
+    assert_eq!(denied.ended(), Some(Ended::InOrder));
+    assert_eq!(refused.ended(), Some(Ended::InOrder));
+    assert_eq!(inside.ended(), None);
+    let stats = server.stats();
+    assert_eq!((stats.closed(CloseReason::Denied), stats.closed(CloseReason::Refused)), (1, 1));
+    server.with_context(|_, cx| cx.drain());
+    server.turn();
+    let late = server.connect();
+    assert_eq!(late.ended(), Some(Ended::Refused));
+    server.finish();
+}
+
+#[test]
+fn server_that_is_full_lets_newcomers_wait() {
+    let config = Config { connections_max: 1, ..Config::default() };
+    let mut server = Harness::new(config, Echo::new()).unwrap();
+    let (first, second) = (server.connect(), server.connect());
+    second.send("x");
+    server.run_until_idle();
+    assert_eq!((second.token(), second.unread()), (None, 1));
+    first.close();
+    server.run_until_idle();
+    assert_eq!(second.read(), b"x");
+    server.finish();
+}
+
+// Connections that the server begins.
+
+/// Passes bytes on between the one client and a connection to somewhere else; returns where to.
+fn proxy(errors: Sender<String>) -> (Harness<impl Handler>, Address) {
+    let to: Address = "203.0.113.1:80".parse().unwrap();
+    let (address, mut pair) = (to.clone(), Vec::new());
+    let handler = Script(move |cx: &mut Context<'_>, call: Call<'_>| match call {
+        Call::Open(token) if pair.is_empty() => {
+            cx.pause(token);
+            pair = vec![token, cx.connect(&address, 0).unwrap()];
+        }
+        Call::Open(_) => cx.resume(pair[0]),
+        Call::Data(token, input) => {
+            cx.forward(pair[usize::from(token == pair[0])], input);
+        }
+        Call::ConnectError(error) => {
+            errors.send(error.kind().to_string()).unwrap();
+            cx.close(pair[0]);
+        }
+        Call::Timer(_) | Call::Alarm => {}
+    });
+    (Harness::new(Config::default(), handler).unwrap(), to)
+}
+
+#[test]
+fn dialled_connection_is_the_tests_other_end() {
+    let (errors, _none) = channel();
+    let (mut server, _) = proxy(errors);
+    let client = server.connect();
+    client.send("request");
+    server.run_until_idle();
+    let upstream = server.dialled().unwrap();
+    assert!(server.dialled().is_none());
+    assert_eq!(upstream.read_text(), "request");
+    upstream.send("answer");
+    server.run_until_idle();
+    assert_eq!(client.read_text(), "answer");
+    let stats = server.finish();
+    assert_eq!((stats.accepted, stats.dialled), (1, 1));
+}
+
+#[test]
+fn dialled_connection_may_be_refused_or_never_answered() {
+    for (answer, wait, told) in
+        [(Answer::Refuse, 0, "connection refused"), (Answer::Silence, 11, "timed out")]
+    {
+        let (errors, seen) = channel();
+        let (mut server, to) = proxy(errors);
+        server.answer(to, answer);
+        let client = server.connect();
+        server.run_until_idle();
+        assert_eq!(client.ended().is_some(), wait == 0, "{answer:?}");
+        server.advance(seconds(wait));
+        assert_eq!(client.ended(), Some(Ended::InOrder), "{answer:?}");
+        assert_eq!(seen.try_iter().collect::<Vec<_>>(), [told]);
+        assert_eq!(server.finish().closed(CloseReason::ConnectFailed), 1);
+    }
+}
+
+// Time.
+
+#[test]
+fn time_stands_still_until_it_is_moved() {
+    let mut server = echo();
+    let begin = server.now();
+    for _ in 0..100 {
+        server.turn();
+    }
+    assert_eq!(server.now(), begin);
+    server.advance(seconds(3600));
+    assert_eq!(server.now(), begin + seconds(3600));
+    server.stall(seconds(1));
+    server.turn();
+    assert_eq!(server.now(), begin + seconds(3601));
+}
+
+#[test]
+fn timeouts_come_in_their_time() {
+    let config = Config {
+        idle_timeout: Some(seconds(60)),
+        write_timeout: Some(seconds(20)),
+        ..Config::default()
+    };
+    let mut server = Harness::new(config, Echo::new()).unwrap().with_buffers(1000, 1000);
+    let (idle, stuck) = (server.connect(), server.connect());
+    idle.send("x");
+    stuck.stop_reading();
+    stuck.send([b'x'; 5000]);
+    server.run_until_idle();
+    let reasons = |server: &mut Harness<Echo>, millis| {
+        server.advance(Duration::from_millis(millis));
+        (idle.close_reason(), stuck.close_reason())
+    };
+    // A tick is 100 ms.
+    assert_eq!(reasons(&mut server, 19_999), (None, None));
+    assert_eq!(reasons(&mut server, 102), (None, Some(CloseReason::WriteTimeout)));
+    assert_eq!(stuck.ended(), Some(Ended::Reset));
+    assert_eq!(reasons(&mut server, 39_890).0, None);
+    server.advance(Duration::from_millis(111));
+    assert_eq!(idle.ended(), Some(Ended::InOrder));
+    // The server waits for its end, but not for ever.
+    assert_eq!(reasons(&mut server, 5_200).0, Some(CloseReason::IdleTimeout));
+    server.finish();
+}
+
+#[test]
+fn every_timer_on_the_way_fires() {
+    // Says something every 250 ms.
+    let clock = Script(|cx: &mut Context<'_>, call: Call<'_>| match call {
+        Call::Open(token) | Call::Timer(token) => {
+            cx.set_timer(token, Duration::from_millis(250));
+            cx.send(token, b".");
+        }
+        _ => {}
+    });
+    let config = Config { tick: Duration::from_millis(1), ..Config::default() };
+    let mut server = Harness::new(config, clock).unwrap();
+    let peer = server.connect();
+    // A timer is a millisecond late: points in time are kept as whole ones.
+    server.advance(Duration::from_millis(251 * 40));
+    assert_eq!(peer.read().len(), 1 + 40);
+    assert_eq!(server.next_deadline(), Some(Duration::from_millis(251)));
+}
+
+#[test]
+fn what_came_while_the_server_stood_still_is_served_before_anybody_is_idle() {
+    let config = Config { idle_timeout: Some(seconds(60)), ..Config::default() };
+    let mut server = Harness::new(config, Echo::new()).unwrap();
+    let peer = server.connect();
+    server.run_until_idle();
+    peer.send("in time");
+    server.stall(seconds(120));
+    server.run_until_idle();
+    assert_eq!((peer.read_text().as_str(), peer.ended()), ("in time", None));
+}
+
+#[test]
+fn tasks_of_other_threads_run_in_the_next_turn() {
+    let mut server = echo();
+    let peer = server.connect();
+    server.run_until_idle();
+    let (remote, token) = (server.remote(), peer.token().unwrap());
+    std::thread::spawn(move || {
+        remote.run(move |cx| {
+            cx.send(token, b"from elsewhere");
+        })
+    })
+    .join()
+    .unwrap()
+    .unwrap();
+    server.run_until_idle();
+    assert_eq!(peer.read_text(), "from elsewhere");
+}
+
+// Faults.
+
+/// What happens in a run with faults, told in full.
+fn faulty_run(faults: Faults) -> (String, u64) {
+    let mut server = echo().with_faults(faults);
+    let peers: Vec<Peer> = (0..4).map(|_| server.connect()).collect();
+    for round in 0..20u8 {
+        for peer in &peers {
+            peer.send([round; 50]);
+        }
+        server.turn();
+    }
+    server.run_until_idle();
+    let reads = peers.iter().map(|peer| (peer.read(), peer.ended()));
+    let told = format!("{:?}", reads.collect::<Vec<_>>());
+    (told, server.finish().turns)
+}
+
+#[test]
+fn same_seed_makes_the_same_run_and_another_seed_another() {
+    let runs: Vec<_> = (0..20).map(|seed| faulty_run(Faults::harsh(seed))).collect();
+    for (seed, run) in (0..).zip(&runs) {
+        assert_eq!(faulty_run(Faults::harsh(seed)), *run, "seed {seed}");
+    }
+    assert!(runs.iter().any(|run| run.1 != runs[0].1));
+    assert!(runs.iter().any(|run| run.0.contains("Reset")), "connections are lost");
+}
+
+#[test]
+fn gentle_faults_lose_nothing() {
+    for_seeds(50, |seed| {
+        let mut server = echo().with_faults(Faults::gentle(seed));
+        let peers: Vec<Peer> = (0..3).map(|_| server.connect()).collect();
+        let sent: Vec<u8> = (0..2000).map(|at| (at / 7) as u8).collect();
+        for piece in sent.chunks(300) {
+            peers.iter().for_each(|peer| peer.send(piece));
+        }
+        peers.iter().for_each(Peer::end_sending);
+        server.run_until_idle();
+        for peer in &peers {
+            assert!(peer.read() == sent, "every byte, in order");
+            assert_eq!(peer.close_reason(), Some(CloseReason::PeerClosed));
+        }
+        server.finish();
+    });
+}
+
+#[test]
+fn each_fault_occurs_alone() {
+    let none = Faults { seed: 3, ..Faults::none() };
+    let baseline = faulty_run(none.clone());
+    let alone = [
+        Faults { short_read: 500, ..none.clone() },
+        Faults { short_write: 500, ..none.clone() },
+        Faults { would_block: 500, ..none.clone() },
+        Faults { interrupted: 500, ..none.clone() },
+        Faults { late: 500, ..none.clone() },
+        Faults { merged: 500, ..none.clone() },
+        Faults { spurious: 500, ..none.clone() },
+        Faults { partial: 500, ..none.clone() },
+    ];
+    for faults in alone {
+        assert_eq!(faulty_run(faults.clone()).0, baseline.0, "{faults:?}");
+    }
+    let reset = faulty_run(Faults { reset: 50, ..none.clone() });
+    assert!(reset.0.contains("Reset"));
+    let refused = faulty_run(Faults { accept_error: 700, ..none });
+    assert_ne!(refused.0, baseline.0);
+}
+
+#[test]
+fn failure_names_its_seed_and_what_happened_last_and_that_seed_fails_again() {
+    let run = |seed: Option<&str>| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "fails_when_it_is_told_to", "--nocapture"]).env(FAILS, "1");
+        if let Some(seed) = seed {
+            command.env("EDGELOOP_SEED", seed);
+        }
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = run(None);
+    let (_, seed) = told.split_once("failed with EDGELOOP_SEED=").expect(&told);
+    let seed = seed.lines().next().unwrap();
+    let (_, last) = told.split_once("the last things that happened\n").expect(&told);
+    assert!(last.contains("the network resets peer"), "{told}");
+    assert!(last.contains(&format!("Faults {{ seed: {seed},")), "{told}");
+    let again = run(Some(seed));
+    assert!(again.ends_with(last), "{again}");
+}
+
+const FAILS: &str = "EDGELOOP_TESTS_FAIL";
+
+/// Run by the test above, in a process of its own.
+#[test]
+fn fails_when_it_is_told_to() {
+    if std::env::var_os(FAILS).is_none() {
+        return;
+    }
+    for_seeds(100, |seed| {
+        let mut server = echo().with_faults(Faults::harsh(seed));
+        let peer = server.connect();
+        peer.send_pieces(["piece"; 20]);
+        server.run_until_idle();
+        assert_eq!(peer.ended(), None, "it loses a connection that is expected to stay");
+    });
+}
+
+// Handlers that are wrong on purpose.
+
+fn difference<F>(wrong: impl Fn() -> F) -> Difference
+where
+    F: FnMut(&mut Context<'_>, Token, &mut RingBuffer),
+{
+    let found = Cuts::default().find(
+        || data_only(wrong()),
+        |server| {
+            let peer = server.connect();
+            peer.send("hello\n");
+            peer.send("world\n");
+        },
+    );
+    found.unwrap_err()
+}
+
+#[test]
+fn right_handler_is_the_same_however_cut() {
+    same_however_cut(
+        || data_only(shout),
+        |server| {
+            let peer = server.connect();
+            peer.send("hello\nworld\n");
+            peer.send("and an end without a newline");
+            peer.end_sending();
+        },
+    );
+    same_however_cut(
+        || Framed::new(Delimited::lines(80), EchoLines::new("> ")),
+        |server| {
+            let (first, second) = (server.connect(), server.connect());
+            first.send("one\r\ntwo\n");
+            second.send("three");
+            second.end_sending();
+            server.run_until_idle();
+            assert_eq!(second.ended(), Some(Ended::InOrder));
+            first.send("four\n");
+            server.advance(seconds(10));
+        },
+    );
+}
+
+#[test]
+fn handler_that_ignores_half_a_message_is_caught() {
+    let found = difference(|| {
+        |cx: &mut Context<'_>, token: Token, input: &mut RingBuffer| {
+            shout(cx, token, input);
+            // What is no whole line yet.
+            input.clear();
+        }
+    });
+    assert_eq!(found.received(), b"ELLO\nWORLD\n", "its first byte came alone");
+    let text = found.to_string();
+    assert!(text.contains("answers otherwise"), "{text}");
+    assert!(text.contains(r#""HELLO\nWORLD\n""#), "{text}");
+}
+
+#[test]
+fn handler_that_leaves_a_complete_message_behind_is_caught() {
+    let found = difference(|| {
+        |cx: &mut Context<'_>, token: Token, input: &mut RingBuffer| {
+            if let Some(end) = input.contiguous().iter().position(|byte| *byte == b'\n') {
+                cx.send(token, &input.contiguous()[..=end].to_ascii_uppercase());
+                input.consume(end + 1);
+            }
+        }
+    });
+    let text = found.to_string();
+    assert!(text.contains("leaves a message behind: 6 bytes"), "{text}");
+}
+
+#[test]
+fn handler_that_takes_a_read_for_a_message_is_caught() {
+    let found = difference(|| {
+        |cx: &mut Context<'_>, token: Token, input: &mut RingBuffer| {
+            let answer = format!("{} bytes\n", input.len());
+            input.clear();
+            cx.send(token, answer.as_bytes());
+        }
+    });
+    assert_eq!(found.received(), b"12 bytes\n", "two messages in one piece");
+}
+
+#[test]
+fn handler_that_closes_on_half_a_message_is_caught() {
+    let found = difference(|| {
+        |cx: &mut Context<'_>, token: Token, input: &mut RingBuffer| {
+            if !input.contiguous().ends_with(b"\n") {
+                cx.close(token);
+            }
+            shout(cx, token, input);
+        }
+    });
+    assert!(found.to_string().contains("then an end"), "{found}");
+    assert_eq!(found.peer(), 0);
+}
+
+#[test]
+fn server_that_never_rests_is_caught() {
+    let restless = Script(|cx: &mut Context<'_>, call: Call<'_>| match call {
+        Call::Open(_) | Call::Alarm => cx.set_alarm(cx.now()),
+        _ => {}
+    });
+    let mut server = Harness::new(Config::default(), restless).unwrap();
+    server.connect();
+    let failed = catch_unwind(AssertUnwindSafe(|| server.run_until_idle()));
+    let text = failed.unwrap_err().downcast::<String>().unwrap();
+    assert!(text.contains("the server is not idle"), "{text}");
+}
+
+// Services of this crate.
+
+#[test]
+fn broadcast_is_the_same_however_its_lines_are_cut() {
+    same_however_cut(
+        || Broadcast::new(Framing::Lines, 100, TopicConfig::default()),
+        |server| {
+            let peers: Vec<Peer> = (0..3).map(|_| server.connect()).collect();
+            server.run_until_idle();
+            peers[0].send("one\ntwo\n");
+            server.run_until_idle();
+            peers[1].send("three\r\n");
+            server.run_until_idle();
+            peers[0].end_sending();
+        },
+    );
+}
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+#[test]
+fn keys_and_values_are_the_same_however_commands_are_cut_and_expire_in_their_time() {
+    let config = Config::default();
+    Cuts::default().seeds(10).check(
+        || Kv::new(KvConfig::default(), &config).unwrap(),
+        |server| {
+            // Strangers are not let in without a password.
+            let [client, listener] = [1, 2].map(|port| server.connect_from(local(port)));
+            listener.send("SUBSCRIBE news\r\n");
+            server.run_until_idle();
+            client.send("*5\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\na\r\nb\r\n$2\r\nEX\r\n$2\r\n60\r\n");
+            client.send("GET k\r\nINCR n\r\nPUBLISH news 'hello there'\r\nNO SUCH\r\n");
+            server.advance(seconds(59));
+            client.send("GET k\r\n");
+            server.advance(seconds(2));
+            client.send("GET k\r\nQUIT\r\n");
+            server.run_until_idle();
+        },
+    );
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn web_is_the_same_however_requests_are_cut_and_gives_a_head_its_time() {
+    use edgeloop::service::web::{Router, WebConfig};
+    let make = || {
+        let router = Router::new().post("/length", |request, response| {
+            response.text(&format!("{} bytes", request.body.len()));
+        });
+        router.serve(WebConfig::default()).unwrap()
+    };
+    let without_date = |text: String| {
+        text.lines().filter(|line| !line.starts_with("Date:")).collect::<Vec<_>>().join("\n")
+    };
+    let talk = |server: &mut Harness<_>| {
+        let peer = server.connect();
+        peer.send("POST /length HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+        peer.send("POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        peer.send("2\r\nab\r\n0\r\n\r\nGET /none HTTP/1.1\r\nHost: a\r\n\r\n");
+        server.run_until_idle();
+        let answers = without_date(peer.read_text());
+        assert!(answers.contains("3 bytes") && answers.contains("404 Not Found"), "{answers}");
+    };
+    // The date is that of the answer, which may be another second: what was read is compared above.
+    talk(&mut Harness::new(Config::default(), make()).unwrap());
+
+    let mut server = Harness::new(Config::default(), make()).unwrap();
+    let slow = server.connect();
+    for _ in 0..9 {
+        slow.send("P");
+        server.advance(seconds(1));
+        assert_eq!(slow.ended(), None);
+    }
+    server.advance(seconds(2));
+    assert!(slow.read_text().starts_with("HTTP/1.1 408 "));
+}
