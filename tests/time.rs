@@ -1,4 +1,5 @@
-//! Deadlines: within one tick, never early, and only when what they wait for did not happen.
+//! Deadlines of a loop that sleeps: within one tick, never early, and only when what they wait for did not
+//! happen. `tests/moved_time.rs` has those that need no poll.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -66,18 +67,6 @@ fn open<H: Handler>(server: &mut ByHand<H>) -> (TcpStream, Moment) {
 // Idle.
 
 #[test]
-fn idle_timeout_fires_within_a_tick_and_never_early() {
-    for span in [1, 55, 100, 333] {
-        let config = Config { idle_timeout: Some(ms(span)), ..config() };
-        let mut server = ByHand::new(config, Echo::new());
-        let (stream, opened) = open(&mut server);
-        let kept = next_deadline(&mut server);
-        expect_within_a_tick(opened, kept, ms(span));
-        expect_idle_close(&mut server, stream);
-    }
-}
-
-#[test]
 fn connection_that_may_be_silent_is_never_idle_until_that_is_over() {
     struct Permits;
     impl Handler for Permits {
@@ -110,107 +99,6 @@ fn connection_that_may_be_silent_is_never_idle_until_that_is_over() {
     let kept = next_deadline(&mut server);
     expect_within_a_tick(answered, kept, ms(100));
     expect_idle_close(&mut server, patient);
-}
-
-/// What it has sent waits for others; from when it goes on, its time begins anew.
-#[test]
-fn connection_that_is_put_off_is_not_idle_and_one_that_is_paused_is() {
-    let holding = |hold: fn(&mut Context<'_>, Token)| {
-        Reporter::new(move |cx, seen| {
-            if let Seen::Data(token, _) = seen {
-                hold(cx, *token);
-            }
-        })
-    };
-    let config = Config { idle_timeout: Some(ms(100)), ..config() };
-    let (reporter, seen) = holding(|cx, token| cx.put_off(token));
-    let mut server = ByHand::new(config.clone(), reporter);
-    let (stream, opened) = open(&mut server);
-    send(&stream, b"x");
-    server.turn_until("it is put off", |reactor| reactor.stats().bytes_consumed == 1);
-    let token = seen.iter().find_map(|seen| match seen {
-        Seen::Data(token, _) => Some(token),
-        _ => None,
-    });
-    // Five times as long as it may be idle.
-    server.turn_until("time has passed", |_| opened.before.elapsed() > ms(500));
-    assert_eq!((server.reactor.stats().open(), server.reactor.stats().timers), (1, 0));
-    let after = Instant::now();
-    server.reactor.with_context(|_, cx| cx.resume(token.unwrap()));
-    let resumed = Moment { after, before: Instant::now() };
-    let kept = next_deadline(&mut server);
-    expect_within_a_tick(resumed, kept, ms(100));
-    expect_idle_close(&mut server, stream);
-
-    let (reporter, _seen) = holding(|cx, token| cx.pause(token));
-    let mut server = ByHand::new(config, reporter);
-    let (stream, _) = open(&mut server);
-    send(&stream, b"x");
-    server.turn_until("it is paused", |reactor| reactor.stats().bytes_consumed == 1);
-    next_deadline(&mut server);
-    expect_idle_close(&mut server, stream);
-}
-
-/// Its message is in flight, however long a shutdown waits.
-#[test]
-fn connection_that_is_put_off_is_not_quiet_in_a_shutdown() {
-    let (reporter, seen) = Reporter::new(|cx, seen| {
-        if let Seen::Data(token, _) = seen {
-            cx.put_off(*token);
-        }
-    });
-    let config = Config { drain_quiet: ms(20), drain_timeout: PATIENCE, ..config() };
-    let mut server = ByHand::new(config, reporter);
-    let (stream, _) = open(&mut server);
-    send(&stream, b"x");
-    server.turn_until("it is put off", |reactor| reactor.stats().bytes_consumed == 1);
-    server.reactor.with_context(|_, cx| cx.drain());
-    let begun = Instant::now();
-    server.turn_until("time has passed", |_| begun.elapsed() > ms(200));
-    assert_eq!(server.reactor.stats().open(), 1);
-    let token = seen.iter().find_map(|seen| match seen {
-        Seen::Data(token, _) => Some(token),
-        _ => None,
-    });
-    server.reactor.with_context(|_, cx| cx.resume(token.unwrap()));
-    expect_end(&mut server, stream);
-    assert_eq!(closed(server.reactor.stats()), [(CloseReason::Drained, 1)]);
-}
-
-/// At the end of the time for a shutdown, too, it has not finished.
-#[test]
-fn connection_that_is_put_off_is_cut_off_by_a_shutdown() {
-    let (reporter, _seen) = Reporter::new(|cx, seen| {
-        if let Seen::Data(token, _) = seen {
-            cx.put_off(*token);
-        }
-    });
-    let config = Config { drain_quiet: ms(10), drain_timeout: ms(100), ..config() };
-    let mut server = ByHand::new(config, reporter);
-    let (stream, _) = open(&mut server);
-    send(&stream, b"x");
-    server.turn_until("it is put off", |reactor| reactor.stats().bytes_consumed == 1);
-    server.reactor.with_context(|_, cx| cx.drain());
-    server.turn_until("it is gone", |reactor| reactor.stats().open() == 0);
-    assert_eq!(closed(server.reactor.stats()), [(CloseReason::DrainTimeout, 1)]);
-}
-
-#[test]
-fn each_byte_puts_the_idle_timeout_off() {
-    let config = Config { idle_timeout: Some(ms(150)), ..config() };
-    let mut server = ByHand::new(config, Echo::new());
-    let (stream, mut last) = open(&mut server);
-    for count in 1..=10 {
-        // However long that takes, the byte is there before the next turn.
-        thread::sleep(ms(60));
-        send(&stream, b"x");
-        last = server.turn_across("it comes", |reactor| reactor.stats().bytes_sent == count);
-        expect_bytes(&stream, b"x");
-    }
-    assert_eq!(server.reactor.stats().timers, 0);
-    let kept = next_deadline(&mut server);
-    expect_within_a_tick(last, kept, ms(150));
-    expect_idle_close(&mut server, stream);
 }
 
 #[test]
@@ -281,63 +169,7 @@ fn write_timeout_fires_within_a_tick_and_never_early() {
     assert_eq!(closed(server.reactor.stats()), [(CloseReason::WriteTimeout, 1)]);
 }
 
-#[test]
-fn write_timeout_does_not_concern_who_is_owed_nothing() {
-    let server = start(Config { write_timeout: Some(ms(50)), ..config() }, Echo::new());
-    let stream = server.connect();
-    send(&stream, b"x");
-    expect_bytes(&stream, b"x");
-    expect_silence(&stream, ms(300));
-    drop(stream);
-    assert_eq!(closed(&server.finish()), [(CloseReason::PeerClosed, 1)]);
-}
-
 // Handlers' own.
-
-#[test]
-fn handler_timer_fires_within_a_tick_and_never_early_and_once() {
-    let (reporter, seen) = Reporter::new(move |cx, seen| {
-        if let Seen::Data(token, bytes) = seen {
-            // The first is moved by the second.
-            cx.set_timer(*token, ms(1));
-            cx.set_timer(*token, ms(u64::from(bytes[0])));
-        }
-    });
-    let mut server = ByHand::new(config(), reporter);
-    let (stream, _) = open(&mut server);
-    for (count, delay) in (1..).zip([0, 1, 19, 20, 21, 100, 250]) {
-        send(&stream, &[delay]);
-        let set = server.turn_across("set", |reactor| reactor.stats().bytes_received == count);
-        let kept = next_deadline(&mut server);
-        expect_within_a_tick(set, kept, ms(u64::from(delay)));
-    }
-    let last = Instant::now();
-    server.turn_until("time has passed", |_| last.elapsed() > ms(100));
-    assert_eq!(seen.try_iter().filter(|seen| matches!(seen, Seen::Timer(_))).count(), 7);
-}
-
-#[test]
-fn cancelled_timer_and_timer_of_a_closed_connection_do_not_fire() {
-    let (reporter, seen) = Reporter::new(|cx, seen| {
-        if let Seen::Data(token, bytes) = seen {
-            cx.set_timer(*token, ms(50));
-            match bytes.as_slice() {
-                b"cancel" => cx.cancel_timer(*token),
-                _ => cx.close(*token),
-            }
-        }
-    });
-    let server = start(config(), reporter);
-    let streams = [server.connect(), server.connect()];
-    send(&streams[0], b"cancel");
-    send(&streams[1], b"close");
-    expect_eof(&streams[1]);
-    thread::sleep(ms(200));
-    drop(streams);
-    let stats = server.stop();
-    assert_eq!(stats.timers, 0);
-    assert!(!seen.iter().any(|seen| matches!(seen, Seen::Timer(_))));
-}
 
 #[test]
 fn alarm_is_as_exact_as_the_poll() {
@@ -386,41 +218,6 @@ fn alarm_is_as_exact_as_the_poll() {
 }
 
 // What is left of timers.
-
-#[test]
-fn no_timer_is_left_when_all_are_closed() {
-    let config = Config { idle_timeout: Some(ms(1000)), ..config() };
-    let server = start(config, Echo::new());
-    for _ in 0..50 {
-        let stream = server.connect();
-        send(&stream, b"x");
-        expect_bytes(&stream, b"x");
-    }
-    server.wait_until("all are closed", |stats| stats.open() == 0);
-    // The loop has nothing to wake for.
-    let before = server.stats();
-    thread::sleep(ms(500));
-    let after = server.stats();
-    assert!(after.turns - before.turns <= 2, "{} turns", after.turns - before.turns);
-    assert_eq!(after.timers, 0);
-    server.finish();
-}
-
-#[test]
-fn traffic_does_not_touch_the_wheel() {
-    // An entry comes round once a timeout, not once a message.
-    let config = Config { idle_timeout: Some(ms(100)), ..config() };
-    let mut server = ByHand::new(config, Echo::new());
-    let (stream, _) = open(&mut server);
-    for count in 1..=50 {
-        send(&stream, b"x");
-        server.turn_until("it comes", |reactor| reactor.stats().bytes_sent == count);
-        expect_bytes(&stream, b"x");
-        thread::sleep(ms(10));
-    }
-    assert_eq!(server.reactor.stats().timers, 0, "it was not idle");
-    server.reactor.turn().unwrap();
-}
 
 #[test]
 fn many_deadlines_at_once_are_all_met() {
