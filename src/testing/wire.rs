@@ -302,7 +302,7 @@ impl Wire {
     }
 
     /// The kernel speaks of room only to whoever was refused, and only when a third is free.
-    // ET: so a server that was not refused, and waits, waits for ever.
+    // So a server that was not refused, and waits, waits for ever.
     fn announce_room(&mut self) {
         if self.is_awaited && self.room() * 3 >= self.send_buffer {
             (self.is_awaited, self.edge_due) = (false, true);
@@ -365,7 +365,7 @@ impl Wire {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let len = bytes.len().min(self.room());
-        // ET: the kernel remembers that it refused, and tells of room for that reason only.
+        // The kernel remembers that it refused, and tells of room for that reason only.
         self.is_awaited |= len < bytes.len();
         if len == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
