@@ -50,7 +50,8 @@ impl LoopState {
                 assert!(holds, "{rule}: connection {token:?} is {connection:?}");
             }
         }
-        let (ready_len, dirty_len) = (self.lists.ready.len(), self.lists.dirty.len());
+        let [prompt_len, others_len] = self.lists.ready.lens();
+        let (ready_len, dirty_len) = (prompt_len + others_len, self.lists.dirty.len());
         assert!(ready <= ready_len, "{ready} say that they are ready, {ready_len} are listed");
         assert!(dirty <= dirty_len, "{dirty} say that they are dirty, {dirty_len} are listed");
     }

@@ -82,6 +82,8 @@ pub(super) struct Connection {
     pub(super) stalled: bool,
     pub(super) on_ready_list: bool,
     pub(super) on_dirty_list: bool,
+    /// Its last visit left nothing to be read or handled. A newcomer has had none.
+    pub(super) was_finished: bool,
 }
 
 /// What the echo of a message does not touch, kept out of the cache line above.
@@ -202,6 +204,7 @@ impl Connection {
             stalled: false,
             on_ready_list: false,
             on_dirty_list: false,
+            was_finished: false,
         }
     }
 
@@ -235,6 +238,12 @@ impl Connection {
             State::Closing | State::Lingering => self.readable,
             State::Open | State::Severed | State::Connecting | State::Closed => false,
         }
+    }
+
+    /// Whether it goes before connections that make work for many visits: nothing was left of its last
+    /// visit, and nothing waits for its peer to read.
+    pub(super) fn is_prompt(&self) -> bool {
+        self.was_finished && !self.stalled
     }
 
     /// Whether a read may bring bytes, and the handler may be given them.

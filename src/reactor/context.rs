@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::connection::Hold;
+use super::connection::{Hold, State};
 use super::connection_info::ConnectionInfo;
 use super::loop_state::LoopState;
 use super::overload::Overload;
@@ -80,6 +80,12 @@ impl<'a> Context<'a> {
     /// ```
     pub fn send_all(&mut self, to: Token, parts: &[&[u8]]) -> bool {
         self.state.send_all(to, parts)
+    }
+
+    /// Whether the connection's socket has failed. What the peer sent before that is still handed
+    /// over, but nothing that is sent reaches anybody: a request that only asks needs no answer.
+    pub fn has_failed(&self, token: Token) -> bool {
+        self.state.find(token).is_some_and(|connection| connection.state == State::Severed)
     }
 
     /// Queues every byte of `input`, handing over its storage where it can: an echo copies nothing.

@@ -26,7 +26,8 @@ impl LoopState {
         // Input that was left behind becomes output, too, and so needs memory.
         if !has_memory && connection.is_free() {
             connection.hold.insert(Hold::MEMORY);
-            self.lists.starved.push_back(token);
+            let is_prompt = connection.is_prompt();
+            self.lists.starved.push(token, is_prompt);
             return None;
         }
         // What was left behind is offered first: if more were read each time, the input would grow.

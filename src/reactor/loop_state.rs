@@ -64,6 +64,8 @@ pub(super) struct LoopState {
     pub(super) tidy_due_ms: Option<u64>,
     /// The most connections at once since the reactor looked last.
     pub(super) connections_most: usize,
+    /// The most bytes of buffers that were held between two turns since it looked last.
+    pub(super) leased_most: usize,
     pub(super) alarm: Option<Instant>,
     /// Where the reactor listens, or has listened.
     pub(super) addresses: Vec<Address>,
@@ -122,6 +124,7 @@ impl LoopState {
             looks: Looks::default(),
             tidy_due_ms: None,
             connections_most: 0,
+            leased_most: 0,
             alarm: None,
             addresses: Vec::new(),
             drain_until: None,

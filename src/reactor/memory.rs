@@ -30,8 +30,8 @@ impl LoopState {
         let is_over = leased > self.config.buffer_memory;
         if self.has_memory() {
             // No more than one turn may visit, or each turn would go over all of them.
-            for _ in 0..self.config.visit_budget {
-                let Some(token) = self.lists.starved.pop_front() else { break };
+            let mut quota = self.lists.starved.quota(self.config.visit_budget);
+            while let Some(token) = self.lists.starved.pop(&mut quota) {
                 self.lift(token, Hold::MEMORY);
             }
         } else if is_over || !self.lists.starved.is_empty() {

@@ -25,10 +25,11 @@ impl LoopState {
 
     /// Once a turn: logs one line when an overload begins, and one when it ends.
     pub(super) fn look_for_overload(&mut self) {
+        let [prompt, others] = self.lists.ready.lens();
         let moment = Moment {
             now_ms: self.clock.now_ms(),
             rest: self.overload.rest,
-            listed: [self.lists.ready.len(), self.lists.dirty.len()],
+            listed: [prompt, others, self.lists.dirty.len()],
             leased: self.pool.leased(),
         };
         match self.overload.look(&moment) {

@@ -283,6 +283,7 @@ impl<H: Handler> Reactor<H> {
         self.close();
         self.state.check_arrears();
         self.state.relieve_memory();
+        self.state.tidy_after_many_buffers();
         self.state.check();
         Ok(())
     }
@@ -488,20 +489,26 @@ impl<H: Handler> Reactor<H> {
 
     fn read(&mut self) {
         self.state.begin_phase();
-        let visits = self.state.lists.ready.len().min(self.state.config.visit_budget);
-        for _ in 0..visits {
-            let Some(token) = self.state.lists.ready.pop_front() else { return };
-            self.state.overload.visited_ready();
-            let Some(connection) = self.state.find_mut(token) else { continue };
-            connection.on_ready_list = false;
-            match connection.state {
-                State::Open | State::Severed => self.serve(token),
-                State::Closing | State::Lingering => self.state.discard(token),
-                State::Connecting | State::Closed => {}
-            }
+        let visit_budget = self.state.config.visit_budget;
+        let listed = self.state.lists.ready.quota(visit_budget);
+        let mut left = listed;
+        for _ in 0..visit_budget {
+            let Some(token) = self.state.lists.ready.pop(&mut left) else { break };
+            self.visit(token);
             if self.state.is_phase_over() {
-                return;
+                break;
             }
+        }
+        self.state.overload.visited_ready(listed.taken(left));
+    }
+
+    fn visit(&mut self, token: Token) {
+        let Some(connection) = self.state.find_mut(token) else { return };
+        connection.on_ready_list = false;
+        match connection.state {
+            State::Open | State::Severed => self.serve(token),
+            State::Closing | State::Lingering => self.state.discard(token),
+            State::Connecting | State::Closed => {}
         }
     }
 
@@ -520,6 +527,9 @@ impl<H: Handler> Reactor<H> {
         if let Err(error) = outcome {
             log::debug!(connection:% = token, event = "protocol_error"; "{error}");
             self.state.close(token, error.reason());
+        }
+        if let Some(connection) = self.state.find_mut(token) {
+            connection.was_finished = !connection.readable && !connection.input_left;
         }
         // ET: the budget may have ended the read before the socket was empty. No event will come for
         // the rest, so the flush ends with putting the connection back on the list.

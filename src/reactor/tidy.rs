@@ -1,7 +1,7 @@
 //! Memory that a burst needed goes back when the burst is over.
 //!
 //! In steady state nothing is allocated: tables and lists keep the room that they have grown to, and
-//! pools their free blocks. When less than a quarter of the connections or of the subscriptions is left,
+//! pools their free blocks. When less than a quarter of the connections, subscriptions or buffers is left,
 //! or when a handler asks for it, the reactor looks once, a second later, which tables have far more room
 //! than they use. Where no burst ends, nothing looks and nothing wakes the loop.
 //!
@@ -31,6 +31,16 @@ impl LoopState {
         }
     }
 
+    /// At the end of a turn: most of the buffers that were held between turns may have come back,
+    /// from few connections with much in them as well.
+    pub(super) fn tidy_after_many_buffers(&mut self) {
+        let leased = self.pool.leased();
+        self.leased_most = self.leased_most.max(leased);
+        if self.leased_most > MANY_BUFFERS && leased < self.leased_most / 4 {
+            self.tidy_later();
+        }
+    }
+
     /// Takes the time to look, if that time has come.
     pub(super) fn takes_tidy(&mut self) -> bool {
         self.tidy_due_ms.take_if(|due_ms| *due_ms <= self.clock.now_ms()).is_some()
@@ -38,11 +48,34 @@ impl LoopState {
 
     pub(super) fn give_back(&mut self) {
         self.connections_most = self.connections.len();
+        self.leased_most = self.pool.leased();
         self.lists.give_back();
         self.topics.give_back();
         self.pool.drop_free();
     }
 }
 
+/// Bytes of buffers that are worth a look once they have come back.
+const MANY_BUFFERS: usize = 16 << 20;
 /// By then a burst is over, or goes on and needs its room.
 const TIDY_AFTER_MS: u64 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Config;
+    use super::*;
+
+    #[test]
+    fn buffers_of_few_connections_are_looked_for_once_most_have_come_back() {
+        let mut state = LoopState::new(Config::default()).expect("a poll");
+        let blocks: Vec<_> = (0..8).map(|_| state.pool.lease(4 << 20)).collect();
+        state.tidy_after_many_buffers();
+        assert_eq!(state.tidy_due_ms, None, "they are in use");
+        blocks.into_iter().for_each(|block| state.pool.give(block));
+        state.tidy_after_many_buffers();
+        assert!(state.tidy_due_ms.take().is_some() && state.pool.free() > 0);
+        state.give_back();
+        state.tidy_after_many_buffers();
+        assert_eq!((state.tidy_due_ms, state.pool.free()), (None, 0), "once for a burst");
+    }
+}

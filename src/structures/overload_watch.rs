@@ -94,8 +94,8 @@ pub(crate) enum Rest {
 pub(crate) struct Moment {
     pub(crate) now_ms: u64,
     pub(crate) rest: Rest,
-    /// Connections on the ready list, and on the dirty list.
-    pub(crate) listed: [usize; 2],
+    /// Connections in the two lanes of the ready list, and on the dirty list.
+    pub(crate) listed: [usize; 3],
     /// Bytes of buffers.
     pub(crate) leased: usize,
 }
@@ -111,7 +111,7 @@ pub(crate) enum Change {
 #[derive(Debug, Default)]
 struct Round {
     worked_ms: u64,
-    left: [usize; 2],
+    left: [usize; 3],
 }
 
 /// How long there has been too much, less how long there was not.
@@ -137,8 +137,9 @@ struct Bounds {
 }
 
 /// The lists, in the order in which they are counted.
-const READY: usize = 0;
-const DIRTY: usize = 1;
+const PROMPT: usize = 0;
+const OTHERS: usize = 1;
+const DIRTY: usize = 2;
 
 /// One reading counts for one such part of the span at most: a single long turn, as in a process that was
 /// stopped, is no overload. While the level of memory moves, memory is looked at as often.
@@ -190,12 +191,12 @@ impl Level {
 }
 
 impl Round {
-    /// A connection was taken off one of the lists.
-    fn visited(&mut self, list: usize) {
-        self.left[list] = self.left[list].saturating_sub(1);
+    /// So many connections were taken off one of the lists.
+    fn visited(&mut self, list: usize, count: usize) {
+        self.left[list] = self.left[list].saturating_sub(count);
     }
 
-    fn is_over(&self, listed: [usize; 2]) -> bool {
+    fn is_over(&self, listed: [usize; 3]) -> bool {
         self.left.iter().zip(listed).all(|(left, listed)| *left.min(&listed) == 0)
     }
 }
@@ -244,12 +245,14 @@ impl Watch {
         };
     }
 
-    pub(crate) fn visited_ready(&mut self) {
-        self.round.visited(READY);
+    /// So many of each lane of the ready list.
+    pub(crate) fn visited_ready(&mut self, counts: [usize; 2]) {
+        self.round.visited(PROMPT, counts[0]);
+        self.round.visited(OTHERS, counts[1]);
     }
 
     pub(crate) fn visited_dirty(&mut self) {
-        self.round.visited(DIRTY);
+        self.round.visited(DIRTY, 1);
     }
 
     /// Whether the clock is to be asked when the poll begins to wait: only if the last turn began long ago,
@@ -420,7 +423,7 @@ mod tests {
             Bench { watch: Watch::new(&limits), now_ms: 0, changes: Vec::new(), leased: 0 }
         }
 
-        fn look(&mut self, rest: Rest, listed: [usize; 2]) {
+        fn look(&mut self, rest: Rest, listed: [usize; 3]) {
             let moment = Moment { now_ms: self.now_ms, rest, listed, leased: self.leased };
             let change = self.watch.look(&moment);
             self.changes.extend(change.map(|change| (self.now_ms, change)));
@@ -429,14 +432,14 @@ mod tests {
         /// A turn of so many milliseconds, behind which the poll does not wait.
         fn turn(&mut self, ms: u64) {
             self.now_ms += ms;
-            self.look(Rest::None, [0, 0]);
+            self.look(Rest::None, [0; 3]);
         }
 
         /// The poll waits, and the loop knows since when.
         fn sleep(&mut self, ms: u64) {
             let since = Rest::Since(self.now_ms);
             self.now_ms += ms;
-            self.look(since, [0, 0]);
+            self.look(since, [0; 3]);
         }
 
         fn turns(&mut self, count: usize, ms: u64) {
@@ -524,15 +527,15 @@ mod tests {
         // Each turn takes 20 ms and visits 10 of 60 that are always ready.
         for _ in 0..200 {
             bench.now_ms += 20;
-            bench.look(Rest::None, [60, 0]);
-            (0..10).for_each(|_| bench.watch.visited_ready());
+            bench.look(Rest::None, [0, 60, 0]);
+            bench.watch.visited_ready([0, 10]);
         }
         assert!(bench.is_overloaded());
         // The same turns with so few who are ready that each is visited in every turn.
         for _ in 0..200 {
             bench.now_ms += 20;
-            bench.look(Rest::None, [10, 0]);
-            (0..10).for_each(|_| bench.watch.visited_ready());
+            bench.look(Rest::None, [0, 10, 0]);
+            bench.watch.visited_ready([0, 10]);
         }
         assert!(!bench.is_overloaded());
     }
@@ -557,22 +560,22 @@ mod tests {
         let mut bench = Bench::new();
         for _ in 0..100 {
             bench.now_ms += 70;
-            bench.look(Rest::Unknown, [0, 0]);
+            bench.look(Rest::Unknown, [0; 3]);
             assert!(!bench.watch.asks_for_the_time());
         }
         bench.now_ms += 100;
-        bench.look(Rest::Unknown, [0, 0]);
+        bench.look(Rest::Unknown, [0; 3]);
         assert!(bench.watch.asks_for_the_time());
         // The time of which nobody knows whether it was work counts for nothing.
         for _ in 0..100 {
             bench.now_ms += 150;
-            bench.look(Rest::Unknown, [0, 0]);
+            bench.look(Rest::Unknown, [0; 3]);
         }
         assert!(!bench.is_overloaded());
         for _ in 0..10 {
             let since = bench.now_ms + 150;
             bench.now_ms += 151;
-            bench.look(Rest::Since(since), [0, 0]);
+            bench.look(Rest::Since(since), [0; 3]);
         }
         assert!(bench.is_overloaded());
     }

@@ -16,18 +16,24 @@ pub(crate) fn is_spacious(used: usize, places: usize) -> bool {
     places > PLACES_MIN && used < places / 4
 }
 
+// A new place, and for small tables, too: one that has grown in a burst lies behind all that the burst
+// took, and the heap can be given back no further than to there.
 impl<T> Spare for Vec<T> {
     fn give_back(&mut self) {
-        if is_spacious(self.len(), self.capacity()) {
-            self.shrink_to(2 * self.len());
+        if self.len() < self.capacity() / 4 {
+            let mut moved = Vec::with_capacity(2 * self.len());
+            moved.append(self);
+            *self = moved;
         }
     }
 }
 
 impl<T> Spare for VecDeque<T> {
     fn give_back(&mut self) {
-        if is_spacious(self.len(), self.capacity()) {
-            self.shrink_to(2 * self.len());
+        if self.len() < self.capacity() / 4 {
+            let mut moved = VecDeque::with_capacity(2 * self.len());
+            moved.append(self);
+            *self = moved;
         }
     }
 }
@@ -59,10 +65,11 @@ const PLACES_MIN: usize = 1024;
 /// From 64 KiB on glibc merges what is free and trims its heap; from 128 KiB on it may take a
 /// piece from elsewhere.
 const HEAP_PIECE: usize = 96 << 10;
-/// Sizes of which some pieces are kept at hand: seven of each, and as many again take their place.
-const SMALL_MAX: usize = 1 << 10;
+/// Sizes of which some pieces are kept at hand, up to 1032 bytes: seven of each. So many are taken that
+/// the small holes between large ones are used up, and some lie far below.
+const SMALL_MAX: usize = 1040;
 const SMALL_STEP: usize = 16;
-const SMALL_PIECES: usize = 14;
+const SMALL_PIECES: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -52,7 +52,7 @@ pub struct TopicConfig {
     pub slow_consumer: SlowConsumer,
     /// The longest that publishers wait for one subscriber, once the ring is full. Default 1 s:
     /// longer than a busy machine leaves a reading client without the processor. A subscriber earns this
-    /// time by reading. A newcomer has a twentieth of it. For all subscribers together publishers wait
+    /// time by reading. A newcomer has a fortieth of it. For all subscribers together publishers wait
     /// for a tenth of the time: see *Broadcast* in `docs/architecture.md`. A message older than
     /// [`Config::write_timeout`](crate::Config::write_timeout) is not waited for.
     pub patience: Duration,

@@ -90,7 +90,7 @@ const PAID: f64 = 0.1;
 const CREDITS: f64 = 4.0;
 /// Publishers wait for a newcomer, at most, for this part of the patience: longer than a busy
 /// machine usually leaves a process without a processor, short beside what a listener notices.
-const IN_HAND: f64 = 0.05;
+const IN_HAND: f64 = 0.025;
 /// Bytes that are taken after a wait show no more than this of reading: they may be few.
 const WAIT_CREDIT_MS: u32 = 250;
 /// What Linux holds for a connection that is not read is less: 4 MiB to be sent, 6 MiB received.

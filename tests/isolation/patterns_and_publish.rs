@@ -1,6 +1,8 @@
 //! One message for a thousand patterns of each of three subscribers that do not read: a copy for each
 //! would be gigabytes.
 
+use std::time::Duration;
+
 use crate::costly_commands::patterns_of_x;
 use crate::honest::{Honest, Speech};
 use crate::kv::{Kv, command};
@@ -46,8 +48,11 @@ fn publish(server: &Server, clients: usize, patterns: usize, times: usize) {
 
 fn attack(table: &mut Table, mut server: Server, most: usize) {
     let honest = Honest::start(server.address, Speech::Kv);
+    // The attack may be over before a question is due: they ask before it, and after it as well.
+    std::thread::sleep(Duration::from_secs(1));
     let result =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| publish(&server, 3, 1000, 10)));
+    std::thread::sleep(Duration::from_secs(1));
     let waits = honest.stop();
     let row = table.row("3 × 1,000 patterns, 10 × PUBLISH of 500 KB", server.name);
     row.answered_within(&waits, 50, 50);

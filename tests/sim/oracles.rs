@@ -47,6 +47,10 @@ pub(crate) struct Account {
     /// The turn in which it was read last, and the one since which it waits to be.
     read_turn: u64,
     waits_since: u64,
+    /// What its last visit left, as far as the kernel knows it.
+    left: Left,
+    /// While it waits, and its last visit left nothing: after so many turns it is visited.
+    turns_max: Option<u64>,
     /// Turn time of `on_open`, or of the last visit: as long as a connection waits for its turn, it is
     /// not the peer who is idle.
     visited_ns: u64,
@@ -60,6 +64,16 @@ pub(crate) struct Account {
     /// Their bytes, and those of the messages that it published itself.
     pub(crate) bytes_before: u64,
     pub(crate) bytes_own: u64,
+}
+
+/// What a visit leaves. Who leaves nothing goes before the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// There was none yet, or bytes were there that it did not take.
+    Input,
+    Nothing,
+    /// Its handler may have left something, or it was held since, or its peer does not read.
+    Unknown,
 }
 
 /// The limits that the oracles measure against.
@@ -253,11 +267,22 @@ impl Oracles {
 
     pub(crate) fn told(&mut self, bits: u32, data: u64) {
         let turn = self.turn;
+        let before = self.accounts.iter().flatten();
+        let before = before.filter(|it| it.is_open && it.left != Left::Input).count();
+        // One of the others goes after three of them; and some may be listed that are gone.
+        let turns_max = self.ledger.turns_max(before * 4 / 3 + 4);
         if let Some(account) = self.account_of(data)
             && bits & (epoll::IN | epoll::HUP | epoll::ERR) != 0
             && account.waits_since == u64::MAX
         {
             account.waits_since = turn;
+            account.turns_max = Some(turns_max).filter(|_| account.left == Left::Nothing);
+        }
+        if let Some(account) = self.account_of(data)
+            && bits & !(epoll::IN | epoll::OUT) != 0
+        {
+            // A short read proves nothing from here on.
+            account.left = Left::Unknown;
         }
     }
 
@@ -272,14 +297,21 @@ impl Oracles {
         self.turn_ns.get_or_insert(now_ns);
     }
 
-    pub(crate) fn read(&mut self, kernel: &Kernel, socket: u32) {
+    /// A read was answered; `is_drained` where that proves that there is nothing more.
+    pub(crate) fn read(&mut self, kernel: &Kernel, socket: u32, is_drained: bool) {
         let Some(data) = kernel.data_of(socket) else { return };
         let turn = self.turn;
         let Some(account) = self.account_of(data) else { return };
         account.waits_since = u64::MAX;
         account.visited_ns = kernel.clock.told();
         let before = std::mem::replace(&mut account.read_turn, turn);
-        if before < turn {
+        let had_left = account.left;
+        account.left = match account.left {
+            _ if kernel.sockets[socket as usize].has_input() => Left::Input,
+            Left::Input | Left::Nothing if is_drained => Left::Nothing,
+            _ => Left::Unknown,
+        };
+        if before < turn && had_left == Left::Input {
             self.reread_since = self.reread_since.max(before);
         }
     }
@@ -642,25 +674,33 @@ impl Oracles {
         }
     }
 
-    /// The ready list is first come, first served: nobody is read twice while another who waits was
-    /// not read since before the first time.
+    /// The ready list is first come, first served in each of its lanes: nobody whose visit left input
+    /// is read twice while another such connection waits that was not read since before the first
+    /// time. And whoever left nothing waits for others like it, and for one more after three of them.
     fn check_fairness(&mut self, kernel: &Kernel) {
         let (turn, reread) = (self.turn, self.reread_since);
         // Those that were there before may be listed still, beside those that have their slots.
-        let turns_max = self.ledger.turns_max(2 * self.accounts.len());
+        let turns_max = self.ledger.turns_max(4 * 2 * self.accounts.len());
         let (mut starved, mut late) = (None, None);
         for account in self.accounts.iter_mut().flatten().filter(|account| account.is_open) {
             let socket = &kernel.sockets[account.socket as usize];
             if account.may_be_held(socket) || account.is_closing || !socket.has_input() {
                 account.waits_since = u64::MAX;
-            } else if account.waits_since < reread {
+                account.left = match account.left {
+                    Left::Nothing if !account.may_be_held(socket) => Left::Nothing,
+                    Left::Nothing => Left::Unknown,
+                    left => left,
+                };
+            } else if account.waits_since < reread && account.left == Left::Input {
                 starved = Some((account.data as u32, turn - account.waits_since));
-            } else if account.waits_since != u64::MAX && turn - account.waits_since > turns_max {
+            } else if account.waits_since != u64::MAX
+                && turn - account.waits_since > account.turns_max.unwrap_or(turns_max)
+            {
                 late = Some((account.data as u32, turn - account.waits_since));
             }
         }
         if let Some((slot, turns)) = late.filter(|_| !self.limits.memory_is_short) {
-            self.violate(format!("slot {slot} waits for {turns} turns of at most {turns_max}"));
+            self.violate(format!("slot {slot} waits for {turns} turns, which is too long"));
         }
         if let Some((slot, turns)) = starved.filter(|_| !self.limits.memory_is_short) {
             self.violate(format!(
@@ -851,6 +891,8 @@ impl Account {
             timer_ns: None,
             read_turn: 0,
             waits_since: u64::MAX,
+            left: Left::Input,
+            turns_max: None,
             visited_ns: 0,
             follows: [None; ROOMS],
             last_sent: [None; ROOMS],

@@ -15,7 +15,7 @@ const LINE_LEN: usize = 128;
 /// The default of a topic.
 const PATIENCE_MS: u64 = 1000;
 /// What publishers wait for a newcomer.
-const IN_HAND_MS: u64 = PATIENCE_MS / 20;
+const IN_HAND_MS: u64 = PATIENCE_MS / 40;
 const HONEST: usize = 10;
 
 /// What a client does in each millisecond.

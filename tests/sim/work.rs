@@ -74,7 +74,7 @@ impl Ledger {
     pub(crate) fn turns_max(&self, listed: usize) -> u64 {
         // A visit reads, hands over and writes, each up to its limit and a little more.
         let visit_max = 20_000 + 2 * self.slice + self.largest;
-        let visits = (self.budget / visit_max).clamp(1, self.visit_budget);
+        let visits = (self.budget / visit_max).clamp(1, self.visit_budget.max(1));
         (listed as u64).div_ceil(visits) + 2
     }
 

@@ -298,7 +298,7 @@ impl World {
             if let [piece] = pieces {
                 let len = self.faults.below(piece.len()) + 1;
                 let received = self.receive_plainly(socket, &mut [&mut piece[..len]]);
-                self.oracles.read(&self.kernel, socket);
+                self.oracles.read(&self.kernel, socket, false);
                 return Ok(received? as i64);
             }
         } else if is_short {
@@ -307,7 +307,11 @@ impl World {
             self.kernel.delay_input(socket, keep);
         }
         let received = self.receive_plainly(socket, pieces);
-        self.oracles.read(&self.kernel, socket);
+        let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
+        let is_tcp = !self.kernel.sockets[socket as usize].is_unix();
+        let is_drained = received == Err(libc::EAGAIN)
+            || received.is_ok_and(|len| is_tcp && (1..offered).contains(&len));
+        self.oracles.read(&self.kernel, socket, is_drained);
         Ok(received? as i64)
     }
 

@@ -64,8 +64,9 @@ pub struct Part {
     limit: usize,
 }
 
-/// Storage above that goes back to the allocator when it is empty again.
-const KEPT_MAX: usize = 64 << 10;
+/// Storage above that goes back to the allocator when it is empty again. A server has one of them,
+/// and replies of some hundred kilobytes often come one after the other.
+const KEPT_MAX: usize = 1 << 20;
 
 impl Replies {
     /// Replies of at most `limit` bytes each.
@@ -437,9 +438,9 @@ mod tests {
 
     #[test]
     fn storage_of_a_large_reply_is_not_kept() {
-        let mut replies = Replies::new(1 << 20);
+        let mut replies = Replies::new(4 << 20);
         replies.begin();
-        replies.bulk(&[0; 1 << 19]);
+        replies.bulk(&vec![0; 3 << 20]);
         assert!(replies.end());
         replies.clear();
         assert!(replies.bytes.capacity() <= KEPT_MAX);

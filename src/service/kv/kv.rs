@@ -215,6 +215,10 @@ impl Kv {
                 Err(fault) => return Err(self.refuse(client, request, fault)),
             }
         }
+        if self.store.is_unheard && command.flags.has(Flags::READONLY) {
+            // What it has pipelined may take minutes to read.
+            return Ok(Flow::Next);
+        }
         let Kv { store: kv, commands } = self;
         let name = command.name;
         (command.run)(&mut Call { kv, commands, cx, token, client, name, request, arguments })
@@ -301,6 +305,7 @@ impl Handler for Kv {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         let now = self.store.look_at_the_clocks(cx.now());
+        self.store.is_unheard = cx.has_failed(token);
         if let Some(client) = self.store.clients.get_mut(session.client as usize) {
             client.active_ms = now.steady_ms;
             self.store.keyspace.select(client.database.into());

@@ -61,6 +61,8 @@ pub(super) struct Store {
     pub(super) is_executing: bool,
     /// The client that is being served does not want every answer.
     pub(super) is_choosy: bool,
+    /// The client that is being served has failed: nobody reads an answer.
+    pub(super) is_unheard: bool,
     pub(super) is_draining: bool,
     pub(super) throttle: Throttle,
 }
@@ -117,6 +119,7 @@ impl Store {
             lists_held: 0,
             is_executing: false,
             is_choosy: false,
+            is_unheard: false,
             is_draining: false,
             topic,
             at_start: config.clone(),
