@@ -62,8 +62,8 @@ const TIDY_AFTER_MS: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::Config;
     use super::*;
+    use crate::vocabulary::config::Config;
 
     #[test]
     fn buffers_of_few_connections_are_looked_for_once_most_have_come_back() {
