@@ -48,7 +48,7 @@
 //! and asks of its [`Context`]:
 //!
 //! ```text
-//! bytes        send send_all forward output_len
+//! bytes        send has_failed send_all forward output_len
 //! topics       create_topic remove_topic publish publish_to_all check_room subscribe catch_up
 //!              unsubscribe unsubscribe_all subscribers owed topic_memory
 //! connections  connect adopt dialled close close_for abort abort_for peer_address connections

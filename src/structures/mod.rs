@@ -10,6 +10,7 @@
 //! | `topic`, `subscriptions` | one ring of messages; who follows which topic, and whose turn it is |
 //! | `floor`, `arrears` | which messages of a topic must stay; when topics together may hold too much |
 //! | `overload_watch` | whether there is more to do than can be done |
+//! | `lanes` | a list in which connections that leave nothing behind go first |
 //! | `spare` | tables that give back the room which a burst needed |
 //! | `rate_limit` | a warning that is written once a second |
 //! | `sessions` | what a handler keeps for each connection |
@@ -21,6 +22,7 @@ pub(crate) mod buffer_pool;
 pub(crate) mod caught;
 pub(crate) mod clock;
 pub(crate) mod floor;
+pub(crate) mod lanes;
 pub(crate) mod overload_watch;
 pub(crate) mod rate_limit;
 pub(crate) mod ring_buffer;
