@@ -3,6 +3,7 @@ use edgeloop::service::{Broadcast, Framing};
 use edgeloop::{Config, Reactor, SlowConsumer, TopicConfig};
 
 fn main() -> std::io::Result<()> {
+    env_logger::init();
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
     let (config, slow_consumer) = (Config::default(), SlowConsumer::Skip);
     let topic = TopicConfig { history: 10, slow_consumer, ..TopicConfig::default() };

@@ -6,6 +6,7 @@ use edgeloop::service::web::{Next, Request, Response, Router, WebConfig};
 use edgeloop::{Config, Reactor};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    env_logger::init();
     let mut count = 0;
     let counted = move |request: &Request<'_>, response: &mut Response, next: Next<'_>| {
         next.run(request, response);

@@ -4,6 +4,7 @@ use edgeloop::service::websocket::{WebSocket, send};
 use edgeloop::{Config, Context, Reactor, Token};
 
 fn main() -> std::io::Result<()> {
+    env_logger::init();
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
     let echo = |cx: &mut Context<'_>, token: Token, message: Message<'_>| {
         send(cx, token, message);
