@@ -36,11 +36,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The same server from nothing is a handler and three calls, as a program of its own:
+//! The same server from nothing is a closure and three calls, as a program of its own:
 //!
 //! ```no_run
 #![doc = include_str!("../docs/code/echo.rs")]
 //! ```
+//!
+//! What the library has to say it says through the crate `log`. With `env_logger`, as here,
+//! `RUST_LOG=warn` shows what went wrong at the server, and `RUST_LOG=debug` why each connection ended.
 //!
 //! Handlers for common services are in [`service`]. A broadcast server copies no message for its
 //! subscribers: each of them is a cursor into one shared ring, a topic.
@@ -68,6 +71,7 @@
 //! To write a server:
 //!
 //! 1. [`Handler`]: what is called when, and [`Context`]: what a handler can ask for.
+//!    [`service::HandlerFn`] makes a handler of closures.
 //! 2. [`codec`] and [`service::Framed`], where bytes are messages; or a service that is there
 //!    already.
 //! 3. [`Config`] and [`ListenOptions`]: each limit with its default, its reason, and what happens
@@ -81,10 +85,11 @@
 //!
 //! | to | see |
 //! | --- | --- |
-//! | react to connections | [`Handler`], [`Context`] |
+//! | react to connections | [`service::handler_fn`], [`Handler`], [`Context`] |
 //! | run, or own the loop | [`Reactor::run`], [`Reactor::turn`] |
 //! | set limits and timeouts | [`Config`], [`ListenOptions`], [`TopicConfig`] |
-//! | find messages in a stream, make a server of a codec | [`codec`], [`service::Framed`] |
+//! | find messages in a stream, make a server of a codec | [`codec`], [`service::Framed`], [`service::Service`] |
+//! | send to all | [`Context::publish`], [`service::Broadcast`] |
 //! | serve HTTP | `service::web`, with the feature `http` |
 //! | serve the clients of Redis | [`service::Kv`], [`codec::resp`] |
 //! | serve WebSocket, or a chat | `service::websocket`, `service::chat` (feature `websocket`) |
@@ -94,6 +99,10 @@
 //! | measure a server (feature `load`) | `load` |
 //! | know what happened | [`Stats`], [`CloseReason`] |
 //! | refuse what can wait when there is too much to do | [`Context::overload`], [`Overload`] |
+//!
+//! The folder `docs/howto` of the repository has a page for each of these: send to all, do slow work
+//! elsewhere, stop on Ctrl-C, what may be done in a callback, several cores, write a codec, serve HTTP or
+//! WebSocket, refuse under overload. `docs/code` has the programs.
 //!
 //! The library needs `mio`, `slab`, `socket2`, `log` and `env_logger`; the feature `cli`, on by
 //! default, adds what the `edgeloop` program needs. Linux is what is promised; other 64-bit Unix
@@ -119,6 +128,23 @@ pub use reactor::*;
 /// The code in the how-to pages is compiled, and run where it can be.
 #[cfg(doctest)]
 mod howto {
+    #[doc = include_str!("../docs/howto/send-to-all.md")]
+    struct SendToAll;
+
+    #[doc = include_str!("../docs/howto/slow-work.md")]
+    struct SlowWork;
+
+    // It shows a crate that the program uses.
+    #[cfg(feature = "cli")]
+    #[doc = include_str!("../docs/howto/stop-on-ctrl-c.md")]
+    struct StopOnCtrlC;
+
+    #[doc = include_str!("../docs/howto/callbacks.md")]
+    struct Callbacks;
+
+    #[doc = include_str!("../docs/howto/several-cores.md")]
+    struct SeveralCores;
+
     #[doc = include_str!("../docs/howto/write-a-codec.md")]
     struct WriteACodec;
 
