@@ -296,6 +296,50 @@ fn end_of_a_stream_is_told_behind_its_last_message_with_what_was_none_and_may_le
     assert_eq!(closed(&stats), [(CloseReason::ProtocolError, 1)]);
 }
 
+/// Answers each message by its timer, and reads nothing until then.
+struct Later;
+
+impl<C: for<'a> Codec<Message<'a> = &'a [u8]>> Service<C> for Later {
+    type Session = Vec<u8>;
+
+    fn on_open(&mut self, _: &mut Context<'_>, _: Token) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        asked: &mut Vec<u8>,
+        message: &[u8],
+    ) -> Result<(), ProtocolError> {
+        *asked = message.to_vec();
+        cx.put_off(token);
+        cx.set_timer(token, Duration::ZERO);
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, asked: &mut Vec<u8>) {
+        cx.send_all(token, &[b"<", asked, b">"]);
+        cx.resume(token);
+    }
+}
+
+#[test]
+fn messages_that_are_answered_later_are_all_answered_the_one_that_the_end_makes_included() {
+    let server = start(Config::default(), Framed::new(Delimited::lines(80), Later));
+    for (sent, expected) in [(&b"one\ntwo"[..], &b"<one><two>"[..]), (b"x", b"<x>"), (b"\n", b"<>")]
+    {
+        let stream = server.connect();
+        send(&stream, sent);
+        end_sending(&stream);
+        expect_last_bytes(&stream, expected);
+    }
+    let stats = server.finish();
+    assert_eq!(closed(&stats), [(CloseReason::PeerClosed, 3)]);
+    assert_eq!((stats.bytes_consumed, stats.bytes_discarded), (7 + 1 + 1, 0));
+}
+
 #[test]
 fn parts_of_an_answer_are_queued_and_counted_as_one_message_or_not_at_all() {
     let config = Config { output_limit: KIB, ..Config::default() };

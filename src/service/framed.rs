@@ -82,8 +82,9 @@ pub trait Service<C: Codec> {
         message: C::Message<'_>,
     ) -> Result<(), ProtocolError>;
 
-    /// The peer has finished sending, and its last message was handled. `rest` is what came behind
-    /// that and is no message; a stream that ended in good order leaves none. By default the rest is
+    /// The peer has finished sending, and its last message was handled; where that made the connection
+    /// wait ([`Context::put_off`]) for its answer, this comes behind the wait. `rest` is what came behind
+    /// the last message and is none; a stream that ended in good order leaves nothing. By default the rest is
     /// ignored, what is queued is flushed, and the connection closed. A service that does not close
     /// it keeps a half-closed connection, to which it may send.
     ///
@@ -174,7 +175,8 @@ pub struct Framed<C, S> {
 /// What [`Framed`] keeps for a connection.
 #[derive(Debug)]
 pub struct FramedSession<C, T> {
-    codec: C,
+    /// None once the stream has ended and its last message was handled.
+    codec: Option<C>,
     session: T,
 }
 
@@ -199,7 +201,7 @@ where
     type Session = FramedSession<C, S::Session>;
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> Self::Session {
-        FramedSession { codec: self.codec.clone(), session: self.service.on_open(cx, token) }
+        FramedSession { codec: Some(self.codec.clone()), session: self.service.on_open(cx, token) }
     }
 
     fn on_data(
@@ -209,10 +211,9 @@ where
         framed: &mut Self::Session,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
+        let Some(codec) = &mut framed.codec else { return Ok(()) };
         while !cx.is_held(token) {
-            let Some(Decoded { len, message }) = framed.codec.decode(input.contiguous())? else {
-                break;
-            };
+            let Some(Decoded { len, message }) = codec.decode(input.contiguous())? else { break };
             self.service.on_message(cx, token, &mut framed.session, message)?;
             input.consume(len);
             cx.charge(MESSAGE_WORK + len / 8);
@@ -227,12 +228,23 @@ where
         framed: &mut Self::Session,
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
-        let mut has_last = false;
-        if let Some(message) = framed.codec.decode_end(input.contiguous())? {
-            has_last = true;
+        let mut is_message = false;
+        if let Some(codec) = &mut framed.codec
+            && let Some(message) = codec.decode_end(input.contiguous())?
+        {
+            is_message = true;
             self.service.on_message(cx, token, &mut framed.session, message)?;
         }
-        if has_last {
+        if is_message {
+            framed.codec = None;
+            cx.charge(MESSAGE_WORK + input.len() / 8);
+            // Something has to be left for the end to be told again once the service may go on.
+            input.consume(input.len().saturating_sub(1));
+        }
+        if framed.codec.is_none() {
+            if cx.is_held(token) && !input.is_empty() {
+                return Ok(());
+            }
             input.clear();
         }
         self.service.on_end(cx, token, &mut framed.session, input.contiguous())?;
@@ -281,5 +293,17 @@ impl From<FrameError> for ProtocolError {
             FrameError::MessageTooLong => ProtocolError::MessageTooLong,
             FrameError::BadLength | FrameError::BadMagic => ProtocolError::malformed(error.name()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FramedSession;
+    use crate::codec::{Delimited, LengthPrefixed};
+
+    #[test]
+    fn connection_keeps_a_codec_and_a_session_and_nothing_more() {
+        assert_eq!(size_of::<FramedSession<Delimited, ()>>(), size_of::<Delimited>());
+        assert_eq!(size_of::<FramedSession<LengthPrefixed, ()>>(), size_of::<LengthPrefixed>());
     }
 }
