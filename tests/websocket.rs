@@ -8,6 +8,7 @@
 mod common;
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use common::websocket::{WebSocket as Client, frame, request, text};
 use common::{KIB, MIB, Random, Server, closed, connect, expect_eof, pattern, send, start};
@@ -293,6 +294,72 @@ fn service_answers_only_to_its_names() {
         assert_eq!(String::from_utf8_lossy(&answer[9..]), status);
         server.stop();
     }
+}
+
+/// Says what it is called for, to the client that came last.
+#[derive(Default)]
+struct Watchful {
+    last: Option<Token>,
+}
+
+impl Watchful {
+    fn say(&self, cx: &mut Context<'_>, text: &str) {
+        answer(cx, self.last.unwrap(), Message::Text(text));
+    }
+}
+
+impl WebSocketService for Watchful {
+    type Session = u32;
+
+    fn on_open(&mut self, cx: &mut Context<'_>, token: Token, _: &Head<'_>) -> Option<u32> {
+        self.last = Some(token);
+        cx.set_timer(token, Duration::ZERO);
+        Some(0)
+    }
+
+    fn on_message(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: Token,
+        messages: &mut u32,
+        _: Message<'_>,
+    ) -> Result<(), ProtocolError> {
+        *messages += 1;
+        cx.set_alarm(cx.now());
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: Token, messages: &mut u32) {
+        self.say(cx, &format!("on_timer after {messages}"));
+    }
+
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        self.say(cx, "on_alarm");
+        cx.tidy_later();
+    }
+
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        self.say(cx, "on_tidy");
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>, _: Token, messages: &mut u32) {
+        self.say(cx, &format!("on_drain after {messages}"));
+    }
+}
+
+#[test]
+fn service_is_told_of_timers_alarms_and_shutdowns_with_its_session() {
+    let server = start(config(), WebSocket::new(Watchful::default()));
+    let mut socket = open(&server);
+    assert_eq!(socket.next_text(), "on_timer after 0");
+    socket.say("one");
+    assert_eq!(socket.next_text(), "on_alarm");
+    assert_eq!(socket.next_text(), "on_tidy");
+    server.remote.run(|cx| cx.drain()).unwrap();
+    assert_eq!(socket.next_text(), "on_drain after 1");
+    assert_eq!(socket.expect_close(), 1001);
+    drop(socket);
+    server.finish();
 }
 
 /// Everybody gets what everybody says.

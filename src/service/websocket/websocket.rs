@@ -37,6 +37,26 @@ pub trait WebSocketService {
         message: Message<'_>,
     ) -> Result<(), ProtocolError>;
 
+    /// The timer set with [`Context::set_timer`] is due.
+    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
+        let _ = (cx, token, session);
+    }
+
+    /// The alarm set with [`Context::set_alarm`] is due.
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
+    /// The place to give back memory that tables needed for a burst: [`Handler::on_tidy`] says when.
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        let _ = cx;
+    }
+
+    /// The server shuts down: what is sent here is the last, before the client is told `1001`.
+    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
+        let _ = (cx, token, session);
+    }
+
     /// The connection of an accepted client is over.
     fn on_close(
         &mut self,
@@ -108,18 +128,24 @@ impl<S: WebSocketService> WebSocket<S> {
         WebSocket { origins: origins.into_iter().collect(), ..self }
     }
 
+    /// The service, for a task from another thread that is given the handler.
+    pub const fn service_mut(&mut self) -> &mut S {
+        &mut self.service
+    }
+
     /// Answers only requests that know the server by the right name; others with 421.
     pub fn hosts(self, hosts: Hosts) -> Self {
         WebSocket { hosts, ..self }
     }
 
-    /// Answers a whole request.
+    /// Answers a whole request. Its time is over, and the timer the service's from now on.
     fn answer(
         &mut self,
         cx: &mut Context<'_>,
         token: Token,
         head: Result<Head<'_>, HttpError>,
     ) -> (Response, State<S::Session>) {
+        cx.cancel_timer(token);
         let head = match head {
             Ok(head) => head,
             Err(error) => return (Response::refusal(error), State::Over),
@@ -161,7 +187,6 @@ impl<S: WebSocketService> Handler for WebSocket<S> {
             let answered = request.answer(input, |head| self.answer(cx, token, head));
             let Some((response, state)) = answered else { return Ok(()) };
             session.state = state;
-            cx.cancel_timer(token);
             cx.send(token, response.bytes());
             if let Answer::Final(error) = response.answer() {
                 input.clear();
@@ -196,15 +221,28 @@ impl<S: WebSocketService> Handler for WebSocket<S> {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
-        if let State::Request(_) = session.state {
-            session.state = State::Over;
-            cx.send(token, Response::timeout().bytes());
-            cx.close_for(token, CloseReason::RequestTimeout);
+        match &mut session.state {
+            State::Open(_, session) => self.service.on_timer(cx, token, session),
+            State::Request(_) => {
+                session.state = State::Over;
+                cx.send(token, Response::timeout().bytes());
+                cx.close_for(token, CloseReason::RequestTimeout);
+            }
+            State::Over => {}
         }
     }
 
+    fn on_alarm(&mut self, cx: &mut Context<'_>) {
+        self.service.on_alarm(cx);
+    }
+
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        self.service.on_tidy(cx);
+    }
+
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
-        if let State::Open(..) = session.state {
+        if let State::Open(_, session) = &mut session.state {
+            self.service.on_drain(cx, token, session);
             send(cx, token, Message::Close(Some((close_code::GOING_AWAY, "shutting down"))));
         }
         cx.close_for(token, CloseReason::Drained);
