@@ -304,7 +304,7 @@ struct Watchful {
 
 impl Watchful {
     fn say(&self, cx: &mut Context<'_>, text: &str) {
-        answer(cx, self.last.unwrap(), Message::Text(text));
+        answer(cx, self.last.expect("a client"), Message::Text(text));
     }
 }
 
