@@ -1,14 +1,13 @@
 //! Tells every subscriber the time, each second, with the words that were last typed into the program.
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeloop::{Config, Context, Handler, ProtocolError, Reactor, RingBuffer};
 use edgeloop::{Start, Token, TopicConfig, TopicId};
 
-/// The words are shared with the thread that reads them. Subscribers follow a topic, which holds each
-/// line once, whatever their number.
+/// Subscribers follow a topic, which holds each line once, whatever their number. What is shared with the
+/// thread that reads the words needs no lock: the thread changes it on the loop's thread.
 struct Ticker {
-    words: Arc<Mutex<String>>,
+    words: String,
     topic: Option<TopicId>,
 }
 
@@ -37,9 +36,8 @@ impl Handler for Ticker {
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
         cx.set_alarm(cx.now() + Duration::from_secs(1));
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = self.topic {
-            let _ = cx.publish(topic, None, format!("{time} {words}\n").as_bytes());
+            let _ = cx.publish(topic, None, format!("{time} {}\n", self.words).as_bytes());
         }
     }
 
@@ -51,12 +49,12 @@ impl Handler for Ticker {
 fn main() -> std::io::Result<()> {
     env_logger::init();
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7000".into());
-    let words = Arc::new(Mutex::new("tick".to_owned()));
-    let ticker = Ticker { words: Arc::clone(&words), topic: None };
+    let ticker = Ticker { words: "tick".into(), topic: None };
     let mut reactor = Reactor::new(Config::default(), ticker)?;
+    let remote = reactor.handler_remote();
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
-            *words.lock().unwrap_or_else(PoisonError::into_inner) = line;
+            let _ = remote.run(move |ticker, _, _| ticker.words = line);
         }
     });
     eprintln!("listening on {}", reactor.listen(&address.parse()?, &Default::default())?);
