@@ -9,7 +9,7 @@ use super::connection::{Hold, InputEnd, State};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::gate::{Gate, GateBook};
-use super::handler::{Handler, ProtocolError};
+use super::handler::Handler;
 use super::listener::Listeners;
 use super::loop_state::{LoopState, find};
 use super::overload::Overload;
@@ -26,6 +26,7 @@ use crate::structures::spare::let_the_heap_shrink;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::config::{Config, EVENTS_MAX};
+use crate::vocabulary::protocol_error::ProtocolError;
 use crate::vocabulary::stats::Stats;
 
 /// An edge-triggered event loop with its connections and their handler.

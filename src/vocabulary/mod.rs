@@ -5,8 +5,10 @@
 //! | --- | --- |
 //! | `config` | every limit, with its default, unit, reason and effect |
 //! | `close_reason` | why a connection ended: one stable name for each way |
+//! | `protocol_error` | why a handler gives up on what a peer sent |
 //! | `stats` | counters, and the books that must balance |
 
 pub(crate) mod close_reason;
 pub(crate) mod config;
+pub(crate) mod protocol_error;
 pub(crate) mod stats;
