@@ -66,8 +66,7 @@ pub(super) struct Connection {
     /// Why the connection ends; meaningful from `Closing` and `Severed` on.
     pub(super) reason: CloseReason,
     pub(super) hold: Hold,
-    /// Silence is what the connection is there for: the idle timeout does not run.
-    pub(super) may_be_silent: bool,
+    pub(super) habits: Habits,
     /// The kernel said that a read may succeed, and no read has proved the opposite.
     pub(super) readable: bool,
     /// The kernel said that a write may succeed, and no write has proved the opposite.
@@ -82,8 +81,6 @@ pub(super) struct Connection {
     pub(super) stalled: bool,
     pub(super) on_ready_list: bool,
     pub(super) on_dirty_list: bool,
-    /// Its last visit left nothing to be read or handled. A newcomer has had none.
-    pub(super) was_finished: bool,
 }
 
 /// What the echo of a message does not touch, kept out of the cache line above.
@@ -168,6 +165,25 @@ impl Hold {
     }
 }
 
+/// How a connection is used: a set, because a byte for each would not fit into the cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Habits(u8);
+
+impl Habits {
+    /// Silence is what the connection is there for: the idle timeout does not run.
+    pub(super) const SILENT: Habits = Habits(1);
+    /// Its last visit left nothing to be read or handled. A newcomer has had none.
+    pub(super) const FINISHED: Habits = Habits(2);
+
+    pub(super) fn has(self, habit: Habits) -> bool {
+        self.0 & habit.0 != 0
+    }
+
+    pub(super) fn set(&mut self, habit: Habits, is_so: bool) {
+        self.0 = if is_so { self.0 | habit.0 } else { self.0 & !habit.0 };
+    }
+}
+
 // mio's sockets carry a registration check in debug builds, so only a release build has the real
 // size.
 #[cfg(not(debug_assertions))]
@@ -195,7 +211,7 @@ impl Connection {
             state,
             reason: CloseReason::Closed,
             hold: Hold::default(),
-            may_be_silent: false,
+            habits: Habits::default(),
             readable: false,
             writable: false,
             announced: Announced::Nothing,
@@ -204,7 +220,6 @@ impl Connection {
             stalled: false,
             on_ready_list: false,
             on_dirty_list: false,
-            was_finished: false,
         }
     }
 
@@ -243,7 +258,7 @@ impl Connection {
     /// Whether it goes before connections that make work for many visits: nothing was left of its last
     /// visit, and nothing waits for its peer to read.
     pub(super) fn is_prompt(&self) -> bool {
-        self.was_finished && !self.stalled
+        self.habits.has(Habits::FINISHED) && !self.stalled
     }
 
     /// Whether a read may bring bytes, and the handler may be given them.

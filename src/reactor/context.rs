@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::connection::{Hold, State};
+use super::connection::{Habits, Hold, State};
 use super::connection_info::ConnectionInfo;
 use super::loop_state::LoopState;
 use super::overload::Overload;
@@ -452,7 +452,9 @@ impl<'a> Context<'a> {
     /// [`Config::idle_timeout`] says: one that waits for what others may send, for example. None may
     /// at first.
     pub fn permit_silence(&mut self, token: Token, may_be_silent: bool) {
-        self.state.change(token, |connection| connection.may_be_silent = may_be_silent);
+        self.state.change(token, |connection| {
+            connection.habits.set(Habits::SILENT, may_be_silent);
+        });
         self.state.arm(token);
     }
 

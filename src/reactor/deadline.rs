@@ -4,7 +4,7 @@
 //! fires, the deadline is computed from the stamps, and the connection is either dealt with or put back
 //! into the wheel.
 
-use super::connection::{Connection, Hold, State};
+use super::connection::{Connection, Habits, Hold, State};
 use super::loop_state::LoopState;
 use crate::structures::token::Token;
 
@@ -78,7 +78,7 @@ impl LoopState {
                 // A connection that this server holds is neither idle nor quiet. Its time begins anew when
                 // that hold is lifted.
                 let waits_for_us = connection.hold.has(Hold::OURS);
-                let may_be_silent = waits_for_us || connection.may_be_silent;
+                let may_be_silent = waits_for_us || connection.habits.has(Habits::SILENT);
                 let idle = config.idle_timeout.filter(|_| !may_be_silent);
                 let quiet = quiet.filter(|_| !waits_for_us);
                 let all = [

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::connection::{Hold, InputEnd, State};
+use super::connection::{Habits, Hold, InputEnd, State};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::gate::{Gate, GateBook};
@@ -530,7 +530,8 @@ impl<H: Handler> Reactor<H> {
             self.state.close(token, error.reason());
         }
         if let Some(connection) = self.state.find_mut(token) {
-            connection.was_finished = !connection.readable && !connection.input_left;
+            let is_finished = !connection.readable && !connection.input_left;
+            connection.habits.set(Habits::FINISHED, is_finished);
         }
         // ET: the budget may have ended the read before the socket was empty. No event will come for
         // the rest, so the flush ends with putting the connection back on the list.
