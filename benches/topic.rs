@@ -7,16 +7,17 @@
 //! clock starts and read after it has stopped.
 
 mod measure;
+#[path = "../tests/common/scripted.rs"]
+mod scripted;
 
 use std::net::TcpStream;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use edgeloop::service::{Broadcast, Framing};
-use edgeloop::{
-    CloseReason, Context, Handler, ProtocolError, Reactor, RingBuffer, Token, TopicConfig,
-};
+use edgeloop::{Context, Handler, Reactor, Token, TopicConfig};
 use measure::{crowd, drop_input, pairs, send, thread_time};
+use scripted::Scripted;
 
 const SUBSCRIBERS: usize = 200;
 const LEN: usize = 100;
@@ -32,7 +33,7 @@ fn fan_out(c: &mut Criterion) {
             b.iter_custom(|turns| turns_of(turns, &mut reactor, &clients, &lines));
         });
         group.bench_function(BenchmarkId::new("a copy each", messages), |b| {
-            let (mut reactor, clients) = crowd(CopyToEach::default(), SUBSCRIBERS + 1);
+            let (mut reactor, clients) = crowd(copy_to_each(), SUBSCRIBERS + 1);
             b.iter_custom(|turns| turns_of(turns, &mut reactor, &clients, &lines));
         });
         group.bench_function(BenchmarkId::new("bare writes", messages), |b| {
@@ -77,37 +78,18 @@ fn turns_of<H: Handler>(
 }
 
 /// The obvious broadcast: each line is copied into the output of everybody else.
-#[derive(Default)]
-struct CopyToEach {
-    members: Vec<Token>,
-}
-
-impl Handler for CopyToEach {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, token: Token) {
-        self.members.push(token);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        (): &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+fn copy_to_each() -> Scripted<Vec<Token>> {
+    let on_open = |members: &mut Vec<Token>, _: &mut Context<'_>, token| members.push(token);
+    Scripted::new(Vec::new(), on_open, |members, cx, token, (), input| {
         while let Some(end) = input.contiguous().iter().position(|byte| *byte == b'\n') {
-            for member in self.members.iter().filter(|member| **member != token) {
+            for member in members.iter().filter(|member| **member != token) {
                 cx.send(*member, &input.contiguous()[..=end]);
             }
             input.consume(end + 1);
         }
         Ok(())
-    }
-
-    fn on_close(&mut self, _: &mut Context<'_>, token: Token, (): (), _: CloseReason) {
-        self.members.retain(|member| *member != token);
-    }
+    })
+    .on_close(|members, _, token, (), _| members.retain(|member| *member != token))
 }
 
 criterion_group! { name = benches; config = measure::settings(); targets = fan_out }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::directory::Directory;
-use common::handlers::Silent;
+use common::handlers::silent;
 use common::program::Program;
 use common::{Server, connect_from, end_sending, expect_bytes, expect_gone, send, start_by};
 use edgeloop::service::chat::{Chat, ChatOptions};
@@ -78,7 +78,7 @@ fn outgoing_connections_do_not_pass_the_gate() {
     let target = common::start(Config::default(), Echo::new());
     let turnstile = Arc::new(Turnstile::default());
     let gate = EverySecond(Arc::clone(&turnstile));
-    let server = start_by(Config::default(), Silent, |reactor| {
+    let server = start_by(Config::default(), silent(), |reactor| {
         reactor.set_gate(gate);
         reactor.listen(&"127.0.0.1:0".parse().unwrap(), &ListenOptions::default()).unwrap()
     });

@@ -7,11 +7,12 @@ mod common;
 
 use std::sync::mpsc::{self, Sender};
 
+use common::scripted::Scripted;
 use common::{MIB, PATIENCE, expect_bytes, expect_gone, send, start};
 use edgeloop::service::{Echo, HandlerFn};
 use edgeloop::{
-    Config, ConnectionInfo, Context, Handler, HandlerRemote, ListenOptions, ProtocolError, Reactor,
-    RemoteError, RingBuffer, Sessions, Stage, Token,
+    Config, ConnectionInfo, Context, HandlerRemote, ListenOptions, Reactor, RemoteError, Sessions,
+    Stage, Token,
 };
 
 fn listed(cx: &mut Context<'_>) -> Vec<ConnectionInfo> {
@@ -75,32 +76,26 @@ fn list_is_read_in_pages_and_none_is_seen_twice() {
     server.finish();
 }
 
-/// Greets, and counts what each client has sent.
-struct Counter {
+/// What a [`Counter`] keeps.
+struct Greeter {
     greeting: &'static [u8],
     opened: Sender<Token>,
 }
 
-impl Handler for Counter {
-    type Session = usize;
+/// Greets, and counts what each client has sent.
+type Counter = Scripted<Greeter, usize>;
 
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> usize {
-        cx.send(token, self.greeting);
-        let _ = self.opened.send(token);
+fn counter(greeter: Greeter) -> Counter {
+    let on_open = |it: &mut Greeter, cx: &mut Context<'_>, token| {
+        cx.send(token, it.greeting);
+        let _ = it.opened.send(token);
         0
-    }
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        count: &mut usize,
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+    };
+    Scripted::new(greeter, on_open, |_, _, _, count, input| {
         *count += input.len();
         input.clear();
         Ok(())
-    }
+    })
 }
 
 /// Runs a task on the loop's thread and returns its answer.
@@ -121,7 +116,8 @@ fn task_reaches_the_handler_and_the_sessions() {
     let (opened, tokens) = mpsc::channel();
     let thread = std::thread::spawn(move || {
         let mut reactor =
-            Reactor::new(Config::default(), Counter { greeting: b"hello", opened }).unwrap();
+            Reactor::new(Config::default(), counter(Greeter { greeting: b"hello", opened }))
+                .unwrap();
         let any = "127.0.0.1:0".parse().unwrap();
         let address = reactor.listen(&any, &ListenOptions::default()).unwrap();
         made.send((address, reactor.handler_remote())).unwrap();

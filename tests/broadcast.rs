@@ -14,12 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::handlers::{Reporter, Seen};
+use common::scripted::Scripted;
 use common::stalled::{self, LONG_REPLY, SHORT, expect_open, turn_for};
 use common::*;
-use edgeloop::service::{Broadcast, Echo, Framing};
+use edgeloop::service::{Broadcast, Echo, Framing, HandlerFn};
 use edgeloop::{
-    CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, PublishError, Reactor,
-    RingBuffer, SlowConsumer, Start, Token, TopicConfig, TopicId,
+    CloseReason, Config, Context, Handler, ListenOptions, PublishError, Reactor, SlowConsumer,
+    Start, Token, TopicConfig, TopicId,
 };
 
 const LINE_MAX: usize = 1000;
@@ -524,42 +525,28 @@ fn publishers_go_on_when_the_one_they_wait_for_leaves() {
 }
 
 /// A broadcast of pieces of up to 100 bytes that their authors get as well.
-#[derive(Default)]
-struct ToAll {
-    topic: Option<TopicId>,
-}
-
-impl Handler for ToAll {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        let config = small(SlowConsumer::Wait);
-        let topic = *self.topic.get_or_insert_with(|| cx.create_topic(config));
+fn to_all() -> impl Handler + Send {
+    let mut topic = None;
+    let on_open = move |cx: &mut Context<'_>, token: Token| {
+        let topic = *topic.get_or_insert_with(|| cx.create_topic(small(SlowConsumer::Wait)));
         cx.subscribe(token, topic, Start::Next);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+        topic
+    };
+    HandlerFn::new(on_open, |cx, token, topic, input| {
         while !cx.is_held(token) && !input.is_empty() {
-            let topic = self.topic.unwrap();
             let len = input.len().min(100);
-            match cx.publish_to_all(topic, Some(token), &input.contiguous()[..len]) {
+            match cx.publish_to_all(*topic, Some(token), &input.contiguous()[..len]) {
                 Ok(_) => input.consume(len),
                 Err(error) => assert_eq!((error, cx.is_held(token)), (PublishError::Full, true)),
             }
         }
         Ok(())
-    }
+    })
 }
 
 #[test]
 fn author_gets_what_is_published_to_all_and_is_held_while_there_is_no_room() {
-    let server = start_narrow(Config::default(), ToAll::default());
+    let server = start_narrow(Config::default(), to_all());
     let slow = connect_stopped(&server);
     let author = server.connect();
     server.wait_until("all are open", |stats| stats.accepted == 2);
@@ -576,47 +563,34 @@ fn author_gets_what_is_published_to_all_and_is_held_while_there_is_no_room() {
 }
 
 /// Lets a connection follow two topics, which are created with the first one.
-fn follow_both(cx: &mut Context<'_>, token: Token, topics: &mut Option<[TopicId; 2]>) {
-    let both =
-        topics.get_or_insert_with(|| [(); 2].map(|()| cx.create_topic(TopicConfig::default())));
+fn follow_both(
+    topics: &mut Option<[TopicId; 2]>,
+    cx: &mut Context<'_>,
+    token: Token,
+) -> [TopicId; 2] {
+    let create = |cx: &mut Context<'_>| cx.create_topic(TopicConfig::default());
+    let both = *topics.get_or_insert_with(|| [(); 2].map(|()| create(cx)));
     for topic in both {
-        cx.subscribe(token, *topic, Start::Next);
+        cx.subscribe(token, topic, Start::Next);
     }
+    both
 }
 
-/// Follows two topics, publishes its input to both, and takes its leave.
-struct Farewell {
-    topics: Option<[TopicId; 2]>,
-}
-
-impl Handler for Farewell {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        follow_both(cx, token, &mut self.topics);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        for topic in self.topics.unwrap() {
-            cx.publish_to_all(topic, Some(token), input.contiguous()).unwrap();
+#[test]
+fn whoever_follows_nothing_any_more_gets_nothing_behind_its_farewell() {
+    let mut topics = None;
+    let on_open = move |cx: &mut Context<'_>, token| follow_both(&mut topics, cx, token);
+    let farewell = HandlerFn::new(on_open, |cx, token, topics, input| {
+        for topic in topics {
+            cx.publish_to_all(*topic, Some(token), input.contiguous()).unwrap();
         }
         input.clear();
         cx.unsubscribe_all(token);
         cx.send(token, b"farewell");
         cx.close(token);
         Ok(())
-    }
-}
-
-#[test]
-fn whoever_follows_nothing_any_more_gets_nothing_behind_its_farewell() {
-    let server = start(Config::default(), Farewell { topics: None });
+    });
+    let server = start(Config::default(), farewell);
     let streams = connect_many(&server, 2);
     send(&streams[0], b"news");
     expect_bytes(&streams[1], b"newsnews");
@@ -626,31 +600,23 @@ fn whoever_follows_nothing_any_more_gets_nothing_behind_its_farewell() {
     server.finish();
 }
 
-/// Everybody follows two topics. Whoever writes publishes to both, and leaves the second; then all
-/// catch up with the first and are told so.
+/// What [`catch_up`] keeps.
 #[derive(Default)]
-struct CatchUp {
+struct Members {
     topics: Option<[TopicId; 2]>,
-    members: Vec<Token>,
+    all: Vec<Token>,
 }
 
-impl Handler for CatchUp {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        follow_both(cx, token, &mut self.topics);
-        self.members.push(token);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+/// Everybody follows two topics. Whoever writes publishes to both, and leaves the second; then all
+/// catch up with the first and are told so.
+fn catch_up() -> Scripted<Members, [TopicId; 2]> {
+    let on_open = |it: &mut Members, cx: &mut Context<'_>, token| {
+        it.all.push(token);
+        follow_both(&mut it.topics, cx, token)
+    };
+    Scripted::new(Members::default(), on_open, |it, cx, token, topics, input| {
         input.clear();
-        let [first, second] = self.topics.unwrap();
+        let [first, second] = *topics;
         cx.publish(second, None, b"[second]").unwrap();
         for (from, message) in [(Some(token), b"[own]"), (None, b"[all]"), (Some(token), b"[end]")]
         {
@@ -658,7 +624,7 @@ impl Handler for CatchUp {
         }
         cx.unsubscribe(token, second);
         assert!(!cx.catch_up(token, second), "it follows that no more");
-        for member in &self.members {
+        for member in &it.all {
             for _ in 0..2 {
                 assert!(cx.catch_up(*member, first));
             }
@@ -666,12 +632,12 @@ impl Handler for CatchUp {
         }
         cx.publish(first, None, b"[later]").unwrap();
         Ok(())
-    }
+    })
 }
 
 #[test]
 fn what_was_published_comes_before_what_is_sent_to_those_who_caught_up() {
-    let server = start(Config::default(), CatchUp::default());
+    let server = start(Config::default(), catch_up());
     let streams = connect_many(&server, 2);
     send(&streams[0], b"!");
     expect_bytes(&streams[0], b"[all][told][later]");
@@ -685,53 +651,43 @@ fn what_was_published_comes_before_what_is_sent_to_those_who_caught_up() {
     assert_eq!(stats.messages_delivered, 1 + 3 + 2 + 1);
 }
 
-/// The first to come follows the topic and nobody else does; when somebody goes it catches up.
-#[derive(Default)]
+/// What [`relief`] keeps.
 struct Relief {
-    topic: Option<TopicId>,
-    subscriber: Option<Token>,
+    followed: Option<(TopicId, Token)>,
     published: Arc<AtomicUsize>,
 }
 
-impl Handler for Relief {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        if self.topic.is_none() {
+/// The first to come follows the topic and nobody else does; when somebody goes it catches up.
+fn relief(published: &Arc<AtomicUsize>) -> Scripted<Relief> {
+    let on_open = |it: &mut Relief, cx: &mut Context<'_>, token| {
+        it.followed.get_or_insert_with(|| {
             let topic = cx.create_topic(small(SlowConsumer::Wait));
             cx.subscribe(token, topic, Start::Next);
-            (self.topic, self.subscriber) = (Some(topic), Some(token));
-        }
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+            (topic, token)
+        });
+    };
+    let state = Relief { followed: None, published: Arc::clone(published) };
+    Scripted::new(state, on_open, |it, cx, token, (), input| {
+        let (topic, _) = it.followed.unwrap();
         while !cx.is_held(token) && !input.is_empty() {
             let len = input.len().min(100);
-            let bytes = &input.contiguous()[..len];
-            if cx.publish(self.topic.unwrap(), Some(token), bytes).is_ok() {
+            if cx.publish(topic, Some(token), &input.contiguous()[..len]).is_ok() {
                 input.consume(len);
-                self.published.fetch_add(1, Ordering::Relaxed);
+                it.published.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(())
-    }
-
-    fn on_close(&mut self, cx: &mut Context<'_>, _: Token, (): (), _: CloseReason) {
-        cx.catch_up(self.subscriber.unwrap(), self.topic.unwrap());
-    }
+    })
+    .on_close(|it, cx, _, (), _| {
+        let (topic, subscriber) = it.followed.unwrap();
+        cx.catch_up(subscriber, topic);
+    })
 }
 
 #[test]
 fn publisher_that_waited_goes_on_once_the_subscriber_has_caught_up() {
-    let handler = Relief::default();
-    let published = Arc::clone(&handler.published);
-    let server = start_narrow(Config::default(), handler);
+    let published = Arc::default();
+    let server = start_narrow(Config::default(), relief(&published));
     let slow = connect_stopped(&server);
     let [author, other] = [server.connect(), server.connect()];
     server.wait_until("all are open", |stats| stats.accepted == 3);
@@ -1015,7 +971,7 @@ fn regression_held_publisher_does_not_wake_the_loop_with_each_tick() {
 // flush phase has looked whether there is room for those who publish.
 #[test]
 fn regression_publishers_go_on_when_the_one_they_wait_for_is_aborted_in_on_close() {
-    let server = start(stalled::config(), FirstIsSlow::default());
+    let server = start(stalled::config(), first_is_slow());
     let slow = connect_narrow(&server.address, 8 * KIB);
     server.wait_until("the slow one is the first", |stats| stats.accepted == 1);
     let partner = server.connect();
@@ -1031,32 +987,18 @@ fn regression_publishers_go_on_when_the_one_they_wait_for_is_aborted_in_on_close
 
 /// Every connection publishes messages of 1000 bytes; the first one is the only subscriber, and
 /// goes with the next that closes.
-#[derive(Default)]
-struct FirstIsSlow {
-    first: Option<(Token, TopicId)>,
-}
-
-impl Handler for FirstIsSlow {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        self.first.get_or_insert_with(|| {
+fn first_is_slow() -> Scripted<Option<(Token, TopicId)>> {
+    let on_open = |first: &mut Option<(Token, TopicId)>, cx: &mut Context<'_>, token| {
+        first.get_or_insert_with(|| {
             let slow_consumer = SlowConsumer::Wait;
             let config = TopicConfig { memory: 64 * KIB, slow_consumer, ..TopicConfig::default() };
             let topic = cx.create_topic(config);
             cx.subscribe(token, topic, Start::Next);
             (token, topic)
         });
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        let (_, topic) = self.first.unwrap();
+    };
+    Scripted::new(None, on_open, |first, cx, token, (), input| {
+        let (_, topic) = first.unwrap();
         while let Some(message) = input.contiguous().get(..1000) {
             if cx.publish(topic, Some(token), message) == Err(PublishError::Full) {
                 break;
@@ -1064,11 +1006,8 @@ impl Handler for FirstIsSlow {
             input.consume(1000);
         }
         Ok(())
-    }
-
-    fn on_close(&mut self, cx: &mut Context<'_>, _: Token, _: (), _: CloseReason) {
-        cx.abort(self.first.unwrap().0);
-    }
+    })
+    .on_close(|first, cx, _, (), _| cx.abort(first.unwrap().0))
 }
 
 // A subscriber stops reading under a patience that no clock can add to the time.
@@ -1259,45 +1198,38 @@ struct Vindictive {
     unsubscribe: bool,
 }
 
-impl Handler for Vindictive {
-    type Session = ();
+impl Vindictive {
+    fn at_work(self) -> Scripted<Vindictive> {
+        Scripted::new(self, Vindictive::open, |it, cx, token, (), input| {
+            if input.contiguous() == b"x" {
+                input.clear();
+                cx.abort(token);
+            }
+            while input.len() >= 100 {
+                match cx.publish(it.topic.unwrap(), Some(token), &input.contiguous()[..100]) {
+                    Ok(_) => input.consume(100),
+                    Err(PublishError::Full) => break,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            Ok(())
+        })
+        .on_close(|it, cx, _, (), reason| {
+            if reason == CloseReason::Aborted
+                && let (Some(first), Some(topic)) = (it.first.take(), it.topic)
+            {
+                match it.unsubscribe {
+                    true => assert!(cx.unsubscribe(first, topic)),
+                    false => cx.abort(first),
+                }
+            }
+        })
+    }
 
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
+    fn open(&mut self, cx: &mut Context<'_>, token: Token) {
         let topic = *self.topic.get_or_insert_with(|| cx.create_topic(self.config.clone()));
         self.first.get_or_insert(token);
         cx.subscribe(token, topic, Start::Next);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        if input.contiguous() == b"x" {
-            input.clear();
-            cx.abort(token);
-        }
-        while input.len() >= 100 {
-            match cx.publish(self.topic.unwrap(), Some(token), &input.contiguous()[..100]) {
-                Ok(_) => input.consume(100),
-                Err(PublishError::Full) => break,
-                Err(error) => panic!("{error:?}"),
-            }
-        }
-        Ok(())
-    }
-
-    fn on_close(&mut self, cx: &mut Context<'_>, _: Token, (): (), reason: CloseReason) {
-        if reason == CloseReason::Aborted
-            && let (Some(first), Some(topic)) = (self.first.take(), self.topic)
-        {
-            match self.unsubscribe {
-                true => assert!(cx.unsubscribe(first, topic)),
-                false => cx.abort(first),
-            }
-        }
     }
 }
 
@@ -1315,7 +1247,7 @@ fn regression_publishers_go_on_when_the_one_they_wait_for_is_ended_in_the_close_
             first: None,
             unsubscribe,
         };
-        let server = start_by(config, handler, |reactor| {
+        let server = start_by(config, handler.at_work(), |reactor| {
             let lowat = Some(16 << 10);
             let options = ListenOptions { notsent_lowat: lowat, ..ListenOptions::default() };
             reactor.listen(&"127.0.0.1:0".parse().unwrap(), &options).unwrap()

@@ -10,12 +10,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use common::scripted::Scripted;
 use common::{ByHand, end_sending, expect_bytes, expect_eof, reset, send};
-use edgeloop::service::{Broadcast, Framing};
-use edgeloop::{
-    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, SlowConsumer, Start, Token,
-    TopicConfig, TopicId,
-};
+use edgeloop::service::{Broadcast, Framing, HandlerFn};
+use edgeloop::{Config, Context, Handler, SlowConsumer, Start, Token, TopicConfig, TopicId};
 
 /// Of the configurations here: a slice is a tenth of a budget.
 const BUDGET: usize = 1_000_000;
@@ -49,52 +47,43 @@ struct Labourer {
     sets_timer: bool,
 }
 
-impl Handler for Labourer {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        self.opened.push(cx.stats().turns);
-        cx.charge(self.on_open);
-        if self.sets_timer {
-            cx.set_timer(token, Duration::ZERO);
-        }
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        let mut pieces = 0;
-        let is_question = input.contiguous().starts_with(b"?");
-        if is_question {
-            input.clear();
-        }
-        while !cx.is_held(token) && !self.is_over && !is_question {
-            pieces += 1;
-            assert!(pieces <= SLICE, "it is never held");
-            cx.charge(self.piece);
-        }
-        self.visits.push((token, pieces, cx.stats().turns));
-        if self.is_over {
-            input.clear();
-        }
-        Ok(())
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
-        self.fired.push(cx.stats().turns);
-        cx.charge(self.on_timer);
-        if self.sets_timer {
-            cx.set_timer(token, Duration::ZERO);
-        }
-    }
-
-    fn on_close(&mut self, cx: &mut Context<'_>, token: Token, _: (), _: CloseReason) {
-        self.closed.push((token, cx.stats().turns));
-        cx.charge(self.on_close);
+impl Labourer {
+    fn at_work(self) -> Scripted<Labourer> {
+        let on_open = |it: &mut Labourer, cx: &mut Context<'_>, token| {
+            it.opened.push(cx.stats().turns);
+            cx.charge(it.on_open);
+            if it.sets_timer {
+                cx.set_timer(token, Duration::ZERO);
+            }
+        };
+        Scripted::new(self, on_open, |it, cx, token, (), input| {
+            let mut pieces = 0;
+            let is_question = input.contiguous().starts_with(b"?");
+            if is_question {
+                input.clear();
+            }
+            while !cx.is_held(token) && !it.is_over && !is_question {
+                pieces += 1;
+                assert!(pieces <= SLICE, "it is never held");
+                cx.charge(it.piece);
+            }
+            it.visits.push((token, pieces, cx.stats().turns));
+            if it.is_over {
+                input.clear();
+            }
+            Ok(())
+        })
+        .on_timer(|it, cx, token, ()| {
+            it.fired.push(cx.stats().turns);
+            cx.charge(it.on_timer);
+            if it.sets_timer {
+                cx.set_timer(token, Duration::ZERO);
+            }
+        })
+        .on_close(|it, cx, token, (), _| {
+            it.closed.push((token, cx.stats().turns));
+            cx.charge(it.on_close);
+        })
     }
 }
 
@@ -122,7 +111,7 @@ fn most_in_a_turn(turns: impl IntoIterator<Item = u64>) -> usize {
 #[test]
 fn visit_ends_with_the_slice_and_the_rest_of_the_input_is_offered_again() {
     let handler = Labourer { piece: SLICE / 4, ..Labourer::default() };
-    let mut server = ByHand::new(tight(), handler);
+    let mut server = ByHand::new(tight(), handler.at_work());
     let clients = crowd(&mut server, 1);
     send(&clients[0], b"work");
     server.turn_until("ten visits", |reactor| reactor.handler().visits.len() == 10);
@@ -136,7 +125,7 @@ fn visit_ends_with_the_slice_and_the_rest_of_the_input_is_offered_again() {
 #[test]
 fn those_who_have_work_without_end_are_served_in_a_round_and_a_turn_ends_with_its_budget() {
     let handler = Labourer { piece: SLICE, ..Labourer::default() };
-    let mut server = ByHand::new(tight(), handler);
+    let mut server = ByHand::new(tight(), handler.at_work());
     let clients = crowd(&mut server, 25);
     clients.iter().for_each(|client| send(client, b"work"));
     server.turn_until("everybody is at work", |reactor| {
@@ -158,11 +147,11 @@ fn those_who_have_work_without_end_are_served_in_a_round_and_a_turn_ends_with_it
 fn who_leaves_nothing_behind_is_served_before_those_whose_work_has_no_end() {
     const CROWD: usize = 200;
     let handler = Labourer { piece: SLICE, ..Labourer::default() };
-    let mut server = ByHand::new(tight(), handler);
+    let mut server = ByHand::new(tight(), handler.at_work());
     let clients = crowd(&mut server, CROWD);
     let asker = server.connect();
     // Each visit tells how many there were before it.
-    let visits_until_answered = |server: &mut ByHand<Labourer>| {
+    let visits_until_answered = |server: &mut ByHand<Scripted<Labourer>>| {
         server.reactor.handler().visits.clear();
         send(&asker, b"?");
         let answered = |visits: &[(Token, usize, u64)]| visits.iter().position(|it| it.1 == 0);
@@ -188,7 +177,7 @@ fn who_leaves_nothing_behind_is_served_before_those_whose_work_has_no_end() {
 fn timers_that_are_due_at_once_do_not_keep_others_from_being_read_nor_from_coming_in() {
     let handler =
         Labourer { piece: SLICE, on_timer: BUDGET, sets_timer: true, ..Labourer::default() };
-    let mut server = ByHand::new(tight(), handler);
+    let mut server = ByHand::new(tight(), handler.at_work());
     // Each fires over and over, and uses up the whole budget each time.
     let clients = crowd(&mut server, 20);
     server.turn_until("timers fire", |reactor| reactor.handler().fired.len() >= 40);
@@ -205,7 +194,7 @@ fn timers_that_are_due_at_once_do_not_keep_others_from_being_read_nor_from_comin
 #[test]
 fn tasks_and_new_connections_are_left_to_the_next_turn_beyond_the_budget() {
     let handler = Labourer { on_open: BUDGET, ..Labourer::default() };
-    let mut server = ByHand::new(tight(), handler);
+    let mut server = ByHand::new(tight(), handler.at_work());
     let clients = crowd(&mut server, 10);
     let opened = std::mem::take(&mut server.reactor.handler().opened);
     assert_eq!(most_in_a_turn(opened), 1, "one for each budget");
@@ -231,7 +220,7 @@ fn tasks_and_new_connections_are_left_to_the_next_turn_beyond_the_budget() {
 #[test]
 fn crowd_that_leaves_at_once_is_seen_off_in_slices_and_everybody_once() {
     let handler = Labourer { on_close: BUDGET / 4, ..Labourer::default() };
-    let mut server = ByHand::new(tight(), handler);
+    let mut server = ByHand::new(tight(), handler.at_work());
     let clients = crowd(&mut server, 40);
     clients.into_iter().for_each(reset);
     server.turn_until("all have gone", |reactor| reactor.stats().open() == 0);
@@ -245,7 +234,7 @@ fn crowd_that_leaves_at_once_is_seen_off_in_slices_and_everybody_once() {
 #[test]
 fn shutdown_that_is_over_closes_everybody_in_its_last_turn() {
     let handler = Labourer { on_close: BUDGET, ..Labourer::default() };
-    let mut server = ByHand::new(tight(), handler);
+    let mut server = ByHand::new(tight(), handler.at_work());
     let clients = crowd(&mut server, 40);
     server.reactor.with_context(|_, cx| cx.stop());
     server.turn();
@@ -253,50 +242,35 @@ fn shutdown_that_is_over_closes_everybody_in_its_last_turn() {
     drop(clients);
 }
 
-/// Whoever comes follows all topics; whatever is sent is published to all of them.
-#[derive(Default)]
-struct Channels {
-    topics: Vec<TopicId>,
-    count: usize,
-}
-
-impl Channels {
-    fn new(count: usize) -> Self {
-        Channels { topics: Vec::new(), count }
+/// Lets a connection follow so many topics, which are created with the first one.
+fn follow_all(topics: &mut Vec<TopicId>, count: usize, cx: &mut Context<'_>, token: Token) {
+    topics.resize_with(count.max(topics.len()), || cx.create_topic(TopicConfig::default()));
+    for topic in topics {
+        assert!(cx.subscribe(token, *topic, Start::Next).is_some());
     }
 }
 
-impl Handler for Channels {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        while self.topics.len() < self.count {
-            self.topics.push(cx.create_topic(TopicConfig::default()));
-        }
-        for topic in &self.topics {
-            assert!(cx.subscribe(token, *topic, Start::Next).is_some());
-        }
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        _: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        for topic in &self.topics {
-            cx.publish(*topic, None, input.contiguous()).unwrap();
-        }
-        input.clear();
-        Ok(())
+/// As an `on_open` whose sessions are the topics.
+fn following_all(count: usize) -> impl FnMut(&mut Context<'_>, Token) -> Vec<TopicId> {
+    let mut topics = Vec::new();
+    move |cx, token| {
+        follow_all(&mut topics, count, cx, token);
+        topics.clone()
     }
 }
 
 #[test]
 fn connection_with_messages_of_many_topics_is_written_to_in_slices() {
     const TOPICS: usize = 500;
-    let mut server = ByHand::new(tight(), Channels::new(TOPICS));
+    // Whatever is sent is published to all of them.
+    let handler = HandlerFn::new(following_all(TOPICS), |cx, _, topics, input| {
+        for topic in topics {
+            cx.publish(*topic, None, input.contiguous()).unwrap();
+        }
+        input.clear();
+        Ok(())
+    });
+    let mut server = ByHand::new(tight(), handler);
     let clients = crowd(&mut server, 2);
     send(&clients[0], b"m");
     let (mut before, mut most) = (server.reactor.stats().writes, 0);
@@ -367,36 +341,18 @@ fn publisher_to_a_crowd_gets_on_as_to_a_few() {
 
 #[test]
 fn publisher_to_many_crowds_is_slowed_to_some_of_them_in_a_visit() {
-    /// Publishes to one topic for each byte.
-    struct Caller(Channels);
-
-    impl Handler for Caller {
-        type Session = ();
-
-        fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-            self.0.on_open(cx, token);
-        }
-
-        fn on_data(
-            &mut self,
-            cx: &mut Context<'_>,
-            token: Token,
-            _: &mut (),
-            input: &mut RingBuffer,
-        ) -> Result<(), ProtocolError> {
-            while !input.is_empty() && !cx.is_held(token) {
-                let topic = self.0.topics.pop().unwrap();
-                cx.publish(topic, None, b"m").unwrap();
-                input.consume(1);
-            }
-            Ok(())
-        }
-    }
-
     const TOPICS: usize = 200;
     // A subscriber costs 20 units, and 20 of them as much as is paid for one topic.
     let config = Config { work_slice: 6_400, ..tight() };
-    let mut server = ByHand::new(config, Caller(Channels::new(TOPICS)));
+    // Publishes to one topic for each byte.
+    let handler = HandlerFn::new(following_all(TOPICS), |cx, token, topics, input| {
+        while !input.is_empty() && !cx.is_held(token) {
+            cx.publish(topics.pop().unwrap(), None, b"m").unwrap();
+            input.consume(1);
+        }
+        Ok(())
+    });
+    let mut server = ByHand::new(config, handler);
     let clients = crowd(&mut server, 40);
     send(&clients[0], &[b'p'; TOPICS]);
     let (mut before, mut most) = (0, 0);
@@ -409,43 +365,34 @@ fn publisher_to_many_crowds_is_slowed_to_some_of_them_in_a_visit() {
     assert!((10..=16).contains(&most), "{most} topics in a visit");
 }
 
-/// Says to itself what to do: a full stop is to close, a question mark to be counted.
+/// What [`leaving`] keeps.
 #[derive(Default)]
-struct Leaver {
-    channels: Channels,
+struct Left {
+    topics: Vec<TopicId>,
     served: usize,
 }
 
-impl Handler for Leaver {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        self.channels.on_open(cx, token);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+/// Everybody follows so many topics. A full stop is to close, a question mark to be counted.
+fn leaving<const TOPICS: usize>() -> Scripted<Left> {
+    let on_open = |it: &mut Left, cx: &mut Context<'_>, token| {
+        follow_all(&mut it.topics, TOPICS, cx, token);
+    };
+    Scripted::new(Left::default(), on_open, |it, cx, token, (), input| {
         match input.contiguous().last() {
             Some(b'.') => cx.close(token),
-            Some(b'?') => self.served += 1,
+            Some(b'?') => it.served += 1,
             _ => {}
         }
         input.clear();
         Ok(())
-    }
+    })
 }
 
 /// Turns until somebody is served behind a crowd that `leave` makes leave. What of a client it returns
 /// is kept open until then.
 fn turns_behind_a_crowd(leave: impl FnMut(TcpStream) -> Option<TcpStream>) -> u64 {
     // To leave all of them costs a tenth of a budget, to be told of the end a hundredth.
-    let handler = Leaver { channels: Channels::new(500), served: 0 };
-    let mut server = ByHand::new(tight(), handler);
+    let mut server = ByHand::new(tight(), leaving::<500>());
     let mut crowd = crowd(&mut server, 60);
     let behind = crowd.pop().unwrap();
     // That the newest may be written to is told before anybody is told to be readable.
@@ -458,7 +405,7 @@ fn turns_behind_a_crowd(leave: impl FnMut(TcpStream) -> Option<TcpStream>) -> u6
     drop(kept);
     server.turn_until("the crowd has gone", |reactor| reactor.stats().open() == 1);
     server.reactor.with_context(|handler, cx| {
-        let mut topics = handler.channels.topics.iter();
+        let mut topics = handler.topics.iter();
         assert!(topics.all(|topic| cx.subscribers(*topic) == 1), "the last one is still there");
     });
     turns
@@ -479,63 +426,44 @@ fn crowd_that_leaves_many_topics_keeps_nobody_from_being_read() {
     assert!(closed <= 2, "{closed} turns");
 }
 
+const STUCK_TOPICS: usize = 20;
+/// More than the kernel takes.
+const BACKLOG: usize = 24 << 20;
+
 /// Everybody follows all topics. The first to come takes nothing; of the others each publishes to a
 /// topic of its own, a message for each byte.
-#[derive(Default)]
-struct Stuck {
-    topics: Vec<TopicId>,
-    first: Option<Token>,
-}
-
-impl Stuck {
-    const TOPICS: usize = 20;
-    /// More than the kernel takes.
-    const BACKLOG: usize = 24 << 20;
-}
-
-impl Handler for Stuck {
-    type Session = TopicId;
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> TopicId {
-        if self.first.is_none() {
-            self.first = Some(token);
-            cx.send(token, &vec![0; Stuck::BACKLOG]);
+fn stuck() -> impl Handler {
+    let config =
+        TopicConfig { memory: 1024, slow_consumer: SlowConsumer::Wait, ..Default::default() };
+    let (mut topics, mut is_first) = (Vec::new(), true);
+    let on_open = move |cx: &mut Context<'_>, token: Token| {
+        if std::mem::take(&mut is_first) {
+            cx.send(token, &vec![0; BACKLOG]);
+            topics.resize_with(STUCK_TOPICS, || cx.create_topic(config.clone()));
         }
-        let config =
-            TopicConfig { memory: 1024, slow_consumer: SlowConsumer::Wait, ..Default::default() };
-        while self.topics.len() < Stuck::TOPICS {
-            self.topics.push(cx.create_topic(config.clone()));
-        }
-        for topic in &self.topics {
+        for topic in &topics {
             assert!(cx.subscribe(token, *topic, Start::Next).is_some());
         }
-        self.topics[cx.stats().accepted as usize % Stuck::TOPICS]
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        topic: &mut TopicId,
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+        topics[cx.stats().accepted as usize % STUCK_TOPICS]
+    };
+    HandlerFn::new(on_open, |cx, token, topic, input| {
         while !input.is_empty() && cx.publish(*topic, Some(token), &[b'm'; 300]).is_ok() {
             input.consume(1);
         }
         Ok(())
-    }
+    })
 }
 
 #[test]
 fn looking_whether_publishers_may_go_on_has_a_budget_and_comes_to_every_topic() {
     const MESSAGES: usize = 8;
     // A look at one topic is 420 units, at all of them 8,400. A turn has 2,000 for it.
-    let config = Config { work_budget: 4_000, output_limit: 2 * Stuck::BACKLOG, ..tight() };
-    let mut server = ByHand::new(config, Stuck::default());
-    let mut clients = crowd(&mut server, 1 + Stuck::TOPICS);
+    let config = Config { work_budget: 4_000, output_limit: 2 * BACKLOG, ..tight() };
+    let mut server = ByHand::new(config, stuck());
+    let mut clients = crowd(&mut server, 1 + STUCK_TOPICS);
     let first = clients.remove(0);
     clients.iter().for_each(|client| send(client, &[b'm'; MESSAGES]));
-    let wanted = Stuck::TOPICS * MESSAGES;
+    let wanted = STUCK_TOPICS * MESSAGES;
     server.turn_until("all have read what they can", |reactor| {
         reactor.stats().bytes_received == wanted as u64
     });

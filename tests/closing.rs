@@ -10,12 +10,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::handlers::{KeepsAll, Reporter, Seen};
+use common::handlers::{Reporter, Seen, keeps_all};
+use common::scripted::Scripted;
 use common::stalled::{self, BLOCKED, LONG_REPLY, SHORT, expect_open, replier, send_reply};
 use common::*;
 use edgeloop::codec::Delimited;
-use edgeloop::service::{Echo, EchoLines, Framed};
-use edgeloop::{CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Token};
+use edgeloop::service::{Echo, EchoLines, Framed, handler_fn};
+use edgeloop::{CloseReason, Config, Context, Handler, ProtocolError, Token};
 
 /// More than the kernel's buffers hold for a client that does not read.
 const REPLY: usize = 8 * MIB;
@@ -27,22 +28,8 @@ fn roomy() -> Config {
 // The last bytes survive.
 
 /// Answers the first data with a long reply and closes, leaving what else was sent unread.
-struct ReplyAndClose {
-    error: Option<ProtocolError>,
-}
-
-impl Handler for ReplyAndClose {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+fn reply_and_close(mut error: Option<ProtocolError>) -> impl Handler + Send {
+    handler_fn(move |cx, token, input| {
         input.consume(1);
         let mut at = 0;
         while at < REPLY {
@@ -50,19 +37,16 @@ impl Handler for ReplyAndClose {
             assert!(cx.send(token, piece));
             at += piece.len();
         }
-        match self.error.take() {
-            Some(error) => Err(error),
-            None => {
-                cx.close(token);
-                Ok(())
-            }
+        if error.is_none() {
+            cx.close(token);
         }
-    }
+        error.take().map_or(Ok(()), Err)
+    })
 }
 
 #[test]
 fn reply_survives_a_close_although_the_client_has_sent_more() {
-    let server = start(roomy(), ReplyAndClose { error: None });
+    let server = start(roomy(), reply_and_close(None));
     let stream = server.connect();
     send(&stream, &[b'?'; 100]);
     // Later bytes come while the reply is on its way.
@@ -80,7 +64,7 @@ fn reply_survives_a_close_although_the_client_has_sent_more() {
 
 #[test]
 fn late_byte_after_the_close_destroys_nothing() {
-    let server = start(roomy(), ReplyAndClose { error: None });
+    let server = start(roomy(), reply_and_close(None));
     let stream = connect_narrow(&server.address, 4096);
     send(&stream, b"?");
     // All is with the kernel, our end included, and most of it has not arrived.
@@ -100,7 +84,7 @@ fn late_byte_after_the_close_destroys_nothing() {
 
 #[test]
 fn client_that_streams_on_while_it_reads_gets_the_whole_reply() {
-    let server = start(roomy(), ReplyAndClose { error: None });
+    let server = start(roomy(), reply_and_close(None));
     let stream = server.connect();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -123,7 +107,7 @@ fn protocol_error_lets_the_replies_before_it_through() {
         (ProtocolError::MessageTooLong, CloseReason::MessageTooLong),
         (ProtocolError::malformed("nonsense"), CloseReason::ProtocolError),
     ] {
-        let server = start(roomy(), ReplyAndClose { error: Some(error) });
+        let server = start(roomy(), reply_and_close(Some(error)));
         let stream = server.connect();
         send(&stream, &[b'?'; 100]);
         expect_pattern(&stream, 1, 0, REPLY);
@@ -135,7 +119,7 @@ fn protocol_error_lets_the_replies_before_it_through() {
 
 #[test]
 fn input_that_no_handler_takes_ends_at_its_limit() {
-    let server = start(Config::default(), KeepsAll);
+    let server = start(Config::default(), keeps_all());
     let stream = server.connect();
     server.send_until_blocked(&stream, &[0; 64 * KIB]);
     let stats = server.wait_until("it is closed", |stats| stats.open() == 0);
@@ -185,7 +169,7 @@ fn close_towards_a_non_reader_ends_at_the_write_timeout_and_others_go_on() {
         tick: Duration::from_millis(20),
         ..roomy()
     };
-    let server = start(config, ReplyAndClose { error: None });
+    let server = start(config, reply_and_close(None));
     let stream = server.connect();
     send(&stream, b"?");
     let other = server.connect();
@@ -311,10 +295,40 @@ impl Drop for Session {
     }
 }
 
-impl Handler for Ledger {
-    type Session = Session;
+impl Ledger {
+    fn kept(self) -> Scripted<Ledger, Session> {
+        Scripted::new(self, Ledger::open, |it, cx, token, _, input| {
+            match input.contiguous()[0] {
+                b'c' => cx.close(token),
+                b'a' => cx.abort(token),
+                b'b' => {
+                    cx.close(token);
+                    cx.abort(token);
+                    cx.close(token);
+                }
+                b'e' => return Err(ProtocolError::malformed("asked for")),
+                b'o' => drop(cx.send(token, &vec![0; it.limits.output_limit + 1])),
+                b't' => cx.set_timer(token, Duration::from_millis(1)),
+                b'w' => drop(cx.send(token, &vec![0; it.limits.output_limit])),
+                _ => {}
+            }
+            input.clear();
+            Ok(())
+        })
+        .on_timer(|_, cx, token, _| cx.close(token))
+        .on_close(|it, cx, token, _, _| {
+            assert!(it.open.remove(&token).is_some(), "closed twice, or never opened");
+            // All of this is about somebody who is gone.
+            assert!(!cx.send(token, b"x"));
+            cx.close(token);
+            cx.abort(token);
+            cx.set_timer(token, Duration::ZERO);
+            cx.pause(token);
+            cx.resume(token);
+        })
+    }
 
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> Session {
+    fn open(&mut self, cx: &mut Context<'_>, token: Token) -> Session {
         assert!(self.open.insert(token, ()).is_none(), "opened twice");
         self.alive.fetch_add(1, Ordering::Relaxed);
         if self.open.len() % 16 == 7 {
@@ -324,47 +338,6 @@ impl Handler for Ledger {
             cx.close(token);
         }
         Session(Arc::clone(&self.alive))
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut Session,
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        let first = input.contiguous()[0];
-        match first {
-            b'c' => cx.close(token),
-            b'a' => cx.abort(token),
-            b'b' => {
-                cx.close(token);
-                cx.abort(token);
-                cx.close(token);
-            }
-            b'e' => return Err(ProtocolError::malformed("asked for")),
-            b'o' => drop(cx.send(token, &vec![0; self.limits.output_limit + 1])),
-            b't' => cx.set_timer(token, Duration::from_millis(1)),
-            b'w' => drop(cx.send(token, &vec![0; self.limits.output_limit])),
-            _ => {}
-        }
-        input.clear();
-        Ok(())
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut Session) {
-        cx.close(token);
-    }
-
-    fn on_close(&mut self, cx: &mut Context<'_>, token: Token, _: Session, _: CloseReason) {
-        assert!(self.open.remove(&token).is_some(), "closed twice, or never opened");
-        // All of this is about somebody who is gone.
-        assert!(!cx.send(token, b"x"));
-        cx.close(token);
-        cx.abort(token);
-        cx.set_timer(token, Duration::ZERO);
-        cx.pause(token);
-        cx.resume(token);
     }
 }
 
@@ -381,7 +354,7 @@ fn every_way_to_end_calls_on_close_exactly_once_and_drops_the_session() {
     };
     let handler =
         Ledger { alive: Arc::clone(&alive), open: HashMap::new(), limits: limits.clone() };
-    let server = start(limits, handler);
+    let server = start(limits, handler.kept());
     let mut kept = Vec::new();
     for round in 0..20 {
         for what in b"cabeotwxir" {
@@ -420,7 +393,7 @@ fn stop_closes_everybody_once() {
     let alive = Arc::new(AtomicI64::new(0));
     let handler =
         Ledger { alive: Arc::clone(&alive), open: HashMap::new(), limits: Config::default() };
-    let server = start(Config::default(), handler);
+    let server = start(Config::default(), handler.kept());
     let streams: Vec<TcpStream> = (0..6).map(|_| server.connect()).collect();
     server.wait_until("all are open", |stats| stats.open() == 6);
     let stats = server.stop();

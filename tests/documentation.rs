@@ -574,6 +574,32 @@ fn clock_is_read_and_slots_are_freed_at_one_place() {
     assert_eq!(places("state.free("), ["reactor.rs 1"]);
 }
 
+/// A closure says in a line what a handler of one callback does; the skeleton around the callback takes
+/// fifteen, and whoever reads a test has to read them.
+#[test]
+fn handlers_of_tests_are_closures_but_for_a_few() {
+    let files = ["tests", "benches"].into_iter().flat_map(rust_files);
+    let by_hand: Vec<String> = files
+        .flat_map(|path| {
+            let code = without_comments(&fs::read_to_string(&path).unwrap());
+            // A head may take several lines.
+            let heads = code.split("impl").skip(1).filter_map(|rest| rest.split('{').next());
+            let heads = heads.map(|head| head.split_whitespace().collect::<Vec<_>>());
+            let is_handler = |word: &str| word.rsplit("::").next() == Some("Handler");
+            let heads = heads.filter(|head| {
+                head.windows(2).any(|words| is_handler(words[0]) && words[1] == "for")
+            });
+            heads.map(|head| format!("{}: {}", path.display(), head.join(" "))).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(!by_hand.is_empty(), "nothing is found");
+    assert!(
+        by_hand.len() <= 8,
+        "use edgeloop::service::{{handler_fn, HandlerFn}}, or tests/common/scripted.rs:\n{}",
+        by_hand.join("\n")
+    );
+}
+
 // What the tests above are made of.
 
 /// A running server on a Unix socket of its own, ended when it is dropped.

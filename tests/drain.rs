@@ -11,13 +11,12 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::handlers::Silent;
+use common::handlers::silent;
 use common::stalled::{self, BLOCKED, LONG_REPLY, SHORT, replier};
 use common::*;
-use edgeloop::service::{Broadcast, Echo, Framing};
+use edgeloop::service::{Broadcast, Echo, Framing, handler_fn};
 use edgeloop::{
-    Address, CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, Reactor,
-    RemoteError, RingBuffer, Token, TopicConfig,
+    Address, CloseReason, Config, Handler, ListenOptions, Reactor, RemoteError, TopicConfig,
 };
 
 fn short(drain_timeout: Duration) -> Config {
@@ -155,7 +154,7 @@ fn second_drain_does_not_put_off_the_first() {
 
 #[test]
 fn tasks_of_many_threads_all_run() {
-    let server = start(Config { tasks_max: 8, ..Config::default() }, Silent);
+    let server = start(Config { tasks_max: 8, ..Config::default() }, silent());
     let count = Arc::new(AtomicUsize::new(0));
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -183,7 +182,7 @@ fn tasks_of_many_threads_all_run() {
 
 #[test]
 fn full_queue_gives_the_task_back() {
-    let server = start(Config { tasks_max: 2, ..Config::default() }, Silent);
+    let server = start(Config { tasks_max: 2, ..Config::default() }, silent());
     let (release, wait) = mpsc::channel::<()>();
     let (started, running) = mpsc::channel();
     server
@@ -203,7 +202,7 @@ fn full_queue_gives_the_task_back() {
 
 #[test]
 fn task_may_queue_a_task() {
-    let server = start(Config { tasks_max: 1, ..Config::default() }, Silent);
+    let server = start(Config { tasks_max: 1, ..Config::default() }, silent());
     let (sender, receiver) = mpsc::channel();
     let remote = server.remote.clone();
     server
@@ -223,7 +222,7 @@ fn task_may_queue_a_task() {
 
 #[test]
 fn remote_outlives_its_reactor() {
-    let mut server = start(Config::default(), Silent);
+    let mut server = start(Config::default(), silent());
     let remote = server.remote.clone();
     server.ask(|cx| cx.drain());
     server.join();
@@ -254,35 +253,16 @@ fn regression_shutdown_closes_a_quiet_connection_that_was_stalled_when_it_began(
 fn regression_what_on_drain_sends_arrives_beyond_the_visit_budget() {
     let soon = Duration::from_millis(1);
     let config = Config { visit_budget: 1, drain_quiet: soon, tick: soon, ..stalled::config() };
-    let mut server = start(config, SaysBye);
+    let says_bye = handler_fn(|_, _, _| Ok(())).on_drain(|cx, token, ()| {
+        cx.send(token, &GOODBYE);
+    });
+    let mut server = start(config, says_bye);
     let streams: Vec<_> = (0..200).map(|_| server.connect()).collect();
     server.wait_until("all are open", |stats| stats.accepted == 200);
     server.remote.run(|cx| cx.drain()).unwrap();
     streams.iter().for_each(|stream| expect_last_bytes(stream, &GOODBYE));
     drop(streams);
     assert_eq!(server.join().1.cut_off, 0);
-}
-
-struct SaysBye;
-
-impl Handler for SaysBye {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        _: &mut (),
-        _: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        Ok(())
-    }
-
-    fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
-        cx.send(token, &GOODBYE);
-    }
 }
 
 /// So long that the last one leaves after the first timer.

@@ -11,16 +11,13 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::handlers::{KeepsAll, Reporter, Seen};
+use common::handlers::{Reporter, Seen, keeps_all};
 use common::nowhere::Nowhere;
 use common::stalled::{self};
 use common::*;
 use edgeloop::codec::Delimited;
-use edgeloop::service::{Echo, EchoLines, Framed};
-use edgeloop::{
-    Address, BufferPool, CloseReason, Config, Context, Handler, ListenOptions, ProtocolError,
-    RingBuffer, Token,
-};
+use edgeloop::service::{Echo, EchoLines, Framed, handler_fn};
+use edgeloop::{Address, BufferPool, CloseReason, Config, ListenOptions, RingBuffer};
 
 /// Debug builds do the same with less.
 const SCALE: usize = if cfg!(debug_assertions) { 4 } else { 1 };
@@ -460,7 +457,15 @@ fn regression_error_of_wrap_costs_one_connection() {
 // A handler composes its replies in a ring of a pool of its own and hands them over.
 #[test]
 fn regression_ring_of_the_handlers_own_pool_upsets_no_count() {
-    let server = start(stalled::config(), Composer { pool: BufferPool::new(MIB) });
+    let mut pool = BufferPool::new(MIB);
+    let composer = handler_fn(move |cx, token, input| {
+        let mut reply = RingBuffer::new();
+        reply.extend(&[b'!'; 200_000], &mut pool);
+        input.clear();
+        cx.forward(token, &mut reply);
+        Ok(())
+    });
+    let server = start(stalled::config(), composer);
     let stream = server.connect();
     for _ in 0..18 {
         send(&stream, b"?");
@@ -470,36 +475,12 @@ fn regression_ring_of_the_handlers_own_pool_upsets_no_count() {
     server.finish();
 }
 
-struct Composer {
-    pool: BufferPool,
-}
-
-impl Handler for Composer {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        let mut reply = RingBuffer::new();
-        reply.extend(&[b'!'; 200_000], &mut self.pool);
-        input.clear();
-        cx.forward(token, &mut reply);
-        Ok(())
-    }
-}
-
 // The beginning of a long message fills nearly a whole block, and the rest comes byte by byte.
 #[test]
 fn regression_long_message_is_not_copied_with_each_byte_that_arrives() {
     const BEGINNING: usize = 16 * MIB - 3000;
     let config = Config { input_limit: 64 * MIB, ..stalled::config() };
-    let mut server = ByHand::new(config, KeepsAll);
+    let mut server = ByHand::new(config, keeps_all());
     let stream = server.connect();
     thread::scope(|scope| {
         scope.spawn(|| send(&stream, &vec![1; BEGINNING]));
@@ -528,34 +509,16 @@ fn regression_long_message_is_not_copied_with_each_byte_that_arrives() {
 
 #[test]
 fn regression_ring_with_a_pool_of_its_own_can_be_forwarded() {
-    let handler = OwnPool { pool: BufferPool::new(MIB), ring: RingBuffer::new() };
+    // As the documentation of rings shows it.
+    let (mut pool, mut ring) = (BufferPool::new(MIB), RingBuffer::new());
+    let handler = handler_fn(move |cx, token, input| {
+        ring.extend(input.contiguous(), &mut pool);
+        input.clear();
+        assert!(cx.forward(token, &mut ring));
+        Ok(())
+    });
     let server = start(Config::default(), handler);
     echo_one(&server.connect(), 1, MIB);
     echo_one(&server.connect(), 2, MIB);
     server.finish();
-}
-
-/// Answers from a ring with a pool of its own, as the documentation of rings shows it.
-struct OwnPool {
-    pool: BufferPool,
-    ring: RingBuffer,
-}
-
-impl Handler for OwnPool {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        self.ring.extend(input.contiguous(), &mut self.pool);
-        input.clear();
-        assert!(cx.forward(token, &mut self.ring));
-        Ok(())
-    }
 }

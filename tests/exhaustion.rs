@@ -12,11 +12,11 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use common::scripted::Scripted;
 use common::*;
-use edgeloop::service::Echo;
+use edgeloop::service::{Echo, handler_fn};
 use edgeloop::{
-    CloseReason, Config, Context, Handler, ProtocolError, RingBuffer, Start, Stats, Token,
-    TopicConfig, TopicId, WhenFull,
+    CloseReason, Config, Context, Handler, Start, Stats, Token, TopicConfig, TopicId, WhenFull,
 };
 
 /// Sends a byte; whether it comes back within `span`.
@@ -220,33 +220,21 @@ fn spent_memory_closes_the_largest_output_and_the_others_go_on() {
 }
 
 /// Answers each byte with a kibibyte, and leaves in its input what it may not answer yet.
-struct Answers;
-
-impl Handler for Answers {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        (): &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+fn answers() -> impl Handler {
+    handler_fn(|cx, token, input| {
         while !input.is_empty() && !cx.is_held(token) {
             input.consume(1);
             cx.send(token, &[b'x'; KIB]);
         }
         Ok(())
-    }
+    })
 }
 
 #[test]
 fn many_who_pipeline_and_do_not_read_keep_within_the_memory_and_the_others_are_served() {
     let config = Config { buffer_memory: MIB, output_limit: 256 * KIB, ..Config::default() };
     let most = (config.buffer_memory + config.read_budget) as u64;
-    let mut server = ByHand::new(config, Answers);
+    let mut server = ByHand::new(config, answers());
     let small = server.connect();
     let silent: Vec<TcpStream> =
         (0..100).map(|_| connect_narrow(&server.address, 4 * KIB)).collect();
@@ -274,7 +262,7 @@ fn many_who_pipeline_and_do_not_read_keep_within_the_memory_and_the_others_are_s
 fn client_that_asks_without_reading_costs_no_more_than_a_visit() {
     let config = Config { output_limit: 4 * MIB, ..Config::default() };
     let high = config.output_high();
-    let mut server = ByHand::new(config, Answers);
+    let mut server = ByHand::new(config, answers());
     let silent = connect_narrow(&server.address, 4 * KIB);
     send(&silent, &[b'?'; 16 * KIB]);
     server.turn_until("it is answered", |reactor| reactor.stats().bytes_queued > 0);
@@ -291,26 +279,13 @@ fn client_that_asks_without_reading_costs_no_more_than_a_visit() {
 }
 
 /// Subscribes everybody to all its topics.
-struct Follows(Vec<TopicId>);
-
-impl Handler for Follows {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        for topic in &self.0 {
+fn follows() -> Scripted<Vec<TopicId>> {
+    let on_open = |topics: &mut Vec<TopicId>, cx: &mut Context<'_>, token| {
+        for topic in topics {
             cx.subscribe(token, *topic, Start::Next).unwrap();
         }
-    }
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        (): &mut (),
-        _: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        Ok(())
-    }
+    };
+    Scripted::new(Vec::new(), on_open, |_, _, _, (), _| Ok(()))
 }
 
 #[test]
@@ -319,10 +294,10 @@ fn what_topics_hold_for_one_subscriber_is_bounded_over_all_of_them_together() {
     const MESSAGE: [u8; 15 * KIB] = [b'm'; 15 * KIB];
     let config = Config { output_limit: 256 * KIB, write_timeout: None, ..Config::default() };
     let limit = config.output_limit;
-    let mut server = ByHand::new(config, Follows(Vec::new()));
+    let mut server = ByHand::new(config, follows());
     let topic = TopicConfig { memory: 64 * KIB, ..TopicConfig::default() };
     server.reactor.with_context(|handler, cx| {
-        handler.0 = (0..TOPICS).map(|_| cx.create_topic(topic.clone())).collect();
+        **handler = (0..TOPICS).map(|_| cx.create_topic(topic.clone())).collect();
     });
     let reader = server.connect();
     server.turn_until("the reader is there", |reactor| reactor.stats().accepted == 1);
@@ -330,7 +305,7 @@ fn what_topics_hold_for_one_subscriber_is_bounded_over_all_of_them_together() {
     server.turn_until("both are there", |reactor| reactor.stats().accepted == 2);
     for index in 0..TOPICS {
         server.reactor.with_context(|handler, cx| {
-            cx.publish(handler.0[index], None, &MESSAGE).unwrap();
+            cx.publish(handler[index], None, &MESSAGE).unwrap();
         });
         server.turn();
         expect_delivered(&mut server, &reader, &MESSAGE);
@@ -347,9 +322,9 @@ fn what_is_kept_of_small_messages_counts_as_held_for_a_subscriber() {
     const TOPICS: usize = 100;
     const SMALL: usize = 600;
     let config = Config { output_limit: 256 * KIB, write_timeout: None, ..Config::default() };
-    let mut server = ByHand::new(config, Follows(Vec::new()));
+    let mut server = ByHand::new(config, follows());
     server.reactor.with_context(|handler, cx| {
-        handler.0 = (0..TOPICS).map(|_| cx.create_topic(TopicConfig::default())).collect();
+        **handler = (0..TOPICS).map(|_| cx.create_topic(TopicConfig::default())).collect();
     });
     let reader = server.connect();
     server.turn_until("the reader is there", |reactor| reactor.stats().accepted == 1);
@@ -358,7 +333,7 @@ fn what_is_kept_of_small_messages_counts_as_held_for_a_subscriber() {
     let mut publish = |index: usize, message: &[u8], count: usize| {
         server.reactor.with_context(|handler, cx| {
             for _ in 0..count {
-                cx.publish(handler.0[index], None, message).unwrap();
+                cx.publish(handler[index], None, message).unwrap();
             }
         });
         server.turn();
@@ -397,32 +372,26 @@ struct Hoards {
     large: usize,
 }
 
-impl Handler for Hoards {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        (): &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        match input.len() {
-            1 => {
-                self.small = Some(token);
-                self.offers += 1;
-                cx.pause(token);
+fn hoards() -> Scripted<Hoards> {
+    Scripted::new(
+        Hoards::default(),
+        |_, _, _| (),
+        |it, cx, token, (), input| {
+            match input.len() {
+                1 => {
+                    it.small = Some(token);
+                    it.offers += 1;
+                    cx.pause(token);
+                }
+                LARGE => {
+                    it.large += 1;
+                    cx.pause(token);
+                }
+                _ => {}
             }
-            LARGE => {
-                self.large += 1;
-                cx.pause(token);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
+            Ok(())
+        },
+    )
 }
 
 const LARGE: usize = 32 * KIB;
@@ -431,7 +400,7 @@ const LARGE: usize = 32 * KIB;
 fn input_that_is_owed_waits_for_memory() {
     // Seven large ones and a small one leave less than a read.
     let config = Config { buffer_memory: 8 * LARGE, read_budget: LARGE, ..Config::default() };
-    let mut server = ByHand::new(config, Hoards::default());
+    let mut server = ByHand::new(config, hoards());
     let small = server.connect();
     send(&small, b"x");
     server.turn_until("the small one is held", |reactor| {

@@ -12,11 +12,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use common::handlers::Silent;
+use common::handlers::silent;
+use common::scripted::Scripted;
 use common::*;
-use edgeloop::{
-    CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, Reactor, RingBuffer, Token,
-};
+use edgeloop::service::HandlerFn;
+use edgeloop::{CloseReason, Config, Context, Handler, ListenOptions, Reactor, RingBuffer};
 use socket2::{Domain, SockRef, Socket, Type};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ struct Watch {
 /// Asks the socket of an accepted connection itself, on which no option was set.
 fn accepted_with(config: Config) -> Option<Watch> {
     let (tell, told) = mpsc::channel();
-    let mut reactor = Reactor::new(config, Silent).unwrap();
+    let mut reactor = Reactor::new(config, silent()).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
     let wrap = move |socket: mio::net::TcpStream| {
         let socket = SockRef::from(&socket);
@@ -93,10 +93,10 @@ fn dialled_connection_is_watched_too() {
     let to = peer.local_addr().unwrap();
     for (keepalive, timer) in [(Config::default().keepalive, "02"), (None, "00")] {
         let config = Config { keepalive, ..Config::default() };
-        let mut reactor = Reactor::new(config, Dialler::default()).unwrap();
+        let mut reactor = Reactor::new(config, dialler()).unwrap();
         reactor.with_context(|_, cx| cx.connect(&to.into(), 0)).unwrap();
         let (stream, from) = peer.accept().unwrap();
-        while !reactor.with_context(|dialler, _| dialler.is_connected) {
+        while !reactor.with_context(|is_connected, _| **is_connected) {
             reactor.turn().unwrap();
         }
         assert_eq!(timer_of(from, to), timer);
@@ -114,7 +114,7 @@ fn connect_timeout_is_longer_than_keepalive_if_it_says_so() {
     let _waiting = TcpStream::connect(to).unwrap();
     let config =
         Config { keepalive: Some(4 * SECOND), connect_timeout: 5 * SECOND, ..Config::default() };
-    let mut reactor = Reactor::new(config, Dialler::default()).unwrap();
+    let mut reactor = Reactor::new(config, dialler()).unwrap();
     let begun = Instant::now();
     reactor.with_context(|_, cx| cx.connect(&to.into(), 0)).unwrap();
     while reactor.stats().open() > 0 {
@@ -144,7 +144,7 @@ fn peer_that_vanished_is_gone_within_the_time() {
     for talks in [false, true] {
         let network = Network::new(if talks { 1 } else { 2 });
         let config = Config { keepalive: Some(4 * SECOND), ..Config::default() };
-        let talker = Talker { pause: talks.then_some(SECOND / 5) };
+        let talker = talker(talks.then_some(SECOND / 5));
         let server = start_on(&format!("{}:0", network.address()), config, talker);
         let address = socket_address(&server.address);
         let _peer = network.peer(address);
@@ -178,58 +178,27 @@ fn peer_in_a_network_of_its_own() {
 }
 
 /// Knows whether a connection that it dialled is established.
-#[derive(Default)]
-struct Dialler {
-    is_connected: bool,
-}
-
-impl Handler for Dialler {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {
-        self.is_connected = true;
-    }
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        (): &mut (),
-        _: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        Ok(())
-    }
+fn dialler() -> Scripted<bool> {
+    let on_open = |is_connected: &mut bool, _: &mut Context<'_>, _| *is_connected = true;
+    Scripted::new(false, on_open, |_, _, _, (), _| Ok(()))
 }
 
 /// Says something again and again, if it has a pause to make in between.
-struct Talker {
-    pause: Option<Duration>,
-}
-
-impl Handler for Talker {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        if let Some(pause) = self.pause {
+fn talker(pause: Option<Duration>) -> impl Handler + Send {
+    let on_open = move |cx: &mut Context<'_>, token| {
+        if let Some(pause) = pause {
             cx.set_timer(token, pause);
         }
-    }
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        (): &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+        pause
+    };
+    let on_data = |_: &mut Context<'_>, _, _: &mut _, input: &mut RingBuffer| {
         input.clear();
         Ok(())
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, (): &mut ()) {
+    };
+    HandlerFn::new(on_open, on_data).on_timer(|cx, token, pause| {
         cx.send(token, b"x");
-        self.on_open(cx, token);
-    }
+        cx.set_timer(token, pause.expect("it was set with one"));
+    })
 }
 
 /// Two ends of a cable, the far one in a network namespace.

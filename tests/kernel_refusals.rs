@@ -17,10 +17,9 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use edgeloop::service::{Broadcast, Echo, Framing};
+use edgeloop::service::{Broadcast, Echo, Framing, handler_fn};
 use edgeloop::{
-    Address, CloseReason, Config, Context, Gate, Handler, Layer, ListenOptions, ProtocolError,
-    Reactor, RingBuffer, Token, TopicConfig,
+    Address, CloseReason, Config, Gate, Handler, Layer, ListenOptions, Reactor, Token, TopicConfig,
 };
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EALREADY, EBADF, ECONNABORTED, ECONNREFUSED, ECONNRESET,
@@ -121,7 +120,7 @@ const EPOLL_WAIT: [i32; 3] = [EBADF, EFAULT, EINVAL];
 /// Counts of zero and refusals that never happen would make every other test here pass.
 #[test]
 fn canary_every_function_on_the_path_is_seen_called() {
-    let mut stage = Stage::new(Config::default(), Manners);
+    let mut stage = Stage::new(Config::default(), manners());
     let path = std::env::temp_dir().join(format!("edgeloop-canary-{}", std::process::id()));
     watch(|| stage.reactor.listen(&Address::Unix(path.clone()), &ListenOptions::default()))
         .unwrap();
@@ -546,7 +545,7 @@ fn close_that_reports_an_error_changes_nothing() {
 #[test]
 fn shutdown_refused_ends_the_connection_that_was_ending_anyway() {
     for errno in [EBADF, EINVAL, ENOTCONN, ENOTSOCK] {
-        let mut stage = Stage::new(Config::default(), Manners);
+        let mut stage = Stage::new(Config::default(), manners());
         let mut clients = crowd(&mut stage, 3);
         let (mut leaver, token) = stage.join();
         refuse(Call::Shutdown, Some(fd_of(token)), 0, errno);
@@ -565,7 +564,7 @@ fn shutdown_refused_ends_the_connection_that_was_ending_anyway() {
 #[test]
 fn linger_option_refused_still_ends_an_aborted_connection() {
     for errno in [EBADF, EFAULT, EINVAL, ENOPROTOOPT, ENOTSOCK] {
-        let mut stage = Stage::new(Config::default(), Manners);
+        let mut stage = Stage::new(Config::default(), manners());
         let mut clients = crowd(&mut stage, 3);
         let (mut victim, token) = stage.join();
         refuse(Call::Setsockopt, Some(fd_of(token)), 0, errno);
@@ -686,21 +685,8 @@ fn talk_across(stage: &mut Stage<Broadcast>, clients: &mut [Client]) {
 }
 
 /// An echo that says good-bye on demand.
-#[derive(Debug)]
-struct Manners;
-
-impl Handler for Manners {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        (): &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+fn manners() -> impl Handler {
+    handler_fn(|cx, token, input| {
         let (close, abort) = (input.contiguous() == b"close", input.contiguous() == b"abort");
         cx.forward(token, input);
         if close {
@@ -710,7 +696,7 @@ impl Handler for Manners {
             cx.abort(token);
         }
         Ok(())
-    }
+    })
 }
 
 // The eventfd's write is interrupted; the doorbell counts as rung, and nobody else rings it.
@@ -731,7 +717,16 @@ fn regression_task_is_run_although_a_signal_interrupts_the_wake_up() {
 fn regression_failed_connection_is_closed_although_an_event_came_behind_its_end() {
     let linger_timeout = Duration::from_secs(600);
     let config = Config { strict_drain: true, linger_timeout, ..Config::default() };
-    let mut stage = Stage::new(config, PauseFirst::default());
+    let mut has_paused = false;
+    let pause_first = handler_fn(move |cx, token, input| {
+        if std::mem::replace(&mut has_paused, true) {
+            input.clear();
+        } else {
+            cx.pause(token);
+        }
+        Ok(())
+    });
+    let mut stage = Stage::new(config, pause_first);
     let (mut client, token) = stage.join();
     refuse(Call::Recv, None, 1, ECONNRESET);
     client.send(b"first").unwrap();
@@ -742,33 +737,6 @@ fn regression_failed_connection_is_closed_although_an_event_came_behind_its_end(
     stage.reactor.with_context(|_, cx| cx.resume(token));
     stage.until("closed", |stage| (stage.reactor.stats().open() == 0).then_some(()));
     assert_eq!(stage.audit().reasons(), [CloseReason::Reset]);
-}
-
-/// Pauses at the first bytes and leaves them where they are.
-#[derive(Default)]
-struct PauseFirst {
-    has_paused: bool,
-}
-
-impl Handler for PauseFirst {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        if std::mem::replace(&mut self.has_paused, true) {
-            input.clear();
-        } else {
-            cx.pause(token);
-        }
-        Ok(())
-    }
 }
 
 /// A layer that does nothing.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::handlers::{Reporter, Seen, Silent};
+use common::handlers::{Reporter, Seen, silent};
 use common::*;
 use edgeloop::service::{Broadcast, Echo, Framing};
 use edgeloop::{CloseReason, Config, Handler, Layer, ListenOptions, TopicConfig};
@@ -25,7 +25,7 @@ use socket2::SockRef;
 #[test]
 fn silent_handler_gets_every_byte_of_a_peer_that_sends_once_and_waits() {
     for (read_budget, len) in [(1, 20_000), (7, 100_000), (4096, MIB)] {
-        let server = start(Config { read_budget, ..Config::default() }, Silent);
+        let server = start(Config { read_budget, ..Config::default() }, silent());
         let stream = server.connect();
         send_pattern(&stream, 1, 0, len);
         server.wait_until("all bytes were read", |stats| stats.bytes_consumed == len as u64);
@@ -36,7 +36,7 @@ fn silent_handler_gets_every_byte_of_a_peer_that_sends_once_and_waits() {
 
 #[test]
 fn unread_budget_is_served_next_turn_without_an_event() {
-    let mut server = ByHand::new(Config { read_budget: 100, ..Config::default() }, Silent);
+    let mut server = ByHand::new(Config { read_budget: 100, ..Config::default() }, silent());
     let stream = server.connect();
     server.turn_until("it is open", |reactor| reactor.stats().accepted == 1);
     send(&stream, &[7; 1000]);
@@ -54,7 +54,7 @@ fn unread_budget_is_served_next_turn_without_an_event() {
 #[test]
 fn many_connections_are_all_visited_with_a_visit_budget_of_1() {
     let config = Config { visit_budget: 1, read_budget: 100, events: 1, ..Config::default() };
-    let server = start(config, Silent);
+    let server = start(config, silent());
     let streams: Vec<TcpStream> = (0..50).map(|_| server.connect()).collect();
     for stream in &streams {
         send(stream, &[1; 1000]);
@@ -208,7 +208,7 @@ fn event_that_says_readable_and_writable_serves_both() {
 fn urgent_byte_in_mid_stream_stalls_nothing() {
     for strict_drain in [false, true] {
         let config = Config { strict_drain, ..Config::default() };
-        let mut server = ByHand::new(config, Silent);
+        let mut server = ByHand::new(config, silent());
         let stream = server.connect();
         let raw = SockRef::from(&stream);
         // All there before the connection is known; then all there before one more event; then in
@@ -230,7 +230,7 @@ fn urgent_byte_in_mid_stream_stalls_nothing() {
 
 #[test]
 fn flood_of_urgent_bytes_is_survived() {
-    let server = start(Config::default(), Silent);
+    let server = start(Config::default(), silent());
     let stream = server.connect();
     for _ in 0..1000 {
         send(&stream, b"0123456789");

@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use edgeloop::service::Echo;
-use edgeloop::{Config, Context, Handler, ProtocolError, RingBuffer, Token};
+use edgeloop::service::{Echo, HandlerFn};
+use edgeloop::{Config, Context, Handler, Token};
 use libc::epoll_event;
 
 use interposed::stage::{Client, Stage};
@@ -154,7 +154,7 @@ fn event_with_a_number_that_was_never_registered_is_counted_and_ignored() {
 #[test]
 fn send_to_the_dead_reaches_nobody() {
     let _alone = alone();
-    let mut stage = Stage::new(Config::default(), Grudge { former: None });
+    let mut stage = Stage::new(Config::default(), grudge());
     let (client, dead) = stage.join();
     drop(client);
     stage.until("closed", |stage| (stage.audit().open() == 0).then_some(()));
@@ -257,27 +257,12 @@ fn derange(mut dice: Dice) {
     });
 }
 
-/// Sends to, closes and aborts the connection before this one, over and over.
-#[derive(Debug)]
-struct Grudge {
-    former: Option<Token>,
-}
-
-impl Handler for Grudge {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, token: Token) {
-        self.former.get_or_insert(token);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        (): &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        let former = self.former.unwrap();
+/// Sends to, closes and aborts the first connection, over and over.
+fn grudge() -> impl Handler<Session = Token> {
+    let mut first = None;
+    let on_open = move |_: &mut Context<'_>, token| *first.get_or_insert(token);
+    HandlerFn::new(on_open, |cx, token, former, input| {
+        let former = *former;
         assert_ne!(former, token);
         assert!(!cx.send(former, b"for the dead"));
         let len = input.len();
@@ -290,7 +275,7 @@ impl Handler for Grudge {
         assert_eq!((cx.peer_address(former), cx.output_len(former)), (None, 0));
         cx.forward(token, input);
         Ok(())
-    }
+    })
 }
 
 /// One test at a time: the kernel hands out a descriptor again at once, but to whoever in the

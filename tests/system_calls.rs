@@ -13,7 +13,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use edgeloop::service::{Broadcast, Echo, Framing};
+use edgeloop::service::{Broadcast, Echo, Framing, handler_fn};
 use edgeloop::{Config, Handler, Reactor, TopicConfig};
 
 use interposed::stage::{Client, Stage, listen};
@@ -202,7 +202,13 @@ fn idle_server_makes_no_call() {
 fn held_connection_whose_peer_has_ended_makes_no_call() {
     let (tell, told) = mpsc::channel();
     let server = std::thread::spawn(move || {
-        let mut reactor = Reactor::new(Config::default(), Silent).unwrap();
+        // Reads, says nothing, and stays when its peer has ended.
+        let silent = handler_fn(|_, _, input| {
+            input.clear();
+            Ok(())
+        });
+        let silent = silent.on_end(|_, _, (), _| Ok(()));
+        let mut reactor = Reactor::new(Config::default(), silent).unwrap();
         let address = listen(&mut reactor);
         tell.send((address, counters(), reactor.remote())).unwrap();
         watch(|| reactor.run()).unwrap();
@@ -262,34 +268,4 @@ fn quiet_for(counters: &interposed::Counters, span: Duration) -> bool {
         std::thread::sleep(span);
         counters.now() == before
     })
-}
-
-/// Reads, says nothing, and stays when its peer has ended.
-struct Silent;
-
-impl Handler for Silent {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut edgeloop::Context<'_>, _: edgeloop::Token) {}
-
-    fn on_data(
-        &mut self,
-        _: &mut edgeloop::Context<'_>,
-        _: edgeloop::Token,
-        (): &mut (),
-        input: &mut edgeloop::RingBuffer,
-    ) -> Result<(), edgeloop::ProtocolError> {
-        input.clear();
-        Ok(())
-    }
-
-    fn on_end(
-        &mut self,
-        _: &mut edgeloop::Context<'_>,
-        _: edgeloop::Token,
-        (): &mut (),
-        _: &mut edgeloop::RingBuffer,
-    ) -> Result<(), edgeloop::ProtocolError> {
-        Ok(())
-    }
 }

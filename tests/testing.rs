@@ -3,21 +3,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::io;
+mod common;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
+use common::scripted::Scripted;
 use edgeloop::codec::Delimited;
-use edgeloop::service::{Broadcast, Echo, EchoLines, Framed, Framing, Kv, KvConfig};
+use edgeloop::service::{Broadcast, Echo, EchoLines, Framed, Framing, Kv, KvConfig, handler_fn};
 use edgeloop::testing::{
     Answer, Cuts, Difference, Ended, Faults, Harness, Peer, for_seeds, same_however_cut,
 };
 use edgeloop::{
-    Address, CloseReason, Config, Context, Gate, Handler, ProtocolError, RingBuffer, Token,
-    TopicConfig, WhenFull,
+    Address, CloseReason, Config, Context, Gate, Handler, RingBuffer, Token, TopicConfig, WhenFull,
 };
 
 fn echo() -> Harness<Echo> {
@@ -28,57 +29,11 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// What a handler is told.
-enum Call<'a> {
-    Open(Token),
-    Data(Token, &'a mut RingBuffer),
-    Timer(Token),
-    Alarm,
-    ConnectError(&'a io::Error),
-}
-
-/// A handler made of what it does when it is called.
-struct Script<F>(F);
-
-impl<F: FnMut(&mut Context<'_>, Call<'_>)> Handler for Script<F> {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        (self.0)(cx, Call::Open(token));
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        (self.0)(cx, Call::Data(token, input));
-        Ok(())
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
-        (self.0)(cx, Call::Timer(token));
-    }
-
-    fn on_alarm(&mut self, cx: &mut Context<'_>) {
-        (self.0)(cx, Call::Alarm);
-    }
-
-    fn on_connect_error(&mut self, cx: &mut Context<'_>, _: Token, error: &io::Error) {
-        (self.0)(cx, Call::ConnectError(error));
-    }
-}
-
 /// A handler made of what it does with input.
-fn data_only(
-    mut on_data: impl FnMut(&mut Context<'_>, Token, &mut RingBuffer),
-) -> Script<impl FnMut(&mut Context<'_>, Call<'_>)> {
-    Script(move |cx: &mut Context<'_>, call: Call<'_>| {
-        if let Call::Data(token, input) = call {
-            on_data(cx, token, input);
-        }
+fn data_only(mut on_data: impl FnMut(&mut Context<'_>, Token, &mut RingBuffer)) -> impl Handler {
+    handler_fn(move |cx, token, input| {
+        on_data(cx, token, input);
+        Ok(())
     })
 }
 
@@ -272,24 +227,32 @@ fn server_that_is_full_lets_newcomers_wait() {
 
 // Connections that the server begins.
 
+/// What [`proxy`] keeps.
+struct Proxy {
+    to: Address,
+    pair: Vec<Token>,
+    errors: Sender<String>,
+}
+
 /// Passes bytes on between the one client and a connection to somewhere else; returns where to.
 fn proxy(errors: Sender<String>) -> (Harness<impl Handler>, Address) {
     let to: Address = "203.0.113.1:80".parse().unwrap();
-    let (address, mut pair) = (to.clone(), Vec::new());
-    let handler = Script(move |cx: &mut Context<'_>, call: Call<'_>| match call {
-        Call::Open(token) if pair.is_empty() => {
+    let on_open = |it: &mut Proxy, cx: &mut Context<'_>, token| {
+        if it.pair.is_empty() {
             cx.pause(token);
-            pair = vec![token, cx.connect(&address, 0).unwrap()];
+            it.pair = vec![token, cx.connect(&it.to, 0).unwrap()];
+        } else {
+            cx.resume(it.pair[0]);
         }
-        Call::Open(_) => cx.resume(pair[0]),
-        Call::Data(token, input) => {
-            cx.forward(pair[usize::from(token == pair[0])], input);
-        }
-        Call::ConnectError(error) => {
-            errors.send(error.kind().to_string()).unwrap();
-            cx.close(pair[0]);
-        }
-        Call::Timer(_) | Call::Alarm => {}
+    };
+    let proxy = Proxy { to: to.clone(), pair: Vec::new(), errors };
+    let handler = Scripted::new(proxy, on_open, |it, cx, token, (), input| {
+        cx.forward(it.pair[usize::from(token == it.pair[0])], input);
+        Ok(())
+    })
+    .on_connect_error(|it, cx, _, error| {
+        it.errors.send(error.kind().to_string()).unwrap();
+        cx.close(it.pair[0]);
     });
     (Harness::new(Config::default(), handler).unwrap(), to)
 }
@@ -378,13 +341,12 @@ fn timeouts_come_in_their_time() {
 #[test]
 fn every_timer_on_the_way_fires() {
     // Says something every 250 ms.
-    let clock = Script(|cx: &mut Context<'_>, call: Call<'_>| match call {
-        Call::Open(token) | Call::Timer(token) => {
-            cx.set_timer(token, Duration::from_millis(250));
-            cx.send(token, b".");
-        }
-        _ => {}
-    });
+    let strike = |cx: &mut Context<'_>, token| {
+        cx.set_timer(token, Duration::from_millis(250));
+        cx.send(token, b".");
+    };
+    let clock = handler_fn(|_, _, _| Ok(()));
+    let clock = clock.on_open(strike).on_timer(move |cx, token, ()| strike(cx, token));
     let config = Config { tick: Duration::from_millis(1), ..Config::default() };
     let mut server = Harness::new(config, clock).unwrap();
     let peer = server.connect();
@@ -633,10 +595,8 @@ fn handler_that_closes_on_half_a_message_is_caught() {
 
 #[test]
 fn server_that_never_rests_is_caught() {
-    let restless = Script(|cx: &mut Context<'_>, call: Call<'_>| match call {
-        Call::Open(_) | Call::Alarm => cx.set_alarm(cx.now()),
-        _ => {}
-    });
+    let wake = |cx: &mut Context<'_>| cx.set_alarm(cx.now());
+    let restless = handler_fn(|_, _, _| Ok(())).on_open(move |cx, _| wake(cx)).on_alarm(wake);
     let mut server = Harness::new(Config::default(), restless).unwrap();
     server.connect();
     let failed = catch_unwind(AssertUnwindSafe(|| server.run_until_idle()));

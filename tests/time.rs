@@ -10,14 +10,12 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::handlers::{Reporter, Seen, Silent};
+use common::handlers::{Reporter, Seen, silent};
+use common::scripted::Scripted;
 use common::stalled::{self, LONG_REPLY, SHORT, expect_open, replier, turn_for};
 use common::*;
-use edgeloop::service::Echo;
-use edgeloop::{
-    Address, CloseReason, Config, Context, Handler, ProtocolError, Reactor, RingBuffer, TimerWheel,
-    Token,
-};
+use edgeloop::service::{Echo, handler_fn};
+use edgeloop::{Address, CloseReason, Config, Context, Handler, Reactor, TimerWheel};
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -68,27 +66,15 @@ fn open<H: Handler>(server: &mut ByHand<H>) -> (TcpStream, Moment) {
 
 #[test]
 fn connection_that_may_be_silent_is_never_idle_until_that_is_over() {
-    struct Permits;
-    impl Handler for Permits {
-        type Session = ();
-        fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-            cx.permit_silence(token, true);
-        }
-        fn on_data(
-            &mut self,
-            cx: &mut Context<'_>,
-            token: Token,
-            _session: &mut (),
-            input: &mut RingBuffer,
-        ) -> Result<(), ProtocolError> {
-            input.clear();
-            cx.permit_silence(token, false);
-            cx.send(token, b"x");
-            Ok(())
-        }
-    }
+    let permits = handler_fn(|cx, token, input| {
+        input.clear();
+        cx.permit_silence(token, false);
+        cx.send(token, b"x");
+        Ok(())
+    });
+    let permits = permits.on_open(|cx, token| cx.permit_silence(token, true));
     let config = Config { idle_timeout: Some(ms(100)), ..config() };
-    let mut server = ByHand::new(config, Permits);
+    let mut server = ByHand::new(config, permits);
     let (patient, opened) = open(&mut server);
     // Five times as long as it may be idle.
     server.turn_until("time has passed", |_| opened.before.elapsed() > ms(500));
@@ -106,7 +92,7 @@ fn bytes_in_one_direction_only_keep_a_connection() {
     // In: a handler that never answers. Out: a handler that sends by timer to a client that only
     // reads.
     let idle = Config { idle_timeout: Some(ms(150)), ..config() };
-    let mut server = ByHand::new(idle.clone(), Silent);
+    let mut server = ByHand::new(idle.clone(), silent());
     let (stream, _) = open(&mut server);
     for count in 1..=10 {
         thread::sleep(ms(50));
@@ -178,28 +164,17 @@ fn alarm_is_as_exact_as_the_poll() {
         due: Option<Instant>,
         rung: u32,
     }
-    impl Handler for Alarms {
-        type Session = ();
-        fn on_open(&mut self, cx: &mut Context<'_>, _: Token) {
-            self.due = Some(cx.now() + ms(33));
-            cx.set_alarm(cx.now() + ms(33));
-        }
-        fn on_data(
-            &mut self,
-            _: &mut Context<'_>,
-            _: Token,
-            _: &mut (),
-            _: &mut RingBuffer,
-        ) -> Result<(), ProtocolError> {
-            Ok(())
-        }
-        fn on_alarm(&mut self, cx: &mut Context<'_>) {
-            let due = self.due.take().expect("it rang twice");
-            assert!(cx.now() >= due, "it rang early");
-            self.rung += 1;
-        }
-    }
-    let mut server = ByHand::new(config(), Alarms::default());
+    let on_open = |it: &mut Alarms, cx: &mut Context<'_>, _| {
+        it.due = Some(cx.now() + ms(33));
+        cx.set_alarm(cx.now() + ms(33));
+    };
+    let alarms = Scripted::new(Alarms::default(), on_open, |_, _, _, (), _| Ok(()));
+    let alarms = alarms.on_alarm(|it, cx| {
+        let due = it.due.take().expect("it rang twice");
+        assert!(cx.now() >= due, "it rang early");
+        it.rung += 1;
+    });
+    let mut server = ByHand::new(config(), alarms);
     for count in 1..=5 {
         let (_stream, set) = open(&mut server);
         let rang = server.turn_across("it rings", |reactor| {

@@ -1,46 +1,21 @@
 //! Handlers that are good for nothing but tests.
 
+use edgeloop::service::handler_fn;
 use edgeloop::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Takes every byte and never answers: nothing that is sent back can bring a forgotten connection
 /// onto a list again.
-pub(crate) struct Silent;
-
-impl Handler for Silent {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+pub(crate) fn silent() -> impl Handler + Send {
+    handler_fn(|_, _, input| {
         input.clear();
         Ok(())
-    }
+    })
 }
 
 /// Takes nothing: all input stays where it is.
-pub(crate) struct KeepsAll;
-
-impl Handler for KeepsAll {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        _: &mut (),
-        _: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        Ok(())
-    }
+pub(crate) fn keeps_all() -> impl Handler + Send {
+    handler_fn(|_, _, _| Ok(()))
 }
 
 /// What a [`Reporter`] saw, in order.

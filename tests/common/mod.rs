@@ -12,6 +12,7 @@ pub(crate) mod nowhere;
 pub(crate) mod processor;
 #[cfg(feature = "cli")]
 pub(crate) mod program;
+pub(crate) mod scripted;
 pub(crate) mod stalled;
 #[cfg(feature = "websocket")]
 pub(crate) mod websocket;

@@ -33,6 +33,8 @@ mod peers;
 mod processor;
 mod random;
 mod schedule;
+#[path = "../common/scripted.rs"]
+mod scripted;
 mod services;
 mod simulation;
 mod single_faults;

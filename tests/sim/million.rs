@@ -8,13 +8,11 @@
 
 use std::time::{Duration, Instant};
 
-use edgeloop::{
-    CloseReason, Config, Context, Handler, ListenOptions, ProtocolError, Reactor, RingBuffer,
-    Start, Token, TopicConfig,
-};
+use edgeloop::{CloseReason, Config, Context, ListenOptions, Reactor, Start, Token, TopicConfig};
 
 use crate::allocator::live;
 use crate::clock::MS;
+use crate::scripted::Scripted;
 use crate::stopwatch::program_cycles;
 use crate::world::{World, enter, with};
 
@@ -37,33 +35,23 @@ struct Crowd {
     closed: usize,
 }
 
-impl Handler for Crowd {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, token: Token) {
-        self.tokens.push(token);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        cx.forward(token, input);
-        Ok(())
-    }
-
-    fn on_close(&mut self, _: &mut Context<'_>, _: Token, _: (), reason: CloseReason) {
-        self.closed += usize::from(reason == CloseReason::IdleTimeout);
+impl Crowd {
+    fn new(tokens: Vec<Token>) -> Scripted<Crowd> {
+        let on_open = |it: &mut Crowd, _: &mut Context<'_>, token| it.tokens.push(token);
+        Scripted::new(Crowd { tokens, closed: 0 }, on_open, |_, cx, token, (), input| {
+            cx.forward(token, input);
+            Ok(())
+        })
+        .on_close(|it, _, _, (), reason| {
+            it.closed += usize::from(reason == CloseReason::IdleTimeout)
+        })
     }
 }
 
 /// A machine of its own with a server and its clients.
 struct Stage {
     world: Box<World>,
-    reactor: Option<Reactor<Crowd>>,
+    reactor: Option<Reactor<Scripted<Crowd>>>,
     clients: Vec<u32>,
     /// Bytes that the reactor has allocated for each connection.
     bytes_each: f64,
@@ -99,7 +87,7 @@ impl Stage {
             ..Config::default()
         };
         let (reactor, clients) = enter(&mut world, || {
-            let mut reactor = Reactor::new(config, Crowd { tokens, closed: 0 }).expect("a reactor");
+            let mut reactor = Reactor::new(config, Crowd::new(tokens)).expect("a reactor");
             let any = "127.0.0.1:0".parse().expect("an address");
             let options = ListenOptions { backlog: BACKLOG, ..ListenOptions::default() };
             reactor.listen(&any, &options).expect("a listener");
@@ -203,7 +191,7 @@ fn reactor_budget() -> usize {
     Config::default().visit_budget
 }
 
-fn connect(reactor: &mut Reactor<Crowd>, count: usize) -> Vec<u32> {
+fn connect(reactor: &mut Reactor<Scripted<Crowd>>, count: usize) -> Vec<u32> {
     let mut clients = Vec::with_capacity(count);
     while clients.len() < count {
         let burst = (count - clients.len()).min(BACKLOG as usize);

@@ -2,9 +2,9 @@
 //! because each shows what those heal by accident: a handler that says nothing never flushes, so
 //! that a connection forgotten after a read stays forgotten.
 
-use std::io;
 use std::time::Duration;
 
+use edgeloop::service::{HandlerFn, handler_fn};
 use edgeloop::{
     Address, Context, Handler, ProtocolError, PublishError, RingBuffer, Start, Token, TopicConfig,
     TopicId,
@@ -15,29 +15,17 @@ use crate::clock::MS;
 use crate::oracles::Account;
 use crate::peers::GREETING;
 use crate::random::Random;
+use crate::scripted::Scripted;
 use crate::stream::{ROOMS, number_of};
 use crate::work::Piece;
 use crate::world::with;
 
 /// Takes everything and answers nothing.
-#[derive(Debug)]
-pub(crate) struct Silent;
-
-impl Handler for Silent {
-    type Session = ();
-
-    fn on_open(&mut self, _: &mut Context<'_>, _: Token) {}
-
-    fn on_data(
-        &mut self,
-        _: &mut Context<'_>,
-        _: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
+pub(crate) fn silent() -> impl Handler {
+    handler_fn(|_, _, input| {
         input.clear();
         Ok(())
-    }
+    })
 }
 
 /// An echo that pauses when it likes, with and without input left, and goes on later: by its timer,
@@ -127,43 +115,27 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    pub(crate) fn new(seed: u64, delay_ms: usize) -> Self {
-        Ticker { random: Random::new(seed), delay_ms }
+    pub(crate) fn new(seed: u64, delay_ms: usize) -> Scripted<Ticker> {
+        let ticker = Ticker { random: Random::new(seed), delay_ms };
+        Scripted::new(ticker, Ticker::arm, |it, cx, token, (), input| {
+            input.clear();
+            if it.random.chance(300) {
+                it.arm(cx, token);
+            }
+            Ok(())
+        })
+        .on_timer(|it, cx, token, ()| {
+            // A peer that does not read is not told the time for ever.
+            if !cx.is_held(token) {
+                send_dots(cx, token, 1);
+            }
+            it.arm(cx, token);
+        })
     }
 
     fn arm(&mut self, cx: &mut Context<'_>, token: Token) {
         let delay_ms = self.random.between(0, self.delay_ms) as u64;
         set_timer(cx, token, delay_ms);
-    }
-}
-
-impl Handler for Ticker {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        self.arm(cx, token);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        input.clear();
-        if self.random.chance(300) {
-            self.arm(cx, token);
-        }
-        Ok(())
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, _: &mut ()) {
-        // A peer that does not read is not told the time for ever.
-        if !cx.is_held(token) {
-            send_dots(cx, token, 1);
-        }
-        self.arm(cx, token);
     }
 }
 
@@ -332,58 +304,32 @@ impl Handler for Leaver {
 
 /// An echo that dials: for some of those who come it connects to somebody itself, who may not be
 /// there, and echoes to him too.
-#[derive(Debug)]
-pub(crate) struct Dialler {
-    random: Random,
-    servers: [Address; 2],
-    dials: u16,
-    /// So many more; without end a refused one could be tried for ever.
-    left: u32,
-}
-
-/// The longest greeting.
-const GREETING_MAX: usize = 300;
-
-impl Dialler {
-    pub(crate) fn new(seed: u64, servers: [Address; 2], dials: u16) -> Self {
-        Dialler { random: Random::new(seed), servers, dials, left: 30 }
-    }
-}
-
-impl Handler for Dialler {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        if cx.dialled(token).is_some() {
-            return;
-        }
-        if self.left > 0 && self.random.chance(self.dials) {
-            self.left -= 1;
-            let to = &self.servers[usize::from(self.random.chance(200))];
-            let greeting = self.random.below(GREETING_MAX);
+pub(crate) fn dialler(seed: u64, servers: [Address; 2], dials: u16) -> impl Handler {
+    /// The longest greeting.
+    const GREETING_MAX: usize = 300;
+    let mut random = Random::new(seed);
+    // So many more; without end a refused one could be tried for ever.
+    let mut left = 30;
+    let on_open = move |cx: &mut Context<'_>, token: Token| {
+        if cx.dialled(token).is_none() && left > 0 && random.chance(dials) {
+            left -= 1;
+            let to = &servers[usize::from(random.chance(200))];
+            let greeting = random.below(GREETING_MAX);
             // That there is no descriptor or no place for it is an answer.
             let Ok(dialled) = cx.connect(to, greeting as u64) else { return };
             let is_taken = cx.send(dialled, &[GREETING; GREETING_MAX][..greeting]);
             with(|world| world.oracles.greets(dialled, greeting, is_taken));
         }
-    }
-
-    fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, _: &io::Error) {
+    };
+    let echo = |cx: &mut Context<'_>, token, _: &mut (), input: &mut RingBuffer| {
+        cx.forward(token, input);
+        Ok(())
+    };
+    HandlerFn::new(on_open, echo).on_connect_error(|cx, token, _| {
         if cx.dialled(token).is_none() {
             with(|world| world.oracles.violate(format!("{token} has failed, and is nobody's")));
         }
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        cx.forward(token, input);
-        Ok(())
-    }
+    })
 }
 
 /// Several topics. Everybody follows some of them, joins and leaves as it comes, and publishes each
@@ -398,8 +344,40 @@ pub(crate) struct Rooms {
 }
 
 impl Rooms {
-    pub(crate) fn new(seed: u64, config: TopicConfig) -> Self {
-        Rooms { random: Random::new(seed), config, topics: Vec::new(), former: None }
+    pub(crate) fn new(seed: u64, config: TopicConfig) -> Scripted<Rooms> {
+        let rooms = Rooms { random: Random::new(seed), config, topics: Vec::new(), former: None };
+        Scripted::new(rooms, Rooms::open, |it, cx, token, (), input| {
+            while let Some(end) = input.contiguous().iter().position(|byte| *byte == b'\n') {
+                let line = &input.contiguous()[..=end];
+                let number = number_of(line).ok_or(ProtocolError::malformed("no number"))?;
+                match cx.publish(it.topics[number % ROOMS], Some(token), line) {
+                    Err(PublishError::Full) => break,
+                    _ => input.consume(end + 1),
+                }
+                it.live_on(cx, token);
+            }
+            Ok(())
+        })
+    }
+
+    fn open(&mut self, cx: &mut Context<'_>, token: Token) {
+        while self.topics.len() < ROOMS {
+            self.topics.push(cx.create_topic(self.config.clone()));
+        }
+        self.move_about(cx, token);
+    }
+
+    /// What may happen behind a message.
+    fn live_on(&mut self, cx: &mut Context<'_>, token: Token) {
+        if self.random.chance(50) {
+            self.move_about(cx, token);
+        }
+        if self.random.chance(5) {
+            self.renew(cx);
+        }
+        if self.random.chance(20) {
+            self.try_former(cx, token);
+        }
     }
 
     fn move_about(&mut self, cx: &mut Context<'_>, token: Token) {
@@ -444,44 +422,6 @@ impl Rooms {
         if !is_gone {
             with(|world| world.oracles.violate("a removed topic answers".into()));
         }
-    }
-}
-
-impl Handler for Rooms {
-    type Session = ();
-
-    fn on_open(&mut self, cx: &mut Context<'_>, token: Token) {
-        while self.topics.len() < ROOMS {
-            self.topics.push(cx.create_topic(self.config.clone()));
-        }
-        self.move_about(cx, token);
-    }
-
-    fn on_data(
-        &mut self,
-        cx: &mut Context<'_>,
-        token: Token,
-        _: &mut (),
-        input: &mut RingBuffer,
-    ) -> Result<(), ProtocolError> {
-        while let Some(end) = input.contiguous().iter().position(|byte| *byte == b'\n') {
-            let line = &input.contiguous()[..=end];
-            let room = number_of(line).ok_or(ProtocolError::malformed("no number"))? % ROOMS;
-            match cx.publish(self.topics[room], Some(token), line) {
-                Err(PublishError::Full) => break,
-                _ => input.consume(end + 1),
-            }
-            if self.random.chance(50) {
-                self.move_about(cx, token);
-            }
-            if self.random.chance(5) {
-                self.renew(cx);
-            }
-            if self.random.chance(20) {
-                self.try_former(cx, token);
-            }
-        }
-        Ok(())
     }
 }
 

@@ -22,7 +22,7 @@ use crate::load::Load;
 use crate::oracles::{Limits, Oracles};
 use crate::peers::{Dialect, Peers};
 use crate::schedule::{Schedule, Service};
-use crate::services::{Dialler, Leaver, Pauser, Rooms, Silent, Ticker, Worker};
+use crate::services::{Leaver, Pauser, Rooms, Ticker, Worker, dialler, silent};
 use crate::socket;
 use crate::trace::Trace;
 use crate::work::Ledger;
@@ -59,7 +59,7 @@ pub(crate) fn run_with(schedule: &Schedule, planned: Option<(u64, i32)>) -> Outc
         Service::Silent => drive(
             schedule,
             planned,
-            Silent,
+            silent(),
             Rules { dialect: Dialect::Silence, ..Rules::default() },
         ),
         Service::Lines => {
@@ -83,8 +83,7 @@ pub(crate) fn run_with(schedule: &Schedule, planned: Option<(u64, i32)>) -> Outc
             drive(schedule, planned, Leaver::new(seed), rules)
         }
         Service::Dialler(dials) => {
-            let dialler = Dialler::new(seed, SERVERS.map(public), dials);
-            drive(schedule, planned, dialler, Rules::default())
+            drive(schedule, planned, dialler(seed, SERVERS.map(public), dials), Rules::default())
         }
         Service::Broadcast { policy, memory, history, patience_ms } => {
             let patience = Duration::from_millis(patience_ms);
