@@ -9,7 +9,7 @@
 //!  shortfall    of the topic: time for which publishers were held, less the time in which the topic
 //!               usually delivers what it has delivered meanwhile
 //!  debt         of the topic: shortfall that was spent on subscribers that were passed over
-//!  sum in hand  of the topic: a debt below zero; a twentieth of the patience at most
+//!  sum in hand  of the topic: a debt below zero; a fortieth of the patience at most
 //!  credit       of a subscriber: the time for which it has read; four times the patience at most
 //!
 //!  a subscriber is waited for  while  shortfall < sum in hand
@@ -17,8 +17,9 @@
 //!                              and never longer than the patience
 //! ```
 //!
-//! - **What pays.** A tenth of the time pays off the shortfall, then the debt, and then goes to the sum in
-//!   hand. So publishers wait a tenth of the time in the long run.
+//! - **What pays.** Deliveries pay for the wait in which they are made, and for no other. A tenth of the
+//!   time pays off the shortfall, then the debt, and then goes to the sum in hand. So publishers wait a
+//!   tenth of the time in the long run.
 //! - **Passed over.** A subscriber that has used up its right is passed over: its messages may be
 //!   overwritten until it has caught up. The part of the right that was used becomes debt. Debt lessens
 //!   the rights of all subscribers; a newcomer, which has no credit, loses its right first.
@@ -215,12 +216,13 @@ impl WaitAccount {
 
     /// Brings the account to `now_us`.
     fn settle(&mut self, now_us: u64) {
+        // What is delivered while nobody is held pays for no wait: the pace is what is delivered anyway.
         if self.held_since_us.is_some() {
-            let held_us = now_us.min(self.planned_us).saturating_sub(self.looked_us);
-            self.shortfall_us += held_us as f64;
+            let held_us = now_us.min(self.planned_us).saturating_sub(self.looked_us) as f64;
+            let counted = self.delivered + (LATE_WEIGHT - 1.0) * self.delivered_late;
+            let usual_us = self.pace.time_to_deliver_us(counted);
+            self.shortfall_us = (self.shortfall_us + held_us - usual_us).max(0.0);
         }
-        let counted = self.delivered + (LATE_WEIGHT - 1.0) * self.delivered_late;
-        self.shortfall_us = (self.shortfall_us - self.pace.time_to_deliver_us(counted)).max(0.0);
         self.pay(now_us.saturating_sub(self.looked_us) as f64 * PAID);
         self.pace.learn(self.delivered, now_us);
         (self.delivered, self.delivered_late, self.looked_us) = (0.0, 0.0, now_us);
@@ -588,6 +590,45 @@ mod tests {
         }
         model.run(10 * SECOND);
         assert_eq!(model.cuts(0..20), 0);
+    }
+
+    /// A subscriber comes, and publishers wait for it as long as the account says; then another one. Between
+    /// waits the topic delivers at its usual pace. Returns the part of the time that was waited.
+    fn waits_for_newcomers(takes_at_last: bool, apart_us: u64) -> f64 {
+        let mut account = WaitAccount::new(Duration::from_secs(1));
+        account.pace.bytes_per_us = 1.0;
+        let (mut now_us, mut held_us) = (SECOND, 0);
+        while now_us < 21 * SECOND {
+            let mut newcomer = Standing::default();
+            account.delivered(apart_us as usize, &newcomer, 1, now_us);
+            now_us += apart_us;
+            account.begin_hold(now_us);
+            account.begin_look(now_us);
+            while let Some(until_us) = account.judge(&mut newcomer) {
+                account.end_look(1);
+                // A poll waits for whole milliseconds.
+                let wait_us = until_us.saturating_sub(now_us).clamp(1, MS).next_multiple_of(MS);
+                (now_us, held_us) = (now_us + wait_us, held_us + wait_us);
+                account.begin_look(now_us);
+                if takes_at_last {
+                    break;
+                }
+            }
+            account.end_look(1);
+            account.end_hold();
+        }
+        held_us as f64 / (20 * SECOND) as f64
+    }
+
+    #[test]
+    fn waits_of_whole_milliseconds_are_a_tenth_of_the_time_in_sum() {
+        for apart_us in [500, 2 * MS, 7 * MS] {
+            for takes_at_last in [false, true] {
+                let part = waits_for_newcomers(takes_at_last, apart_us);
+                assert!(part < PAID + 0.01, "{part} of the time, {apart_us} us apart");
+                assert!(part > PAID * 0.8, "{part} of the time, {apart_us} us apart");
+            }
+        }
     }
 
     #[test]

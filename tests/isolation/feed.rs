@@ -370,9 +370,34 @@ impl Client for SlowReader {
     }
 }
 
+/// Connects, leaves again without a word, and comes back, at a steady pace.
+struct Passer {
+    every: Duration,
+    returns: Rc<RefCell<u64>>,
+}
+
+impl Client for Passer {
+    fn connected(&mut self, link: &mut Link) {
+        link.alarm_in(self.every);
+    }
+
+    fn alarm(&mut self, link: &mut Link) {
+        *self.returns.borrow_mut() += 1;
+        link.reset();
+        link.come_back();
+    }
+
+    fn ended(&mut self, link: &mut Link, _: End) {
+        link.come_back();
+    }
+}
+
 /// Who attacks a feed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Attack {
+    /// So many that never subscribe, and that leave after so long and come back: what connections cost
+    /// the machine, whatever is done with them.
+    Passing(usize, Duration),
     /// So many that never read and come back.
     Returning(usize),
     /// So many that read so many bytes a second.
@@ -389,6 +414,10 @@ impl Attack {
     ) -> (Rc<RefCell<u64>>, Rc<RefCell<u64>>) {
         let (returns, taken) = (Rc::new(RefCell::new(0)), Rc::new(RefCell::new(0)));
         match self {
+            Attack::Passing(count, every) => (0..count).for_each(|number| {
+                let way = Way::hostile(address, number).narrow(4096);
+                engine.add(way, Passer { every, returns: returns.clone() });
+            }),
             Attack::Returning(count) => (0..count).for_each(|number| {
                 let way = Way::hostile(address, number).narrow(4096);
                 engine.add(way, Returner { subscribe, returns: returns.clone() });

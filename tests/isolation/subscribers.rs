@@ -75,7 +75,33 @@ pub(crate) fn attack_feed(
         row.bound("no reply later than 50 ms", longest <= Duration::from_millis(50));
     }
     let most = if service == "channel" { 512 << 20 } else { 257 << 20 };
+    if let Attack::Returning(count) = attack
+        && service == "channel"
+    {
+        say_what_connections_cost(row, server, wire, count, returns);
+    }
     row.settle(server, most);
+}
+
+/// Of the loss, what the machine takes for connections: as many come and go, as often as the attackers
+/// did, and never subscribe.
+fn say_what_connections_cost(
+    row: &mut Row,
+    server: &Server,
+    wire: &Wire,
+    count: usize,
+    returns: u64,
+) {
+    let each = (5 * SECOND).mul_f64(count as f64 / returns.max(1) as f64);
+    // An engine lets a millisecond pass before it connects again.
+    let stay = each.saturating_sub(Duration::from_millis(1));
+    let passing = Attack::Passing(count, stay);
+    let ([before, during], returns) = measure(server.address, wire, passing, [SECOND, 3 * SECOND]);
+    let share = during.rate() / before.rate().max(1.0);
+    row.say(format!(
+        "{share:.2} × beside as many that never subscribe and come back {} times in five seconds",
+        returns * 5 / 3
+    ));
 }
 
 fn describe(row: &mut Row, before: &Part, during: &Part) {
@@ -121,6 +147,7 @@ pub(crate) fn attack_room(table: &mut Table, server: &Server, attack: Attack) {
 
 fn name(attack: Attack) -> String {
     match attack {
+        Attack::Passing(count, _) => format!("{count} that never subscribe and return"),
         Attack::Returning(1) => "1 that never reads and returns".into(),
         Attack::Returning(count) => format!("{count} that never read and return"),
         Attack::Slow(1, rate) => format!("1 that reads {} KB/s", rate / 1000),
