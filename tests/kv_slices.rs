@@ -386,6 +386,26 @@ fn what_a_client_that_has_gone_only_wanted_to_read_is_not_looked_up() {
     assert!(hits < 100, "{hits} values were looked up for nobody");
 }
 
+/// Both go on in slices.
+#[test]
+fn command_behind_one_that_is_given_up_for_its_client_has_gone_begins_at_its_own_beginning() {
+    let mut server = Hand::new(KvConfig::default());
+    let (mut honest, mut gone) = (server.connect(), server.connect_narrow());
+    let value = "v".repeat(MIB / 2);
+    server.ask(&mut honest, &request(&format!("SET big {value}")), "+OK\r\n");
+    server.fill(&mut honest, "key:", 200_000);
+    let mut listener = server.connect();
+    server.ask(&mut listener, &request("SUBSCRIBE c"), ":1\r\n");
+    let requests = ["GET big", "KEYS nosuch*", "CLIENT KILL TYPE pubsub"].map(request);
+    gone.send(&requests.concat());
+    // It has a part of the first answer, and the list of keys has begun.
+    server.turn();
+    common::reset(gone.0);
+    server.until(|server| server.by_hand.reactor.stats().open() < 3);
+    let listening = server.ask(&mut honest, &request("PUBSUB NUMSUB c"), "\r\n");
+    assert!(listening.ends_with(":0\r\n"), "what it has begun to change counts: {listening}");
+}
+
 #[test]
 fn crowd_that_wants_nothing_costly_does_not_multiply_the_wait_of_those_who_do() {
     let alone = turns_of_a_costly_command(60, 0);

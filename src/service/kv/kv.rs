@@ -217,6 +217,7 @@ impl Kv {
         }
         if self.store.is_unheard && command.flags.has(Flags::READONLY) {
             // What it has pipelined may take minutes to read.
+            self.store.drop_list(client);
             return Ok(Flow::Next);
         }
         let Kv { store: kv, commands } = self;

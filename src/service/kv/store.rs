@@ -252,6 +252,15 @@ impl Store {
         rare.watched.into_keys().for_each(|watched| self.keyspace.unwatch(watched));
     }
 
+    /// Forgets how far a client's command has come, which is not called again: the next command is to
+    /// begin with nothing.
+    #[cold]
+    pub(super) fn drop_list(&mut self, client: u32) {
+        let client = self.clients.get_mut(client as usize);
+        let list = client.and_then(|client| client.take_list_if(|_| true));
+        self.lists_held -= list.map_or(0, |list| list.held());
+    }
+
     /// Whether there is something to do in the next turn.
     pub(super) fn is_pressed(&self) -> bool {
         self.work.anybody_waits() || self.publication.is_some() || self.to_publish.len() > 0
