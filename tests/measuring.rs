@@ -66,6 +66,13 @@ fn report_without_the_server_is_an_error_and_one_without_answers_is_silent() {
 }
 
 #[test]
+fn figures_of_a_run_that_was_cut_short_are_none() {
+    let mut report = report();
+    report.interrupted = true;
+    assert_eq!(Sample::of(&report).unwrap_err(), "the load was interrupted");
+}
+
+#[test]
 fn contradiction_and_other_work_are_disturbances() {
     let mut report = report();
     report.steps[0].client.waited = 0.06;

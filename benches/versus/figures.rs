@@ -27,8 +27,12 @@ impl Sample {
     /// wrong either: the time was too short.
     ///
     /// # Errors
-    /// A report without steps, or one that could not see the server.
+    /// A report without steps, of a run that was cut short, or one that could not see the server.
     pub(crate) fn of(report: &Report) -> Result<Option<Self>, &'static str> {
+        // Ctrl-C reaches the load generator as well, which ends in order and may do so first.
+        if report.interrupted {
+            return Err("the load was interrupted");
+        }
         let step = report.steps.first().ok_or("the report has no step")?;
         if step.messages == 0 && step.all_errors().total() == 0 {
             return Ok(None);
