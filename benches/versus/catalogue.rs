@@ -157,7 +157,7 @@ impl Peer {
         let mut command = Command::new(program);
         // Settings of the user's environment would be measured without being named.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("EDGELOOP_") {
+            if name == "RUST_LOG" || name.to_string_lossy().starts_with("EDGELOOP_") {
                 command.env_remove(name);
             }
         }
