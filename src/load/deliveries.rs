@@ -320,11 +320,18 @@ impl Deliveries {
     }
 
     fn part(&mut self, member: usize) {
+        self.catch_up(member);
         let next = self.order.next(member);
-        self.members[member].token = None;
-        for (publisher, it) in self.publishers.iter_mut().enumerate() {
-            for flight in it.flights.iter_mut().filter(|_| publisher != member) {
-                if flight.missing > 0 && flight.place.is_none_or(|place| place >= next) {
+        let it = &mut self.members[member];
+        it.token = None;
+        // Nobody can say any more where these stand; they have come, and are no longer on their way.
+        let ahead = std::mem::take(&mut it.ahead);
+        for (publisher, it) in self.publishers.iter_mut().enumerate().filter(|it| it.0 != member) {
+            let oldest = it.number - it.flights.len() as u64;
+            for (number, flight) in (oldest..).zip(&mut it.flights) {
+                let entry = Entry { publisher: publisher as u32, number };
+                let is_due = flight.place.is_none_or(|place| place >= next);
+                if flight.missing > 0 && is_due && !ahead.iter().any(|it| it.entry == entry) {
                     flight.missing -= 1;
                     self.run.in_flight = self.run.in_flight.saturating_sub(1);
                     self.done.push(publisher);
@@ -542,3 +549,48 @@ const LAP: u64 = 1 << 40;
 /// The order is trimmed when so much of it is held.
 const TRIM: usize = 4096;
 const PROBE_PAUSE: u64 = 50_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::load::route::Route;
+
+    /// Two publishers and two members that only listen; publisher 1 has one message on its way.
+    fn deliveries() -> Deliveries {
+        let plan = Plan::new("127.0.0.1:7000".parse().unwrap(), Mode::Broadcast { publishers: 2 });
+        let (notes, _) = channel();
+        let route = Route::new(&plan);
+        let share = Share { thread: 0, threads: 1, epoch: Instant::now(), route, notes };
+        let mut deliveries = Deliveries::new(&plan, share).unwrap();
+        for _ in 0..4 {
+            deliveries.members.push(Member::default());
+            deliveries.order.join();
+        }
+        let flight = Flight { since: 0, sent: 0, missing: 3, place: None };
+        deliveries.publishers[1].flights.push_back(flight);
+        deliveries.publishers[1].number = 1;
+        deliveries.run.in_flight = 3;
+        deliveries
+    }
+
+    #[test]
+    fn message_that_had_come_to_a_publisher_is_not_taken_from_what_is_in_flight_again_when_that_parts()
+     {
+        let mut deliveries = deliveries();
+        deliveries.write(Entry { publisher: 1, number: 0 });
+        let line = deliveries.line.clone();
+        assert_eq!(deliveries.deliver(0, &line, 1), Ok(()));
+        assert_eq!((deliveries.run.in_flight, deliveries.members[0].ahead.len()), (2, 1));
+        deliveries.part(0);
+        assert_eq!((deliveries.run.in_flight, deliveries.members[0].ahead.len()), (2, 0));
+        // It still takes two to be done.
+        for member in [2, 3] {
+            assert!(deliveries.done.is_empty());
+            assert_eq!(deliveries.deliver(member, &line, 2), Ok(()));
+        }
+        assert_eq!((deliveries.run.in_flight, &deliveries.done[..]), (0, &[1][..]));
+    }
+}
