@@ -433,6 +433,38 @@ fn gentle_faults_lose_nothing() {
     });
 }
 
+/// What happens at an echo to a connection that is sent three pieces, beside one that is silent.
+fn short_run(faults: Faults) -> (String, Vec<u8>) {
+    let mut server = echo().with_buffers(4096, 4096).with_faults(faults);
+    let (peer, _silent) = (server.connect(), server.connect());
+    peer.send_pieces([[1; 40]; 3]);
+    server.run_until_idle();
+    (server.trace(), peer.read())
+}
+
+#[test]
+fn each_fault_is_seen_alone_and_changes_no_answer() {
+    let (healthy, answer) = short_run(Faults::none());
+    let kinds: [(&str, fn(&mut Faults) -> &mut u16); 8] = [
+        ("short_read", |faults| &mut faults.short_read),
+        ("short_write", |faults| &mut faults.short_write),
+        ("would_block", |faults| &mut faults.would_block),
+        ("interrupted", |faults| &mut faults.interrupted),
+        ("late", |faults| &mut faults.late),
+        ("merged", |faults| &mut faults.merged),
+        ("spurious", |faults| &mut faults.spurious),
+        ("partial", |faults| &mut faults.partial),
+    ];
+    for (name, kind) in kinds {
+        // As often as can be, which is no more than a server can live with.
+        let mut faults = Faults { seed: 1, ..Faults::none() };
+        *kind(&mut faults) = 1000;
+        let (trace, read) = short_run(faults);
+        assert_ne!(trace, healthy, "{name} never occurs");
+        assert_eq!(read, answer, "{name}");
+    }
+}
+
 #[test]
 fn each_fault_occurs_alone() {
     let none = Faults { seed: 3, ..Faults::none() };
@@ -602,6 +634,89 @@ fn server_that_never_rests_is_caught() {
     let failed = catch_unwind(AssertUnwindSafe(|| server.run_until_idle()));
     let text = failed.unwrap_err().downcast::<String>().unwrap();
     assert!(text.contains("the server is not idle"), "{text}");
+}
+
+#[test]
+fn long_conversation_through_small_buffers_is_not_taken_for_restless() {
+    let mut server = echo().with_buffers(1, 1);
+    let peer = server.connect();
+    peer.send([7; 120_000]);
+    server.run_until_idle();
+    assert_eq!(peer.read().len(), 120_000);
+}
+
+#[test]
+fn server_that_sends_without_end_is_caught_though_its_peer_is_slow() {
+    let mut follower = None;
+    let endless = Script(move |cx: &mut Context<'_>, call: Call<'_>| {
+        if let Call::Open(token) = call {
+            follower = Some(token);
+        }
+        if let Some(token) = follower {
+            cx.send(token, b"again");
+        }
+        cx.set_alarm(cx.now());
+    });
+    let mut server = Harness::new(Config::default(), endless).unwrap().with_buffers(8, 8);
+    server.connect().read_slowly(7);
+    let failed = catch_unwind(AssertUnwindSafe(|| server.run_until_idle()));
+    let text = failed.unwrap_err().downcast::<String>().unwrap();
+    assert!(text.contains("the server is not idle"), "{text}");
+}
+
+#[test]
+fn right_handler_is_not_blamed_for_a_peer_that_closes_on_its_answers() {
+    let talks: [fn(&Peer); 2] = [Peer::close, Peer::reset];
+    for go in talks {
+        same_however_cut(Echo::new, |server| {
+            let peer = server.connect();
+            peer.send_pieces(["one", "two"]);
+            go(&peer);
+        });
+    }
+}
+
+#[test]
+fn handler_that_dials_for_each_read_is_caught() {
+    let upstream: Address = local(1).into();
+    let make = || {
+        data_only(|cx: &mut Context<'_>, _: Token, input: &mut RingBuffer| {
+            input.clear();
+            let _ = cx.connect(&upstream, 0);
+        })
+    };
+    let found = Cuts::default().find(make, |server| server.connect().send("hello"));
+    let text = found.unwrap_err().to_string();
+    assert!(text.contains("there are 3 peers, and 2 as it was sent"), "{text}");
+}
+
+#[test]
+fn handler_that_forgets_to_consume_is_told_so() {
+    let found = difference(|| {
+        |cx: &mut Context<'_>, token: Token, input: &mut RingBuffer| {
+            let seen = input.contiguous().to_vec();
+            cx.send(token, &seen);
+        }
+    });
+    assert!(found.to_string().contains("answers what it does not take: 12 bytes stay"), "{found}");
+}
+
+#[test]
+fn trace_tells_what_each_call_of_the_handler_took() {
+    let mut server = on_data(|cx, token, input| {
+        input.consume(2);
+        cx.set_timer(token, seconds(1));
+    });
+    let peer = server.connect();
+    peer.send("hello");
+    server.run_until_idle();
+    server.advance(seconds(2));
+    peer.reset();
+    server.run_until_idle();
+    let trace = server.trace();
+    for told in ["peer 0: on_open", "on_data took 2 of 5 bytes", "on_timer", "on_close, reset"] {
+        assert!(trace.contains(told), "{trace}");
+    }
 }
 
 // Services of this crate.

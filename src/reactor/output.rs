@@ -76,7 +76,7 @@ impl LoopState {
             self.stats.stale += 1;
             return false;
         };
-        // One that is not established yet flushes it when it is.
+        // A connection that is not established yet flushes its output as soon as it is.
         if !matches!(connection.state, State::Open | State::Connecting) {
             return false;
         }

@@ -26,9 +26,15 @@ pub fn same_however_cut<H: Handler>(make: impl Fn() -> H, talk: impl Fn(&mut Har
 /// before a turn in one piece; cut once, at each byte, or at a thousand of them where there are more;
 /// byte by byte; and at random places with small buffers and [gentle faults](Faults::gentle), for each seed.
 ///
-/// What is compared is what each peer has received and how its connection ended, not when. Where several
-/// peers talk to each other, the order of what they send at the same time is nobody's promise: let the
-/// conversation [rest](Harness::run_until_idle) in between.
+/// What is compared is how many peers there are, counting those that the handler
+/// [dialled](Harness::dialled), what each has received and how its connection ended, not when. Where
+/// several peers talk to each other, the order of what they send at the same time is nobody's promise: let
+/// the conversation [rest](Harness::run_until_idle) in between. So too before a peer closes or resets: what
+/// is under way then may be lost. Elsewhere a rest hides faults, because pieces before and behind a rest
+/// never arrive together.
+///
+/// A handler that never answers is the same however its input is cut. So a conversation also asserts what
+/// its peers receive.
 ///
 /// ```
 /// use edgeloop::codec::Delimited;
@@ -79,16 +85,18 @@ impl Way {
 /// What a run came to.
 struct Outcome {
     transcripts: Vec<Transcript>,
-    left_behind: Option<(usize, usize)>,
+    left_behind: Option<(usize, Left)>,
 }
 
 /// What became of one peer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Transcript {
     pieces: Vec<Vec<u8>>,
     received: Vec<u8>,
     ended: Option<Ended>,
     reason: Option<CloseReason>,
+    /// The peer has closed its socket, or reset the connection.
+    is_gone: bool,
 }
 
 impl Transcript {
@@ -98,11 +106,22 @@ impl Transcript {
             received: wire.transcript.clone(),
             ended: wire.ended(),
             reason: wire.reason,
+            is_gone: wire.is_gone(),
         }
     }
 
     fn is_same(&self, other: &Transcript) -> bool {
-        (&self.received, self.ended, self.reason) == (&other.received, other.ended, other.reason)
+        (&self.received, self.end()) == (&other.received, other.end())
+    }
+
+    /// How the connection ended, as far as the handler has a say in it. A peer that is gone sees no end,
+    /// and whether its going is an end or a reset depends on what was under way to it just then.
+    fn end(&self) -> (Option<Ended>, Option<CloseReason>) {
+        match self.reason {
+            _ if !self.is_gone => (self.ended, self.reason),
+            Some(CloseReason::PeerClosed) => (None, Some(CloseReason::Reset)),
+            reason => (None, reason),
+        }
     }
 }
 
@@ -184,7 +203,7 @@ impl Cuts {
         std::mem::forget(during);
         let outcome = Outcome { transcripts, left_behind };
         match outcome.left_behind {
-            Some((peer, bytes)) => Err(Difference::left_behind(way, &outcome, peer, bytes)),
+            Some((peer, left)) => Err(Difference::left_behind(way, &outcome, peer, left)),
             None => Ok(outcome),
         }
     }
@@ -192,8 +211,8 @@ impl Cuts {
 
 impl<H: Handler> Harness<H> {
     /// Offers what lies in the inputs once more. A handler that can do something with it now could have
-    /// done so before. Returns the peer, and the bytes that were left.
-    fn find_left_behind(&mut self) -> Option<(usize, usize)> {
+    /// done so before. Returns the peer, and what was left.
+    fn find_left_behind(&mut self) -> Option<(usize, Left)> {
         let count = self.kernel.borrow().wires.len();
         (0..count).find_map(|index| {
             let token = self.kernel.borrow().wires[index].token?;
@@ -206,13 +225,24 @@ impl<H: Handler> Harness<H> {
             self.reactor.offer_again(token);
             self.run_until_idle();
             let after = self.reactor.standing(token).map_or(0, |standing| standing.input_len);
-            let is_used = after < standing.input_len || self.stats().bytes_queued > sent;
-            is_used.then_some((index, standing.input_len))
+            let is_taken = after < standing.input_len;
+            let is_used = is_taken || self.stats().bytes_queued > sent;
+            is_used.then_some((index, Left { bytes: standing.input_len, is_taken }))
         })
     }
 }
 
 fn compare(way: &Way, as_sent: &Outcome, cut: &Outcome) -> Result<(), Difference> {
+    let (expected, found) = (as_sent.transcripts.len(), cut.transcripts.len());
+    if expected != found {
+        let peer = expected.min(found);
+        return Err(Difference {
+            peer,
+            way: way.name.clone(),
+            what: What::OtherPeers { expected, found },
+            found: cut.transcripts.get(peer).cloned().unwrap_or_default(),
+        });
+    }
     let pairs = as_sent.transcripts.iter().zip(&cut.transcripts).enumerate();
     for (peer, (expected, found)) in pairs {
         if !expected.is_same(found) {
@@ -240,14 +270,24 @@ pub struct Difference {
 enum What {
     /// As it was sent, this was received.
     OtherAnswer(Box<Transcript>),
+    /// As it was sent, and in that run, there were so many peers.
+    OtherPeers { expected: usize, found: usize },
     /// So many bytes of input were left, and used as soon as they were offered again.
-    LeftBehind(usize),
+    LeftBehind(Left),
+}
+
+/// What became of bytes that a handler had left in its input, when they were offered again.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    bytes: usize,
+    /// The handler took some; else it answered, and took none.
+    is_taken: bool,
 }
 
 impl Difference {
-    fn left_behind(way: &Way, outcome: &Outcome, peer: usize, bytes: usize) -> Self {
+    fn left_behind(way: &Way, outcome: &Outcome, peer: usize, left: Left) -> Self {
         let found = outcome.transcripts[peer].clone();
-        Difference { peer, way: way.name.clone(), what: What::LeftBehind(bytes), found }
+        Difference { peer, way: way.name.clone(), what: What::LeftBehind(left), found }
     }
 
     /// The number of the peer to whom it happened, in the order in which they connected.
@@ -268,10 +308,22 @@ impl fmt::Display for Difference {
             What::OtherAnswer(_) => {
                 writeln!(f, "the handler answers otherwise when its input is {way}")?;
             }
-            What::LeftBehind(bytes) => writeln!(
+            What::OtherPeers { expected, found } => {
+                return write!(
+                    f,
+                    "the handler begins another number of connections when its input is {way}: there \
+                     are {found} peers, and {expected} as it was sent"
+                );
+            }
+            What::LeftBehind(Left { bytes, is_taken: true }) => writeln!(
                 f,
                 "the handler leaves a message behind: {bytes} bytes lay in its input, and were used \
                  when they were offered again ({way})"
+            )?,
+            What::LeftBehind(Left { bytes, is_taken: false }) => writeln!(
+                f,
+                "the handler answers what it does not take: {bytes} bytes stay in its input, and are \
+                 answered whenever they are offered ({way})"
             )?,
         }
         write!(f, "    peer {peer} sent       ")?;

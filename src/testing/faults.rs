@@ -6,6 +6,9 @@
 /// handler, that loses something has no excuse. The choices come from the seed, and the same seed
 /// makes the same ones.
 ///
+/// With 1000 a fault comes as often as it can. A connection's calls are never interrupted twice in a row,
+/// and its bytes, or its room, are held back for one turn and then given: every run comes to an end.
+///
 /// ```
 /// use edgeloop::testing::Faults;
 ///
@@ -33,8 +36,8 @@ pub struct Faults {
     pub spurious: u16,
     /// An event says only one of the things that are true; another event says the rest.
     pub partial: u16,
-    /// A connection is reset at a read or a write. What the peer had sent is lost, as far as it had not
-    /// arrived.
+    /// A connection with bytes or an event under way is reset before the turn. What its peer had sent is
+    /// lost, as far as it had not arrived.
     pub reset: u16,
     /// `accept` fails: that one connection is lost, or descriptors have run out for a while.
     pub accept_error: u16,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::faults::Faults;
-use super::kernel::{Kernel, Shared};
+use super::kernel::Shared;
 use super::observed::{Journal, Observed};
 use super::peer::Peer;
 use super::server_end::Network;
@@ -59,7 +59,7 @@ pub struct Harness<H: Handler> {
 const SERVER: ([u8; 4], u16) = ([192, 0, 2, 1], 7000);
 const PEERS: [u8; 4] = [198, 51, 100, 1];
 const FIRST_PORT: u16 = 10_000;
-/// A server that has not come to rest after so many turns will not.
+/// A server that has not come to rest after so many turns in which no byte got further will not.
 const TURNS_MAX: usize = 100_000;
 
 impl<H: Handler> Harness<H> {
@@ -70,8 +70,8 @@ impl<H: Handler> Harness<H> {
     /// Those of [`Reactor::new`]: limits that make no sense, or no descriptor for the tasks of
     /// [`Remote`], which are awaited as ever.
     pub fn new(config: Config, handler: H) -> io::Result<Self> {
-        let (observed, journal) = Observed::new(handler);
         let kernel = Shared::default();
+        let (observed, journal) = Observed::new(handler, &kernel);
         // A server contains a panic; a test fails by it.
         let config = Config { on_panic: OnPanic::Unwind, ..config };
         let mut reactor = Reactor::new(config, observed)?;
@@ -138,7 +138,6 @@ impl<H: Handler> Harness<H> {
         if let Err(error) = self.reactor.turn_after(wait, &events) {
             panic!("the poll failed: {error}");
         }
-        self.note_ends();
         self.kernel.borrow_mut().end_turn();
         self.check_turn();
         if self.is_idle() {
@@ -148,15 +147,36 @@ impl<H: Handler> Harness<H> {
 
     /// Turns until nothing is left to do before time passes or a peer acts: nothing is on its way, no
     /// event is due, and the reactor would wait. At least one turn.
+    ///
+    /// # Panics
+    /// When the server is busy for 100,000 turns in which it takes nothing from its peers, and owes them
+    /// no less.
     #[track_caller]
     pub fn run_until_idle(&mut self) {
-        for _ in 0..TURNS_MAX {
+        let mut fruitless = 0;
+        let (mut taken, mut owed) = self.progress();
+        while fruitless < TURNS_MAX {
             self.turn();
             if self.is_idle() {
                 return;
             }
+            let before = (taken, owed);
+            (taken, owed) = self.progress();
+            fruitless += usize::from(taken == before.0 && owed >= before.1);
         }
-        panic!("after {TURNS_MAX} turns the server is not idle: {:?}", self.reactor);
+        panic!(
+            "after {TURNS_MAX} turns without progress the server is not idle: {:?}",
+            self.reactor
+        );
+    }
+
+    /// Bytes that the server has taken from its peers, and that it still owes them. Peers send only
+    /// between turns, so the first cannot grow for ever.
+    fn progress(&self) -> (u64, u64) {
+        let wires = &self.kernel.borrow().wires;
+        let taken = wires.iter().map(|wire| wire.taken).sum();
+        let waiting: u64 = wires.iter().map(|wire| wire.waiting() as u64).sum();
+        (taken, waiting + self.stats().bytes_waiting())
     }
 
     /// Whether nothing is left to do before time passes or a peer acts.
@@ -166,7 +186,8 @@ impl<H: Handler> Harness<H> {
     }
 
     /// Lets time pass, while the server waits for it: runs until idle, moves to the next deadline, turns,
-    /// and so on. Every timer and timeout on the way comes in its time and order.
+    /// and so on. Every timer and timeout on the way comes in its time and order: at the first
+    /// [tick](Config::tick) behind its time, so a timer of a second may not have fired after just a second.
     #[track_caller]
     pub fn advance(&mut self, by: Duration) {
         self.run_until_idle();
@@ -266,24 +287,16 @@ impl<H: Handler> Harness<H> {
         self.stats().clone()
     }
 
-    /// Tells the peers why their connections ended for the server.
-    fn note_ends(&mut self) {
-        let closed = std::mem::take(&mut self.journal.borrow_mut().closed);
-        let Kernel { wires, trace, .. } = &mut *self.kernel.borrow_mut();
-        for (token, reason) in closed {
-            let named = wires.iter_mut().enumerate().find(|(_, wire)| wire.token == Some(token));
-            if let Some((index, wire)) = named {
-                wire.reason = Some(reason);
-                trace.note(format_args!("peer {index}: on_close, {reason}"));
-            }
-        }
-    }
-
     /// The peer of a connection that the handler knows by its token.
     pub fn peer(&self, token: Token) -> Option<Peer> {
-        let wires = &self.kernel.borrow().wires;
-        let index = wires.iter().position(|wire| wire.token == Some(token))?;
+        let index = self.kernel.borrow().find(token)?;
         Some(Peer::new(&self.kernel, index))
+    }
+
+    /// The last 60 things that happened, a line each: what peers did, what events, reads and writes there
+    /// were, and what each call of the handler took. A test that fails prints them by itself.
+    pub fn trace(&self) -> String {
+        self.kernel.borrow().trace.to_string()
     }
 }
 

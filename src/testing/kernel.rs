@@ -5,7 +5,8 @@
 //! behind it the peers read.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use super::faults::Faults;
 use super::random::Random;
 use super::trace::{Shown, Told, Trace};
 use super::wire::{Answer, Stage, Wire};
-use crate::reactor::{Address, Token};
+use crate::reactor::{Address, CloseReason, Token};
 use crate::sockets::event_list::Edge;
 
 /// Shared by the harness, its peers, and the streams that the reactor holds.
@@ -25,6 +26,8 @@ pub(super) type Shared = Rc<RefCell<Kernel>>;
 pub(super) struct Kernel {
     /// Never removed: a peer is read after its connection has ended.
     pub(super) wires: Vec<Wire>,
+    /// Their places, as the reactor calls them.
+    named: HashMap<Token, usize>,
     /// Connections that wait to be accepted.
     backlog: VecDeque<usize>,
     listener: Option<Token>,
@@ -182,10 +185,11 @@ impl Kernel {
     pub(super) fn read(&mut self, index: usize, into: &mut [u8]) -> io::Result<usize> {
         let Kernel { wires, random, faults, trace, .. } = self;
         let wire = &mut wires[index];
-        if random.chance(faults.interrupted) {
-            return Err(io::ErrorKind::Interrupted.into());
+        if wire.may_interrupt() && random.chance(faults.interrupted) {
+            trace.note(format_args!("peer {index}: a read is interrupted"));
+            return Err(wire.interrupt());
         }
-        if wire.has_input() && random.chance(faults.would_block) {
+        if wire.may_hide_input() && random.chance(faults.would_block) {
             wire.hide_input();
         }
         let is_short = random.chance(faults.short_read);
@@ -201,10 +205,11 @@ impl Kernel {
     pub(super) fn write(&mut self, index: usize, bytes: &[u8]) -> io::Result<usize> {
         let Kernel { wires, random, faults, trace, .. } = self;
         let wire = &mut wires[index];
-        if random.chance(faults.interrupted) {
-            return Err(io::ErrorKind::Interrupted.into());
+        if wire.may_interrupt() && random.chance(faults.interrupted) {
+            trace.note(format_args!("peer {index}: a write is interrupted"));
+            return Err(wire.interrupt());
         }
-        if random.chance(faults.would_block) {
+        if wire.may_hide_room() && random.chance(faults.would_block) {
             wire.hide_room();
         }
         let is_short = random.chance(faults.short_write);
@@ -232,6 +237,26 @@ impl Kernel {
         let wire = &mut self.wires[index];
         // A socket that is ready when it is registered is told of at once.
         (wire.token, wire.edge_due) = (Some(token), true);
+        self.named.insert(token, index);
+    }
+
+    // ---- what the handler is told ----
+
+    pub(super) fn find(&self, token: Token) -> Option<usize> {
+        self.named.get(&token).copied()
+    }
+
+    pub(super) fn note_call(&mut self, token: Token, what: fmt::Arguments<'_>) {
+        if let Some(index) = self.find(token) {
+            self.trace.note(format_args!("peer {index}: {what}"));
+        }
+    }
+
+    /// Tells the peer why its connection ended for the server.
+    pub(super) fn note_reason(&mut self, token: Token, reason: CloseReason) {
+        if let Some(index) = self.find(token) {
+            self.wires[index].reason = Some(reason);
+        }
     }
 
     // ---- the listener ----

@@ -4,9 +4,8 @@
 //! time passes when the test says so, and what a network does in years is drawn from a seed. A test of a
 //! timeout of an hour takes microseconds, and none depends on who is scheduled first.
 //!
-//! ```toml
-//! [dev-dependencies]
-//! edgeloop = { version = "0.1", features = ["testing"] }
+//! ```sh
+//! cargo add --dev edgeloop --path ../edgeloop --no-default-features --features testing
 //! ```
 //!
 //! # A handler that is wrong, and is caught
@@ -65,8 +64,9 @@
 //!
 //! When it is [finished](Harness::finish): no connection, timer, byte or buffer is left.
 //!
-//! What only the handler's author can know is compared by [`Cuts`]: that answers do not depend on how the
-//! bytes were cut, and that no whole message is left in the input.
+//! What only the handler's author can know is compared by [`Cuts`]: that answers, and the connections that
+//! the handler begins, do not depend on how the bytes were cut, and that no whole message is left in the
+//! input.
 //!
 //! # What it is not
 //!

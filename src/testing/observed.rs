@@ -2,15 +2,19 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+use super::kernel::Shared;
 use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 
 /// Passes every call on.
 pub(super) struct Observed<H> {
     pub(super) inner: H,
     journal: Rc<RefCell<Journal>>,
+    /// Has the trace.
+    kernel: Shared,
 }
 
 /// What the handler was told.
@@ -19,8 +23,6 @@ pub(super) struct Journal {
     lives: HashMap<Token, Life>,
     /// Promises that were not kept.
     pub(super) broken: Vec<String>,
-    /// Connections that ended since somebody looked.
-    pub(super) closed: Vec<(Token, CloseReason)>,
 }
 
 /// One connection, from `on_open` to `on_close`.
@@ -58,18 +60,21 @@ impl Journal {
         None
     }
 
-    fn close_life(&mut self, token: Token, reason: CloseReason) {
+    fn close_life(&mut self, token: Token) {
         if let Some(life) = self.call("on_close", token) {
             life.is_closed = true;
         }
-        self.closed.push((token, reason));
     }
 }
 
 impl<H> Observed<H> {
-    pub(super) fn new(inner: H) -> (Self, Rc<RefCell<Journal>>) {
+    pub(super) fn new(inner: H, kernel: &Shared) -> (Self, Rc<RefCell<Journal>>) {
         let journal = Rc::default();
-        (Observed { inner, journal: Rc::clone(&journal) }, journal)
+        (Observed { inner, journal: Rc::clone(&journal), kernel: Rc::clone(kernel) }, journal)
+    }
+
+    fn note(&self, token: Token, what: fmt::Arguments<'_>) {
+        self.kernel.borrow_mut().note_call(token, what);
     }
 
     /// Input is lent to a call of the handler.
@@ -83,7 +88,10 @@ impl<H> Observed<H> {
         if let Some(life) = self.journal.borrow_mut().call(what, token) {
             life.received += input.len().saturating_sub(life.left) as u64;
         }
+        let offered = input.len();
         let outcome = call(&mut self.inner, input);
+        let taken = offered.saturating_sub(input.len());
+        self.note(token, format_args!("{what} took {taken} of {offered} bytes"));
         if let Some(life) = self.journal.borrow_mut().lives.get_mut(&token) {
             life.left = input.len();
         }
@@ -96,6 +104,7 @@ impl<H: Handler> Handler for Observed<H> {
 
     fn on_open(&mut self, cx: &mut Context<'_>, token: Token) -> H::Session {
         self.journal.borrow_mut().open_life(token);
+        self.note(token, format_args!("on_open"));
         self.inner.on_open(cx, token)
     }
 
@@ -121,6 +130,7 @@ impl<H: Handler> Handler for Observed<H> {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, token: Token, session: &mut H::Session) {
         self.journal.borrow_mut().call("on_timer", token);
+        self.note(token, format_args!("on_timer"));
         self.inner.on_timer(cx, token, session);
     }
 
@@ -134,6 +144,7 @@ impl<H: Handler> Handler for Observed<H> {
 
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut H::Session) {
         self.journal.borrow_mut().call("on_drain", token);
+        self.note(token, format_args!("on_drain"));
         self.inner.on_drain(cx, token, session);
     }
 
@@ -144,7 +155,9 @@ impl<H: Handler> Handler for Observed<H> {
         session: H::Session,
         reason: CloseReason,
     ) {
-        self.journal.borrow_mut().close_life(token, reason);
+        self.journal.borrow_mut().close_life(token);
+        self.note(token, format_args!("on_close, {reason}"));
+        self.kernel.borrow_mut().note_reason(token, reason);
         self.inner.on_close(cx, token, session, reason);
     }
 

@@ -50,6 +50,11 @@ pub(super) struct Wire {
     /// A fault holds back, for this turn, what has arrived; and what room there is.
     hides_input: bool,
     hides_room: bool,
+    /// No fault comes twice in a row, or a server would wait for ever: the last call was interrupted; the
+    /// last input, and room, was held back.
+    was_interrupted: bool,
+    spares_input: bool,
+    spares_room: bool,
 
     /// All that the peer has sent.
     pub(super) pieces: Vec<Vec<u8>>,
@@ -153,6 +158,9 @@ impl Wire {
             edge_late: 0,
             hides_input: false,
             hides_room: false,
+            was_interrupted: false,
+            spares_input: false,
+            spares_room: false,
             pieces: Vec::new(),
             transcript: Vec::new(),
             taken: 0,
@@ -220,6 +228,11 @@ impl Wire {
 
     pub(super) fn take_inbox(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.inbox)
+    }
+
+    /// Whether the peer has closed its socket, or the connection was reset from its side.
+    pub(super) fn is_gone(&self) -> bool {
+        self.reads == Reads::Gone
     }
 
     /// Bytes that the peer sent and the server has not read.
@@ -343,6 +356,7 @@ impl Wire {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if len > 0 {
+            self.spares_input = false;
             into.iter_mut().zip(self.arrived.drain(..len)).for_each(|(to, byte)| *to = byte);
             self.taken += len as u64;
             return Ok(len);
@@ -370,6 +384,7 @@ impl Wire {
         if len == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        self.spares_room = false;
         self.sent.extend(&bytes[..len]);
         Ok(len)
     }
@@ -378,14 +393,32 @@ impl Wire {
         if self.hides_room { 0 } else { self.send_buffer.saturating_sub(self.sent.len()) }
     }
 
+    /// Whether the next call may be interrupted. To be asked once for each call.
+    pub(super) fn may_interrupt(&mut self) -> bool {
+        !std::mem::take(&mut self.was_interrupted)
+    }
+
+    pub(super) fn interrupt(&mut self) -> io::Error {
+        self.was_interrupted = true;
+        io::ErrorKind::Interrupted.into()
+    }
+
+    pub(super) fn may_hide_input(&self) -> bool {
+        self.has_input() && !self.spares_input
+    }
+
     /// What has arrived comes a turn later, with an event.
     pub(super) fn hide_input(&mut self) {
-        self.hides_input = true;
+        (self.hides_input, self.spares_input) = (true, true);
+    }
+
+    pub(super) fn may_hide_room(&self) -> bool {
+        !self.spares_room
     }
 
     /// The socket takes nothing before the next turn, and then there is an event.
     pub(super) fn hide_room(&mut self) {
-        self.hides_room = true;
+        (self.hides_room, self.spares_room) = (true, true);
     }
 
     pub(super) fn shut_down(&mut self) {
