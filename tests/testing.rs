@@ -445,7 +445,8 @@ fn short_run(faults: Faults) -> (String, Vec<u8>) {
 #[test]
 fn each_fault_is_seen_alone_and_changes_no_answer() {
     let (healthy, answer) = short_run(Faults::none());
-    let kinds: [(&str, fn(&mut Faults) -> &mut u16); 8] = [
+    type Kind = fn(&mut Faults) -> &mut u16;
+    let kinds: [(&str, Kind); 8] = [
         ("short_read", |faults| &mut faults.short_read),
         ("short_write", |faults| &mut faults.short_write),
         ("would_block", |faults| &mut faults.would_block),

@@ -1,6 +1,6 @@
-//! Answers each text, behind its length in 4 bytes, with the text reversed. One that begins with `slow`
+//! Answers each text, behind its length in 4 bytes, with the text reversed. A text that begins with `slow`
 //! takes two seconds: such work is done on a thread of its own, and its client is not read meanwhile. A
-//! call without an answer in time is told so; the answer that comes later is dropped.
+//! client whose call has no answer in time is told so; the answer that comes later is dropped.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::{sync::Arc, thread, time::Duration};

@@ -1,6 +1,6 @@
 //! The file that tells scripts and tests which addresses were bound.
 //!
-//! It is there as long as its server, as a pid file is: it appears whole, and is removed at the end.
+//! The file is there as long as its server, as a pid file is: it appears whole, and is removed at the end.
 //! A server that was killed leaves it behind; the next one that is told of the same path removes it
 //! before it does anything else, so that nobody reads addresses of a server that is not there. The
 //! file of a running server is locked, and left alone. Whoever puts a file at a path or takes one away
@@ -99,7 +99,7 @@ fn replace(path: &Path, text: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// A new file in the same directory, since a rename does not cross file systems. Whatever has the
+/// A new file in the same directory, since a rename does not cross file systems. A file that has the
 /// name already is left alone: in a directory that others write to it may be a link to anywhere.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let mut options = OpenOptions::new();

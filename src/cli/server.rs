@@ -165,7 +165,7 @@ impl Server {
         Ok(ExitCode::FAILURE)
     }
 
-    /// Listens on every address of one endpoint. Those that this machine lacks, as `::1` where
+    /// Listens on every address of one endpoint. Addresses that this machine lacks, as `::1` where
     /// there is no IPv6, are passed over as long as one is left.
     fn listen<H: Handler>(
         &self,

@@ -76,7 +76,7 @@ impl Signals {
         }
         let mut ignored = Vec::new();
         for (signal, text) in IGNORED {
-            // One that `nohup` has us ignore is ignored without a word.
+            // A signal that `nohup` has us ignore is ignored without a word.
             if !is_ignored(signal) {
                 let asked = Arc::default();
                 flag::register(signal, Arc::clone(&asked))?;

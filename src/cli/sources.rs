@@ -20,7 +20,7 @@ use super::variables;
 /// What was said for one command besides its flags, and where everything was said.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
-    /// By the long name of the option. One that is not here has its default.
+    /// By the long name of the option. An option that is not here has its default.
     places: BTreeMap<String, Place>,
     /// What variables and the file say, as flags would say it.
     arguments: Vec<OsString>,

@@ -217,7 +217,7 @@ impl BodyStream for Echo {
 }
 
 const NAME: &str = "web";
-/// What there is to ask for, for whoever opens the server in a browser.
+/// A page for browsers: what there is to ask for.
 const PAGE: &[u8] = b"<!doctype html>
 <html lang=en><meta charset=utf-8><title>edgeloop web</title>
 <h1>edgeloop web</h1>

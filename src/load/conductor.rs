@@ -66,7 +66,7 @@ pub enum Phase {
     Connecting,
     /// There is traffic, which does not count yet.
     WarmUp,
-    /// It counts.
+    /// Traffic counts.
     Measuring,
     /// What is in flight is awaited.
     Finishing,

@@ -42,7 +42,7 @@ pub(super) struct Deliveries {
 #[derive(Default)]
 struct Member {
     token: Option<Token>,
-    /// It has received a line, and so is known to the server.
+    /// The member has received a line, and so is known to the server.
     is_proved: bool,
     /// What came to a publisher before it had a place in `order`: where it stands among his own
     /// messages, which do not come to him, he cannot know.

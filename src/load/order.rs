@@ -1,4 +1,4 @@
-//! The order of a broadcast, on which all members must agree: whoever is the first to have a message says
+//! The order of a broadcast, on which all members must agree: the first member to have a message says
 //! where it stands.
 //!
 //! ```text

@@ -61,7 +61,7 @@ pub(super) struct PulseTally {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Slice {
     messages: u64,
-    /// Those that took longer than is usual.
+    /// Messages that took longer than is usual.
     slow: u64,
 }
 

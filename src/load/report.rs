@@ -247,7 +247,7 @@ pub struct Connects {
     pub attempted: u64,
     /// Connects that succeeded.
     pub established: u64,
-    /// Those that took more than 900 ms: their first packet was lost.
+    /// Connects that took more than 900 ms: their first packet was lost.
     pub slow: u64,
     /// How long they took.
     pub latency: Latency,

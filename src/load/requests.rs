@@ -63,7 +63,7 @@ pub(super) struct Requests<D: Dialect> {
 struct Client<S> {
     token: Option<Token>,
     state: State,
-    /// It has had an answer, on this connection or an earlier one.
+    /// The client has had an answer, on this connection or an earlier one.
     is_proved: bool,
     /// Its timer runs.
     is_timed: bool,
@@ -208,7 +208,8 @@ impl<D: Dialect> Requests<D> {
         }
     }
 
-    /// What was in flight on the connection before is asked once more. It is in flight all the time.
+    /// Requests that were in flight on the connection before are asked once more. They count as in flight
+    /// all the time.
     fn ask_again(&mut self, cx: &mut Context<'_>, client: usize, now: u64) {
         let again = std::mem::take(&mut self.clients[client].asks_again);
         self.run.in_flight -= again;
@@ -279,7 +280,7 @@ impl<D: Dialect> Requests<D> {
     /// The server has announced the end of the connection: the client goes on over another one.
     fn renew(&mut self, cx: &mut Context<'_>, client: usize, now: u64) {
         let Some(token) = self.clients[client].token else { return };
-        // Whoever closes first keeps the port in TIME_WAIT, so the server is given time to do so.
+        // The end that closes first keeps the port in TIME_WAIT, so the server is given time to be first.
         self.left_behind += 1;
         match self.left_behind > self.clients.len() {
             true => cx.abort(token),
@@ -313,7 +314,7 @@ impl<D: Dialect> Requests<D> {
         it.state == State::Ready && is_close && is_right
     }
 
-    /// The server closed an idle connection. One that was of use is made again at once.
+    /// The server closed an idle connection. A connection that was of use is made again at once.
     fn replace(&mut self, cx: &mut Context<'_>, client: usize) {
         let it = &self.clients[client];
         let (was_used, was_refused) = (it.answered > 0, it.was_refused);
@@ -612,7 +613,7 @@ impl<D: Dialect> Handler for Requests<D> {
         it.origin = pattern::origin(number, it.lives);
         it.stream = D::Stream::default();
         let is_silent = self.run.plan.mode == Mode::Idle && self.run.plan.size == 0;
-        // Whoever comes back has proved already that it can be answered.
+        // A client that comes back has proved already that it can be answered.
         let is_back = it.is_proved && self.run.plan.mode != Mode::Churn;
         if is_silent || is_back {
             self.prove(cx, client);

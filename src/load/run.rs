@@ -6,7 +6,7 @@
 //!   Idle --------> Gathering --> (Proving) --> Idle ------> Running -----------> Finishing --> Idle
 //! ```
 //!
-//! A [`Crew`] is a kind of clients. It says what is special in each stage; when a stage begins and ends is
+//! A [`Crew`] is a kind of clients. The crew says what is special in each stage; when a stage begins and ends is
 //! said here, once for all kinds.
 
 use std::io;
@@ -156,7 +156,7 @@ impl Run {
         Some(place)
     }
 
-    /// Counts how late a message left. Whoever had to wait for an answer is late by the server's doing.
+    /// Counts how late a message left. A message that had to wait for an answer is late by the server's doing.
     pub(super) fn count_lateness(&mut self, before: Dues, after: Dues, now: u64) {
         if before.owed == 1
             && after.taken > before.taken
@@ -248,7 +248,7 @@ pub(super) trait Crew: Handler {
                 let until = &mut self.run_mut().tally.window.until;
                 *until = now.min(*until);
                 self.finish(cx, now);
-                // Whoever interrupts does not want to wait.
+                // A user who interrupts does not want to wait.
                 let run = self.run_mut();
                 run.ends_at = run.ends_at.min(now + INTERRUPT_PATIENCE);
             }

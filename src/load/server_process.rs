@@ -43,7 +43,7 @@ pub(super) fn with_children(pids: &[u32]) -> Vec<u32> {
         let texts = threads.flat_map(|thread| fs::read_to_string(thread.path().join("children")));
         let children: String = texts.collect();
         for child in children.split_whitespace().flat_map(str::parse) {
-            // Whoever started the server may have started us as well.
+            // The process that started the server may have started us as well.
             if child != own && !family.contains(&child) {
                 family.push(child);
             }

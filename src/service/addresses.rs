@@ -94,7 +94,7 @@ impl Addresses {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Whoever panicked with it has ended the loop.
+        // A panic with this lock held has ended the loop.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

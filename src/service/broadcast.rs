@@ -42,8 +42,8 @@ pub struct Broadcast {
     input_limit: usize,
     config: TopicConfig,
     topic: Option<TopicId>,
-    /// Those that have ended their side and listen on, if no message was published since, by how many
-    /// have done so: the longest first.
+    /// Clients that have ended their side and listen on, if no message was published since. Numbered in
+    /// the order in which they ended: the longest first.
     unproven: BTreeMap<u64, Token>,
     listeners_ended: u64,
     throttle: Throttle,
@@ -58,7 +58,7 @@ pub struct BroadcastSession {
     opened_ms: u32,
     has_sent: bool,
     throttled: Throttled,
-    /// It has ended its side, and listens on: its place among those.
+    /// The client has ended its side, and listens on: its number in `unproven`.
     ended: Option<u64>,
 }
 

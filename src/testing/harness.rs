@@ -19,8 +19,8 @@ use crate::reactor::{
 
 /// A handler on a reactor of its own, with peers in memory.
 ///
-/// It is the reactor that serves sockets: the same lists, budgets, limits, timers and closing. What is
-/// not there is the kernel. Nothing happens by itself: peers act between the [turns](Self::turn), time
+/// The reactor is the same that serves sockets, with its lists, budgets, limits, timers and closing. Only
+/// the kernel is not there. Nothing happens by itself: peers act between the [turns](Self::turn), time
 /// passes when it is [moved](Self::advance), and the same test does the same things on every machine.
 ///
 /// After every turn it checks what must hold whatever the handler does, and panics where it does not:

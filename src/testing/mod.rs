@@ -10,8 +10,8 @@
 //!
 //! # A handler that is wrong, and is caught
 //!
-//! The network cuts a stream where it likes. This handler answers each line, and throws away what is no
-//! whole line yet:
+//! The network cuts a stream where it likes. This handler answers each line, and throws away the
+//! beginning of a line that is not whole yet:
 //!
 //! ```
 //! use edgeloop::testing::Cuts;
@@ -60,7 +60,7 @@
 //! - No connection has unread input, or an unread end, unless its handler holds it back; and its handler
 //!   has seen every byte that was read.
 //! - No connection is owed output that its socket would take.
-//! - It does come to that: a server that is busy for ever is stopped.
+//! - The server does come to rest: a test whose server is busy for ever fails.
 //!
 //! When it is [finished](Harness::finish): no connection, timer, byte or buffer is left.
 //!

@@ -39,7 +39,7 @@ impl Write for ServerEnd {
         self.write(&bytes)
     }
 
-    /// It holds nothing of its own.
+    /// This layer holds no bytes of its own.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The last things that happened, for whoever looks for the reason of a failure.
+//! The last things that happened, printed when a test fails.
 
 use std::collections::VecDeque;
 use std::fmt;

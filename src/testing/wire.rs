@@ -71,7 +71,7 @@ pub(super) enum Stage {
     Dialled(Answer),
     /// The server has not accepted it yet.
     Waiting,
-    /// It was not taken.
+    /// The server did not accept it.
     Refused,
     Established,
 }
@@ -110,7 +110,7 @@ enum Reads {
     /// So many bytes a turn.
     AtMost(usize),
     Nothing,
-    /// The peer is gone. Whatever comes is answered by a reset.
+    /// The peer is gone. Bytes that come now are answered by a reset.
     Gone,
 }
 
@@ -314,7 +314,7 @@ impl Wire {
         self.announce_room();
     }
 
-    /// The kernel speaks of room only to whoever was refused, and only when a third is free.
+    /// The kernel announces room only to a server whose bytes it refused, and only when a third is free.
     // So a server that was not refused, and waits, waits for ever.
     fn announce_room(&mut self) {
         if self.is_awaited && self.room() * 3 >= self.send_buffer {

@@ -51,7 +51,7 @@ enum State {
         client: u32,
         lines: LineInput,
         flood: Flood,
-        /// It has ended its side, and listens on.
+        /// The client has ended its side, and listens on.
         has_ended: bool,
     },
     WebSocket {
@@ -60,7 +60,7 @@ enum State {
         pulse: Pulse,
         flood: Flood,
     },
-    /// It was answered, or refused.
+    /// The request was answered, or refused.
     Over,
 }
 

@@ -72,7 +72,7 @@ impl Fresh {
         true
     }
 
-    /// It is a line client: the first line is in its input still.
+    /// The newcomer speaks lines: its first line is still in the input.
     pub(super) fn into_lines(self) -> LineInput {
         self.lines
     }

@@ -452,7 +452,7 @@ impl Hall {
         self.unfollow(cx, subject, place.room);
         self.take_out(cx, subject, place.room, Some(token), &Event::Kicked { name, by });
         self.reply(cx, subject, &Reply::PutOut { room: shown, by });
-        // One that only listened may have nothing to listen to any more.
+        // A client that only listened may have nothing to listen to any more.
         cx.set_timer(self.clients[subject as usize].token, Duration::ZERO);
         Ok(Flow::Taken)
     }
@@ -698,7 +698,7 @@ fn valid_name(text: &str) -> Result<Name, Refusal> {
     })
 }
 
-/// Who has a name that looks so.
+/// The client whose name looks so.
 fn find(names: &HashMap<Likeness, u32>, looks: [Likeness; 2]) -> Option<u32> {
     looks.iter().find_map(|likeness| names.get(likeness).copied())
 }

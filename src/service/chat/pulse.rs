@@ -17,9 +17,9 @@ pub(super) struct Pulse {
 pub(super) enum Beat {
     /// Nothing, for so long.
     Wait(Duration),
-    /// It is pinged, and looked at again after as long as it may be silent.
+    /// The peer is pinged, and looked at again after as long as it may be silent.
     Ping,
-    /// It has missed two pings.
+    /// The peer has missed two pings.
     Lost,
 }
 
@@ -63,8 +63,8 @@ pub(super) enum Flood {
 }
 
 impl Flood {
-    /// It has to wait, with `waiting` bytes in its input, which is full with `much`. Says whether it
-    /// was so once before: then it is no text that somebody pasted.
+    /// The client has to wait, with `waiting` bytes in its input, which is full with `much`. Returns whether
+    /// that has happened before: then the input is no text that somebody pasted.
     pub(super) fn rises(&mut self, waiting: usize, much: usize) -> bool {
         if waiting < much {
             return false;

@@ -97,7 +97,7 @@ impl Channels {
         }
     }
 
-    /// Whoever looks at all channels goes over places that were left, too.
+    /// A walk over all channels passes empty places, too.
     fn give_places_back(&mut self) {
         if self.channels.is_empty() && self.channels.capacity() > SPARE_MAX {
             (self.channels, self.by_name) = (Slab::new(), HashMap::new());

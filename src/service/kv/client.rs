@@ -22,7 +22,7 @@ pub(super) struct Client {
     pub(super) active_ms: u64,
     /// The name of its last command.
     pub(super) last: Option<&'static str>,
-    /// It was closed, and only its own end is still awaited.
+    /// The client was closed, and only its own end is still awaited.
     pub(super) is_closed: bool,
     /// Where its keys are.
     pub(super) database: u8,
@@ -47,7 +47,7 @@ pub(super) struct Rare {
     pub(super) list: Option<Box<List>>,
     /// How many got the message that it published in slices, or why nobody did.
     pub(super) published: Option<Result<usize, Refusal>>,
-    /// It has a place among those who wait to publish.
+    /// The client has a place in the queue of publishers.
     pub(super) waits_to_publish: bool,
     /// Keys of the channels and patterns that it listens to.
     pub(super) channels: BTreeSet<u32>,
@@ -153,7 +153,7 @@ impl Client {
         self.rare().map_or(0, |rare| rare.shard_channels.len()) + self.global_subscriptions()
     }
 
-    /// Those that are not of the shard.
+    /// Subscriptions to channels and patterns, but not to channels of the shard.
     pub(super) fn global_subscriptions(&self) -> usize {
         self.rare().map_or(0, |rare| rare.channels.len() + rare.patterns.len())
     }

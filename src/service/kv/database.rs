@@ -78,7 +78,7 @@ impl Database {
             for timers in timers.iter().filter(|timers| !timers.timers.is_empty()) {
                 let len = timers.timers.len() as u128;
                 count += len;
-                // Those that have just ended make it a little less.
+                // Keys that have just ended make the sum a little smaller.
                 sum += timers.sum_ms.saturating_sub(len * u128::from(now_ms));
             }
         }
@@ -114,7 +114,7 @@ impl Database {
         self.has_end(slot) && self.end_of(slot).is_some_and(|end| now.left_ms(end) == 0)
     }
 
-    /// Lets a key end at a time. One that it had before must be [taken away](Self::persist).
+    /// Lets a key end at a time. A time that it had before must be [taken away](Self::persist).
     pub(super) fn expire(&mut self, slot: u32, end: End) {
         let (clock, at_ms) = match end {
             End::Steady(at_ms) => (0, at_ms),

@@ -213,8 +213,7 @@ impl Digits {
 /// As many digits of either radix are below 2^32.
 const GROUP: usize = 7;
 
-/// What stands behind the mark of an exponent. One that is far too large is cut to one that is too
-/// large.
+/// The exponent behind its mark. A number that overflows is cut to a number that is too large as well.
 fn parse_exponent(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 /// What becomes of the connection after a command that is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// It goes on.
+    /// The connection goes on.
     Next,
     /// The command could not be finished, and is to be called again when the reactor releases the
-    /// connection. It has answered nothing.
+    /// connection. The command has answered nothing.
     Again,
-    /// It is closed behind the reply.
+    /// The connection is closed behind the reply.
     Close,
 }
 
@@ -19,7 +19,7 @@ pub(super) enum Flow {
 pub(super) enum Fault {
     /// The text of an error, which begins with its kind.
     Text(Cow<'static, [u8]>),
-    /// It is never told: the command is to be carried out in the next turn.
+    /// No client is told this: the command is to be carried out in the next turn.
     NotNow,
 }
 

@@ -104,7 +104,7 @@ fn one(pattern: &[u8], byte: u8, any_case: bool) -> (bool, &[u8]) {
     }
 }
 
-/// The inside of brackets. One that is not closed ends with the pattern.
+/// The inside of brackets. A class that is not closed ends with the pattern.
 fn class(mut pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8) -> (bool, &[u8]) {
     let negated = pattern.first() == Some(&b'^');
     pattern = &pattern[usize::from(negated)..];

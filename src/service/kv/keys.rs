@@ -218,7 +218,7 @@ pub(super) fn scan(call: &mut Call<'_, '_, '_>) -> Outcome {
                 passed += 1;
                 return passed < SCAN_PASSED_MAX;
             };
-            // Those that do not match count as well: to compare them is the work.
+            // Keys that do not match count as well: to compare them is the work.
             (looked_at, size) = (looked_at + 1, size + key.len());
             let is_match = pattern.as_mut().is_none_or(|it| it.matches(key));
             compared = pattern.as_ref().map_or(0, |pattern| pattern.work);

@@ -99,7 +99,7 @@ impl Keyspace {
         self.now
     }
 
-    /// Keys held. Those that have ended and were not removed yet count, as in Redis.
+    /// Keys held. Keys that have ended and were not removed yet count, as in Redis.
     pub(super) fn len(&self) -> usize {
         self.here().table.len()
     }
@@ -154,7 +154,7 @@ impl Keyspace {
         found
     }
 
-    /// Looks a key up. One that has ended is removed.
+    /// Looks a key up. A key that has ended is removed.
     pub(super) fn find(&mut self, key: &[u8]) -> Option<Found> {
         let (hash, here) = (self.hash(key), self.here());
         let slot = here.table.find(hash, key)?;
@@ -360,7 +360,7 @@ impl Keyspace {
     pub(super) fn has_changed(&mut self, seen: Seen) -> bool {
         if let Some((database, key)) = self.watches.place(seen.watched) {
             let selected = self.select(database);
-            // One that has ended is removed by that.
+            // A key that has ended is removed by that.
             self.find(&key);
             self.select(selected);
         }

@@ -16,7 +16,7 @@ pub(super) struct Publication {
     pub(super) progress: Progress,
 }
 
-/// Those who wait until they may publish. Outlives a message.
+/// The queue of clients that wait until they may publish. Outlives a message.
 #[derive(Debug, Default)]
 pub(super) struct PublishQueue {
     pub(super) waiting: VecDeque<(Token, u32)>,

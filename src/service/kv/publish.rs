@@ -456,7 +456,7 @@ pub(super) fn publish(call: &mut Call<'_, '_, '_>, message: Message<'_>) -> Outc
         outcome = call.kv.carry(call.cx, call.token, message, &mut progress, &mut left);
     }
     if outcome == Ok(false) {
-        // Whoever listens may leave between slices. It is priced anew once: that may take a whole slice.
+        // Subscribers may leave between slices. The rest is priced anew once: that may take a whole slice.
         progress.may_have_lost_feeds = true;
         call.kv.publication = Some(Box::new(Publication {
             publisher: call.token,

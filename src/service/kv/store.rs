@@ -40,7 +40,7 @@ pub(super) struct Store {
     /// The message that is being published, and how far it has come.
     pub(super) message: Replies,
     pub(super) progress: Progress,
-    /// One that takes more than a turn.
+    /// The publication that takes more than a turn, if there is one.
     pub(super) publication: Option<Box<Publication>>,
     pub(super) to_publish: PublishQueue,
     pub(super) request_max: usize,

@@ -251,7 +251,7 @@ impl<'a> Expiry<'a> {
         Ok(Some(Expiry { number, unit, from_now }))
     }
 
-    /// Whether it is the same option. That may be repeated, and the last one counts; as in Redis.
+    /// Whether both are the same option, which may be repeated: the last counts, as in Redis.
     fn repeats(&self, other: &Expiry<'_>) -> bool {
         (self.unit, self.from_now) == (other.unit, other.from_now)
     }

@@ -34,7 +34,7 @@ pub(super) struct Work {
     refused: usize,
     /// With what each of them wants, at least.
     waiting: BTreeMap<(Ticket, u32), usize>,
-    /// Those who were called and have not been served yet.
+    /// Clients that were called and have not been served yet.
     called: BTreeSet<(Ticket, u32)>,
     turn: u64,
     tickets: u64,

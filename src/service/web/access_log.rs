@@ -9,8 +9,8 @@ use crate::codec::http::Status;
 
 /// Logs one line for each request when it is answered: at level `info`, target `access`, with
 /// target, peer, method, status, bytes of the answer's body (0 of one that is streamed) and client. Put
-/// it outermost, so that it sees what all others do. One that was refused before it was whole, or was
-/// too malformed to be one, is logged with status and reason.
+/// it outermost, so that it sees what all others do. A request that was refused before its end, or was
+/// too malformed to be read, is logged with status and reason.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AccessLog;
 
@@ -36,8 +36,8 @@ fn name(peer: Option<IpAddr>) -> String {
     peer.map_or_else(|| "unix".to_owned(), |peer| peer.to_string())
 }
 
-/// What the client calls itself. Whatever that is, it is not to act on the terminal of who reads the
-/// log, nor so long that the log drops the line.
+/// What the client calls itself: without bytes that act on the terminal of a reader of the log, and not so
+/// long that the log drops the line.
 fn agent(request: &Request<'_>) -> String {
     let agent = request.head.header("user-agent").unwrap_or(b"-");
     let is_plain = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';

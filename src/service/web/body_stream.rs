@@ -11,7 +11,7 @@ pub trait BodyStream: Send {
     /// The next bytes of the body.
     fn on_piece(&mut self, piece: &[u8], reply: &mut Reply<'_, '_>);
 
-    /// The body has ended. One that breaks off ends without this call.
+    /// The body has ended. A body that breaks off ends without this call.
     fn on_end(&mut self, reply: &mut Reply<'_, '_>) {
         let _ = reply;
     }

@@ -622,7 +622,7 @@ impl Handler for Web {
 
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut WebSession) {
         self.is_draining = true;
-        // One that is held may have requests waiting.
+        // A connection that is held may have requests waiting.
         let is_idle = session.exchange.is_none() && !session.heads.is_within();
         if is_idle && !cx.is_held(token) {
             cx.close_for(token, CloseReason::Drained);

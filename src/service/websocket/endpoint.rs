@@ -27,11 +27,11 @@ struct Held {
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
-    /// It was used.
+    /// The message was used.
     Taken,
-    /// It could not be used yet; the connection is held, and the message is offered again.
+    /// The message could not be used yet; the connection is held, and the message is offered again.
     Held,
-    /// It was used, and nothing more is to be taken from this client.
+    /// The message was used, and nothing more is to be taken from this client.
     Stop,
 }
 
@@ -57,7 +57,7 @@ impl Endpoint {
     /// ping is answered, a close frame too, and ends the connection.
     ///
     /// # Errors
-    /// When the client breaks the rules. It has not been told so yet.
+    /// When the client breaks the rules. The client has not been told so yet.
     pub(crate) fn receive(
         &mut self,
         cx: &mut Context<'_>,

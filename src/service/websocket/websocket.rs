@@ -112,7 +112,7 @@ enum State<T> {
     /// The request is not whole. Boxed, because it is over soon.
     Request(Box<Request>),
     Open(Endpoint, T),
-    /// It was answered otherwise, or refused.
+    /// The request was answered otherwise, or refused.
     Over,
 }
 
