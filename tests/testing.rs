@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::scripted::Scripted;
@@ -648,15 +649,18 @@ fn long_conversation_through_small_buffers_is_not_taken_for_restless() {
 
 #[test]
 fn server_that_sends_without_end_is_caught_though_its_peer_is_slow() {
-    let mut follower = None;
-    let endless = Script(move |cx: &mut Context<'_>, call: Call<'_>| {
-        if let Call::Open(token) = call {
-            follower = Some(token);
-        }
-        if let Some(token) = follower {
+    let follower = Arc::new(OnceLock::new());
+    let followed = Arc::clone(&follower);
+    let again = move |cx: &mut Context<'_>| {
+        if let Some(token) = followed.get().copied() {
             cx.send(token, b"again");
         }
         cx.set_alarm(cx.now());
+    };
+    let first = again.clone();
+    let endless = handler_fn(|_, _, _| Ok(())).on_alarm(again).on_open(move |cx, token| {
+        follower.get_or_init(|| token);
+        first(cx);
     });
     let mut server = Harness::new(Config::default(), endless).unwrap().with_buffers(8, 8);
     server.connect().read_slowly(7);
