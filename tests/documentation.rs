@@ -114,8 +114,8 @@ fn readme_counts_the_lines_of_the_echo_path_and_of_the_reactor_and_its_mutants()
     let echo_path: usize = ECHO_PATH.iter().map(|file| lines_of_code(&root(file))).sum();
     let reactor: usize = rust_files("src/reactor").iter().map(|path| lines_of_code(path)).sum();
     for (words, counted, most) in [
-        (" lines of code for the whole path of an echo", echo_path, 1_700),
-        (" lines of code in `src/reactor`", reactor, 2_930),
+        (" lines of code for the whole path of an echo", echo_path, 1_650),
+        (" lines of code in `src/reactor`", reactor, 2_800),
     ] {
         assert!(counted <= most, "{counted}{words}: more than {most} are not read in one sitting");
         // Within a twentieth.

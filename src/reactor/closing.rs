@@ -17,7 +17,7 @@ use std::io;
 
 use super::connection::{Announced, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
-use crate::sockets::stream::LayerPanicked;
+use crate::sockets::layer::LayerPanicked;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 
@@ -68,7 +68,7 @@ impl LoopState {
         }
         let Some(connection) = find(&mut self.connections, token) else { return };
         let was_open = connection.state == State::Open;
-        connection.set_reason(reason_of(error));
+        connection.set_reason(CloseReason::of_socket(error));
         log::debug!(connection:% = token, event = "error"; "{error}");
         if !was_open || (connection.input_has_ended() && !connection.input_left) {
             return self.retire(token);
@@ -136,20 +136,5 @@ impl LoopState {
             connection.set_reason(reason);
         }
         self.retire(token);
-    }
-}
-
-fn reason_of(error: &io::Error) -> CloseReason {
-    use io::ErrorKind::{
-        BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown,
-        NetworkUnreachable, NotConnected, TimedOut,
-    };
-    match error.kind() {
-        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected => CloseReason::Reset,
-        // The kernel gave up on the peer. It says why nothing got through, where a router told it.
-        HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut => {
-            CloseReason::KeepaliveTimeout
-        }
-        _ => CloseReason::IoError,
     }
 }

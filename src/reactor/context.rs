@@ -7,33 +7,19 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::connection::{Habits, Hold, State};
-use super::connection_info::ConnectionInfo;
 use super::loop_state::LoopState;
-use super::overload::Overload;
-use super::work::CHARGE_MAX;
-use crate::sockets::address::Address;
-use crate::sockets::dial::{adopt, adopt_accepted, dial};
+use crate::sockets::address::{Address, Peer};
+use crate::sockets::dial::{Origin, adopt, dial};
 use crate::sockets::stream::Stream;
+use crate::structures::budget::CHARGE_MAX;
+use crate::structures::overload_watch::Overload;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
 use crate::structures::topic::{PublishError, Start, TopicConfig, TopicId};
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::config::Config;
+use crate::vocabulary::connection_info::ConnectionInfo;
 use crate::vocabulary::stats::Stats;
-
-/// From where a connection comes that [`Context::adopt`] takes over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Somebody called; elsewhere it was accepted.
-    Accepted,
-    /// It was begun elsewhere, and may not be established yet.
-    Dialled {
-        /// Whom it calls.
-        to: Address,
-        /// What its caller knows it by, as for [`Context::connect`].
-        data: u64,
-    },
-}
 
 /// The reactor as its handler sees it, for the length of one call.
 ///
@@ -345,7 +331,7 @@ impl<'a> Context<'a> {
             Some(dialler) => Stream::layered(dialler.dial(to)?),
             None => dial(to)?,
         };
-        self.state.admit_dialled(stream, to.clone(), data)
+        self.state.admit_dialled(stream, Peer::dialled(to.clone(), data))
     }
 
     /// Takes a connection over that was made elsewhere: a `TcpStream` or `UnixStream` of the standard
@@ -377,15 +363,9 @@ impl<'a> Context<'a> {
     /// closed.
     pub fn adopt(&mut self, stream: impl Into<OwnedFd>, origin: Origin) -> io::Result<Token> {
         self.state.expect_place()?;
-        match origin {
-            Origin::Dialled { to, data } => {
-                self.state.admit_dialled(adopt(stream.into())?, to, data)
-            }
-            Origin::Accepted => {
-                let watch = self.state.config.peer_watch();
-                let (stream, peer) = adopt_accepted(stream.into(), watch)?;
-                self.state.admit_adopted(stream, peer)
-            }
+        match adopt(stream.into(), origin, self.state.config.peer_watch())? {
+            (stream, peer @ Peer::Dialled(_)) => self.state.admit_dialled(stream, peer),
+            (stream, peer) => self.state.admit_adopted(stream, peer),
         }
     }
 

@@ -2,7 +2,7 @@
 //! are held until there is room.
 
 use super::connection::{Hold, State};
-use super::loop_state::{Looks, LoopState, find};
+use super::loop_state::{LoopState, find};
 use super::work::{ANNOUNCE, LOOK, PUBLISH, SUBSCRIPTION, copied};
 use crate::structures::floor::Follower;
 use crate::structures::subscriptions::{NONE, Topics};
@@ -249,7 +249,7 @@ impl LoopState {
     /// Announces topics: puts their subscribers on the dirty list, once each however many messages came.
     /// Takes half of the phase at most, so that the other half is left for writing.
     pub(super) fn announce_topics(&mut self) {
-        let most = (self.budget.budget() / 2 / ANNOUNCE).max(1);
+        let most = (self.budget.phase() / 2 / ANNOUNCE).max(1);
         let (connections, lists) = (&mut self.connections, &mut self.lists);
         let told = self.topics.announce(most, |slot, subscription| {
             let Some(connection) = connections.get_mut(slot as usize) else { return NONE };
@@ -267,21 +267,16 @@ impl LoopState {
     pub(super) fn look_at_waiting_topics(&mut self) {
         self.topics_due_ms = None;
         self.begin_last_part();
-        if self.looks.left == 0 || self.looks.work != self.stats.work {
-            self.looks = Looks { left: self.topics.count_waited_for(), ..Looks::default() };
-        }
-        while self.looks.left > 0 {
-            self.looks.left -= 1;
+        self.looks.begin_or_go_on(self.stats.work, self.topics.count_waited_for());
+        while self.looks.take().is_some() {
             let Some(key) = self.topics.next_waited_for() else { break };
             self.look_at(key);
-            if self.looks.left > 0 && self.is_phase_over() {
+            if !self.looks.is_over() && self.is_phase_over() {
                 self.look_soon();
-                self.looks.work = self.stats.work;
-                return;
+                return self.looks.break_off(self.stats.work);
             }
         }
-        self.topics_due_ms = self.looks.due_ms;
-        self.looks = Looks::default();
+        self.topics_due_ms = self.looks.end();
     }
 
     /// Lets the publishers of a topic go on, if the topic has room.
@@ -289,7 +284,7 @@ impl LoopState {
         let due_ms = self.find_floor(key);
         let mut released = self.topics.take_waiting(key);
         if released.is_empty() {
-            self.looks.due_ms = self.looks.due_ms.into_iter().chain(due_ms).min();
+            self.looks.note_due(due_ms);
         }
         for token in released.drain(..) {
             self.lift(token, Hold::TOPIC);

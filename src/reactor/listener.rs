@@ -8,9 +8,10 @@ use mio::Registry;
 
 use super::connection::State;
 use super::loop_state::LoopState;
-use crate::sockets::address::{Address, Dialled, Peer};
+use crate::sockets::address::{Address, Peer};
+use crate::sockets::layer::LayerPanicked;
 use crate::sockets::listen_socket::{AcceptFault, ListenSocket};
-use crate::sockets::stream::{LayerPanicked, Stream};
+use crate::sockets::stream::Stream;
 use crate::structures::overload_watch::Trickle;
 use crate::structures::rate_limit::RateLimit;
 use crate::structures::token::Token;
@@ -64,13 +65,7 @@ impl LoopState {
     }
 
     /// Takes an outgoing connection in, which is not known to be established.
-    pub(super) fn admit_dialled(
-        &mut self,
-        stream: Stream,
-        address: Address,
-        data: u64,
-    ) -> io::Result<Token> {
-        let peer = Peer::Dialled(Box::new(Dialled { address, data }));
+    pub(super) fn admit_dialled(&mut self, stream: Stream, peer: Peer) -> io::Result<Token> {
         let token = self.admit(stream, peer, State::Connecting)?;
         self.stats.dialled += 1;
         Ok(token)

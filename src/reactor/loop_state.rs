@@ -29,8 +29,10 @@ use crate::sockets::event_list::Edge;
 use crate::sockets::stand_in::Dialler;
 use crate::sockets::stream::Stream;
 use crate::structures::arrears::Arrears;
+use crate::structures::budget::Budget;
 use crate::structures::buffer_pool::BufferPool;
 use crate::structures::clock::Clock;
+use crate::structures::looks::Looks;
 use crate::structures::overload_watch::Watch;
 use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::timer_wheel::TimerWheel;
@@ -79,26 +81,6 @@ pub(super) struct LoopState {
     generation: u32,
 }
 
-/// How far the counter of work, [`Stats::work`](super::Stats::work), may go.
-#[derive(Debug)]
-pub(super) struct Budget {
-    pub(super) budget: u64,
-    pub(super) slice: u64,
-    pub(super) phase_end: u64,
-    pub(super) visit_end: u64,
-}
-
-/// A round of looks at all topics with publishers that wait. A round may take several turns.
-#[derive(Debug, Default)]
-pub(super) struct Looks {
-    /// Topics that were not looked at yet.
-    pub(super) left: usize,
-    /// When the first right to be waited for ends, of the topics that were looked at.
-    pub(super) due_ms: Option<u64>,
-    /// All work that had been done when the turn ended. If more was done since, the round begins anew.
-    pub(super) work: u64,
-}
-
 /// For so many connections the table reserves address space at once; beyond that it grows by copying.
 const RESERVED_MAX: usize = 1 << 20;
 
@@ -130,7 +112,7 @@ impl LoopState {
             drain_until: None,
             is_draining: false,
             current: None,
-            budget: Budget::new(&config),
+            budget: Budget::new(config.work_budget, config.work_slice),
             generation: 0,
             config,
         })

@@ -74,7 +74,7 @@
 //! | `listener`, `gate` | where connections come from, and whether they may come in |
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `contain` | a panic in code of the program |
-//! | `handler`, `context`, `connection_info`, `remote` | the sides that a program and other threads see |
+//! | `handler`, `context`, `inspect`, `remote` | the sides that a program and other threads see |
 //! | `check`, `seam` | what must hold between two turns; where a test takes the kernel's place |
 //!
 //! Below the reactor lie `src/vocabulary` (limits, reasons, counters), `src/sockets` and
@@ -85,7 +85,6 @@
 mod check;
 mod closing;
 mod connection;
-mod connection_info;
 mod contain;
 mod context;
 mod deadline;
@@ -94,6 +93,7 @@ mod drain;
 mod gate;
 mod handler;
 mod input;
+mod inspect;
 mod listener;
 mod lists;
 mod loop_state;
@@ -108,19 +108,18 @@ mod seam;
 mod tidy;
 mod work;
 
-pub use connection_info::{ConnectionInfo, Stage};
-pub use context::{Context, Origin};
+pub use context::Context;
 pub use gate::Gate;
 pub use handler::Handler;
-pub use overload::Overload;
 pub use reactor::{Ending, Reactor};
 pub use remote::{HandlerRemote, HandlerTask, Remote, RemoteError, Task};
 
 pub use crate::sockets::address::Address;
+pub use crate::sockets::dial::Origin;
+pub use crate::sockets::layer::Layer;
 pub use crate::sockets::listen_options::ListenOptions;
-pub use crate::sockets::stream::Layer;
 pub use crate::structures::buffer_pool::BufferPool;
-pub use crate::structures::overload_watch::OverloadCause;
+pub use crate::structures::overload_watch::{Overload, OverloadCause};
 pub use crate::structures::ring_buffer::RingBuffer;
 pub use crate::structures::sessions::Sessions;
 pub use crate::structures::timer_wheel::TimerWheel;
@@ -128,5 +127,6 @@ pub use crate::structures::token::Token;
 pub use crate::structures::topic::{PublishError, SlowConsumer, Start, TopicConfig, TopicId};
 pub use crate::vocabulary::close_reason::CloseReason;
 pub use crate::vocabulary::config::{Config, OnPanic, WhenFull};
+pub use crate::vocabulary::connection_info::{ConnectionInfo, Stage};
 pub use crate::vocabulary::protocol_error::ProtocolError;
 pub use crate::vocabulary::stats::Stats;

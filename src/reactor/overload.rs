@@ -1,21 +1,8 @@
 //! More to do than can be done: the loop looks once a turn, and says so in the log. The rules stand in
 //! `structures/overload_watch.rs`.
 
-use std::time::Instant;
-
 use super::loop_state::LoopState;
-use crate::structures::overload_watch::{Change, Moment, OverloadCause};
-
-/// A reactor has had more to do than it can for [`Config::overload_span`](super::Config::overload_span).
-/// Clients that are connected are served as before. New connections are let in slowly. A handler refuses
-/// what can wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Overload {
-    /// What there is too much of.
-    pub cause: OverloadCause,
-    /// When the reactor noticed.
-    pub since: Instant,
-}
+use crate::structures::overload_watch::{Change, Moment, Overload, OverloadCause};
 
 impl LoopState {
     pub(super) fn overload(&self) -> Option<Overload> {

@@ -25,8 +25,7 @@
 //! are the matter of `memory`, `overload` and `delivery` (`check_arrears`).
 
 use super::connection::Hold;
-use super::loop_state::{Budget, LoopState, find};
-use crate::vocabulary::config::Config;
+use super::loop_state::{LoopState, find};
 
 /// A call that reads, and what goes with it.
 pub(super) const READ: u64 = 1_000;
@@ -49,68 +48,47 @@ pub(super) const LOOK: u64 = 20;
 /// A subscription begun or ended: the tables in which it is found are seldom in the cache.
 pub(super) const SUBSCRIPTION: u64 = 200;
 
-/// The most that one piece of work which is done later takes of a slice: one part of so many.
-const CAUSED_PARTS: u64 = 16;
-
-/// The most that is charged at once, and the largest budget: more than any work takes, and too little to
-/// make the counter overflow.
-pub(super) const CHARGE_MAX: u64 = 1 << 40;
-
 /// Bytes copied, by us or by the kernel: eight for a unit.
 pub(super) fn copied(bytes: usize) -> u64 {
     bytes as u64 / 8
 }
 
-impl Budget {
-    pub(super) fn new(config: &Config) -> Self {
-        let bounded = |units: usize| (units as u64).min(CHARGE_MAX);
-        let (budget, slice) = (bounded(config.work_budget), bounded(config.work_slice));
-        Budget { budget, slice, phase_end: 0, visit_end: 0 }
-    }
-
-    /// The budget of a phase.
-    pub(super) fn budget(&self) -> u64 {
-        self.budget
-    }
-}
-
 impl LoopState {
     /// A phase of the turn begins, with its whole budget.
     pub(super) fn begin_phase(&mut self) {
-        self.budget.phase_end = self.stats.work + self.budget.budget;
+        self.budget.begin_phase(self.stats.work);
     }
 
     /// The last part of a phase begins, for which half a budget is set aside.
     pub(super) fn begin_last_part(&mut self) {
-        self.budget.phase_end = self.stats.work + self.budget.budget / 2;
+        self.budget.begin_last_part(self.stats.work);
     }
 
     /// Whether the phase has used up its budget. To be asked after a piece of work.
     pub(super) fn is_phase_over(&self) -> bool {
-        self.stats.work >= self.budget.phase_end
+        self.budget.is_phase_over(self.stats.work)
     }
 
     /// The handler is about to be called for the current connection, which gets a whole slice.
     pub(super) fn begin_slice(&mut self) {
-        self.budget.visit_end = self.slice_end();
+        self.budget.begin_slice(self.stats.work);
     }
 
     /// The connection whose callback runs has caused work that is done and counted later, and pays with a
     /// part of its slice. Without that, a client that publishes to many large topics would fill the queue
     /// of announcements. Only a part, or one message to a large crowd would end the visit.
     pub(super) fn shorten_slice(&mut self, units: u64) {
-        let paid = units.min(self.budget.slice / CAUSED_PARTS);
-        self.budget.visit_end = self.budget.visit_end.saturating_sub(paid);
+        self.budget.shorten_slice(units);
     }
 
     /// Where a slice ends that begins now.
     pub(super) fn slice_end(&self) -> u64 {
-        self.stats.work + self.budget.slice
+        self.budget.slice_end(self.stats.work)
     }
 
     /// Counts work for which the phase has room beside its budget.
     pub(super) fn charge_apart(&mut self, units: u64) {
-        self.budget.phase_end += units;
+        self.budget.extend_phase(units);
         self.charge(units);
     }
 
@@ -118,7 +96,7 @@ impl LoopState {
     /// the callback.
     pub(super) fn charge(&mut self, units: u64) {
         self.stats.work += units;
-        if self.stats.work >= self.budget.visit_end {
+        if self.budget.is_slice_over(self.stats.work) {
             self.end_visit();
         }
     }

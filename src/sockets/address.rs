@@ -136,6 +136,12 @@ impl fmt::Display for Address {
     }
 }
 
+impl Peer {
+    pub(crate) fn dialled(address: Address, data: u64) -> Self {
+        Peer::Dialled(Box::new(Dialled { address, data }))
+    }
+}
+
 impl From<Option<SocketAddr>> for Peer {
     fn from(address: Option<SocketAddr>) -> Self {
         match address {

@@ -11,6 +11,20 @@ use super::address::{Address, Peer};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::stream::Stream;
 
+/// From where a connection comes that [`Context::adopt`](crate::Context::adopt) takes over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody called; elsewhere it was accepted.
+    Accepted,
+    /// It was begun elsewhere, and may not be established yet.
+    Dialled {
+        /// Whom it calls.
+        to: Address,
+        /// What its caller knows it by, as for [`Context::connect`](crate::Context::connect).
+        data: u64,
+    },
+}
+
 /// Begins to connect, without waiting.
 pub(crate) fn dial(to: &Address) -> io::Result<Stream> {
     match to {
@@ -23,26 +37,27 @@ pub(crate) fn dial(to: &Address) -> io::Result<Stream> {
     }
 }
 
-/// A connection made elsewhere, established or not.
-pub(crate) fn adopt(socket: OwnedFd) -> io::Result<Stream> {
+/// A connection made elsewhere, and who is at its other end. For one that was accepted that is known, and
+/// watched; one that was dialled may not be established.
+pub(crate) fn adopt(
+    socket: OwnedFd,
+    origin: Origin,
+    watch: PeerWatch,
+) -> io::Result<(Stream, Peer)> {
     let socket = Socket::from(socket);
-    match prepare(&socket)? {
-        Domain::UNIX => Ok(Stream::Unix(UnixStream::from_std(socket.into()))),
-        _ => {
-            socket.set_tcp_nodelay(true)?;
-            Ok(Stream::Tcp(TcpStream::from_std(socket.into())))
-        }
+    let domain = prepare(&socket)?;
+    let peer = match origin {
+        Origin::Dialled { to, data } => Peer::dialled(to, data),
+        Origin::Accepted => socket.peer_addr()?.as_socket().into(),
+    };
+    if domain == Domain::UNIX {
+        return Ok((Stream::Unix(UnixStream::from_std(socket.into())), peer));
     }
-}
-
-/// As [`adopt`], for a connection that was accepted: who is there is known, and watched for.
-pub(crate) fn adopt_accepted(socket: OwnedFd, watch: PeerWatch) -> io::Result<(Stream, Peer)> {
-    let socket = Socket::from(socket);
-    let peer = socket.peer_addr()?.as_socket();
-    if peer.is_some() {
+    socket.set_tcp_nodelay(true)?;
+    if !matches!(peer, Peer::Dialled(_)) {
         watch_for_the_peer(&socket, watch)?;
     }
-    Ok((adopt(socket.into())?, peer.into()))
+    Ok((Stream::Tcp(TcpStream::from_std(socket.into())), peer))
 }
 
 /// Makes a socket from elsewhere non-blocking, and tells of which domain it is.

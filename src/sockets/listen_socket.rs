@@ -13,11 +13,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::{Address, Peer};
 use super::dial::prepare;
+use super::layer::{Layer, LayerPanicked};
 use super::listen_options::ListenOptions;
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::socket_file::SocketFile;
 use super::stand_in::Backlog;
-use super::stream::{Layer, LayerPanicked, Stream};
+use super::stream::Stream;
 use crate::structures::caught::catch;
 use crate::structures::token::Token;
 

@@ -4,10 +4,11 @@
 //! | files | what they are |
 //! | --- | --- |
 //! | `stream` | the socket of one connection: TCP, Unix, or a layer above one of them |
+//! | `layer` | what may stand above a socket: code of the program, whose panics become errors |
 //! | `peer_watch` | how the kernel finds out that a peer is gone without a word |
 //! | `address` | where a server listens, and who is at the other end |
 //! | `event_list`, `doorbell` | the events that one call takes from the kernel; what ends its wait |
-//! | `dial` | how an outgoing connection is begun |
+//! | `dial` | connections that no listener of ours accepted: begun here, or made elsewhere |
 //! | `listen_options`, `listen_socket`, `socket_file` | how a server listens; a socket that listens; the file of one that is a Unix socket |
 //! | `stand_in` | what may take the place of the kernel's sockets |
 
@@ -15,6 +16,7 @@ pub(crate) mod address;
 pub(crate) mod dial;
 pub(crate) mod doorbell;
 pub(crate) mod event_list;
+pub(crate) mod layer;
 pub(crate) mod listen_options;
 pub(crate) mod listen_socket;
 pub(crate) mod peer_watch;

@@ -1,12 +1,12 @@
 //! What may take the place of the kernel: connections that come from, and go to, somewhere else than its
-//! sockets. Each is a [`Layer`](super::stream::Layer) above nothing.
+//! sockets. Each is a [`Layer`](super::layer::Layer) above nothing.
 
 use std::io;
 
 use mio::event::Source;
 
 use super::address::Address;
-use super::stream::Layer;
+use super::layer::Layer;
 
 /// In the place of a listening socket.
 pub(crate) trait Backlog {

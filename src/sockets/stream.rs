@@ -10,40 +10,10 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
 use socket2::SockRef;
 
+use super::layer::{Layer, Layered};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
-use crate::structures::caught::{Caught, catch};
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
-
-/// What may stand between a connection and its socket: TLS, compression, a test that tears reads
-/// and writes.
-///
-/// Reads and writes are non-blocking and say `WouldBlock` when the socket below does. A layer may
-/// hold bytes of its own in both directions: the reactor reads it until `WouldBlock`, and calls
-/// `flush` once its own output is written, until that no longer says `WouldBlock`.
-pub trait Layer: Read + Write {
-    /// The socket below, for registration with the poll.
-    fn source(&mut self) -> &mut dyn Source;
-
-    /// Tells the peer that nothing more will be sent.
-    ///
-    /// # Errors
-    /// As the socket says; the connection is then closed without waiting for the peer's end.
-    fn shutdown_write(&mut self) -> io::Result<()>;
-
-    /// Whether an outgoing connection is established; asked after each event until it is. A layer on a
-    /// socket that was accepted, or is connected already, need not say so.
-    ///
-    /// # Errors
-    /// Why the connection cannot be established.
-    fn is_established(&mut self) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    /// Makes the coming close a reset, as far as the socket below can: the connection was aborted. By
-    /// default the socket is closed as it is.
-    fn discard_on_close(&mut self) {}
-}
 
 pub(crate) enum Stream {
     Tcp(TcpStream),
@@ -51,17 +21,6 @@ pub(crate) enum Stream {
     /// Boxed, so that the rare case does not make every connection larger.
     Layered(Box<Layered>),
 }
-
-pub(crate) struct Layered {
-    layer: Box<dyn Layer>,
-    /// The layer may hold output of its own: after every read or write, until a flush says otherwise.
-    owes_output: bool,
-    has_panicked: bool,
-}
-
-/// The error of a layer that panicked, or of what was to make one. It is not called again.
-#[derive(Debug)]
-pub(crate) struct LayerPanicked(String);
 
 /// What a write did.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +32,7 @@ pub(crate) struct Sent {
 
 impl Stream {
     pub(crate) fn layered(layer: Box<dyn Layer>) -> Self {
-        Stream::Layered(Box::new(Layered { layer, owes_output: true, has_panicked: false }))
+        Stream::Layered(Box::new(Layered::new(layer)))
     }
 
     /// For reading, writing and urgent data at once, and never again.
@@ -201,53 +160,6 @@ impl Stream {
             Stream::Unix(_) => {}
             Stream::Layered(layered) => layered.discard_on_close(),
         }
-    }
-}
-
-impl Layered {
-    /// As [`call`](Self::call), for what may leave output in the layer.
-    fn touch<T>(&mut self, call: impl FnOnce(&mut dyn Layer) -> io::Result<T>) -> io::Result<T> {
-        self.owes_output = true;
-        self.call(call)
-    }
-
-    fn discard_on_close(&mut self) {
-        // The connection ends in any case.
-        let _ = self.call(|layer| {
-            layer.discard_on_close();
-            Ok(())
-        });
-    }
-
-    fn call<T>(&mut self, call: impl FnOnce(&mut dyn Layer) -> io::Result<T>) -> io::Result<T> {
-        if self.has_panicked {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        catch(|| call(&mut *self.layer)).unwrap_or_else(|panic| {
-            self.has_panicked = true;
-            Err(io::Error::other(LayerPanicked::from(panic)))
-        })
-    }
-}
-
-impl LayerPanicked {
-    /// Whether that is what an error of a stream is.
-    pub(crate) fn is(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|error| error.is::<LayerPanicked>())
-    }
-}
-
-impl fmt::Display for LayerPanicked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the layer: {}", self.0)
-    }
-}
-
-impl std::error::Error for LayerPanicked {}
-
-impl From<Caught> for LayerPanicked {
-    fn from(panic: Caught) -> Self {
-        LayerPanicked(panic.text().to_owned())
     }
 }
 

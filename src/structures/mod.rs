@@ -9,7 +9,9 @@
 //! | `waiting` | for which subscribers the publishers of a topic wait, and for how long |
 //! | `topic`, `subscriptions` | one ring of messages; who follows which topic, and whose turn it is |
 //! | `floor`, `arrears` | which messages of a topic must stay; when topics together may hold too much |
+//! | `looks` | rounds of looks at topics whose publishers wait |
 //! | `overload_watch` | whether there is more to do than can be done |
+//! | `budget` | how much work a phase and a visit may do |
 //! | `lanes` | a list in which connections that leave nothing behind go first |
 //! | `spare` | tables that give back the room which a burst needed |
 //! | `rate_limit` | a warning that is written once a second |
@@ -18,11 +20,13 @@
 
 pub(crate) mod arrears;
 mod block;
+pub(crate) mod budget;
 pub(crate) mod buffer_pool;
 pub(crate) mod caught;
 pub(crate) mod clock;
 pub(crate) mod floor;
 pub(crate) mod lanes;
+pub(crate) mod looks;
 pub(crate) mod overload_watch;
 pub(crate) mod rate_limit;
 pub(crate) mod ring_buffer;

@@ -13,7 +13,18 @@
 //! ends at most once in a span.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// A reactor has had more to do than it can for [`Config::overload_span`](crate::Config::overload_span).
+/// Clients that are connected are served as before. New connections are let in slowly. A handler refuses
+/// what can wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// What there is too much of.
+    pub cause: OverloadCause,
+    /// When the reactor noticed.
+    pub since: Instant,
+}
 
 /// What there is too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Why a connection ended: one reason for each, with a stable name, counted.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// One list for the variants, their order and their names.
 macro_rules! close_reasons {
@@ -87,6 +87,24 @@ close_reasons! {
     HandlerPanicked = "handler_panicked",
     /// Any other error that the socket reported.
     IoError = "io_error",
+}
+
+impl CloseReason {
+    /// What an error of a connection's socket means for the connection.
+    pub(crate) fn of_socket(error: &io::Error) -> Self {
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown,
+            NetworkUnreachable, NotConnected, TimedOut,
+        };
+        match error.kind() {
+            BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected => CloseReason::Reset,
+            // The kernel gave up on the peer. It says why nothing got through, where a router told it.
+            HostUnreachable | NetworkDown | NetworkUnreachable | TimedOut => {
+                CloseReason::KeepaliveTimeout
+            }
+            _ => CloseReason::IoError,
+        }
+    }
 }
 
 impl fmt::Display for CloseReason {

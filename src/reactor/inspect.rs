@@ -1,0 +1,35 @@
+//! The connections that there are, as an administrator sees them.
+
+use std::time::Duration;
+
+use super::connection::{Connection, State};
+use super::loop_state::LoopState;
+use crate::structures::token::Token;
+use crate::vocabulary::connection_info::{ConnectionInfo, Stage};
+
+impl LoopState {
+    /// The connections in the slots from this one on.
+    pub(super) fn connections_from(&self, slot: usize) -> impl Iterator<Item = ConnectionInfo> {
+        let slots = slot..self.details.len();
+        slots.filter_map(|slot| self.info(slot as u32, self.connections.get(slot)?))
+    }
+
+    fn info(&self, slot: u32, connection: &Connection) -> Option<ConnectionInfo> {
+        let token = Token { slot, generation: connection.generation };
+        let quiet_ms = self.clock.stamp().wrapping_sub(connection.active_ms);
+        Some(ConnectionInfo {
+            token,
+            peer: self.peer_address(token)?,
+            dialled: self.dialled(token),
+            stage: match connection.state {
+                State::Connecting => Stage::Connecting,
+                State::Open => Stage::Open,
+                State::Severed | State::Closing | State::Lingering | State::Closed => Stage::Ending,
+            },
+            is_held: connection.is_waiting(),
+            quiet: Duration::from_millis(quiet_ms.into()),
+            input: connection.input.len(),
+            output: connection.output.len(),
+        })
+    }
+}
