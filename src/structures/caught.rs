@@ -1,25 +1,26 @@
 //! A panic that was caught: what it says, and how it goes on.
 
 use std::any::Any;
-use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Its payload is never dropped: the destructor is code of whoever panicked, too, and nobody would catch
-/// what that throws.
+/// A panic that goes on no further, and what it carries; nothing once it goes on.
 #[derive(Debug)]
-pub(crate) struct Caught(ManuallyDrop<Box<dyn Any + Send>>);
+pub(crate) struct Caught(Option<Box<dyn Any + Send>>);
 
 /// Runs `f`. What it had under way is as the panic left it: the caller gives that up, or knows that
 /// nothing was.
 pub(crate) fn catch<T>(f: impl FnOnce() -> T) -> Result<T, Caught> {
-    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| Caught(ManuallyDrop::new(payload)))
+    catch_unwind(AssertUnwindSafe(f)).map_err(|payload| Caught(Some(payload)))
 }
 
 impl Caught {
     /// What it says, as far as that is text.
     pub(crate) fn text(&self) -> &str {
-        let text = self.0.downcast_ref::<&str>().copied();
-        text.or_else(|| self.0.downcast_ref().map(String::as_str)).unwrap_or("it does not say why")
+        let text = self.0.as_deref().and_then(|payload| {
+            let text = payload.downcast_ref::<&str>().copied();
+            text.or_else(|| payload.downcast_ref().map(String::as_str))
+        });
+        text.unwrap_or("it does not say why")
     }
 
     /// Lets a panic of which only the text is left unwind further; it was printed already.
@@ -28,13 +29,25 @@ impl Caught {
     }
 
     /// Lets it unwind further, as if it had not been caught.
-    pub(crate) fn resume(self) -> ! {
-        resume_unwind(ManuallyDrop::into_inner(self.0))
+    pub(crate) fn resume(mut self) -> ! {
+        resume_unwind(self.0.take().unwrap_or_else(|| Box::new(())))
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        let payload = self.0.take();
+        // The destructor is code of whoever panicked, too. What it throws has one as well, and is kept.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(panic);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     struct ThrowsWhenDropped;
@@ -56,5 +69,25 @@ mod tests {
     #[test]
     fn payload_cannot_panic_again() {
         assert!(catch(|| resume_unwind(Box::new(ThrowsWhenDropped))).is_err());
+    }
+
+    struct Counted<'a>(&'a AtomicU32);
+
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_a_panic_carries_is_dropped_once_so_that_peers_cannot_fill_the_memory_by_panics() {
+        static DROPS: AtomicU32 = AtomicU32::new(0);
+        for count in 1..=3 {
+            drop(catch(|| resume_unwind(Box::new(Counted(&DROPS)))));
+            assert_eq!(DROPS.load(Ordering::Relaxed), count);
+        }
+        let panic = catch(|| resume_unwind(Box::new(Counted(&DROPS)))).unwrap_err();
+        drop(catch(|| panic.resume()));
+        assert_eq!(DROPS.load(Ordering::Relaxed), 4, "also of one that went on");
     }
 }
