@@ -80,6 +80,17 @@ fn connection_that_is_put_off_is_not_idle_and_one_that_is_paused_is() {
     expect_on_time(&mut server, ms(100), |_| put_off.ended().is_some());
 }
 
+#[test]
+fn time_of_a_connection_that_goes_on_before_others_begins_anew_as_well() {
+    let config = Config { idle_timeout: Some(ms(100)), ..config() };
+    let mut server = server(config, Echo::new());
+    let peer = open(&mut server);
+    server.with_context(|_, cx| cx.put_off(peer.token().unwrap()));
+    server.advance(ms(500));
+    server.with_context(|_, cx| cx.resume_first(peer.token().unwrap()));
+    expect_on_time(&mut server, ms(100), |_| peer.ended().is_some());
+}
+
 /// Its message is in flight, however long a shutdown waits; at the end of the time for that it has not
 /// finished.
 #[test]

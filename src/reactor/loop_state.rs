@@ -200,8 +200,9 @@ impl LoopState {
 
     /// Lifts the holds that the handler set; the next read phase begins with this connection.
     pub(super) fn lift_first(&mut self, token: Token) {
+        let now_ms = self.clock.stamp();
         let Some(connection) = find(&mut self.connections, token) else { return };
-        connection.hold.remove(Hold::BY_HANDLER);
+        connection.lift(Hold::BY_HANDLER, now_ms);
         self.lists.update_first(token, connection);
         self.arm(token);
     }
