@@ -250,6 +250,102 @@ fn panic_of_a_layer_or_of_what_makes_it_ends_its_connection() {
     assert_eq!(stats.accept_errors, 1);
 }
 
+/// Panics where `wrong` says, and nowhere else.
+struct Faulty {
+    socket: mio::net::TcpStream,
+    wrong: &'static str,
+}
+
+impl Faulty {
+    fn pass(&self, place: &str) {
+        assert!(self.wrong != place, "on purpose");
+    }
+}
+
+impl Read for Faulty {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.socket.read(into)?;
+        if read == 0 {
+            self.pass("end");
+        }
+        Ok(read)
+    }
+}
+
+impl Write for Faulty {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.pass("write");
+        self.socket.write(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.pass("flush");
+        Ok(())
+    }
+}
+
+impl Layer for Faulty {
+    fn source(&mut self) -> &mut dyn mio::event::Source {
+        self.pass("source");
+        &mut self.socket
+    }
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.pass("shutdown");
+        self.socket.shutdown(Shutdown::Write)
+    }
+    fn discard_on_close(&mut self) {
+        self.pass("discard");
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        self.pass("drop");
+    }
+}
+
+/// A client says `x` and is answered and closed, or is aborted for `a`; whatever its layer does then,
+/// the next client is served.
+#[test]
+fn panic_anywhere_in_a_layer_is_counted_once_and_ends_its_connection_alone() {
+    let places = ["source", "write", "flush", "shutdown", "end", "discard", "drop"];
+    for wrong in places {
+        let handler = HandlerFn::new(
+            |_, _| (),
+            |cx, token, (), input| {
+                if input.contiguous() == b"a" {
+                    cx.abort(token);
+                }
+                cx.forward(token, input);
+                cx.close(token);
+                Ok(())
+            },
+        );
+        let mut server = start_by(Config::default(), handler, move |reactor| {
+            let mut wrongs = [wrong].into_iter();
+            let wrap = move |socket| {
+                let wrong = wrongs.next().unwrap_or("nowhere");
+                Ok(Box::new(Faulty { socket, wrong }) as Box<dyn Layer>)
+            };
+            let any = "127.0.0.1:0".parse().unwrap();
+            reactor.listen_layered(&any, &ListenOptions::default(), wrap).unwrap()
+        });
+        server.panics = 1;
+        let victim = server.connect();
+        let _ = (&victim).write_all(if wrong == "discard" { b"a" } else { b"x" });
+        // Whose peer has ended already is not told of our end.
+        if wrong != "shutdown" {
+            let _ = victim.shutdown(Shutdown::Write);
+        }
+        expect_gone(&victim);
+        let next = server.connect();
+        send(&next, b"next");
+        expect_bytes(&next, b"next");
+        drop(next);
+        let stats = server.finish();
+        assert_eq!((stats.panics, stats.accept_pauses), (1, 0), "{wrong}");
+    }
+}
+
 #[test]
 fn panic_unwinds_through_run_where_the_configuration_says_so() {
     let config = Config { on_panic: OnPanic::Unwind, ..Config::default() };

@@ -63,7 +63,7 @@ impl LoopState {
     /// client sent counts all the same.
     pub(super) fn close_on_error(&mut self, token: Token, error: &io::Error) {
         if LayerPanicked::is(error) {
-            self.note_panic(Some(token), &error.to_string());
+            // It is told of when the slot is freed, as is one that nobody waits for.
             return self.abort(token, CloseReason::HandlerPanicked);
         }
         let Some(connection) = find(&mut self.connections, token) else { return };

@@ -93,16 +93,17 @@ impl LoopState {
         connection.input.release(&mut self.pool);
         self.lists.update(token, connection);
         let (state, ended) = (connection.state, connection.input_has_ended());
+        if let Some(error) = fill.error {
+            return self.close_on_error(token, &error);
+        }
         if state == State::Lingering {
             let discarded = self.details.get_mut(token.key()).map_or(0, |details| {
                 details.discarded = details.discarded.saturating_add(fill.bytes as u32);
                 details.discarded as usize
             });
-            if ended || fill.error.is_some() || discarded > self.config.linger_limit {
+            if ended || discarded > self.config.linger_limit {
                 self.retire(token);
             }
-        } else if let Some(error) = fill.error {
-            self.close_on_error(token, &error);
         }
     }
 }

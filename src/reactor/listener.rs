@@ -199,8 +199,13 @@ impl Listeners {
             }
             Err(error) => {
                 state.turn_back(&address);
-                state.count_end(CloseReason::SetupFailed);
-                self.begin_pause(&error, state);
+                if LayerPanicked::is(&error) {
+                    state.note_panic(None, &error.to_string());
+                    state.count_end(CloseReason::HandlerPanicked);
+                } else {
+                    state.count_end(CloseReason::SetupFailed);
+                    self.begin_pause(&error, state);
+                }
                 None
             }
         }

@@ -248,6 +248,9 @@ impl LoopState {
         connection.input.release(&mut self.pool);
         connection.output.release(&mut self.pool);
         self.tidy_after_many_connections();
+        if let Some(panic) = connection.stream.end_layer() {
+            self.note_panic(Some(token), &panic.to_string());
+        }
     }
 }
 

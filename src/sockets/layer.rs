@@ -40,19 +40,21 @@ pub trait Layer: Read + Write {
 
 /// A layer of which a panic becomes an error.
 pub(crate) struct Layered {
-    layer: Box<dyn Layer>,
+    /// Until it is dropped.
+    layer: Option<Box<dyn Layer>>,
     /// The layer may hold output of its own: after every read or write, until a flush says otherwise.
     pub(super) owes_output: bool,
-    has_panicked: bool,
+    /// What it has panicked with. It is not called again.
+    panic: Option<LayerPanicked>,
 }
 
 /// The error of a layer that panicked, or of what was to make one. It is not called again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct LayerPanicked(String);
 
 impl Layered {
     pub(super) fn new(layer: Box<dyn Layer>) -> Self {
-        Layered { layer, owes_output: true, has_panicked: false }
+        Layered { layer: Some(layer), owes_output: true, panic: None }
     }
 
     /// As [`call`](Self::call), for what may leave output in the layer.
@@ -76,13 +78,27 @@ impl Layered {
         &mut self,
         call: impl FnOnce(&mut dyn Layer) -> io::Result<T>,
     ) -> io::Result<T> {
-        if self.has_panicked {
+        let Some(layer) = self.layer.as_deref_mut().filter(|_| self.panic.is_none()) else {
             return Err(io::ErrorKind::NotConnected.into());
-        }
-        catch(|| call(&mut *self.layer)).unwrap_or_else(|panic| {
-            self.has_panicked = true;
-            Err(io::Error::other(LayerPanicked::from(panic)))
+        };
+        catch(|| call(layer)).unwrap_or_else(|panic| {
+            let panic = self.panic.insert(panic.into());
+            Err(io::Error::other(panic.clone()))
         })
+    }
+
+    /// Drops the layer, whose destructor is code of the program as well. Returns with what it has
+    /// panicked, now or before.
+    pub(super) fn end(&mut self) -> Option<LayerPanicked> {
+        let layer = self.layer.take();
+        let dropped = catch(|| drop(layer));
+        self.panic.take().or(dropped.err().map(LayerPanicked::from))
+    }
+}
+
+impl Drop for Layered {
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 

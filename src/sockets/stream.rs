@@ -10,7 +10,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
 use socket2::SockRef;
 
-use super::layer::{Layer, Layered};
+use super::layer::{Layer, LayerPanicked, Layered};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::token::Token;
@@ -147,6 +147,11 @@ impl Stream {
             Stream::Unix(socket) => socket.shutdown(Shutdown::Write),
             Stream::Layered(layered) => layered.touch(|layer| layer.shutdown_write()),
         }
+    }
+
+    /// Ends a layer. Returns with what it has panicked, now or before.
+    pub(crate) fn end_layer(&mut self) -> Option<LayerPanicked> {
+        if let Stream::Layered(layered) = self { layered.end() } else { None }
     }
 
     /// Makes the coming close a reset: the kernel then frees at once what the peer did not take, instead
