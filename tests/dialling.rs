@@ -7,6 +7,7 @@ mod common;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
@@ -16,7 +17,7 @@ use common::{
     PATIENCE, closed, end_sending, expect_bytes, expect_eof, patient, send, start, start_by,
 };
 use edgeloop::service::{Echo, HandlerFn, OnData};
-use edgeloop::{Address, CloseReason, Config, Gate, ListenOptions, Origin, Reactor};
+use edgeloop::{Address, CloseReason, Config, Context, Gate, ListenOptions, Origin, Reactor};
 use socket2::{Domain, Socket, Type};
 
 /// What was called, and what the connection was dialled with.
@@ -218,22 +219,60 @@ fn gate_is_asked_for_adopted_connections_and_told_of_their_end() {
 }
 
 #[test]
+fn connection_that_memory_ends_before_it_is_established_is_told_as_a_failure() {
+    let (handler, seen) = reporting();
+    let config = Config { buffer_memory: 1 << 20, output_limit: 4 << 20, ..Config::default() };
+    let server = start(config, handler);
+    // Nobody accepts: the backlog is full, so this one stays on its way.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let there = listener.local_addr().unwrap().as_socket().unwrap();
+    let _inside = TcpStream::connect(there).unwrap();
+    server.ask(move |cx| {
+        let token = cx.connect(&there.into(), 5).unwrap();
+        assert!(cx.send(token, &vec![0; 3 << 20]));
+    });
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), ("failed", Some(5)));
+    assert_eq!(closed(&server.finish()), [(CloseReason::Memory, 1)]);
+}
+
+#[test]
 fn what_is_no_stream_of_this_kind_is_refused_in_words() {
     let mut reactor = Reactor::new(Config::default(), Echo::new()).unwrap();
-    let datagrams = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let adopt = |reactor: &mut Reactor<Echo>| {
-        reactor.with_context(|_, cx| cx.adopt(datagrams(), Origin::Accepted)).unwrap_err()
-    };
-    // It has no peer, either.
-    assert_ne!(adopt(&mut reactor).to_string(), "");
-    let error = reactor.listen_on(datagrams(), &ListenOptions::default()).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("neither a TCP socket nor a Unix socket"), "{error}");
+    let datagrams = || OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let packets = || OwnedFd::from(Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap());
+    let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+    let listening = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let error = reactor.listen_on(connected, &ListenOptions::default()).unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-    assert_eq!(reactor.stats().accepted, 0);
+    let there = listener.local_addr().unwrap();
+    let connected = || OwnedFd::from(TcpStream::connect(there).unwrap());
+    for (socket, words) in [
+        (datagrams(), "neither a TCP socket nor a Unix socket"),
+        (packets(), "neither a TCP socket nor a Unix socket"),
+        (file(), "it is no socket"),
+        (connected(), "cannot listen on the socket that was given: "),
+    ] {
+        let error = reactor.listen_on(socket, &ListenOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().starts_with("cannot listen on the socket"), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    for origin in [Origin::Accepted, dialled(there)] {
+        for (socket, words) in [
+            (datagrams(), "neither a TCP socket nor a Unix socket"),
+            (packets(), "neither a TCP socket nor a Unix socket"),
+            (file(), "it is no socket"),
+            (listening(), "it listens"),
+        ] {
+            let adopt = |cx: &mut Context<'_>| cx.adopt(socket, origin.clone()).unwrap_err();
+            let error = reactor.with_context(|_, cx| adopt(cx));
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+            assert!(error.to_string().starts_with("cannot take the socket over"), "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+    assert_eq!((reactor.stats().accepted, reactor.stats().dialled), (0, 0));
 }
 
 #[test]

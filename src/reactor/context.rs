@@ -250,7 +250,7 @@ impl<'a> Context<'a> {
 
     /// Ends a connection in good order: what is queued is flushed, then our side is shut down, then
     /// the peer's end is awaited for at most [`Config::linger_timeout`]. What still arrives is
-    /// dropped.
+    /// dropped. An outgoing connection that is not established yet ends at once, with what was queued.
     pub fn close(&mut self, token: Token) {
         let ended = self.state.find(token).is_some_and(|connection| connection.input_has_ended());
         self.state.close(token, if ended { CloseReason::PeerClosed } else { CloseReason::Closed });

@@ -266,7 +266,7 @@ impl LoopState {
     /// them if nothing else was done meanwhile, and otherwise a new round begins with them.
     pub(super) fn look_at_waiting_topics(&mut self) {
         self.topics_due_ms = None;
-        self.begin_last_part();
+        self.budget.begin_last_part(self.stats.work);
         self.looks.begin_or_go_on(self.stats.work, self.topics.count_waited_for());
         while self.looks.take().is_some() {
             let Some(key) = self.topics.next_waited_for() else { break };

@@ -112,7 +112,7 @@ impl LoopState {
     /// Hands the socket what is owed, until nothing is or it takes no more; then takes the next step of
     /// a close, if there is one.
     pub(super) fn flush(&mut self, token: Token) {
-        let slice_end = self.slice_end();
+        let slice_end = self.budget.slice_end(self.stats.work);
         let LoopState { connections, topics, pool, stats, config, clock, lists, .. } = self;
         let Some(connection) = find(connections, token) else { return };
         let was_stalled = connection.stalled;

@@ -59,11 +59,6 @@ impl LoopState {
         self.budget.begin_phase(self.stats.work);
     }
 
-    /// The last part of a phase begins, for which half a budget is set aside.
-    pub(super) fn begin_last_part(&mut self) {
-        self.budget.begin_last_part(self.stats.work);
-    }
-
     /// Whether the phase has used up its budget. To be asked after a piece of work.
     pub(super) fn is_phase_over(&self) -> bool {
         self.budget.is_phase_over(self.stats.work)
@@ -79,11 +74,6 @@ impl LoopState {
     /// of announcements. Only a part, or one message to a large crowd would end the visit.
     pub(super) fn shorten_slice(&mut self, units: u64) {
         self.budget.shorten_slice(units);
-    }
-
-    /// Where a slice ends that begins now.
-    pub(super) fn slice_end(&self) -> u64 {
-        self.budget.slice_end(self.stats.work)
     }
 
     /// Counts work for which the phase has room beside its budget.

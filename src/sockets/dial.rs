@@ -44,8 +44,17 @@ pub(crate) fn adopt(
     origin: Origin,
     watch: PeerWatch,
 ) -> io::Result<(Stream, Peer)> {
-    let socket = Socket::from(socket);
+    take_over(socket.into(), origin, watch).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot take the socket over: {error}"))
+    })
+}
+
+fn take_over(socket: Socket, origin: Origin, watch: PeerWatch) -> io::Result<(Stream, Peer)> {
     let domain = prepare(&socket)?;
+    #[cfg(target_os = "linux")]
+    if socket.is_listener()? {
+        return Err(invalid("it listens, and is no connection"));
+    }
     let peer = match origin {
         Origin::Dialled { to, data } => Peer::dialled(to, data),
         Origin::Accepted => socket.peer_addr()?.as_socket().into(),
@@ -62,12 +71,22 @@ pub(crate) fn adopt(
 
 /// Makes a socket from elsewhere non-blocking, and tells of which domain it is.
 pub(crate) fn prepare(socket: &Socket) -> io::Result<Domain> {
-    let domain = socket.local_addr()?.domain();
+    let address = socket.local_addr().map_err(|error| match error.raw_os_error() {
+        Some(ENOTSOCK) => invalid("it is no socket"),
+        _ => error,
+    })?;
+    let domain = address.domain();
     let is_known = matches!(domain, Domain::IPV4 | Domain::IPV6 | Domain::UNIX);
     if !is_known || socket.r#type()? != Type::STREAM {
-        let text = "it is neither a TCP socket nor a Unix socket for streams";
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        return Err(invalid("it is neither a TCP socket nor a Unix socket for streams"));
     }
     socket.set_nonblocking(true)?;
     Ok(domain)
 }
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// Linux's number.
+const ENOTSOCK: i32 = 88;
