@@ -31,6 +31,7 @@ use crate::sockets::stream::Stream;
 use crate::structures::arrears::Arrears;
 use crate::structures::budget::Budget;
 use crate::structures::buffer_pool::BufferPool;
+use crate::structures::burst::Burst;
 use crate::structures::clock::Clock;
 use crate::structures::looks::Looks;
 use crate::structures::overload_watch::Watch;
@@ -63,11 +64,7 @@ pub(super) struct LoopState {
     pub(super) topics_due_ms: Option<u64>,
     pub(super) looks: Looks,
     /// When the reactor looks for memory that is not needed any more.
-    pub(super) tidy_due_ms: Option<u64>,
-    /// The most connections at once since the reactor looked last.
-    pub(super) connections_most: usize,
-    /// The most bytes of buffers that were held between two turns since it looked last.
-    pub(super) leased_most: usize,
+    pub(super) burst: Burst,
     pub(super) alarm: Option<Instant>,
     /// Where the reactor listens, or has listened.
     pub(super) addresses: Vec<Address>,
@@ -104,9 +101,7 @@ impl LoopState {
             overload: Watch::new(&config.overload_limits()),
             topics_due_ms: None,
             looks: Looks::default(),
-            tidy_due_ms: None,
-            connections_most: 0,
-            leased_most: 0,
+            burst: Burst::default(),
             alarm: None,
             addresses: Vec::new(),
             drain_until: None,
@@ -136,7 +131,7 @@ impl LoopState {
             Some(former) => *former = details,
             None => self.details.push(details),
         }
-        self.connections_most = self.connections_most.max(self.connections.len());
+        self.burst.note_connections(self.connections.len());
         self.arm(token);
         Ok(token)
     }

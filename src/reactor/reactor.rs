@@ -334,7 +334,8 @@ impl<H: Handler> Reactor<H> {
     fn next_deadline(&self) -> Option<Instant> {
         let state = &self.state;
         let overload_ms = state.overload.due_ms(state.pool.leased());
-        let in_ms = [state.wheel.next_due(), overload_ms, state.topics_due_ms, state.tidy_due_ms];
+        let in_ms =
+            [state.wheel.next_due(), overload_ms, state.topics_due_ms, state.burst.due_ms()];
         let deadlines = [
             in_ms.into_iter().flatten().min().map(|due_ms| state.clock.instant(due_ms)),
             self.listeners.next_deadline(state),

@@ -8,20 +8,16 @@
 //! The table of connections itself keeps its room, and so do the tables that are indexed like it.
 
 use super::loop_state::LoopState;
-use crate::structures::spare::is_spacious;
 
 impl LoopState {
     /// Lets the reactor look for spare memory in a second, or earlier if it is about to.
     pub(super) fn tidy_later(&mut self) {
-        let due_ms = self.clock.now_ms() + TIDY_AFTER_MS;
-        self.tidy_due_ms.get_or_insert(due_ms);
+        self.burst.look_later(self.clock.now_ms());
     }
 
     /// A connection has ended, perhaps the last of a burst.
     pub(super) fn tidy_after_many_connections(&mut self) {
-        if is_spacious(self.connections.len(), self.connections_most) {
-            self.tidy_later();
-        }
+        self.burst.connection_ended(self.connections.len(), self.clock.now_ms());
     }
 
     /// A subscription has ended, perhaps the last of a burst.
@@ -34,31 +30,21 @@ impl LoopState {
     /// At the end of a turn: most of the buffers that were held between turns may have come back,
     /// from few connections with much in them as well.
     pub(super) fn tidy_after_many_buffers(&mut self) {
-        let leased = self.pool.leased();
-        self.leased_most = self.leased_most.max(leased);
-        if self.leased_most > MANY_BUFFERS && leased < self.leased_most / 4 {
-            self.tidy_later();
-        }
+        self.burst.note_buffers(self.pool.leased(), self.clock.now_ms());
     }
 
     /// Takes the time to look, if that time has come.
     pub(super) fn takes_tidy(&mut self) -> bool {
-        self.tidy_due_ms.take_if(|due_ms| *due_ms <= self.clock.now_ms()).is_some()
+        self.burst.takes_look(self.clock.now_ms())
     }
 
     pub(super) fn give_back(&mut self) {
-        self.connections_most = self.connections.len();
-        self.leased_most = self.pool.leased();
+        self.burst.begin_anew(self.connections.len(), self.pool.leased());
         self.lists.give_back();
         self.topics.give_back();
         self.pool.drop_free();
     }
 }
-
-/// Bytes of buffers that are worth a look once they have come back.
-const MANY_BUFFERS: usize = 16 << 20;
-/// By then a burst is over, or goes on and needs its room.
-const TIDY_AFTER_MS: u64 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -70,12 +56,13 @@ mod tests {
         let mut state = LoopState::new(Config::default()).expect("a poll");
         let blocks: Vec<_> = (0..8).map(|_| state.pool.lease(4 << 20)).collect();
         state.tidy_after_many_buffers();
-        assert_eq!(state.tidy_due_ms, None, "they are in use");
+        assert_eq!(state.burst.due_ms(), None, "they are in use");
         blocks.into_iter().for_each(|block| state.pool.give(block));
         state.tidy_after_many_buffers();
-        assert!(state.tidy_due_ms.take().is_some() && state.pool.free() > 0);
+        let due_ms = state.burst.due_ms().expect("most are back");
+        assert!(state.burst.takes_look(due_ms) && state.pool.free() > 0);
         state.give_back();
         state.tidy_after_many_buffers();
-        assert_eq!((state.tidy_due_ms, state.pool.free()), (None, 0), "once for a burst");
+        assert_eq!((state.burst.due_ms(), state.pool.free()), (None, 0), "once for a burst");
     }
 }

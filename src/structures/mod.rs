@@ -13,7 +13,7 @@
 //! | `overload_watch` | whether there is more to do than can be done |
 //! | `budget` | how much work a phase and a visit may do |
 //! | `lanes` | a list in which connections that leave nothing behind go first |
-//! | `spare` | tables that give back the room which a burst needed |
+//! | `spare`, `burst` | tables that give back the room which a burst needed; when that is due |
 //! | `rate_limit` | a warning that is written once a second |
 //! | `sessions` | what a handler keeps for each connection |
 //! | `caught` | a panic that was caught |
@@ -22,6 +22,7 @@ pub(crate) mod arrears;
 mod block;
 pub(crate) mod budget;
 pub(crate) mod buffer_pool;
+pub(crate) mod burst;
 pub(crate) mod caught;
 pub(crate) mod clock;
 pub(crate) mod floor;
