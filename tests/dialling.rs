@@ -219,6 +219,25 @@ fn gate_is_asked_for_adopted_connections_and_told_of_their_end() {
 }
 
 #[test]
+fn connection_that_memory_ends_before_it_is_established_is_told_as_a_failure() {
+    let (handler, seen) = reporting();
+    let config = Config { buffer_memory: 1 << 20, output_limit: 4 << 20, ..Config::default() };
+    let server = start(config, handler);
+    // Nobody accepts: the backlog is full, so this one stays on its way.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let there = listener.local_addr().unwrap().as_socket().unwrap();
+    let _inside = TcpStream::connect(there).unwrap();
+    server.ask(move |cx| {
+        let token = cx.connect(&there.into(), 5).unwrap();
+        assert!(cx.send(token, &vec![0; 3 << 20]));
+    });
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), ("failed", Some(5)));
+    assert_eq!(closed(&server.finish()), [(CloseReason::Memory, 1)]);
+}
+
+#[test]
 fn what_is_no_stream_of_this_kind_is_refused_in_words() {
     let mut reactor = Reactor::new(Config::default(), Echo::new()).unwrap();
     let datagrams = || OwnedFd::from(std::net::UdpSocket::bind("127.0.0.1:0").unwrap());

@@ -104,8 +104,10 @@ pub trait Handler {
     }
 
     /// A connection that [`Context::connect`] began was not established. There was no `on_open`, and there
-    /// is no `on_close`. This is not called when the handler itself, or a shutdown, ended the connection
-    /// before its fate was known. [`Context::dialled`] tells what the connection was for.
+    /// is no `on_close`. This also tells of a connection that was ended for want of memory
+    /// ([`Config::buffer_memory`](super::Config::buffer_memory)) before it was established. It is not called
+    /// when the handler itself, or a shutdown, ended the connection before its fate was known.
+    /// [`Context::dialled`] tells what the connection was for.
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         let _ = (cx, token, error);
     }

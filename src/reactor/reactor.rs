@@ -639,6 +639,9 @@ impl<H: Handler> Reactor<H> {
                 let on_close =
                     |cx: &mut Context<'_>| self.handler.on_close(cx, token, session, reason);
                 self.state.call(Some(token), on_close);
+            } else if reason == CloseReason::Memory && self.state.dialled(token).is_some() {
+                // It was never established, and its caller does not know that it never will be.
+                self.connect_failed(token, &io::ErrorKind::OutOfMemory.into());
             }
             self.state.free(token);
             self.listeners.end_pause();

@@ -371,7 +371,9 @@ impl Oracles {
         if is_late && waited + MS < self.limits.connect_ns {
             self.violate(format!("{token} had {} us to connect", waited / 1000));
         }
-        if !is_late && it.stage == Stage::Connected && !it.was_cut {
+        // Want of memory may end a connection before the program knows that it is established.
+        let may_be_cut = it.was_cut || self.limits.memory_is_short;
+        if !is_late && it.stage == Stage::Connected && !may_be_cut {
             self.violate(format!("{token} is connected, and failed to connect"));
         }
     }
