@@ -114,6 +114,9 @@ impl<H> Audit<H> {
             if is_over {
                 world.oracles.violate(format!("{output} bytes of output of {token}"));
             }
+            if (is_spent || is_held) && !input.is_empty() {
+                world.oracles.leaves_input(token);
+            }
             let Some(account) = world.oracles.account(token) else { return };
             let socket = &world.kernel.sockets[account.socket as usize];
             // A connection that failed takes no bytes either, and yet is read and served.

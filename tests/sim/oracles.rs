@@ -453,6 +453,15 @@ impl Oracles {
         account.visited_ns = kernel.clock.told();
         if account.waits_since != u64::MAX {
             account.waits_since = turn;
+            // More was told since its last read: it waits in the lane of those that leave something.
+            (account.turns_max, account.left) = (None, Left::Unknown);
+        }
+    }
+
+    /// A handler has left input behind: the connection goes to the lane of those that do.
+    pub(crate) fn leaves_input(&mut self, token: Token) {
+        if let Some(account) = self.account(token) {
+            (account.turns_max, account.left) = (None, Left::Unknown);
         }
     }
 
