@@ -265,6 +265,26 @@ fn regression_what_on_drain_sends_arrives_beyond_the_visit_budget() {
     assert_eq!(server.join().1.cut_off, 0);
 }
 
+// In one turn a callback ends its connection and asks for the shutdown.
+#[test]
+fn regression_connection_that_is_over_is_not_told_of_the_shutdown() {
+    let (told, heard) = mpsc::channel();
+    let last = told.clone();
+    let handler = handler_fn(|cx, token, input| {
+        input.clear();
+        cx.abort(token);
+        cx.drain();
+        Ok(())
+    });
+    let handler = handler
+        .on_drain(move |_, _, ()| told.send("drain").unwrap())
+        .on_close(move |_, _, (), _| last.send("close").unwrap());
+    let mut server = start(Config::default(), handler);
+    send(&server.connect(), b"enough");
+    server.join();
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["close"]);
+}
+
 /// So long that the last one leaves after the first timer.
 static GOODBYE: [u8; 20_000] = [b'b'; 20_000];
 

@@ -692,7 +692,9 @@ impl<H: Handler> Reactor<H> {
         self.listeners.close(self.state.poll.registry());
         self.state.is_draining = true;
         for token in self.state.tokens() {
-            if let Some(session) = self.sessions.of(token) {
+            // The end of a connection that is over is all that its handler still hears of.
+            let is_over = self.state.find(token).is_none_or(|it| it.state == State::Closed);
+            if let Some(session) = self.sessions.of(token).filter(|_| !is_over) {
                 self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
             }
             self.state.arm(token);
