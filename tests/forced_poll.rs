@@ -28,7 +28,8 @@ fn build() -> PathBuf {
     let mut rustc = Command::new("rustc");
     rustc.args(["--edition", "2024", "docs/code/echo.rs", "-o"]).arg(&example);
     rustc.arg("--extern").arg(format!("edgeloop={}", built.join("libedgeloop.rlib").display()));
-    run(rustc.arg("-L").arg(built.join("deps")));
+    // The example's logger lies among what the library was built of.
+    run(rustc.args(["--extern", "env_logger", "-L"]).arg(built.join("deps")));
     example
 }
 
