@@ -490,11 +490,9 @@ impl<H: Handler> Reactor<H> {
 
     fn read(&mut self) {
         self.state.begin_phase();
-        let visit_budget = self.state.config.visit_budget;
-        let listed = self.state.lists.ready.quota(visit_budget);
+        let listed = self.state.lists.ready.quota(self.state.config.visit_budget);
         let mut left = listed;
-        for _ in 0..visit_budget {
-            let Some(token) = self.state.lists.ready.pop(&mut left) else { break };
+        while let Some(token) = self.state.lists.ready.pop(&mut left) {
             self.visit(token);
             if self.state.is_phase_over() {
                 break;

@@ -21,8 +21,9 @@
 //!   is done. The connection that causes it pays with a part of its slice
 //!   ([`shorten_slice`](LoopState::shorten_slice)).
 //!
-//! With n connections listed, none waits for longer than n slices. Connections that cost more than time
-//! are the matter of `memory`, `overload` and `delivery` (`check_arrears`).
+//! The ready list has two lanes (`structures/lanes.rs`), and a connection is listed behind all others of its
+//! lane: with n connections listed, none waits for longer than 4n slices. Connections that cost more than
+//! time are the matter of `memory`, `overload` and `delivery` (`check_arrears`).
 
 use super::connection::Hold;
 use super::loop_state::{LoopState, find};

@@ -17,9 +17,10 @@ pub(crate) struct Lanes {
     run: usize,
 }
 
-/// How many of a list may be taken, lane by lane.
+/// How many of a list may be taken, in all and of each lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quota {
+    all: usize,
     prompt: usize,
     others: usize,
 }
@@ -49,12 +50,13 @@ impl Lanes {
     /// All that are listed now, and at most so many. Who is listed meanwhile has had a visit, or can
     /// wait until the next turn.
     pub(crate) fn quota(&self, most: usize) -> Quota {
-        let prompt = self.prompt.len().min(most);
-        Quota { prompt, others: self.others.len().min(most) }
+        let [prompt, others] = self.lens();
+        Quota { all: most.min(prompt + others), prompt, others }
     }
 
     /// The next one, if the quota has a place for it.
     pub(crate) fn pop(&mut self, quota: &mut Quota) -> Option<Token> {
+        quota.all = quota.all.checked_sub(1)?;
         let is_their_turn = self.run >= PROMPT_RUN || quota.prompt == 0;
         if quota.others > 0 && is_their_turn {
             (self.run, quota.others) = (0, quota.others - 1);
@@ -95,10 +97,11 @@ mod tests {
             (0..30).for_each(|slot| lanes.push(token(slot), slot < 15));
             let mut order = Vec::new();
             while !lanes.is_empty() {
-                let mut quota = lanes.quota(most);
-                for _ in 0..most {
-                    order.extend(lanes.pop(&mut quota).map(|token| token.slot));
+                let (mut quota, before) = (lanes.quota(most), order.len());
+                while let Some(token) = lanes.pop(&mut quota) {
+                    order.push(token.slot);
                 }
+                assert!(order.len() - before <= most, "of both lanes together");
             }
             let expected = (0..5).flat_map(|n| [3 * n, 3 * n + 1, 3 * n + 2, 15 + n]);
             let expected: Vec<u32> = expected.chain(20..30).collect();
