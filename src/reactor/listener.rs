@@ -79,17 +79,25 @@ impl LoopState {
             let text = format!("the gate does not let it in: {reason}");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
-        let address = Address::from(&peer);
         // The flush phase opens it: a handler is never called from inside a handler.
-        let admitted = self.admit(stream, peer, State::Connecting);
+        let token = self.admit_let_in(stream, peer, State::Connecting)?;
+        self.change(token, |connection| connection.writable = true);
+        Ok(token)
+    }
+
+    /// Takes a connection in that the gate let in. If that fails, the gate is told, and the end counted.
+    fn admit_let_in(&mut self, stream: Stream, peer: Peer, state: State) -> io::Result<Token> {
+        let address = Address::from(&peer);
+        let admitted = self.admit(stream, peer, state);
         match &admitted {
-            Ok(token) => {
-                self.enter_gate(*token);
-                self.change(*token, |connection| connection.writable = true);
-            }
-            Err(_) => {
+            Ok(token) => self.enter_gate(*token),
+            Err(error) => {
                 self.turn_back(&address);
-                self.count_end(CloseReason::SetupFailed);
+                let has_panicked = LayerPanicked::is(error);
+                self.count_end(match has_panicked {
+                    true => CloseReason::HandlerPanicked,
+                    false => CloseReason::SetupFailed,
+                });
             }
         }
         admitted
@@ -190,25 +198,15 @@ impl Listeners {
             self.turn_away(reason, &peer, state);
             return None;
         }
-        let address = Address::from(&peer);
-        match state.admit(stream, peer, State::Open) {
+        match state.admit_let_in(stream, peer, State::Open) {
             Ok(token) => {
-                state.enter_gate(token);
                 listener.count_newcomer(state);
-                Some(token)
+                return Some(token);
             }
-            Err(error) => {
-                state.turn_back(&address);
-                if LayerPanicked::is(&error) {
-                    state.note_panic(None, &error.to_string());
-                    state.count_end(CloseReason::HandlerPanicked);
-                } else {
-                    state.count_end(CloseReason::SetupFailed);
-                    self.begin_pause(&error, state);
-                }
-                None
-            }
+            Err(error) if LayerPanicked::is(&error) => state.note_panic(None, &error.to_string()),
+            Err(error) => self.begin_pause(&error, state),
         }
+        None
     }
 
     /// The gate did not let this connection in, whose socket is closed by now.
