@@ -17,24 +17,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use edgeloop::CloseReason;
-use pages::{block, cell, files, first_cells, read, root, rust_files};
+use pages::{ECHO_PATH, block, cell, files, first_cells, read, root, rust_files};
 
 /// The loop, and the floors below it.
 const CORE: [&str; 4] = ["src/reactor", "src/vocabulary", "src/sockets", "src/structures"];
-
-/// What a reader of the echo path reads, in this order.
-const ECHO_PATH: [&str; 10] = [
-    "src/reactor/mod.rs",
-    "src/reactor/reactor.rs",
-    "src/reactor/lists.rs",
-    "src/reactor/connection.rs",
-    "src/reactor/loop_state.rs",
-    "src/reactor/input.rs",
-    "src/reactor/output.rs",
-    "src/reactor/closing.rs",
-    "src/reactor/deadline.rs",
-    "src/sockets/stream.rs",
-];
 
 // Pages, and what they describe.
 

@@ -10,22 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use pages::{block, cell, files, read, root};
+use pages::{ECHO_PATH, block, cell, files, read, root};
 use regex::Regex;
-
-/// What all bytes of an echo pass through, in the order in which README sends a reader.
-const ECHO_PATH: [&str; 10] = [
-    "src/reactor/mod.rs",
-    "src/reactor/reactor.rs",
-    "src/reactor/lists.rs",
-    "src/reactor/connection.rs",
-    "src/reactor/loop_state.rs",
-    "src/reactor/input.rs",
-    "src/reactor/output.rs",
-    "src/reactor/closing.rs",
-    "src/reactor/deadline.rs",
-    "src/sockets/stream.rs",
-];
 
 /// Lines of the first screen beside its example: what, for whom, three commands, two figures.
 const FIRST_SCREEN_MAX: usize = 13;

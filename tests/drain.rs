@@ -294,19 +294,25 @@ fn listen_for_all<H: Handler>(reactor: &mut Reactor<H>) -> Address {
     reactor.listen(&"127.0.0.1:0".parse().unwrap(), &options).unwrap()
 }
 
+/// A server that shuts down and has closed its quiet connection, of whose mebibyte the client has read
+/// nothing: the end of the stream cannot be seen before what is in front of it is read.
+fn closed_as_quiet() -> (Server, TcpStream) {
+    let config = Config { drain_quiet: 4 * SHORT, ..stalled::config() };
+    let (handler, _seen) = replier(MIB);
+    let server = start_by(config, handler, listen_for_all);
+    let stream = connect_narrow(&server.address, 8 * KIB);
+    server.wait_until("the kernel has all of it", |stats| stats.bytes_sent == MIB as u64);
+    server.remote.run(|cx| cx.drain()).unwrap();
+    server.wait_until("it is closed as quiet", |stats| stats.timers > 0);
+    (server, stream)
+}
+
 // In a shutdown a quiet connection is closed while our kernel still holds most of what was sent,
 // and the peer sends one more byte before it reads: if the socket is gone by then, that byte makes
 // a reset of all the rest.
 #[test]
 fn regression_last_bytes_survive_the_close_of_a_quiet_connection() {
-    let config = Config { drain_quiet: 4 * SHORT, ..stalled::config() };
-    let (handler, _seen) = replier(MIB);
-    let mut server = start_by(config, handler, listen_for_all);
-    let stream = connect_narrow(&server.address, 8 * KIB);
-    server.wait_until("the kernel has all of it", |stats| stats.bytes_sent == MIB as u64);
-    server.remote.run(|cx| cx.drain()).unwrap();
-    // The end of the stream cannot be seen before what is in front of it is read.
-    server.wait_until("it is closed as quiet", |stats| stats.timers > 0);
+    let (mut server, stream) = closed_as_quiet();
     send(&stream, b"late");
     server.wait_until("that is dropped", |stats| stats.bytes_discarded == 4);
     expect_pattern(&stream, 1, 0, MIB);
@@ -318,13 +324,7 @@ fn regression_last_bytes_survive_the_close_of_a_quiet_connection() {
 // As above, and the peer goes on sending for longer than a quiet connection is waited for.
 #[test]
 fn regression_last_bytes_survive_a_shutdown_although_the_peer_is_still_sending() {
-    let config = Config { drain_quiet: 4 * SHORT, ..stalled::config() };
-    let (handler, _seen) = replier(MIB);
-    let mut server = start_by(config, handler, listen_for_all);
-    let stream = connect_narrow(&server.address, 8 * KIB);
-    server.wait_until("the kernel has all of it", |stats| stats.bytes_sent == MIB as u64);
-    server.remote.run(|cx| cx.drain()).unwrap();
-    server.wait_until("it is closed as quiet", |stats| stats.timers > 0);
+    let (mut server, stream) = closed_as_quiet();
     for _ in 0..18 {
         send(&stream, b"late");
         thread::sleep(SHORT / 3);
