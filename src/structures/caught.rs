@@ -3,6 +3,10 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+/// Payloads whose destructors panic, one thrown by the other, that are dropped before the last is
+/// leaked: a destructor that throws its like for ever must not hold the loop.
+const NESTED_MAX: u32 = 8;
+
 /// A panic that goes on no further, and what it carries; nothing once it goes on.
 #[derive(Debug)]
 pub(crate) struct Caught(Option<Box<dyn Any + Send>>);
@@ -36,11 +40,12 @@ impl Caught {
 
 impl Drop for Caught {
     fn drop(&mut self) {
-        let payload = self.0.take();
-        // The destructor is code of whoever panicked, too. What it throws has one as well, and is kept.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(panic);
+        // The destructor is code of whoever panicked, too; what it throws has a destructor as well.
+        for _ in 0..NESTED_MAX {
+            let payload = self.0.take();
+            self.0 = catch_unwind(AssertUnwindSafe(|| drop(payload))).err();
         }
+        std::mem::forget(self.0.take());
     }
 }
 
@@ -50,11 +55,14 @@ mod tests {
 
     use super::*;
 
-    struct ThrowsWhenDropped;
+    /// Throws as many of its like as it says, one when the other is dropped.
+    struct ThrowsWhenDropped(u32);
 
     impl Drop for ThrowsWhenDropped {
         fn drop(&mut self) {
-            panic!("the payload was dropped");
+            if self.0 > 0 {
+                resume_unwind(Box::new(Self(self.0 - 1)));
+            }
         }
     }
 
@@ -68,7 +76,9 @@ mod tests {
 
     #[test]
     fn payload_cannot_panic_again() {
-        assert!(catch(|| resume_unwind(Box::new(ThrowsWhenDropped))).is_err());
+        for nested in [1, NESTED_MAX - 1] {
+            assert!(catch(|| resume_unwind(Box::new(ThrowsWhenDropped(nested)))).is_err());
+        }
     }
 
     struct Counted<'a>(&'a AtomicU32);
