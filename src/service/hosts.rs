@@ -62,7 +62,7 @@ impl Hosts {
             Rule::Any => false,
             Rule::OnLoopback => {
                 let is_on_loopback = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
-                is_on_loopback && head.header("origin").is_some()
+                is_on_loopback && head.has_origin
             }
             Rule::Named => true,
         };

@@ -25,6 +25,9 @@ pub struct Head<'a> {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// Whether there is an `Origin`: a browser tells on behalf of which page it asks (RFC 6454, 7).
+    /// Noted while the head is parsed, since every request is asked.
+    pub(crate) has_origin: bool,
     lines: &'a [u8],
 }
 
@@ -102,6 +105,7 @@ impl<'a> Head<'a> {
             keep_alive: is_kept && !facts.closes,
             // RFC 9110, 10.1.1: in HTTP/1.0 there was no such thing.
             expects_continue: facts.expects(version)?,
+            has_origin: facts.has_origin,
             lines,
         })
     }
@@ -158,6 +162,7 @@ struct Facts<'a> {
     keeps: bool,
     continues: bool,
     has_other_expectation: bool,
+    has_origin: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -169,6 +174,7 @@ impl<'a> Facts<'a> {
             match header.name.len() {
                 4 if is("host") => facts.enter_host(header.value)?,
                 6 if is("expect") => facts.enter_expectation(header.value),
+                6 if is("origin") => facts.has_origin = true,
                 10 if is("connection") => facts.enter_connection(header.value),
                 14 if is("content-length") => facts.enter_length(header.value)?,
                 17 if is("transfer-encoding") => facts.enter_encoding(header.value),
