@@ -6,6 +6,8 @@
 #[path = "fuzz/properties.rs"]
 #[allow(unreachable_pub, missing_docs, reason = "the fuzz targets share this file")]
 mod properties;
+#[path = "common/variables.rs"]
+mod variables;
 
 use std::fs;
 use std::path::Path;
@@ -17,8 +19,7 @@ const INPUTS: u64 = 2_000;
 
 #[test]
 fn results_do_not_depend_on_the_cuts_and_structures_equal_their_models() {
-    let wanted = std::env::var("FUZZ_INPUTS").ok();
-    let inputs = wanted.map_or(INPUTS, |text| text.parse().expect("FUZZ_INPUTS is a number"));
+    let inputs = variables::number("FUZZ_INPUTS").unwrap_or(INPUTS);
     for (name, property) in ALL.iter().copied() {
         for seed in 0..inputs {
             let input = generate(name, seed);

@@ -8,16 +8,19 @@
 #![cfg(feature = "http")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "common/variables.rs"]
+mod variables;
+
 use edgeloop::codec::Decoded;
 use edgeloop::codec::http::{
     BodyDecoder, Framing, Head, HeadDecoder, HeadLimits, HttpError, Version,
 };
+use variables::number;
 
 #[test]
 fn generated_streams_are_read_the_same_however_they_are_cut() {
-    let number =
-        |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (inputs, seed) = (number("FUZZ_INPUTS", 20_000), number("FUZZ_SEED", 1));
+    let (inputs, seed) =
+        (number("FUZZ_INPUTS").unwrap_or(20_000), number("FUZZ_SEED").unwrap_or(1));
     let mut random = Random(seed | 1);
     let (mut stream, mut whole, mut pieces) = (Vec::new(), Reader::new(), Reader::new());
     let (mut requests, mut refused) = (0u64, 0u64);

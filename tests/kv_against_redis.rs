@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Random, Server, start_on};
+use common::{Random, Server, start_on, variables};
 use edgeloop::Config;
 use edgeloop::service::{Kv, KvConfig};
 
@@ -27,7 +27,7 @@ use edgeloop::service::{Kv, KvConfig};
 fn generated_commands_are_answered_as_redis_answers_them() {
     let Some(redis) = Redis::start() else { return };
     let ours = Ours::start();
-    let seeds = std::env::var("KV_SEEDS").map_or(40, |seeds| seeds.parse().unwrap());
+    let seeds = variables::number("KV_SEEDS").unwrap_or(40);
     for (seed, version) in (0..seeds).flat_map(|seed| [(seed, 2), (seed, 3)]) {
         let (mut theirs, mut ours) = (redis.connect_in(version), ours.connect_in(version));
         for stream in [&mut theirs, &mut ours] {

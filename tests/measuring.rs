@@ -10,6 +10,9 @@ mod figures;
 #[path = "../benches/versus/machine.rs"]
 mod machine;
 #[expect(dead_code, reason = "the program uses the rest")]
+#[path = "../benches/versus/options.rs"]
+mod options;
+#[expect(dead_code, reason = "the program uses the rest")]
 #[path = "../benches/versus/record.rs"]
 mod record;
 
@@ -43,6 +46,29 @@ fn sample_of(report: &Report) -> Sample {
 fn sample(cpu_us: f64, canaries_ns: u64, disturbance: Option<&str>) -> Sample {
     let disturbance = disturbance.map(str::to_owned);
     Sample { cpu_us, canaries_ns, disturbance, ..Sample::default() }
+}
+
+#[test]
+fn option_that_is_not_understood_is_an_error_that_names_it() {
+    let read = |line: &str| -> Result<u64> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let mut options = options::Options::parse(&words)?;
+        let pairs = options.number("pairs", 7)?;
+        options.finish()?;
+        Ok(pairs)
+    };
+    assert_eq!(read("").unwrap(), 7);
+    assert_eq!(read("--pairs 3").unwrap(), 3);
+    for (line, error) in [
+        ("--pairs many", "`--pairs many`: a number above zero is needed"),
+        ("--pairs 0", "`--pairs 0`: a number above zero is needed"),
+        ("--pairs", "`--pairs` needs a value"),
+        ("--pair 3", "unknown option `--pair`"),
+        ("--pairs 3 --pairs 4", "`--pairs` is given twice"),
+        ("3", "unexpected `3`"),
+    ] {
+        assert_eq!(read(line).unwrap_err().to_string(), error);
+    }
 }
 
 #[test]

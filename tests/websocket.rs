@@ -10,6 +10,7 @@ mod common;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use common::variables::number;
 use common::websocket::{WebSocket as Client, frame, request, text};
 use common::{KIB, MIB, Random, Server, closed, connect, expect_eof, pattern, send, start};
 use edgeloop::codec::http::Head;
@@ -23,10 +24,8 @@ use edgeloop::{CloseReason, Config, Context, ProtocolError, Start, Token, TopicC
 
 #[test]
 fn generated_streams_are_decoded_alike_however_they_are_cut() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name).map_or(default, |value| value.parse().expect("a number"))
-    };
-    let (inputs, seed) = (number("FUZZ_INPUTS", 20_000), number("FUZZ_SEED", 1));
+    let (inputs, seed) =
+        (number("FUZZ_INPUTS").unwrap_or(20_000), number("FUZZ_SEED").unwrap_or(1));
     let mut outcomes = std::collections::BTreeMap::<&str, u64>::new();
     for input in seed..seed + inputs {
         let mut random = Random::new(input);

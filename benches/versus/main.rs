@@ -100,6 +100,10 @@ fn main() -> ExitCode {
             system::catch_signals();
             question::ask(word, rest)
         }
+        // A misspelt word that asks for something must not pass as a measurement.
+        Some((word, [_, ..])) if !word.starts_with('-') => {
+            Err(format!("`{word}` is none of {}", question::WORDS.join(", "),).into())
+        }
         _ => {
             println!(
                 "versus: measures whole servers; cargo bench --bench versus -- {} [--option value]...",

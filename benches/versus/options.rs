@@ -15,6 +15,9 @@ impl Options {
         while let Some(word) = words.next() {
             let name = word.strip_prefix("--").ok_or_else(|| format!("unexpected `{word}`"))?;
             let value = words.next().ok_or_else(|| format!("`{word}` needs a value"))?;
+            if pairs.iter().any(|(given, _)| given == name) {
+                return Err(format!("`{word}` is given twice").into());
+            }
             pairs.push((name.to_owned(), value.clone()));
         }
         Ok(Self(pairs))

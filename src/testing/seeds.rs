@@ -1,10 +1,15 @@
 //! The same test with many seeds.
 
+use std::ffi::OsStr;
+
 /// Names the one seed that is to be run.
 const SEED: &str = "EDGELOOP_SEED";
 
 /// Runs `test` with each of the seeds 0 to `count`, that one not included. The first that panics ends it;
 /// its number is printed, and with `EDGELOOP_SEED` set to it only that one is run.
+///
+/// # Panics
+/// When `test` does, and when `EDGELOOP_SEED` is set to what is no seed.
 ///
 /// ```
 /// use edgeloop::testing::{Faults, Harness, for_seeds};
@@ -22,13 +27,22 @@ const SEED: &str = "EDGELOOP_SEED";
 /// });
 /// ```
 pub fn for_seeds(count: u64, mut test: impl FnMut(u64)) {
-    let chosen = std::env::var(SEED).ok().and_then(|seed| seed.parse().ok());
-    let seeds = chosen.map_or(0..count, |seed: u64| seed..seed.saturating_add(1));
-    for seed in seeds {
+    let mut run = |seed| {
         let told = Told(seed);
         test(seed);
         std::mem::forget(told);
+    };
+    match std::env::var_os(SEED) {
+        Some(chosen) => run(number(&chosen)),
+        None => (0..count).for_each(run),
     }
+}
+
+/// The seed that is asked for. Another one must not pass in its place.
+fn number(text: &OsStr) -> u64 {
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number
+        .unwrap_or_else(|| panic!("{SEED} is {text:?}; a seed is a number from 0 to {}", u64::MAX))
 }
 
 /// Tells the seed if the test panics.

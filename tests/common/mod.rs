@@ -14,6 +14,7 @@ pub(crate) mod processor;
 pub(crate) mod program;
 pub(crate) mod scripted;
 pub(crate) mod stalled;
+pub(crate) mod variables;
 #[cfg(feature = "websocket")]
 pub(crate) mod websocket;
 

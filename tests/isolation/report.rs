@@ -22,7 +22,13 @@ pub(crate) const OVERHEAD: usize = 32 << 20;
 
 /// Whether this is the full form: `ISOLATION=full`.
 pub(crate) fn is_full() -> bool {
-    std::env::var_os("ISOLATION").is_some_and(|value| value == "full")
+    let form = std::env::var_os("ISOLATION");
+    // Another word must not pass as the short form.
+    assert!(
+        form.as_ref().is_none_or(|form| form == "full"),
+        "ISOLATION is {form:?}, and not \"full\""
+    );
+    form.is_some()
 }
 
 /// A scenario in the form that was asked for. In the full form there is one at a time, and a promise

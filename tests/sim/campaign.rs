@@ -42,6 +42,7 @@ pub(crate) fn main() {
     if arguments.iter().any(|argument| argument == "--list") {
         return;
     }
+    check_variables();
     check_that_real_calls_go_through();
     // The long one: by its name, or with all the long ones.
     if arguments.iter().any(|argument| argument == "million" || argument == "--ignored") {
@@ -89,15 +90,27 @@ fn are_facts_equal() -> bool {
     compared.is_ok()
 }
 
-fn number(name: &str) -> Option<u64> {
-    let text = env::var(name).ok()?;
-    match text.parse() {
-        Ok(number) => Some(number),
-        Err(_) => {
-            println!("{name} is {text:?}, which is no number");
+/// What may be asked of a campaign.
+const VARIABLES: [&str; 3] = ["SIM_SECS", "SIM_SEED", "SIM_FROM"];
+
+/// A misspelt variable would pass as a campaign that nobody asked for.
+fn check_variables() {
+    let is_stray = |name: &str| name.starts_with("SIM_") && !VARIABLES.contains(&name);
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(is_stray) {
+            println!("{name:?} is unknown; there are {}", VARIABLES.join(", "));
             exit(2);
         }
     }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var_os(name)?;
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number.or_else(|| {
+        println!("{name} is {text:?}, which is no number");
+        exit(2)
+    })
 }
 
 /// Every single fault on one core, seeds on the other, and then on both.
