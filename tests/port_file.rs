@@ -7,7 +7,7 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, symlink};
 use std::path::Path;
@@ -60,6 +60,25 @@ fn killed_servers_file_that_a_configuration_names_does_not_survive_a_start_that_
         fs::write(&config, right + mistake).unwrap();
         fail(&if mistake.is_empty() { line + " --typo" } else { line });
         assert_eq!(dir.names(), ["config"], "left after {mistake}");
+    }
+}
+
+// A pipe says what it says only once: whoever reads it again is told nothing, or waits for ever.
+#[test]
+fn port_file_that_a_piped_configuration_names_does_not_survive_a_start_that_fails() {
+    for mistake in ["zzz = 1", "listen = nowhere", "output-limit = 5"] {
+        let dir = Directory::new();
+        let ports = dir.path("ports");
+        kill(start(&ports));
+        let mut command = Command::new(PROGRAM);
+        command.args(["echo", "--config", "/dev/stdin"]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let text = format!("port-file = '{}'\n{mistake}\n", ports.display());
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("/dev/stdin:2"), "{error}");
+        assert_eq!(dir.names(), [""; 0], "left after {mistake}");
     }
 }
 

@@ -9,12 +9,12 @@ use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use super::config_file::is_configurable;
+use super::config_file::{ConfigText, is_configurable};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::program::Cli;
 use super::sources::Sources;
-use super::{config_file, kv, variables};
+use super::{kv, variables};
 
 /// Why there is nothing to run.
 #[derive(Debug)]
@@ -30,14 +30,14 @@ pub(crate) enum Stop {
 ///
 /// # Errors
 /// What is wrong; or the help or version that was asked for.
-pub(crate) fn read(arguments: &[OsString]) -> Result<(Cli, Sources), Stop> {
+pub(crate) fn read(arguments: &[OsString], text: &mut ConfigText) -> Result<(Cli, Sources), Stop> {
     let arguments = &with_negative_numbers(arguments);
     let parse = |arguments: &[OsString], sources: &Sources| {
         let matches = without_variables().try_get_matches_from(arguments);
         matches.map_err(|error| explain(error, arguments, sources))
     };
     let flags = parse(arguments, &Sources::default())?;
-    let sources = gather(&flags).map_err(Stop::Wrong)?;
+    let sources = gather(&flags, text).map_err(Stop::Wrong)?;
     // The command comes first, since nothing before it takes a value.
     let (start, end) = arguments.split_at(arguments.len().min(2));
     let all = [start, sources.arguments(), end].concat();
@@ -47,15 +47,14 @@ pub(crate) fn read(arguments: &[OsString]) -> Result<(Cli, Sources), Stop> {
 }
 
 /// The port file that the command line of a server names which is wrong in something else.
-pub(crate) fn port_file(arguments: &[OsString]) -> Option<PathBuf> {
+pub(crate) fn port_file(arguments: &[OsString], text: &mut ConfigText) -> Option<PathBuf> {
     let name = arguments.get(1)?;
     Cli::command().find_subcommand(name).filter(|command| is_configurable(command))?;
     let path = |option: &str| {
         let flag = flag_value(arguments, &format!("--{option}"));
         flag.or_else(|| variables::read(&variables::name_of(option))).map(PathBuf::from)
     };
-    path("port-file")
-        .or_else(|| config_file::peek(&path("config")?, "port-file").map(PathBuf::from))
+    path("port-file").or_else(|| text.peek(&path("config")?, "port-file").map(PathBuf::from))
 }
 
 /// What stands behind a flag on a line that need not be right.
@@ -68,13 +67,13 @@ fn flag_value(arguments: &[OsString], flag: &str) -> Option<OsString> {
     arguments.iter().enumerate().find_map(value)
 }
 
-fn gather(flags: &ArgMatches) -> Result<Sources, Failure> {
+fn gather(flags: &ArgMatches, text: &mut ConfigText) -> Result<Sources, Failure> {
     let program = command();
     let chosen = flags.subcommand();
     let chosen = chosen.and_then(|(name, flags)| Some((program.find_subcommand(name)?, flags)));
     match chosen {
         Some((command, flags)) if is_configurable(command) => {
-            Sources::gather(&program, command, flags)
+            Sources::gather(&program, command, flags, text)
         }
         Some((command, flags)) => Ok(Sources::of_flags(command, flags)),
         None => Ok(Sources::default()),
@@ -225,7 +224,7 @@ mod tests {
     }
 
     fn explained(line: &str) -> String {
-        match read(&arguments(line)).unwrap_err() {
+        match read(&arguments(line), &mut ConfigText::default()).unwrap_err() {
             Stop::Wrong(failure) => failure.to_string(),
             Stop::Asked(shown) => panic!("{shown}"),
         }

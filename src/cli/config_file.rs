@@ -5,6 +5,7 @@
 //! serve several of them.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
@@ -21,6 +22,26 @@ pub(crate) struct ConfigFile {
     path: PathBuf,
     text: String,
     entries: Vec<Entry>,
+}
+
+/// The text of the file, which is read once, and by whoever asks first: a pipe says it only once.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigText(Option<(PathBuf, io::Result<String>)>);
+
+impl ConfigText {
+    fn read(&mut self, path: &Path) -> &io::Result<String> {
+        if self.0.as_ref().is_none_or(|(known, _)| known != path) {
+            self.0 = None;
+        }
+        &self.0.get_or_insert_with(|| (path.into(), fs::read_to_string(path))).1
+    }
+
+    /// What the file says above its sections, as far as it can be read, whatever else is wrong with it.
+    pub(crate) fn peek(&mut self, path: &Path, name: &str) -> Option<String> {
+        let text = self.read(path).as_ref().ok()?;
+        let (table, _wrong) = DeTable::parse_recoverable(text);
+        scalar(table.get_ref().get(name)?.get_ref()).ok()
+    }
 }
 
 /// A key with its value.
@@ -56,14 +77,15 @@ impl ConfigFile {
     /// It cannot be read, is not TOML, or has a key that no option has.
     pub(crate) fn open(
         path: Option<&Path>,
+        text: &mut ConfigText,
         program: &Command,
         blame: impl Fn(&str) -> Failure,
     ) -> Result<ConfigFile, Failure> {
         let Some(path) = path else { return Ok(ConfigFile::default()) };
-        let text = fs::read_to_string(path);
+        let text = text.read(path).as_ref();
         let text =
             text.map_err(|error| blame(&format!("cannot read {}: {error}", path.display())))?;
-        let mut file = ConfigFile { path: path.into(), text, entries: Vec::new() };
+        let mut file = ConfigFile { path: path.into(), text: text.clone(), entries: Vec::new() };
         file.entries = file.read(&known_keys(program))?;
         Ok(file)
     }
@@ -174,13 +196,6 @@ impl ConfigFile {
     fn line(&self, start: usize) -> usize {
         self.text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1
     }
-}
-
-/// What a file says above its sections, as far as it can be read, whatever else is wrong with it.
-pub(crate) fn peek(path: &Path, name: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let (table, _wrong) = DeTable::parse_recoverable(&text);
-    scalar(table.get_ref().get(name)?.get_ref()).ok()
 }
 
 impl Value {

@@ -40,6 +40,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use self::command_line::Stop;
+use self::config_file::ConfigText;
 use self::failure::Failure;
 use self::program::{Cli, Command};
 
@@ -53,7 +54,8 @@ pub(crate) fn run() -> ExitCode {
         let _ = Cli::command().print_help();
         return ExitCode::SUCCESS;
     }
-    let outcome = match command_line::read(&arguments) {
+    let mut text = ConfigText::default();
+    let outcome = match command_line::read(&arguments, &mut text) {
         Ok((cli, sources)) => match cli.command {
             Command::Echo(echo) => echo.run(sources),
             Command::Broadcast(broadcast) => broadcast.run(sources),
@@ -68,7 +70,7 @@ pub(crate) fn run() -> ExitCode {
         }
         Err(Stop::Wrong(failure)) => {
             // Nobody is to read there where an earlier server was.
-            command_line::port_file(&arguments)
+            command_line::port_file(&arguments, &mut text)
                 .iter()
                 .for_each(|path| port_file::remove_stale(path));
             Err(failure)

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::config_file::ConfigFile;
+use super::config_file::{ConfigFile, ConfigText};
 use super::failure::Failure;
 use super::size::Size;
 use super::span::Span;
@@ -62,6 +62,7 @@ impl Sources {
         program: &Command,
         command: &Command,
         flags: &ArgMatches,
+        text: &mut ConfigText,
     ) -> Result<Sources, Failure> {
         let mut sources = Sources::of_flags(command, flags);
         sources.variables = variables_of(program);
@@ -71,7 +72,7 @@ impl Sources {
         let path =
             path.or_else(|| variables::read(&variables::name_of("config")).map(PathBuf::from));
         let blame = |why: &str| sources.blame_value("config", why);
-        let file = ConfigFile::open(path.as_deref(), program, blame)?;
+        let file = ConfigFile::open(path.as_deref(), text, program, blame)?;
         sources.add(command, |option| Said::in_file(option, command.get_name(), &file))?;
         Ok(sources)
     }
