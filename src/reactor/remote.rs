@@ -24,8 +24,8 @@ use crate::structures::token::Token;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Remote<T = Task> {
-    tasks: SyncSender<T>,
-    doorbell: Arc<Doorbell>,
+    pub(super) tasks: SyncSender<T>,
+    pub(super) doorbell: Arc<Doorbell>,
 }
 
 /// As [`Remote`], for tasks that are given the handler `H` and the sessions of its connections: so another

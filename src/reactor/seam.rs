@@ -2,10 +2,12 @@
 //! connections that are no sockets. `src/testing` holds the reactor here; nothing else does.
 
 use std::io;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::handler::Handler;
 use super::reactor::Reactor;
+use super::remote::Remote;
 use crate::sockets::address::Address;
 use crate::sockets::event_list::Edge;
 use crate::sockets::listen_socket::ListenSocket;
@@ -40,9 +42,19 @@ impl<H: Handler> Reactor<H> {
     /// list takes.
     pub(crate) fn turn_after(&mut self, wait: Duration, told: &[(Token, Edge)]) -> io::Result<()> {
         // The wait begins now, and is not work.
-        self.timeout();
+        self.would_wait();
         self.state.clock.move_on(wait);
         self.turn_with(Some(Duration::ZERO), told)
+    }
+
+    /// How long the next turn would wait for an event, if none came.
+    pub(crate) fn would_wait(&mut self) -> Option<Duration> {
+        self.timeout()
+    }
+
+    /// A handle whose tasks somebody else takes out of their queue. It wakes this loop.
+    pub(crate) fn remote_for<T>(&self, tasks: SyncSender<T>) -> Remote<T> {
+        Remote { tasks, doorbell: self.remote().doorbell }
     }
 
     /// How many events a turn takes.

@@ -69,7 +69,8 @@ pub struct HandlerFn<S, D> {
     on_end: Option<Box<dyn OnData<S> + Send>>,
     on_timer: Option<OnSession<S>>,
     on_drain: Option<OnSession<S>>,
-    on_alarm: Option<OnAlarm>,
+    on_alarm: Option<OnServer>,
+    on_tidy: Option<OnServer>,
     on_close: Option<OnClose<S>>,
     on_connect_error: Option<OnConnectError>,
 }
@@ -87,7 +88,7 @@ impl<S, F> OnData<S> for F where
 
 type OnOpen<S> = Box<dyn FnMut(&mut Context<'_>, Token) -> S + Send>;
 type OnSession<S> = Box<dyn FnMut(&mut Context<'_>, Token, &mut S) + Send>;
-type OnAlarm = Box<dyn FnMut(&mut Context<'_>) + Send>;
+type OnServer = Box<dyn FnMut(&mut Context<'_>) + Send>;
 type OnClose<S> = Box<dyn FnMut(&mut Context<'_>, Token, S, CloseReason) + Send>;
 type OnConnectError = Box<dyn FnMut(&mut Context<'_>, Token, &io::Error) + Send>;
 
@@ -107,6 +108,7 @@ where
             on_timer: None,
             on_drain: None,
             on_alarm: None,
+            on_tidy: None,
             on_close: None,
             on_connect_error: None,
         }
@@ -155,6 +157,13 @@ where
     #[must_use]
     pub fn on_alarm(mut self, f: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
         self.on_alarm = Some(Box::new(f));
+        self
+    }
+
+    /// Sets [`Handler::on_tidy`].
+    #[must_use]
+    pub fn on_tidy(mut self, f: impl FnMut(&mut Context<'_>) + Send + 'static) -> Self {
+        self.on_tidy = Some(Box::new(f));
         self
     }
 
@@ -223,6 +232,10 @@ where
 
     fn on_alarm(&mut self, cx: &mut Context<'_>) {
         self.on_alarm.iter_mut().for_each(|on_alarm| on_alarm(cx));
+    }
+
+    fn on_tidy(&mut self, cx: &mut Context<'_>) {
+        self.on_tidy.iter_mut().for_each(|on_tidy| on_tidy(cx));
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, token: Token, session: S, reason: CloseReason) {

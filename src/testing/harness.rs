@@ -5,16 +5,18 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use super::faults::Faults;
 use super::kernel::Shared;
 use super::observed::{Journal, Observed};
 use super::peer::Peer;
-use super::server_end::Network;
+use super::server_end::{Listening, Network};
 use super::wire::Answer;
 use crate::reactor::{
-    Address, Config, Context, Gate, Handler, OnPanic, Overload, Reactor, Remote, Stats, Token,
+    Address, Config, Context, Gate, Handler, HandlerRemote, HandlerTask, OnPanic, Overload,
+    Reactor, Remote, RemoteError, Stats, Token,
 };
 
 /// A handler on a reactor of its own, with peers in memory.
@@ -51,8 +53,16 @@ pub struct Harness<H: Handler> {
     pub(super) reactor: Reactor<Observed<H>>,
     pub(super) kernel: Shared,
     pub(super) journal: Rc<RefCell<Journal>>,
+    tasks: Option<Tasks<H>>,
     /// Numbers the ports of peers.
     connected: u16,
+}
+
+/// Tasks for the handler. The reactor itself has tasks for the handler that watches this one.
+struct Tasks<H: Handler> {
+    remote: HandlerRemote<H>,
+    /// Gives the reactor what was queued.
+    pass_on: Box<dyn FnMut()>,
 }
 
 /// Where the server listens, and where its peers come from: addresses for documentation (RFC 5737).
@@ -76,10 +86,23 @@ impl<H: Handler> Harness<H> {
         let config = Config { on_panic: OnPanic::Unwind, ..config };
         let mut reactor = Reactor::new(config, observed)?;
         reactor.stop_clock();
-        let network = || Box::new(Network::new(&kernel, SocketAddr::from(SERVER).into()));
-        reactor.listen_to(network())?;
-        reactor.dial_by(network());
-        Ok(Harness { reactor, kernel, journal, connected: 0 })
+        let server = SocketAddr::from(SERVER).into();
+        reactor.listen_to(Box::new(Listening::at(&kernel, server)))?;
+        reactor.dial_by(Box::new(Network::new(&kernel)));
+        Ok(Harness { reactor, kernel, journal, tasks: None, connected: 0 })
+    }
+
+    /// As [`Reactor::listen`]: the server listens at one more address. Nothing but peers in memory comes
+    /// there; see [`connect_to`](Self::connect_to).
+    ///
+    /// # Errors
+    /// `AddrInUse` when it listens there already.
+    pub fn listen(&mut self, address: SocketAddr) -> io::Result<Address> {
+        let address = Address::from(address);
+        if self.reactor.with_context(|_, cx| cx.addresses().contains(&address)) {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        self.reactor.listen_to(Box::new(Listening::at(&self.kernel, address)))
     }
 
     /// Lets things go wrong from now on, as the seed says.
@@ -99,14 +122,24 @@ impl<H: Handler> Harness<H> {
 
     /// A client connects. It is accepted in the next turn, unless a limit or a gate is against that.
     pub fn connect(&mut self) -> Peer {
+        self.connect_to(SERVER.into())
+    }
+
+    /// As [`connect`](Self::connect), to another address at which the server was made to
+    /// [listen](Self::listen). Where it does not listen the connection is refused.
+    pub fn connect_to(&mut self, server: SocketAddr) -> Peer {
         let port = FIRST_PORT.wrapping_add(self.connected);
         self.connected = self.connected.wrapping_add(1);
-        self.connect_from((PEERS, port).into())
+        self.connect_between((PEERS, port).into(), server)
     }
 
     /// As [`connect`](Self::connect), from an address of the test's choice.
     pub fn connect_from(&mut self, address: SocketAddr) -> Peer {
-        let index = self.kernel.borrow_mut().connect(address);
+        self.connect_between(address, SERVER.into())
+    }
+
+    fn connect_between(&mut self, from: SocketAddr, to: SocketAddr) -> Peer {
+        let index = self.kernel.borrow_mut().connect(from, &to.into());
         Peer::new(&self.kernel, index)
     }
 
@@ -134,6 +167,9 @@ impl<H: Handler> Harness<H> {
 
     #[track_caller]
     fn turn_after(&mut self, wait: Duration) {
+        if let Some(tasks) = &mut self.tasks {
+            (tasks.pass_on)();
+        }
         let events = self.kernel.borrow_mut().begin_turn(self.reactor.events_max());
         if let Err(error) = self.reactor.turn_after(wait, &events) {
             panic!("the poll failed: {error}");
@@ -181,7 +217,7 @@ impl<H: Handler> Harness<H> {
 
     /// Whether nothing is left to do before time passes or a peer acts.
     pub fn is_idle(&mut self) -> bool {
-        let waits = self.reactor.timeout() != Some(Duration::ZERO) || self.reactor.is_done();
+        let waits = self.reactor.would_wait() != Some(Duration::ZERO) || self.reactor.is_done();
         waits && !self.kernel.borrow().is_moving()
     }
 
@@ -212,7 +248,7 @@ impl<H: Handler> Harness<H> {
         if !self.is_idle() || self.reactor.is_done() {
             return None;
         }
-        self.reactor.timeout()
+        self.reactor.would_wait()
     }
 
     /// Turn time, which is what handlers see.
@@ -240,6 +276,14 @@ impl<H: Handler> Harness<H> {
     /// As [`Reactor::remote`]: what other threads queue is run in the turn after.
     pub fn remote(&self) -> Remote {
         self.reactor.remote()
+    }
+
+    /// As [`Reactor::handler_remote`]: what other threads queue is run in the turn after.
+    pub fn handler_remote(&mut self) -> HandlerRemote<H>
+    where
+        H: 'static,
+    {
+        self.tasks.get_or_insert_with(|| Tasks::of(&mut self.reactor)).remote.clone()
     }
 
     /// As [`Reactor::stats`].
@@ -297,6 +341,28 @@ impl<H: Handler> Harness<H> {
     /// were, and what each call of the handler took. A test that fails prints them by itself.
     pub fn trace(&self) -> String {
         self.kernel.borrow().trace.to_string()
+    }
+}
+
+impl<H: Handler + 'static> Tasks<H> {
+    fn of(reactor: &mut Reactor<Observed<H>>) -> Self {
+        let tasks_max = reactor.with_context(|_, cx| cx.config().tasks_max);
+        let (sender, queued) = sync_channel::<HandlerTask<H>>(tasks_max);
+        let (remote, inner) = (reactor.remote_for(sender), reactor.handler_remote());
+        let watched = |task: HandlerTask<H>| -> HandlerTask<Observed<H>> {
+            Box::new(move |observed, cx, sessions| task(&mut observed.inner, cx, sessions))
+        };
+        // The reactor may have no room for a task.
+        let mut left = None;
+        let pass_on = move || {
+            while let Some(task) = left.take().or_else(|| queued.try_recv().ok().map(watched)) {
+                if let Err(RemoteError::Full(task)) = inner.run(task) {
+                    left = Some(task);
+                    return;
+                }
+            }
+        };
+        Tasks { remote, pass_on: Box::new(pass_on) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The kernel in memory: all connections, the listener, the events that are due, and the faults.
+//! The kernel in memory: all connections, the listeners, the events that are due, and the faults.
 //!
 //! Before a turn pieces arrive and events are collected; during the turn the reactor calls
 //! [`read`](Kernel::read), [`write`](Kernel::write) and [`accept`](Kernel::accept) through its streams;
@@ -28,11 +28,7 @@ pub(super) struct Kernel {
     pub(super) wires: Vec<Wire>,
     /// Their places, as the reactor calls them.
     named: HashMap<Token, usize>,
-    /// Connections that wait to be accepted.
-    backlog: VecDeque<usize>,
-    listener: Option<Token>,
-    listener_due: bool,
-    is_listening: bool,
+    listeners: Vec<Listener>,
     answers: Vec<(Address, Answer)>,
     /// Connections that the server began and the test has not looked at.
     pub(super) dialled: VecDeque<usize>,
@@ -44,6 +40,16 @@ pub(super) struct Kernel {
     pub(super) faults: Faults,
     random: Random,
     pub(super) trace: Trace,
+}
+
+/// Where the server listens.
+struct Listener {
+    address: Address,
+    /// As the reactor calls it, until it is closed.
+    token: Option<Token>,
+    /// Connections that wait to be accepted.
+    backlog: VecDeque<usize>,
+    edge_due: bool,
 }
 
 /// Both buffers of a connection, unless somebody chooses: as much as one read takes.
@@ -64,18 +70,20 @@ impl Kernel {
 
     // ---- peers ----
 
-    /// A peer begins a connection.
-    pub(super) fn connect(&mut self, address: SocketAddr) -> usize {
+    /// A peer begins a connection, which is refused where nobody listens.
+    pub(super) fn connect(&mut self, from: SocketAddr, to: &Address) -> usize {
         let buffers = self.draw_buffers();
-        let mut wire = Wire::new(address, Stage::Waiting, buffers);
+        let mut wire = Wire::new(from, Stage::Waiting, buffers);
         let index = self.wires.len();
-        if self.is_listening && self.backlog.len() < BACKLOG_MAX {
-            self.backlog.push_back(index);
-            self.listener_due = true;
+        let has_room = |it: &&mut Listener| it.token.is_some() && it.backlog.len() < BACKLOG_MAX;
+        let listener = self.listeners.iter_mut().find(|listener| listener.address == *to);
+        if let Some(listener) = listener.filter(has_room) {
+            listener.backlog.push_back(index);
+            listener.edge_due = true;
         } else {
             wire.refuse();
         }
-        self.trace.note(format_args!("peer {index} connects from {address}"));
+        self.trace.note(format_args!("peer {index} connects from {from} to {to}"));
         self.wires.push(wire);
         index
     }
@@ -121,8 +129,10 @@ impl Kernel {
 
     fn collect(&mut self, events_max: usize) -> Vec<(Token, Edge)> {
         let mut events = Vec::new();
-        if let Some(token) = self.listener.filter(|_| std::mem::take(&mut self.listener_due)) {
-            events.push((token, Edge { readable: true, ..Edge::default() }));
+        for listener in &mut self.listeners {
+            if let Some(token) = listener.token.filter(|_| std::mem::take(&mut listener.edge_due)) {
+                events.push((token, Edge { readable: true, ..Edge::default() }));
+            }
         }
         let (begin, count) = (self.first, self.wires.len());
         for step in 0..count {
@@ -176,8 +186,8 @@ impl Kernel {
 
     /// Whether the next turn brings something that nobody has to ask for.
     pub(super) fn is_moving(&self) -> bool {
-        let is_listener_due = self.listener_due && self.listener.is_some();
-        is_listener_due || self.wires.iter().any(Wire::is_moving)
+        let is_due = |listener: &Listener| listener.edge_due && listener.token.is_some();
+        self.listeners.iter().any(is_due) || self.wires.iter().any(Wire::is_moving)
     }
 
     // ---- the server's calls ----
@@ -259,24 +269,37 @@ impl Kernel {
         }
     }
 
-    // ---- the listener ----
+    // ---- listeners ----
 
-    pub(super) fn listen(&mut self, token: Token) {
-        (self.is_listening, self.listener) = (true, Some(token));
+    /// A place at which the server is about to listen, by its number.
+    pub(super) fn add_listener(&mut self, address: Address) -> usize {
+        let backlog = VecDeque::new();
+        self.listeners.push(Listener { address, token: None, backlog, edge_due: false });
+        self.listeners.len() - 1
     }
 
-    pub(super) fn accept(&mut self) -> io::Result<usize> {
-        if !self.backlog.is_empty() && self.random.chance(self.faults.accept_error) {
-            return Err(self.fail_to_accept());
+    pub(super) fn listener_address(&self, listener: usize) -> Address {
+        self.listeners[listener].address.clone()
+    }
+
+    pub(super) fn listen(&mut self, listener: usize, token: Token) {
+        self.listeners[listener].token = Some(token);
+    }
+
+    pub(super) fn accept(&mut self, listener: usize) -> io::Result<usize> {
+        let is_waited_for = !self.listeners[listener].backlog.is_empty();
+        if is_waited_for && self.random.chance(self.faults.accept_error) {
+            return Err(self.fail_to_accept(listener));
         }
-        let index = self.backlog.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        let next = self.listeners[listener].backlog.pop_front();
+        let index = next.ok_or(io::ErrorKind::WouldBlock)?;
         self.wires[index].stage = Stage::Established;
         Ok(index)
     }
 
-    fn fail_to_accept(&mut self) -> io::Error {
+    fn fail_to_accept(&mut self, listener: usize) -> io::Error {
         let is_lost = self.random.chance(500);
-        if is_lost && let Some(index) = self.backlog.pop_front() {
+        if is_lost && let Some(index) = self.listeners[listener].backlog.pop_front() {
             self.trace.note(format_args!("peer {index} is lost before it is accepted"));
             self.wires[index].refuse();
             return io::ErrorKind::ConnectionAborted.into();
@@ -285,11 +308,10 @@ impl Kernel {
         io::Error::from_raw_os_error(EMFILE)
     }
 
-    pub(super) fn stop_listening(&mut self) {
-        self.is_listening = false;
-        for index in self.backlog.drain(..) {
-            self.wires[index].refuse();
-        }
+    pub(super) fn stop_listening(&mut self, listener: usize) {
+        let Kernel { listeners, wires, .. } = self;
+        listeners[listener].token = None;
+        listeners[listener].backlog.drain(..).for_each(|index| wires[index].refuse());
     }
 
     // ---- connections that the server begins ----

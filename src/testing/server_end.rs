@@ -86,27 +86,28 @@ impl Drop for ServerEnd {
     }
 }
 
-/// Where connections in memory come from, and where those go that the server begins.
-pub(super) struct Network {
+/// Where connections in memory come from: one of the places at which the server listens.
+pub(super) struct Listening {
     kernel: Shared,
-    address: Address,
+    listener: usize,
 }
 
-impl Network {
-    pub(super) fn new(kernel: &Shared, address: Address) -> Self {
-        Network { kernel: kernel.clone(), address }
+impl Listening {
+    pub(super) fn at(kernel: &Shared, address: Address) -> Self {
+        let listener = kernel.borrow_mut().add_listener(address);
+        Listening { kernel: kernel.clone(), listener }
     }
 }
 
-impl Backlog for Network {
+impl Backlog for Listening {
     fn accept(&mut self) -> io::Result<(Box<dyn Layer>, Address)> {
-        let index = self.kernel.borrow_mut().accept()?;
+        let index = self.kernel.borrow_mut().accept(self.listener)?;
         let address = self.kernel.borrow().wires[index].address;
         Ok((ServerEnd::boxed(&self.kernel, index), address.into()))
     }
 
     fn address(&self) -> Address {
-        self.address.clone()
+        self.kernel.borrow().listener_address(self.listener)
     }
 
     fn source(&mut self) -> &mut dyn Source {
@@ -114,16 +115,9 @@ impl Backlog for Network {
     }
 }
 
-impl Dialler for Network {
-    fn dial(&mut self, to: &Address) -> io::Result<Box<dyn Layer>> {
-        let index = self.kernel.borrow_mut().dial(to);
-        Ok(ServerEnd::boxed(&self.kernel, index))
-    }
-}
-
-impl Source for Network {
+impl Source for Listening {
     fn register(&mut self, _: &Registry, token: mio::Token, _: Interest) -> io::Result<()> {
-        self.kernel.borrow_mut().listen(Token::from(token));
+        self.kernel.borrow_mut().listen(self.listener, Token::from(token));
         Ok(())
     }
 
@@ -132,7 +126,25 @@ impl Source for Network {
     }
 
     fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        self.kernel.borrow_mut().stop_listening();
+        self.kernel.borrow_mut().stop_listening(self.listener);
         Ok(())
+    }
+}
+
+/// Where connections go that the server begins.
+pub(super) struct Network {
+    kernel: Shared,
+}
+
+impl Network {
+    pub(super) fn new(kernel: &Shared) -> Self {
+        Network { kernel: kernel.clone() }
+    }
+}
+
+impl Dialler for Network {
+    fn dial(&mut self, to: &Address) -> io::Result<Box<dyn Layer>> {
+        let index = self.kernel.borrow_mut().dial(to);
+        Ok(ServerEnd::boxed(&self.kernel, index))
     }
 }
