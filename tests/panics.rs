@@ -364,3 +364,30 @@ fn panic_unwinds_through_run_where_the_configuration_says_so() {
     let panic = thread.join().unwrap_err();
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
 }
+
+#[test]
+fn turn_behind_a_panic_that_unwound_is_refused_in_words() {
+    let config = Config { on_panic: OnPanic::Unwind, ..Config::default() };
+    for at_open in [true, false] {
+        let handler = HandlerFn::new(
+            move |_, _| assert!(!at_open, "on purpose"),
+            |_, _, (), _| panic!("on purpose"),
+        );
+        let mut reactor = Reactor::new(config.clone(), handler).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let address = reactor.listen(&any, &ListenOptions::default()).unwrap();
+        send(&common::connect(&address), b"x");
+        let run = |reactor: &mut Reactor<_>| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reactor.run()))
+        };
+        assert!(run(&mut reactor).is_err(), "the handler panics");
+        for _ in 0..2 {
+            let error = reactor.turn().unwrap_err().to_string();
+            assert!(
+                error.contains("OnPanic::Unwind") && error.contains("build another"),
+                "{error}"
+            );
+        }
+        assert!(run(&mut reactor).unwrap().is_err(), "it does not panic, it says so");
+    }
+}

@@ -8,7 +8,7 @@ mod common;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ use edgeloop::testing::{
     Answer, Cuts, Difference, Ended, Faults, Harness, Peer, for_seeds, same_however_cut,
 };
 use edgeloop::{
-    Address, CloseReason, Config, Context, Gate, Handler, RingBuffer, Token, TopicConfig, WhenFull,
+    Address, CloseReason, Config, Context, Gate, Handler, RemoteError, RingBuffer, Sessions, Token,
+    TopicConfig, WhenFull,
 };
 
 fn echo() -> Harness<Echo> {
@@ -293,6 +294,113 @@ fn dialled_connection_may_be_refused_or_never_answered() {
     }
 }
 
+/// Notes what it is told of a connection: whether that was dialled, and what.
+fn telling_of_drains() -> (Harness<impl Handler>, Receiver<(bool, &'static str)>, Address) {
+    let (told, heard) = channel();
+    let (opened, upstream) = (told.clone(), Address::from(SocketAddr::from(([192, 0, 2, 9], 1))));
+    let dial = upstream.clone();
+    let handler = handler_fn(|_, _, _| Ok(()))
+        .on_open(move |cx, token| {
+            opened.send((cx.dialled(token).is_some(), "open")).unwrap();
+        })
+        .on_drain(move |cx, token, ()| {
+            let is_dialled = cx.dialled(token).is_some();
+            told.send((is_dialled, "drain")).unwrap();
+            if !is_dialled {
+                cx.connect(&dial, 0).unwrap();
+            }
+        });
+    (Harness::new(Config::default(), handler).unwrap(), heard, upstream)
+}
+
+#[test]
+fn connection_that_opens_during_a_shutdown_is_told_of_it_once() {
+    let (mut server, heard, upstream) = telling_of_drains();
+    server.connect();
+    server.run_until_idle();
+    // This one is on its way when the shutdown begins, the other one is dialled because of it.
+    server.with_context(|_, cx| cx.connect(&upstream, 0).unwrap());
+    assert_eq!(server.finish().dialled, 2);
+    let told: Vec<_> = heard.try_iter().collect();
+    let dialled = [(true, "open"), (true, "drain")];
+    assert_eq!(told[..2], [(false, "open"), (false, "drain")]);
+    assert_eq!(told[2..], [dialled, dialled].concat());
+}
+
+// Listeners, and tasks of other threads.
+
+#[test]
+fn server_listens_at_several_addresses_and_nowhere_else() {
+    let mut server = echo();
+    let other: SocketAddr = ([192, 0, 2, 1], 7001).into();
+    server.listen(other).unwrap();
+    assert_eq!(server.listen(other).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    let addresses = server.with_context(|_, cx| cx.addresses().to_vec());
+    assert_eq!(addresses, ["192.0.2.1:7000".parse().unwrap(), Address::from(other)]);
+    let (first, second) = (server.connect(), server.connect_to(other));
+    let nowhere = server.connect_to(([192, 0, 2, 1], 7002).into());
+    for peer in [&first, &second, &nowhere] {
+        peer.send("hello");
+    }
+    server.run_until_idle();
+    assert_eq!((first.read_text(), second.read_text()), ("hello".into(), "hello".into()));
+    assert_eq!((nowhere.read_text(), nowhere.ended()), (String::new(), Some(Ended::Refused)));
+    let kept = server.stats().accepted;
+    server.with_context(|_, cx| cx.drain());
+    server.run_until_idle();
+    for late in [server.connect(), server.connect_to(other)] {
+        assert_eq!(late.ended(), Some(Ended::Refused), "both listeners are closed");
+    }
+    assert_eq!((kept, server.finish().accepted), (2, 2));
+}
+
+#[test]
+fn tasks_of_other_threads_reach_the_handler_and_its_sessions() {
+    let handler = Scripted::new(
+        String::from("hello"),
+        |_, _, _| 0_usize,
+        |_, _, _, count, input| {
+            *count += input.len();
+            input.clear();
+            Ok(())
+        },
+    );
+    let config = Config { tasks_max: 2, ..Config::default() };
+    let mut server = Harness::new(config, handler).unwrap();
+    let peer = server.connect();
+    peer.send("12345");
+    server.run_until_idle();
+    let (remote, token) = (server.handler_remote(), peer.token().unwrap());
+    let queue = std::thread::spawn(move || {
+        let greet =
+            move |it: &mut Scripted<String, usize>, cx: &mut Context<'_>, sessions: &mut _| {
+                let count: &mut usize = Sessions::get_mut(sessions, cx, token).unwrap();
+                cx.send(token, format!("{} {count}\n", **it).as_bytes());
+                (**it).push('!');
+            };
+        for _ in 0..2 {
+            remote.run(greet).unwrap();
+        }
+        matches!(remote.run(greet), Err(RemoteError::Full(_)))
+    });
+    assert!(queue.join().unwrap(), "no more than tasks_max wait");
+    server.run_until_idle();
+    assert_eq!(peer.read_text(), "hello 5\nhello! 5\n");
+    server.finish();
+}
+
+#[test]
+fn closure_for_on_tidy_is_called_a_second_after_it_is_asked_for() {
+    let (told, heard) = channel();
+    let handler = handler_fn(|_, _, _| Ok(())).on_tidy(move |_| told.send("tidy").unwrap());
+    let mut server = Harness::new(Config::default(), handler).unwrap();
+    server.with_context(|_, cx| cx.tidy_later());
+    server.advance(Duration::from_millis(500));
+    assert!(heard.try_recv().is_err());
+    server.advance(seconds(1));
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["tidy"]);
+}
+
 // Time.
 
 #[test]
@@ -490,31 +598,45 @@ fn each_fault_occurs_alone() {
     assert_ne!(refused.0, baseline.0);
 }
 
+/// What a test says that fails with some seed, or with the one that `EDGELOOP_SEED` asks for.
+fn told_by_failure(seed: Option<&str>) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "fails_when_it_is_told_to", "--nocapture"]).env(FAILS, "1");
+    if let Some(seed) = seed {
+        command.env("EDGELOOP_SEED", seed);
+    }
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn seed_that_is_no_number_is_an_error_that_names_its_variable() {
+    for wrong in ["abc", "", "-1", "18446744073709551616"] {
+        let told = told_by_failure(Some(wrong));
+        assert!(
+            told.contains(&format!("EDGELOOP_SEED is {wrong:?}; a seed is a number")),
+            "{told}"
+        );
+        assert!(!told.contains("the last things that happened"), "no seed is run: {told}");
+    }
+}
+
 #[test]
 fn failure_names_its_seed_and_what_happened_last_and_that_seed_fails_again() {
-    let run = |seed: Option<&str>| {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "fails_when_it_is_told_to", "--nocapture"]).env(FAILS, "1");
-        if let Some(seed) = seed {
-            command.env("EDGELOOP_SEED", seed);
-        }
-        let output = command.output().unwrap();
-        assert!(!output.status.success());
-        String::from_utf8(output.stderr).unwrap()
-    };
-    let told = run(None);
+    let told = told_by_failure(None);
     let (_, seed) = told.split_once("failed with EDGELOOP_SEED=").expect(&told);
     let seed = seed.lines().next().unwrap();
     let (_, last) = told.split_once("the last things that happened\n").expect(&told);
     assert!(last.contains("the network resets peer"), "{told}");
     assert!(last.contains(&format!("Faults {{ seed: {seed},")), "{told}");
-    let again = run(Some(seed));
+    let again = told_by_failure(Some(seed));
     assert!(again.ends_with(last), "{again}");
 }
 
 const FAILS: &str = "EDGELOOP_TESTS_FAIL";
 
-/// Run by the test above, in a process of its own.
+/// Run by the tests above, in a process of its own.
 #[test]
 fn fails_when_it_is_told_to() {
     if std::env::var_os(FAILS).is_none() {

@@ -33,7 +33,8 @@ impl LoopState {
     }
 
     /// Runs code of the program. Nothing of the loop is half done while that runs, so nothing has to be
-    /// mended here; whether its own tables are whole is for the program to say.
+    /// mended here; whether its own tables are whole is for the program to say. A panic that unwinds
+    /// further does leave the turn half done, and is the reactor's last.
     pub(super) fn contained<T>(
         &mut self,
         about: Option<Token>,
@@ -45,6 +46,7 @@ impl LoopState {
     #[cold]
     fn end_panicked(&mut self, about: Option<Token>, panic: Caught) {
         if self.config.on_panic == OnPanic::Unwind {
+            self.is_unwound = true;
             panic.resume();
         }
         self.note_panic(about, panic.text());
@@ -56,6 +58,7 @@ impl LoopState {
     /// Counts a panic and tells of it.
     pub(super) fn note_panic(&mut self, about: Option<Token>, what: &str) {
         if self.config.on_panic == OnPanic::Unwind {
+            self.is_unwound = true;
             // A layer's, which became an error of its stream.
             Caught::again(what);
         }

@@ -88,6 +88,10 @@ pub trait Handler {
 
     /// The server shuts down. By default a connection may finish: it is closed once it is quiet. A
     /// handler whose peers never finish by themselves closes their connections here.
+    ///
+    /// This is called once for each connection: when the shutdown begins, or right behind `on_open` for a
+    /// connection that opens later. There are such connections although nothing is accepted any more: one
+    /// that was being dialled, or that the handler dials to finish what it has begun.
     fn on_drain(&mut self, cx: &mut Context<'_>, token: Token, session: &mut Self::Session) {
         let _ = (cx, token, session);
     }

@@ -75,6 +75,8 @@ pub(super) struct LoopState {
     /// The connection whose callback runs now. Its own output leaves when the callback returns.
     pub(super) current: Option<Token>,
     pub(super) budget: Budget,
+    /// A panic has unwound through a turn, which is half done for ever.
+    pub(super) is_unwound: bool,
     generation: u32,
 }
 
@@ -108,6 +110,7 @@ impl LoopState {
             is_draining: false,
             current: None,
             budget: Budget::new(config.work_budget, config.work_slice),
+            is_unwound: false,
             generation: 0,
             config,
         })

@@ -241,7 +241,8 @@ impl<H: Handler> Reactor<H> {
     /// Turns until a shutdown that [`Context::drain`] began is complete.
     ///
     /// # Errors
-    /// Only when the poll itself fails; nothing that a peer does ends the loop.
+    /// When the poll itself fails; nothing that a peer does ends the loop. And when a panic has unwound
+    /// through an earlier turn ([`OnPanic::Unwind`](crate::OnPanic::Unwind)).
     pub fn run(&mut self) -> io::Result<Ending> {
         while !self.is_done() {
             self.turn()?;
@@ -269,6 +270,9 @@ impl<H: Handler> Reactor<H> {
         timeout: Option<Duration>,
         told: &[(Token, Edge)],
     ) -> io::Result<()> {
+        if self.state.is_unwound {
+            return Err(io::Error::other(UNWOUND));
+        }
         self.poll(timeout)?;
         self.note(told);
         self.state.look_for_overload();
@@ -303,7 +307,7 @@ impl<H: Handler> Reactor<H> {
 
     /// How long the poll may wait: not at all while there is work that no event will announce, else
     /// until the next deadline.
-    pub(crate) fn timeout(&mut self) -> Option<Duration> {
+    pub(super) fn timeout(&mut self) -> Option<Duration> {
         if self.has_work() {
             self.state.overload.rest = Rest::None;
             return Some(Duration::ZERO);
@@ -484,6 +488,10 @@ impl<H: Handler> Reactor<H> {
         self.sessions.put(token, session);
         // What the callback sent waits for the flush phase.
         self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
+        if self.state.is_draining {
+            // It was on its way when the others were told.
+            self.tell_of_drain(token);
+        }
     }
 
     // ---- read ----
@@ -690,12 +698,17 @@ impl<H: Handler> Reactor<H> {
         self.listeners.close(self.state.poll.registry());
         self.state.is_draining = true;
         for token in self.state.tokens() {
-            // The end of a connection that is over is all that its handler still hears of.
-            let is_over = self.state.find(token).is_none_or(|it| it.state == State::Closed);
-            if let Some(session) = self.sessions.of(token).filter(|_| !is_over) {
-                self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
-            }
+            self.tell_of_drain(token);
             self.state.arm(token);
+        }
+    }
+
+    /// Once for each connection that is open in a shutdown.
+    fn tell_of_drain(&mut self, token: Token) {
+        // The end of a connection that is over is all that its handler still hears of.
+        let is_over = self.state.find(token).is_none_or(|it| it.state == State::Closed);
+        if let Some(session) = self.sessions.of(token).filter(|_| !is_over) {
+            self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
         }
     }
 
@@ -718,6 +731,9 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
     }
 }
 
+/// Why there is no further turn.
+const UNWOUND: &str = "a panic has unwound through this reactor and left a turn half done, as \
+    OnPanic::Unwind asks for; build another one";
 /// The most connections that are taken out of the backlogs when a shutdown begins: more than backlogs
 /// usually hold.
 const DRAIN_ACCEPTS_MAX: u64 = 16_384;

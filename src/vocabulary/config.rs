@@ -174,7 +174,9 @@ pub enum OnPanic {
     #[default]
     Close,
     /// It unwinds through [`Reactor::run`](crate::Reactor::run) into the program, as if nobody caught
-    /// it.
+    /// it. The turn that it interrupts is half done, and that cannot be made good: a program that
+    /// catches the panic builds another reactor. From this one every further
+    /// [`turn`](crate::Reactor::turn) is an error.
     Unwind,
 }
 
