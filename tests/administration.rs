@@ -11,8 +11,8 @@ use common::scripted::Scripted;
 use common::{MIB, PATIENCE, expect_bytes, expect_gone, send, start};
 use edgeloop::service::{Echo, HandlerFn};
 use edgeloop::{
-    Config, ConnectionInfo, Context, HandlerRemote, ListenOptions, Reactor, RemoteError, Sessions,
-    Stage, Token,
+    Address, Config, ConnectionInfo, Context, HandlerRemote, ListenOptions, Reactor, RemoteError,
+    Sessions, Stage, Token,
 };
 
 fn listed(cx: &mut Context<'_>) -> Vec<ConnectionInfo> {
@@ -72,6 +72,29 @@ fn list_is_read_in_pages_and_none_is_seen_twice() {
     seen.sort();
     seen.dedup();
     assert_eq!(seen.len(), 25);
+    drop(clients);
+    server.finish();
+}
+
+#[test]
+fn list_of_the_few_that_are_left_of_a_crowd_is_those_few() {
+    let server = start(Config::default(), Echo::new());
+    let mut clients: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    server.wait_until("all are open", |stats| stats.open() == 200);
+    let all: Vec<Token> = server.ask(listed).into_iter().map(|it| it.token).collect();
+    // Of places all over the table, those of the same word and of others.
+    let kept = [3, 63, 64, 130, 199];
+    let addresses = kept.map(|index| Address::from(clients[index].local_addr().unwrap()));
+    let mut index = 0;
+    clients.retain(|_| (kept.contains(&index), index += 1).0);
+    server.wait_until("the others are gone", |stats| stats.open() == 5);
+    let left = server.ask(listed);
+    assert_eq!(left.iter().map(|it| it.peer.clone()).collect::<Vec<_>>(), addresses);
+    assert_eq!(left.iter().map(|it| it.token).collect::<Vec<_>>(), kept.map(|index| all[index]));
+    // Whoever comes next takes one of the free places.
+    clients.push(server.connect());
+    server.wait_until("it is open", |stats| stats.open() == 6);
+    assert_eq!(server.ask(listed).len(), 6);
     drop(clients);
     server.finish();
 }

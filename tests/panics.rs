@@ -384,7 +384,7 @@ fn turn_behind_a_panic_that_unwound_is_refused_in_words() {
         for _ in 0..2 {
             let error = reactor.turn().unwrap_err().to_string();
             assert!(
-                error.contains("OnPanic::Unwind") && error.contains("build another"),
+                error.contains("OnPanic::Unwind") && error.contains("another reactor"),
                 "{error}"
             );
         }

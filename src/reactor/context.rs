@@ -370,7 +370,9 @@ impl<'a> Context<'a> {
     }
 
     /// The connections that there are, each as it is now, `after` this one: in the order of their places,
-    /// which says nothing about their age. Whoever has very many looks at some of them in each turn:
+    /// which says nothing about their age. Places that are free cost next to nothing, however many there
+    /// once were; a connection costs about as much as a look-up. A handler that has very many looks at some
+    /// of them in each turn:
     ///
     /// ```
     /// # use edgeloop::{Context, Token};

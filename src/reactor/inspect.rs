@@ -10,8 +10,9 @@ use crate::vocabulary::connection_info::{ConnectionInfo, Stage};
 impl LoopState {
     /// The connections in the slots from this one on.
     pub(super) fn connections_from(&self, slot: usize) -> impl Iterator<Item = ConnectionInfo> {
-        let slots = slot..self.details.len();
-        slots.filter_map(|slot| self.info(slot as u32, self.connections.get(slot)?))
+        self.places
+            .from(slot)
+            .filter_map(|slot| self.info(slot as u32, self.connections.get(slot)?))
     }
 
     fn info(&self, slot: u32, connection: &Connection) -> Option<ConnectionInfo> {

@@ -35,6 +35,7 @@ use crate::structures::burst::Burst;
 use crate::structures::clock::Clock;
 use crate::structures::looks::Looks;
 use crate::structures::overload_watch::Watch;
+use crate::structures::places::Places;
 use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::timer_wheel::TimerWheel;
 use crate::structures::token::Token;
@@ -49,6 +50,8 @@ pub(super) struct LoopState {
     pub(super) connections: Slab<Connection>,
     /// Indexed like `connections`.
     pub(super) details: Vec<Details>,
+    /// The slots that are taken: `connections` keeps the room that a burst needed.
+    pub(super) places: Places,
     /// Who begins connections in the kernel's place.
     pub(super) dialler: Option<Box<dyn Dialler>>,
     pub(super) gate: Option<GateBook>,
@@ -91,6 +94,7 @@ impl LoopState {
             poll: Poll::new()?,
             connections: Slab::with_capacity(reserved),
             details: Vec::with_capacity(reserved),
+            places: Places::default(),
             dialler: None,
             gate: None,
             lists: Lists::default(),
@@ -134,6 +138,7 @@ impl LoopState {
             Some(former) => *former = details,
             None => self.details.push(details),
         }
+        self.places.take(token.key());
         self.burst.note_connections(self.connections.len());
         self.arm(token);
         Ok(token)
@@ -239,6 +244,7 @@ impl LoopState {
         self.drop_subscriptions(token);
         self.wheel.cancel(token.slot);
         let Some(mut connection) = self.connections.try_remove(token.key()) else { return };
+        self.places.free(token.key());
         self.stats.bytes_discarded += connection.input.len() as u64;
         self.stats.bytes_dropped += connection.output.len() as u64;
         self.count_end(connection.reason);

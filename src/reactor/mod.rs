@@ -112,7 +112,7 @@ pub use context::Context;
 pub use gate::Gate;
 pub use handler::Handler;
 pub use reactor::{Ending, Reactor};
-pub use remote::{HandlerRemote, HandlerTask, Remote, RemoteError, Task};
+pub use remote::{HandlerRemote, HandlerTask, Remote, Task};
 
 pub use crate::sockets::address::Address;
 pub use crate::sockets::dial::Origin;
@@ -129,4 +129,5 @@ pub use crate::vocabulary::close_reason::CloseReason;
 pub use crate::vocabulary::config::{Config, OnPanic, WhenFull};
 pub use crate::vocabulary::connection_info::{ConnectionInfo, Stage};
 pub use crate::vocabulary::protocol_error::ProtocolError;
+pub use crate::vocabulary::remote_error::RemoteError;
 pub use crate::vocabulary::stats::Stats;

@@ -24,7 +24,7 @@ use crate::structures::sessions::Sessions;
 use crate::structures::spare::let_the_heap_shrink;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
-use crate::vocabulary::config::{Config, EVENTS_MAX};
+use crate::vocabulary::config::{Config, EVENTS_MAX, OnPanic};
 use crate::vocabulary::protocol_error::ProtocolError;
 use crate::vocabulary::stats::Stats;
 
@@ -271,7 +271,7 @@ impl<H: Handler> Reactor<H> {
         told: &[(Token, Edge)],
     ) -> io::Result<()> {
         if self.state.is_unwound {
-            return Err(io::Error::other(UNWOUND));
+            return Err(io::Error::other(OnPanic::UNWOUND));
         }
         self.poll(timeout)?;
         self.note(told);
@@ -438,7 +438,7 @@ impl<H: Handler> Reactor<H> {
             return;
         }
         self.tasks.clear_doorbell();
-        // A task may queue more tasks: what is left over runs in the next turn.
+        // A task may queue more tasks: no more than a queue holds run now, the rest in the next turn.
         for _ in 0..self.state.config.tasks_max {
             // One of each kind in turn, so that neither keeps the other waiting.
             let (task, for_handler) = self.tasks.take();
@@ -488,10 +488,8 @@ impl<H: Handler> Reactor<H> {
         self.sessions.put(token, session);
         // What the callback sent waits for the flush phase.
         self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
-        if self.state.is_draining {
-            // It was on its way when the others were told.
-            self.tell_of_drain(token);
-        }
+        // It was on its way when the others were told.
+        self.tell_of_drain(token);
     }
 
     // ---- read ----
@@ -703,11 +701,12 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Once for each connection that is open in a shutdown.
+    /// Once for each connection that is open in a shutdown, if there is one.
     fn tell_of_drain(&mut self, token: Token) {
         // The end of a connection that is over is all that its handler still hears of.
         let is_over = self.state.find(token).is_none_or(|it| it.state == State::Closed);
-        if let Some(session) = self.sessions.of(token).filter(|_| !is_over) {
+        let is_due = self.state.is_draining && !is_over;
+        if let Some(session) = self.sessions.of(token).filter(|_| is_due) {
             self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
         }
     }
@@ -731,9 +730,6 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
     }
 }
 
-/// Why there is no further turn.
-const UNWOUND: &str = "a panic has unwound through this reactor and left a turn half done, as \
-    OnPanic::Unwind asks for; build another one";
 /// The most connections that are taken out of the backlogs when a shutdown begins: more than backlogs
 /// usually hold.
 const DRAIN_ACCEPTS_MAX: u64 = 16_384;

@@ -12,6 +12,7 @@ use super::handler::Handler;
 use crate::sockets::doorbell::Doorbell;
 use crate::structures::sessions::Sessions;
 use crate::structures::token::Token;
+use crate::vocabulary::remote_error::RemoteError;
 
 /// Runs closures on the loop's thread. Cheap to clone; outlives the reactor without harm.
 ///
@@ -75,14 +76,6 @@ pub type Task = Box<dyn FnOnce(&mut Context<'_>) + Send>;
 pub type HandlerTask<H> =
     Box<dyn FnOnce(&mut H, &mut Context<'_>, &mut Sessions<<H as Handler>::Session>) + Send>;
 
-/// Why a task was not taken. It comes back to the caller.
-pub enum RemoteError<T = Task> {
-    /// [`Config::tasks_max`](super::Config::tasks_max) tasks wait already.
-    Full(T),
-    /// The reactor is gone.
-    Gone(T),
-}
-
 /// The loop's end.
 pub(super) struct TaskQueue<H: Handler> {
     tasks: Receiver<Task>,
@@ -100,7 +93,7 @@ impl Remote {
     pub fn run(
         &self,
         task: impl FnOnce(&mut Context<'_>) + Send + 'static,
-    ) -> Result<(), RemoteError> {
+    ) -> Result<(), RemoteError<Task>> {
         self.queue(Box::new(task))
     }
 }
@@ -178,23 +171,3 @@ impl<T> fmt::Debug for Remote<T> {
         f.write_str("Remote")
     }
 }
-
-impl<T> fmt::Debug for RemoteError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RemoteError::Full(_) => "Full",
-            RemoteError::Gone(_) => "Gone",
-        })
-    }
-}
-
-impl<T> fmt::Display for RemoteError<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RemoteError::Full(_) => "too many tasks wait for the loop",
-            RemoteError::Gone(_) => "the loop has ended",
-        })
-    }
-}
-
-impl<T> std::error::Error for RemoteError<T> {}

@@ -2,7 +2,6 @@
 //! connections that are no sockets. `src/testing` holds the reactor here; nothing else does.
 
 use std::io;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::handler::Handler;
@@ -53,7 +52,7 @@ impl<H: Handler> Reactor<H> {
     }
 
     /// A handle whose tasks somebody else takes out of their queue. It wakes this loop.
-    pub(crate) fn remote_for<T>(&self, tasks: SyncSender<T>) -> Remote<T> {
+    pub(crate) fn remote_for<T>(&self, tasks: std::sync::mpsc::SyncSender<T>) -> Remote<T> {
         Remote { tasks, doorbell: self.remote().doorbell }
     }
 

@@ -12,6 +12,7 @@
 //! | `looks` | rounds of looks at topics whose publishers wait |
 //! | `overload_watch` | whether there is more to do than can be done |
 //! | `budget` | how much work a phase and a visit may do |
+//! | `places` | which places of a table are taken |
 //! | `lanes` | a list in which connections that leave nothing behind go first |
 //! | `spare`, `burst` | tables that give back the room which a burst needed; when that is due |
 //! | `rate_limit` | a warning that is written once a second |
@@ -29,6 +30,7 @@ pub(crate) mod floor;
 pub(crate) mod lanes;
 pub(crate) mod looks;
 pub(crate) mod overload_watch;
+pub(crate) mod places;
 pub(crate) mod rate_limit;
 pub(crate) mod ring_buffer;
 pub(crate) mod sessions;

@@ -78,8 +78,9 @@ pub struct Config {
     /// How long a listener rests when descriptors or memory have run out, unless a connection
     /// closes earlier. Default 100 ms.
     pub accept_retry: Duration,
-    /// Tasks that other threads may queue with [`Remote`](crate::Remote) before it says full.
-    /// Default 1024.
+    /// Tasks that may wait for the loop in each of its two queues, that of [`Remote`](crate::Remote) and
+    /// that of [`HandlerRemote`](crate::HandlerRemote); another one is refused as `Full`. A turn runs as
+    /// many of each at most. Default 1024.
     pub tasks_max: usize,
     /// Events taken from the kernel in one call to begin with. Default 1024 (12 KiB). It doubles,
     /// up to 16,384, whenever two calls in a row fill it: a short list makes the kernel's
@@ -188,6 +189,12 @@ pub enum WhenFull {
     Wait,
     /// It is accepted and closed at once (`refused`).
     Refuse,
+}
+
+impl OnPanic {
+    /// Why there is no further turn.
+    pub(crate) const UNWOUND: &str = "a panic has unwound through this reactor and left a turn half \
+        done, as OnPanic::Unwind asks for; build another reactor";
 }
 
 impl Default for Config {

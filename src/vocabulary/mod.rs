@@ -7,10 +7,12 @@
 //! | `close_reason` | why a connection ended: one stable name for each way |
 //! | `connection_info` | a connection as an administrator sees it |
 //! | `protocol_error` | why a handler gives up on what a peer sent |
+//! | `remote_error` | why a task of another thread was not taken |
 //! | `stats` | counters, and the books that must balance |
 
 pub(crate) mod close_reason;
 pub(crate) mod config;
 pub(crate) mod connection_info;
 pub(crate) mod protocol_error;
+pub(crate) mod remote_error;
 pub(crate) mod stats;
