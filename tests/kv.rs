@@ -620,6 +620,34 @@ fn channel_goes_with_its_last_subscriber_however_that_leaves() {
 }
 
 #[test]
+fn numsub_counts_who_listens_to_each_channel_by_its_name() {
+    let server = kv();
+    let (first, second) = (server.connect(), server.connect());
+    let mut asker = Client::new(&server);
+    assert_eq!(asker.ask("PUBSUB NUMSUB"), "*0");
+    for (stream, line) in [
+        (&first, "SUBSCRIBE a b\r\nPSUBSCRIBE a*\r\nSSUBSCRIBE s a\r\nSUBSCRIBE a\r\nGET x\r\n"),
+        (&second, "SUBSCRIBE a\r\nGET x\r\n"),
+    ] {
+        send(stream, line.as_bytes());
+        // The one command that a subscriber may not give comes behind all others.
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line.starts_with("-ERR Can't execute 'get'")));
+    }
+    // In the order of the question, a name as often as it is asked for, patterns and the shard left out.
+    let names = ["b", "1", "a", "2", "none", "0", "s", "0", "a", "2"];
+    assert_eq!(asker.list("PUBSUB NUMSUB b a none s a"), names);
+    assert_eq!(asker.list("PUBSUB SHARDNUMSUB s a b"), ["s", "1", "a", "1", "b", "0"]);
+    send(&first, b"UNSUBSCRIBE a\r\n");
+    drop(second);
+    let begun = Instant::now();
+    while asker.list("PUBSUB NUMSUB a b") != ["a", "0", "b", "1"] {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+    server.stop();
+}
+
+#[test]
 fn one_channel_has_subscribers_in_either_version_of_the_protocol() {
     const HELLO: &[u8] = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:2\r\n";
     let server = kv();

@@ -753,6 +753,55 @@ fn memory_of_subscriptions_comes_back_however_they_end() {
     }
 }
 
+/// Whatever a request says many times, or undoes, is counted as work: 20 units, of about a nanosecond, for
+/// the least. So none of these is a way to take more of a turn than its slice.
+#[test]
+fn work_for_each_word_of_a_request_is_counted() {
+    let mut server = Hand::new(KvConfig::default());
+    let mut client = server.connect();
+    server.ask(&mut client, &request("SET k v"), "\r\n");
+    let keys = numbered("k", 0..4_000);
+    for (command, end, count, units) in [
+        ("COMMAND GETKEYS MGET", "$5\r\nk3999\r\n", &keys, 20),
+        ("EXISTS", ":0\r\n", &keys, 100),
+        ("EXPIRE k 1000", ":1\r\n", &"NX ".repeat(4_000), 20),
+        ("SET k v", "$1\r\nv\r\n", &"GET ".repeat(4_000), 20),
+        ("GETEX k", "$1\r\nv\r\n", &"PERSIST ".repeat(4_000), 20),
+        ("SCAN 0", "\r\n$1\r\nk\r\n", &"COUNT 1 ".repeat(2_000), 20),
+        ("COMMAND DOCS", "*0\r\n", &"nosuch ".repeat(4_000), 200),
+        // With its ten subcommands.
+        ("COMMAND DOCS", "connection\r\n", &"client ".repeat(40), 2_000),
+        ("COMMAND INFO", "*0\r\n", &"client ".repeat(40), 2_000),
+        ("WATCH", "+OK\r\n", &keys, 100),
+        ("UNWATCH", "+OK\r\n", &String::new(), 100 * 4_000),
+    ] {
+        let before = server.work();
+        server.ask(&mut client, &request(&format!("{command} {count}")), end);
+        let (work, words) = (server.work() - before, count.split_whitespace().count().max(1));
+        assert!(work >= (words * units) as u64, "{work} units for {words} words of {command}");
+    }
+}
+
+#[test]
+fn work_for_each_subscription_that_ends_with_its_client_is_counted() {
+    for end in ["QUIT", "RESET", ""] {
+        let mut server = Hand::new(KvConfig::default());
+        let mut listener = server.connect();
+        let channels = numbered("c", 0..1_000);
+        server.ask(&mut listener, &request(&format!("SUBSCRIBE {channels}")), ":1000\r\n");
+        let before = server.work();
+        listener.send(&request(end));
+        if end.is_empty() {
+            drop(listener);
+        }
+        let mut other = server.connect();
+        server.until(|server| server.used(&mut other) == 0);
+        let work = server.work() - before;
+        // As much again is the reactor's own.
+        assert!(work >= 1_000 * (100 + 200), "{work} units after {end:?}");
+    }
+}
+
 // ---- a server that is turned by hand ----
 
 /// With a budget that is used up after few requests.
@@ -875,6 +924,11 @@ impl Hand {
             let value = |line: &str| line.strip_prefix(field)?.strip_prefix(':')?.parse().ok();
             info.lines().find_map(value).unwrap()
         })
+    }
+
+    /// Units of work that were counted.
+    fn work(&self) -> u64 {
+        self.by_hand.reactor.stats().work
     }
 
     fn topic_memory(&mut self) -> usize {

@@ -5,6 +5,7 @@ use super::command::Commands;
 use super::fault::{Fault, Flow, Outcome};
 use super::glob::PATTERN_MAX;
 use super::store::Store;
+use super::work::LOOK_UP_WORK;
 use crate::codec::resp::{Arguments, Replies, Request, parse_integer};
 use crate::reactor::{Context, Token};
 
@@ -87,5 +88,3 @@ impl<'a> Call<'a, '_, '_> {
 
 /// So many keys of one command are not counted as work.
 const KEYS_FREE: usize = 64;
-/// The work to look a key up, or to set or delete it.
-const LOOK_UP_WORK: usize = 512;

@@ -43,13 +43,13 @@ pub(super) fn echo(call: &mut Call<'_, '_, '_>) -> Outcome {
 }
 
 pub(super) fn quit(call: &mut Call<'_, '_, '_>) -> Outcome {
-    pubsub::leave_all(call);
+    pubsub::leave_all(call)?;
     call.replies().simple("OK");
     Ok(Flow::Close)
 }
 
 pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
-    pubsub::leave_all(call);
+    pubsub::leave_all(call)?;
     if let Some(client) = call.client() {
         client.version = Version::V2;
         let rare = client.take_rare();

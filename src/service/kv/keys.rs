@@ -63,10 +63,13 @@ pub(super) fn copy(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn randomkey(call: &mut Call<'_, '_, '_>) -> Outcome {
     let kv = &mut *call.kv;
-    match kv.keyspace.random() {
+    let mut steps = 0;
+    match kv.keyspace.random(&mut steps) {
         Some(key) => kv.replies.bulk(key),
         None => kv.replies.null(),
     }
+    // The first steps cost no more than other commands do. Many are needed where keys have just ended.
+    kv.work.add(steps.saturating_sub(STEPS_FREE) * PASS_WORK);
     Ok(Flow::Next)
 }
 
@@ -278,6 +281,8 @@ impl CopyOptions {
 
 /// The longest value that Redis keeps in one piece with its header.
 const EMBEDDED_MAX: usize = 44;
+/// So many places at which a random key is looked for are not counted as work.
+const STEPS_FREE: usize = 4;
 /// The most keys that one `SCAN` looks at, whatever its `COUNT`: a millisecond's work.
 const SCAN_COUNT_MAX: usize = 10_000;
 /// The most places without a key that one `SCAN` passes by, in a table that had more of them: a tenth

@@ -190,11 +190,13 @@ impl Keyspace {
     }
 
     /// A key that has not ended: some one of some bucket, so that each is about as likely as the
-    /// others. None where there is none, or none was met in [`RANDOM_STEPS`] buckets.
-    pub(super) fn random(&mut self) -> Option<&[u8]> {
+    /// others. None where there is none, or none was met in [`RANDOM_STEPS`] buckets. Adds the buckets that
+    /// were looked at to `steps`.
+    pub(super) fn random(&mut self, steps: &mut usize) -> Option<&[u8]> {
         let buckets = self.here().table.buckets();
         let (start, chosen) = (self.draw(), self.draw());
         for step in 0..RANDOM_STEPS.min(GUESSES + buckets) {
+            *steps += 1;
             let place = if step < GUESSES { self.draw() } else { start.wrapping_add(step) };
             let bucket = place.checked_rem(buckets)?;
             let count = self.alive_in(bucket).count();
@@ -809,7 +811,7 @@ mod tests {
     fn random_key_is_any_that_has_not_ended() {
         for count in [1, 2, 16, 1_000] {
             let mut keys = Keyspace::new();
-            assert_eq!(keys.random(), None);
+            assert_eq!(keys.random(&mut 0), None);
             for number in 0..2 * count {
                 let found = keys.set(format!("{number}").as_bytes(), b"");
                 if number >= count {
@@ -819,7 +821,7 @@ mod tests {
             keys.set_now(at(1));
             let mut times = BTreeMap::new();
             for _ in 0..100 * count {
-                let key = keys.random().expect("there is one").to_vec();
+                let key = keys.random(&mut 0).expect("there is one").to_vec();
                 *times.entry(key).or_insert(0) += 1;
             }
             // Each a hundred times in the mean, or less where it shares a bucket.
@@ -837,7 +839,8 @@ mod tests {
         }
         keys.set_now(at(1));
         let before = keys.drawn;
-        assert_eq!(keys.random(), None);
+        let mut steps = 0;
+        assert_eq!((keys.random(&mut steps), steps), (None, RANDOM_STEPS));
         assert!(keys.drawn - before <= 2 + GUESSES as u64);
     }
 

@@ -90,7 +90,7 @@ impl Kv {
                         return (done, Ok(Flow::Again));
                     }
                     let flow = self.execute(cx, token, session.client, &message);
-                    self.charge(cx, len);
+                    self.charge(cx, len, message.arguments().len());
                     match flow {
                         Flow::Next => done += len,
                         Flow::Close => return (done + len, Ok(Flow::Close)),
@@ -111,14 +111,16 @@ impl Kv {
         }
     }
 
-    /// Tells the reactor of the work of a request with so many bytes.
+    /// Tells the reactor of the work of a request with so many bytes and arguments.
     #[inline(always)]
-    fn charge(&mut self, cx: &mut Context<'_>, len: usize) {
+    fn charge(&mut self, cx: &mut Context<'_>, len: usize, arguments: usize) {
         let costly = self.store.work.take_uncharged();
         if costly > 0 {
             self.charge_costly(cx, costly);
         }
-        cx.charge(COMMAND_WORK + len / 8);
+        cx.charge(
+            COMMAND_WORK + len / 8 + arguments.saturating_sub(ARGUMENTS_FREE) * ARGUMENT_WORK,
+        );
     }
 
     #[cold]
@@ -429,3 +431,8 @@ const PROTECTED: &[u8] = b"-DENIED this server is in protected mode: it has no p
 /// What a request costs that is short and costs nothing by itself, in units of the reactor: to find it,
 /// to look a key up, and to answer.
 const COMMAND_WORK: usize = 100;
+/// So many arguments are part of that.
+const ARGUMENTS_FREE: usize = 8;
+/// What each further argument costs: to find it, to compare it with the names of options, and to copy it
+/// into an answer. It may be one byte long.
+const ARGUMENT_WORK: usize = 25;

@@ -163,6 +163,7 @@ impl Store {
         if keys.iter().all(|keys| keys.is_empty()) {
             return;
         }
+        cx.charge(keys.iter().map(|keys| keys.len()).sum::<usize>() * LEAVE_WORK);
         // All at once, so that none of them has to be looked for.
         cx.unsubscribe_all(token);
         for (kind, keys) in KINDS.into_iter().zip(keys) {
@@ -407,14 +408,17 @@ fn end_all(call: &mut Call<'_, '_, '_>, kind: &Kind) -> Outcome {
 }
 
 /// Ends all that a client listens to, without a word of it.
-pub(super) fn leave_all(call: &mut Call<'_, '_, '_>) {
+pub(super) fn leave_all(call: &mut Call<'_, '_, '_>) -> Result<(), Fault> {
     let version = call.client().map_or(Version::V2, |client| client.version);
+    let count = listener(call).map_or(0, |client| client.subscriptions());
+    call.kv.charge_work(count * FEED_WORK)?;
     for kind in KINDS {
         while let Some(key) = kind.take_last(call) {
             kind.leave_in_order(call, key, version);
         }
     }
     permit_silence(call);
+    Ok(())
 }
 
 /// The client whose call it is, if it listens to anything.
@@ -452,6 +456,9 @@ const CHANNEL_MAX: usize = 1024;
 const CHANNEL_TOO_LONG: Fault = Fault::text("ERR channel name is too long");
 /// The work to look a name up, or to come to one, and to write it down.
 const NAME_WORK: usize = 2 * TEXT_WORK;
+/// What it costs to take a client that has gone out of a channel, in units of the reactor, which counts the
+/// end of the subscription itself.
+const LEAVE_WORK: usize = 100;
 /// The work to begin to listen to a channel.
 const LISTEN_WORK: usize = 1 << 10;
 /// Heads of an array and of four bulk strings, and a word.

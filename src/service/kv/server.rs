@@ -56,12 +56,17 @@ pub(super) fn debug(_: &mut Call<'_, '_, '_>) -> Outcome {
 
 // ---- COMMAND ----
 
-/// The work to write all that is known of a command.
+/// The work to find a command, and to write all that is known of it. A subcommand is as much again.
 const COMMAND_WORK: usize = 1 << 10;
+
+/// The work for the subcommands of a command.
+fn work_below(command: &Command<Run>) -> usize {
+    command.subcommands.len() * COMMAND_WORK
+}
 
 pub(super) fn command(call: &mut Call<'_, '_, '_>) -> Outcome {
     let all = call.commands.all();
-    call.kv.charge_work(all.len() * COMMAND_WORK)?;
+    call.kv.charge_work(all.iter().map(|command| COMMAND_WORK + work_below(command)).sum())?;
     let replies = call.replies();
     replies.array(all.len());
     all.iter().for_each(|command| describe(replies, command));
@@ -81,7 +86,10 @@ pub(super) fn command_info(call: &mut Call<'_, '_, '_>) -> Outcome {
     kv.replies.array(call.arguments.len());
     for name in &mut call.arguments {
         match call.commands.find_full(name) {
-            Some(command) => describe(&mut kv.replies, command),
+            Some(command) => {
+                kv.work.add(work_below(command));
+                describe(&mut kv.replies, command);
+            }
             None => kv.replies.null(),
         }
     }
@@ -90,11 +98,14 @@ pub(super) fn command_info(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn command_docs(call: &mut Call<'_, '_, '_>) -> Outcome {
     let kv = &mut *call.kv;
-    let mut listed: Vec<&Command<Run>> = call.commands.all().iter().collect();
-    if call.arguments.len() > 0 {
-        listed = call.arguments.by_ref().filter_map(|name| call.commands.find_full(name)).collect();
-    }
-    kv.charge_work(listed.len() * COMMAND_WORK)?;
+    let all = call.commands.all();
+    let names = &mut call.arguments;
+    kv.charge_work(if names.len() > 0 { names.len() } else { all.len() } * COMMAND_WORK)?;
+    let listed: Vec<&Command<Run>> = match names.len() {
+        0 => all.iter().collect(),
+        _ => names.filter_map(|name| call.commands.find_full(name)).collect(),
+    };
+    kv.work.add(listed.iter().map(|command| work_below(command)).sum());
     kv.replies.map(listed.len());
     listed.iter().for_each(|command| document(&mut kv.replies, command));
     Ok(Flow::Next)

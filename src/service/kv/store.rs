@@ -13,7 +13,7 @@ use super::database::Now;
 use super::fault::Fault;
 use super::keyspace::Keyspace;
 use super::publication::{Progress, Publication, PublishQueue};
-use super::work::{TRANSACTION_WORK_MAX, Work};
+use super::work::{IN_A_UNIT, LOOK_UP_WORK, TRANSACTION_WORK_MAX, Work};
 use crate::codec::resp::{Replies, Version};
 use crate::reactor::{CloseReason, Config, Context, Token, TopicConfig};
 use crate::service::throttle::{self, Throttle};
@@ -249,6 +249,7 @@ impl Store {
         self.end_subscriptions(cx, token, client, version, &rare);
         self.held_by_clients -= rare.memory();
         self.lists_held -= rare.list.map_or(0, |list| list.held());
+        cx.charge(rare.watched.len() * LOOK_UP_WORK / IN_A_UNIT);
         rare.watched.into_keys().for_each(|watched| self.keyspace.unwatch(watched));
     }
 

@@ -22,7 +22,7 @@ use super::pubsub;
 use super::store::Store;
 use super::transaction::Transaction;
 use super::watches::{Seen, Watches};
-use super::work::TRANSACTION_WORK_MAX;
+use super::work::{LOOK_UP_WORK, TRANSACTION_WORK_MAX};
 use crate::codec::resp::{Part, Replies, Request};
 
 /// Bytes that a client may queue for commands which add no data, where the memory is used up.
@@ -62,6 +62,7 @@ pub(super) fn watch(call: &mut Call<'_, '_, '_>) -> Outcome {
     if before + call.arguments.len() > WATCHED_MAX {
         return Err(Fault::text("ERR max number of watched keys of a client reached"));
     }
+    call.charge_keys()?;
     // As if nobody watched any of them.
     call.kv.check_memory(call.arguments.clone().map(Watches::cost).sum())?;
     let Store { keyspace, clients, .. } = call.kv;
@@ -181,6 +182,7 @@ impl Store {
         let Some(client) = self.clients.get_mut(client as usize) else { return };
         if client.rare().is_some() {
             let watched = std::mem::take(&mut client.rare_mut().watched);
+            self.work.spend(watched.len() * LOOK_UP_WORK);
             watched.into_keys().for_each(|watched| self.keyspace.unwatch(watched));
         }
     }

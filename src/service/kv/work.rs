@@ -60,8 +60,10 @@ pub(super) const SLICE_MIN: usize = TURN_MAX / 8;
 /// than a part of the turn: to wait would take its client longer than the work takes others.
 pub(super) const SMALL: usize = 64 << 10;
 const SMALL_MAX: usize = TURN_MAX / 8;
+/// The work to look a key up, to set or delete it, or to begin or cease to watch it.
+pub(super) const LOOK_UP_WORK: usize = 512;
 /// So much of it is one of the reactor's units.
-const IN_A_UNIT: usize = 4;
+pub(super) const IN_A_UNIT: usize = 4;
 
 impl Work {
     /// A client is served, which may have waited.
