@@ -20,6 +20,10 @@ use crate::server::Server;
 /// What the program holds beside what has a limit.
 pub(crate) const OVERHEAD: usize = 32 << 20;
 
+/// Edgeloop looks for memory that a burst needed a second after the burst is over. What it has before then is
+/// no answer to what stays.
+const GIVEN_BACK_AFTER: Duration = Duration::from_millis(1500);
+
 /// Whether this is the full form: `ISOLATION=full`.
 pub(crate) fn is_full() -> bool {
     let form = std::env::var_os("ISOLATION");
@@ -195,6 +199,7 @@ impl Row {
         } else {
             self.remember(format!("peak {}", mebibytes(server.peak())));
         }
+        std::thread::sleep(GIVEN_BACK_AFTER);
         self.remember(format!("{} afterwards", mebibytes(server.resident())))
     }
 
