@@ -181,14 +181,7 @@ fn event_that_says_readable_and_writable_serves_both() {
     let stream = server.connect();
     server.turn_until("it is open", |reactor| reactor.stats().accepted == 1);
     let Ok(Seen::Open(token)) = seen.try_recv() else { panic!("it was not opened") };
-    // Less than the high-water mark each time, until the kernel takes no more.
-    let mut queued = 0;
-    while server.reactor.stats().bytes_waiting() == 0 {
-        let piece = pattern(1, queued, MIB);
-        server.reactor.with_context(|_, cx| assert!(cx.send(token, piece)));
-        queued += piece.len();
-        server.turn();
-    }
+    let queued = server.fill_the_kernel(token);
     // Between two turns there come both a byte from the peer and room for ours.
     send(&stream, b"?");
     let in_kernel = queued - server.reactor.stats().bytes_waiting() as usize;

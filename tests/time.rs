@@ -458,13 +458,7 @@ fn regression_loop_that_was_stopped_sees_that_its_peer_has_read_before_it_cuts_i
     let stream = server.connect();
     server.turn_until("it is open", |reactor| reactor.stats().accepted == 1);
     let Ok(Seen::Open(token)) = seen.try_recv() else { panic!("it was not opened") };
-    let mut queued = 0;
-    while server.reactor.stats().bytes_waiting() == 0 {
-        let piece = pattern(1, queued, MIB);
-        server.reactor.with_context(|_, cx| assert!(cx.send(token, piece)));
-        queued += piece.len();
-        server.turn();
-    }
+    let queued = server.fill_the_kernel(token);
     let waiting = server.reactor.stats().bytes_waiting() as usize;
     // The peer reads all there is at once, and the loop sleeps over its deadline.
     expect_pattern(&stream, 1, 0, queued - waiting);

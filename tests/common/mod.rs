@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use edgeloop::{
     Address, CloseReason, Config, Context, Ending, Handler, ListenOptions, Reactor, Remote,
-    RemoteError, Stats,
+    RemoteError, Stats, Token,
 };
 
 /// Far more than anything here takes; only a failing test waits so long.
@@ -241,6 +241,18 @@ impl<H: Handler> ByHand<H> {
     pub(crate) fn turn(&mut self) {
         self.reactor.remote().run(|_| ()).unwrap();
         self.reactor.turn().unwrap();
+    }
+
+    /// Sends a pattern, a mebibyte a turn, until the kernel takes no more. Returns how many bytes were queued.
+    pub(crate) fn fill_the_kernel(&mut self, token: Token) -> usize {
+        let mut queued = 0;
+        while self.reactor.stats().bytes_waiting() == 0 {
+            let piece = pattern(1, queued, MIB);
+            self.reactor.with_context(|_, cx| assert!(cx.send(token, piece)));
+            queued += piece.len();
+            self.turn();
+        }
+        queued
     }
 
     #[track_caller]
