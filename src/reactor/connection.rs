@@ -22,7 +22,7 @@
 //! | --- | --- | --- |
 //! | read says `WouldBlock`, an error, or 0 | empty for now, or for ever | `readable` is cleared |
 //! | read fills a part of the room that it was given | empty, on plain TCP, unless an end or an urgent byte is announced | `readable` is cleared |
-//! | the same on a Unix socket or a layer, before an end or an urgent byte, or with `strict_drain` | nothing: the read may have stopped early | `readable` stays |
+//! | the same on a Unix socket or a layer, before an end or an urgent byte, or with `strict_drain` | nothing: the read may have stopped early, and what is left was announced already | `readable` stays |
 //! | read fills all the room | nothing | `readable` stays |
 //! | write says `WouldBlock`, or takes a part (plain TCP) | full | `writable` is cleared |
 //!

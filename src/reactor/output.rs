@@ -9,7 +9,9 @@
 //!
 //! A byte whose peer has stopped reading stays in `output`, and the connection is stalled. An event that
 //! the socket takes bytes again puts the connection on the dirty list; without one the write deadline
-//! ends the connection.
+//! ends the connection. The idle timeout runs meanwhile, too, for no byte moves: it begins a close, which
+//! waits for the peer until the write deadline. The high-water mark is a quarter of the limit, the
+//! low-water mark a sixteenth.
 
 use std::io;
 

@@ -485,6 +485,7 @@ impl<H: Handler> Reactor<H> {
         self.state.begin_slice();
         let session = self.state.call(Some(token), |cx| self.handler.on_open(cx, token));
         self.state.current = None;
+        // There is none after a panic, and the handler hears of no more than the end.
         self.sessions.put(token, session);
         // What the callback sent waits for the flush phase.
         self.state.change(token, |connection| connection.hold.remove(Hold::SPENT));
