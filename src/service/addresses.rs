@@ -10,8 +10,8 @@
 //!
 //! The table has one entry for each address that has a connection or holds a room, and at most
 //! [`IDLE_MAX`] idle entries. So the table is never larger than connections, rooms and idle entries
-//! together. Of the idle entries the one whose bucket is full first goes first: addresses that connect
-//! the most are remembered the longest.
+//! together. The idle entry whose bucket is full first goes first: addresses that connect the most are
+//! remembered the longest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -229,8 +229,8 @@ impl Table {
         }
     }
 
-    /// Two for each one that may be added: so they are forgotten as fast as they come, and no turn has
-    /// to do with all of them.
+    /// Forgets two idle entries, for each entry that may be added. So entries are forgotten as fast as they
+    /// come, and no turn has to do with all of them.
     fn forget_full(&mut self, now: u64) {
         for _ in 0..2 {
             if self.idle.first().is_some_and(|(full_at, _)| *full_at <= now) {

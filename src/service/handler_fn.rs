@@ -114,7 +114,7 @@ where
         }
     }
 
-    /// Sets [`Handler::on_open`]: for those that keep nothing, and have something to say.
+    /// Sets [`Handler::on_open`]: for a handler that keeps nothing for a connection, and greets.
     #[must_use]
     pub fn on_open(mut self, f: impl FnMut(&mut Context<'_>, Token) -> S + Send + 'static) -> Self {
         self.on_open = Box::new(f);

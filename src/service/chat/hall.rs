@@ -195,7 +195,7 @@ impl Hall {
         }
     }
 
-    /// Rooms that had no space are tried again, those that were empty for long enough go.
+    /// Tries rooms again that had no space, and removes rooms that were empty for long enough.
     fn look_after_rooms(&mut self, cx: &mut Context<'_>) {
         cx.charge(self.rooms.len() * ROOM_WORK);
         let linger = self.options.room_linger;
@@ -251,8 +251,8 @@ impl Hall {
         flow
     }
 
-    /// Counts a message against a client's rate. For one that comes too soon the client waits: it is
-    /// not read until its timer fires, and the message is offered again.
+    /// Counts a message against a client's rate. When a message comes too soon, its client is not read until
+    /// the client's timer fires; then the message is offered again.
     pub(super) fn admit(&mut self, cx: &mut Context<'_>, key: u32) -> bool {
         let Some(client) = self.clients.get_mut(key as usize) else { return true };
         self.throttle.admit(cx, client.token, &mut client.throttled)
@@ -670,8 +670,8 @@ impl Hall {
     }
 }
 
-/// In an overload nobody joins and nothing is listed: each costs as much as many messages of those who
-/// are in a room already.
+/// In an overload nobody joins a room and no list is sent: either costs as much as many messages of members
+/// that are in a room already.
 fn check_load(cx: &mut Context<'_>) -> Result<(), Refusal> {
     if cx.overload().is_none() {
         return Ok(());

@@ -100,11 +100,11 @@ impl Room {
 
     // ---- events ----
 
-    /// Whether `by` may publish now. If not it is held until the room has space.
+    /// Whether `by` may publish now. If not, that client is held until the room has space.
     pub(super) fn is_ready(&mut self, cx: &mut Context<'_>, by: Option<Token>) -> bool {
         while let Some(event) = self.backlog.front() {
             let wires = [(self.lines, &event.line), (self.frames, &event.frame)];
-            // Both or none: an event that one topic had no room for is offered to both again.
+            // Both topics or none: an event for which one of them had no room is offered to both again.
             let is_full = |(topic, bytes): (TopicId, &Vec<u8>)| {
                 cx.check_room(topic, by, bytes.len()) == Err(PublishError::Full)
             };
@@ -195,9 +195,10 @@ impl Room {
         self.operators > 0
     }
 
-    /// The position of the member that becomes operator when there is none: the member that is here longest
-    /// of those that may speak, or else of all. `position_of` finds a client among the members. When a
-    /// crowd leaves, each of them may be the next; so the members are looked through once for all of them.
+    /// The position of the member that becomes operator of a room without one: of the members that may
+    /// speak, or else of all, the member that is here longest. `position_of` finds a client among the
+    /// members. When a crowd leaves, each who leaves may have become operator by then; so the members are
+    /// looked through once for the whole crowd.
     pub(super) fn heir(
         &mut self,
         cx: &mut Context<'_>,

@@ -15,7 +15,7 @@ pub(super) struct Channels {
     by_name: HashMap<Arc<[u8]>, u32>,
     channels: Slab<Channel>,
     used: usize,
-    /// Subscriptions of those that listen to very many.
+    /// Subscriptions of clients that listen to very many channels.
     heavy: usize,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Channel {
     pub(super) name: Arc<[u8]>,
     /// By version of the protocol; one of them is there.
     feeds: [Option<Feed>; 2],
-    /// Those of its subscribers that listen to very many channels.
+    /// The subscribers that listen to very many other channels, too.
     heavy_listeners: BTreeSet<u32>,
 }
 
@@ -160,7 +160,7 @@ impl Channel {
         Channel { name, feeds: [None; 2], heavy_listeners: BTreeSet::new() }
     }
 
-    /// Those of its subscribers that listen to very many channels.
+    /// The subscribers that listen to very many other channels, too.
     pub(super) fn heavy_listeners(&self) -> impl ExactSizeIterator<Item = u32> {
         self.heavy_listeners.iter().copied()
     }

@@ -53,9 +53,10 @@ pub(super) struct Rare {
     pub(super) channels: BTreeSet<u32>,
     pub(super) patterns: BTreeSet<u32>,
     pub(super) shard_channels: BTreeSet<u32>,
-    /// If it listens to very many: the most bytes of messages that may wait for it in all of them, and
-    /// those of the message that is being published.
+    /// Of a client that listens to very many channels: the most bytes of messages that may wait in all of
+    /// these for the client.
     pub(super) owed_at_most: usize,
+    /// Bytes of copies for that client of the message which is being published.
     pub(super) share: usize,
 }
 
@@ -112,7 +113,8 @@ impl Client {
         self.rare().map_or(Answers::All, |rare| rare.answers)
     }
 
-    /// What it wants of the command that has been carried out. For the next one that may be different.
+    /// Which answer the client wants to the command that has been carried out. To the next command it may
+    /// want another.
     pub(super) fn next_answers(&mut self) -> Answers {
         let Some(rare) = &mut self.rare else { return Answers::All };
         let next = match rare.answers {
@@ -127,7 +129,7 @@ impl Client {
         self.rare().map_or(&[], |rare| &rare.name)
     }
 
-    /// Takes away how far its command has come, if there is one that has come so far.
+    /// Takes away the list of a command that is made in slices, if there is one of which `is_so` is true.
     pub(super) fn take_list_if(&mut self, is_so: impl FnOnce(&List) -> bool) -> Option<Box<List>> {
         let list = &mut self.rare.as_mut()?.list;
         list.take_if(|list| is_so(list))

@@ -85,8 +85,8 @@ impl Database {
         sum.checked_div(count).unwrap_or(0) as u64
     }
 
-    /// Bytes of memory that places take, whether they hold anything or have been left: those of keys
-    /// until the last key goes, and those of timers until the last timer does.
+    /// Bytes of memory that places take, whether something is in them or not. Places of keys stay until the
+    /// last key goes, and places of timers until the last timer goes.
     pub(super) fn used_by_places(&self) -> usize {
         let timers: usize = self.timers.iter().flatten().map(|timers| timers.places).sum();
         self.table.places() * PLACE_COST + timers * TIMER_COST

@@ -1,7 +1,7 @@
 //! `INFO`: what programs that watch a server read, and what they compute with.
 //!
-//! Fields that mean something here have their values. Those of features that there are not
-//! (persistence, replication, clusters) say so where consoles and exporters read them without asking
+//! Fields that mean something here have their values. Fields of features that this server does not have
+//! (persistence, replication, clusters) say so, as far as consoles and exporters read them without asking
 //! whether they are there.
 
 use std::fmt::{Display, Write};

@@ -380,7 +380,7 @@ impl Conditions {
         Ok(conditions)
     }
 
-    /// No end counts as one that never comes.
+    /// A key without an end counts as if its end never came.
     fn permit(&self, before: Option<u64>, end: i64) -> bool {
         let end = u64::try_from(end).unwrap_or(0);
         let is_refused = self.nx && before.is_some()
@@ -418,7 +418,7 @@ fn expire_at(call: &mut Call<'_, '_, '_>, unit: Unit, from_now: bool) -> Outcome
     call.answer(1)
 }
 
-/// The end of a key in some form; -1 for one that stays, -2 for none.
+/// Answers with the end of a key, in some form; with -1 for a key that stays, with -2 where no key is.
 fn answer_end(call: &mut Call<'_, '_, '_>, form: impl FnOnce(Now, End) -> u64) -> Outcome {
     let key = call.argument();
     let keyspace = &mut call.kv.keyspace;

@@ -13,14 +13,14 @@ use super::watches::{Seen, Watches};
 /// One of the databases is selected, and whatever is done with keys is done there. To select
 /// another one costs nothing, and a database takes memory from its first key on.
 ///
-/// A key that has expired is never seen again: a look-up removes it, and the timer wheel removes
-/// those that nobody looks for, within one tick.
+/// A key that has expired is never seen again: a look-up removes it, and the timer wheel removes the keys
+/// for which nobody looks, within one tick.
 ///
 /// Keys are chosen by clients, so the hash is keyed with random numbers, or somebody could choose
 /// keys that all share a bucket. It is the standard library's SipHash 1-3, which was made for that
 /// and has been looked at for it: some 150 instructions for a short key, where a `GET` in a pipeline
-/// takes 900 and its part of the system calls far more. What a faster keyed hash would save is not
-/// worth one that fewer have tried to break, or a dependency.
+/// takes 900 and its part of the system calls far more. What a faster keyed hash would save is worth
+/// neither a dependency nor a hash that fewer people have tried to break.
 pub(super) struct Keyspace {
     hasher: RandomState,
     /// In here and not behind a pointer: each command looks at one of them several times.
@@ -543,8 +543,8 @@ impl fmt::Debug for Keyspace {
 /// Bytes of keys and values that are freed in one turn: a few milliseconds' work where they are large,
 /// and the system takes each of them back.
 const TIDY_BYTES: usize = 16 << 20;
-/// Buckets looked at for a random key: those that are guessed, and all of them. At least every second
-/// one holds a key in the mean, but that may have ended.
+/// Buckets that are looked at for a random key: by guessing, and in all. In the mean at least every second
+/// bucket holds a key, but that key may have ended.
 const GUESSES: usize = 100;
 const RANDOM_STEPS: usize = 1000;
 

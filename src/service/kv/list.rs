@@ -78,7 +78,7 @@ impl List {
         self.ids = Some(ids);
     }
 
-    /// A client has a number, which may be one that is asked for.
+    /// Notes a client, if its number is one of the numbers that are asked for.
     pub(super) fn found(&mut self, id: u64, client: u32) {
         let Some(ids) = &mut self.ids else { return };
         if let Ok(place) = ids.binary_search_by_key(&id, |(id, _)| *id) {

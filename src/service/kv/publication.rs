@@ -1,4 +1,4 @@
-//! A message, what it is to those who get it, and how far it has come on its way to them.
+//! A message, what it is to its subscribers, and how far it has come on its way to them.
 
 use std::collections::{BinaryHeap, VecDeque};
 
@@ -82,7 +82,7 @@ pub(super) enum Refusal {
 }
 
 impl Message<'_> {
-    /// Bytes of a copy for those who listen to a pattern, or to the channel itself.
+    /// Bytes of the copy for subscribers of a pattern, or of the channel itself.
     pub(super) fn len(&self, pattern: Option<&[u8]>) -> usize {
         encoded_len(pattern.map_or(self.form, Form::Pattern), self.channel, self.text)
     }
@@ -108,7 +108,7 @@ impl Progress {
     }
 }
 
-/// What a message is to those who get it, which stands at its head.
+/// What a message is to a subscriber: the word at the head of its copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form<'a> {
     Channel,

@@ -166,7 +166,7 @@ impl Store {
     }
 
     /// Finds out what clients that listen to many channels are owed, this message included, and cuts off
-    /// those that are owed more than may be. Returns whether all have been looked at.
+    /// the clients that are owed more than they may be. Returns whether all such clients were looked at.
     fn weigh(&mut self, cx: &mut Context<'_>, progress: &mut Progress, left: &mut usize) -> bool {
         while let Some(listener) = progress.sharers.get(progress.weighed).copied() {
             if *left == 0 {
@@ -286,7 +286,7 @@ impl Store {
         lens.map(BufferPool::capacity_for).sum()
     }
 
-    /// A feed, if it is still the one that was found.
+    /// The feed of a target, unless another feed has taken its place since it was found.
     fn feed(&self, form: Form<'static>, target: &Target) -> Option<(&Channel, &Feed)> {
         let channels = match (target.is_pattern, form) {
             (true, _) => &self.patterns,

@@ -296,7 +296,7 @@ impl Kind {
         key
     }
 
-    /// Takes one of those that the client listens to out of its list.
+    /// Takes a channel out of the list of those that the client listens to, and returns its key.
     fn take_last(&self, call: &mut Call<'_, '_, '_>) -> Option<u32> {
         let key = (self.keys)(listener(call)?.rare_mut()).pop_last()?;
         call.kv.end_weight(call.client, self, key);

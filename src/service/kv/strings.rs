@@ -425,14 +425,14 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// None for one that is empty however long the value is. Redis asks that before it moves what
-    /// stands before the beginning to it.
+    /// None for a span that is empty however long the value is. Redis asks that before places in front of
+    /// the value's beginning are moved to the beginning.
     pub(super) fn new(start: i64, end: i64) -> Option<Self> {
         let is_empty = start < 0 && end < 0 && start > end;
         (!is_empty).then_some(Span { start, end })
     }
 
-    /// Those of `len` places that it takes in.
+    /// The places within the span, of a value that has `len` places.
     pub(super) fn clamp(self, len: usize) -> Range<usize> {
         let len = len as i64;
         let place = |index: i64| if index < 0 { (len + index).max(0) } else { index };

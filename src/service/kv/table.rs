@@ -22,8 +22,8 @@
 pub(super) struct Table {
     /// The first entry of each bucket. There is none before the first key.
     heads: Vec<u32>,
-    /// All entries; those that are free form a list, too. A vector that grows by reallocation: a
-    /// large one is moved by its page tables and not by its bytes.
+    /// All entries; free entries form a list. The vector grows by reallocation: a large vector is moved by
+    /// its page tables and not by its bytes.
     entries: Vec<Entry>,
     free: u32,
     len: usize,

@@ -25,14 +25,14 @@ pub(super) struct Work {
     small: usize,
     /// Done and not yet told to the reactor.
     uncharged: usize,
-    /// The client that is being served, and what it came with.
+    /// The client that is being served, and the ticket with which that client came.
     client: u32,
     ticket: Option<Ticket>,
-    /// It has had work done since it came.
+    /// That client has had work done since it came.
     has_worked: bool,
-    /// What it was refused last.
+    /// How much work that client was refused last.
     refused: usize,
-    /// With what each of them wants, at least.
+    /// Clients that wait, with the least work that each of them wants.
     waiting: BTreeMap<(Ticket, u32), usize>,
     /// Clients that were called and have not been served yet.
     called: BTreeSet<(Ticket, u32)>,
@@ -173,10 +173,10 @@ impl Work {
         (self.done, self.small) = (0, 0);
     }
 
-    /// Ends the wait of those who have waited longest, as many as the turn has room for; nobody's, while
-    /// there are some who were called before. `comes` is told each of them, the one that is first as the
-    /// last, and says whether that will be served: one that does not read its answers keeps nobody
-    /// waiting. Returns how many were told.
+    /// Calls the clients that have waited longest, as many as the turn has room for. While clients that
+    /// were called before are still to be served, only those are called again. `comes` is told each client,
+    /// the first in the order as the last, and says whether that client will be served: a client that does
+    /// not read its answers keeps nobody waiting. Returns how many clients were told.
     pub(super) fn call(&mut self, mut comes: impl FnMut(u32) -> bool) -> usize {
         self.turn += 1;
         let before = self.called.len();
