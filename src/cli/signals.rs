@@ -38,7 +38,7 @@ pub(crate) struct Signals {
     /// The number of a signal that asks for the end; 0 for none.
     end: Arc<AtomicUsize>,
     counters: Arc<AtomicBool>,
-    /// Signals that are ignored with a line, and those that have come.
+    /// Signals that are ignored with a line in the log, each with whether it has come.
     ignored: Vec<(&'static str, Arc<AtomicBool>)>,
     /// The next SIGTERM or SIGINT ends the process in its handler.
     is_armed: Arc<AtomicBool>,
@@ -148,13 +148,14 @@ impl Signals {
         }
     }
 
-    /// Puts off the alarm. Arms the handlers once a second signal can only be one, so that nobody
-    /// waits for the end of a turn; and disarms them after an alarm in a loop that was only idle.
+    /// Puts off the alarm. Arms the handlers once a further signal can only be the user's second one, so
+    /// that the user need not wait for the end of a turn. Disarms them after an alarm in a loop that was
+    /// only idle.
     fn show_life(&mut self, now: Instant) {
         let age = |then| now.saturating_duration_since(then);
         let is_over = self.ends_since.is_some_and(|first| age(first) > SAME_SIGNAL);
-        // The alarm first: one that came after the handlers were disarmed would leave them armed for as
-        // long as the loop then sleeps.
+        // The alarm is put off first: an alarm that came after the handlers were disarmed would leave them
+        // armed for as long as the loop then sleeps.
         if self.alarm_set.is_none_or(|set| age(set) >= ALARM_RENEWED) {
             self.alarm_set = Some(now);
             alarm::set(STUCK_SECONDS);

@@ -1,7 +1,7 @@
 //! The `EDGELOOP_*` variables: what an option has there, and what stands there that no option reads.
 //!
-//! An empty variable counts as unset, since that is what a compose file makes of one that is not
-//! set. Kubernetes gives every container the addresses of its services: a service called `edgeloop`
+//! An empty variable counts as unset, since a compose file passes a variable that is not set as an empty
+//! one. Kubernetes gives every container the addresses of its services: a service called `edgeloop`
 //! becomes `EDGELOOP_PORT=tcp://10.0.0.1:7000` and some more, which were not meant for the program.
 
 use std::env;

@@ -53,7 +53,7 @@ struct Member {
 #[derive(Clone, Copy)]
 struct Ahead {
     entry: Entry,
-    /// When it was sent, or due; unknown for one that nobody waits for any more.
+    /// When the message was sent, or due; unknown once nobody waits for the message any more.
     since: Option<u64>,
     came: u64,
 }
@@ -63,9 +63,9 @@ struct Ahead {
 struct Publisher {
     /// The number of its next message.
     number: u64,
-    /// The first number of this step: what is older belongs to the one before.
+    /// The first number of this step: messages with smaller numbers belong to the step before.
     first: u64,
-    /// What not everybody has yet, oldest first.
+    /// Messages that some subscriber lacks, oldest first.
     flights: VecDeque<Flight>,
     dues: Dues,
 }

@@ -10,11 +10,11 @@ pub(super) trait Dialect {
     /// What is remembered of a connection from one read to the next.
     type Stream: Default;
 
-    /// Queues message `number` of a connection; the first one, of number 0, proves that it works.
+    /// Queues message `number` of a connection. Message 0 proves that the connection works.
     fn ask(&mut self, cx: &mut Context<'_>, asker: Asker, number: u64);
 
-    /// Takes answers out of `input` and compares every byte: all that are there, or up to the first
-    /// one that says no. `asked` messages were sent on this connection so far.
+    /// Takes answers out of `input` and compares every byte: all answers that are there, or those up to the
+    /// first answer that says no. `asked` messages were sent on this connection so far.
     ///
     /// # Errors
     /// What is wrong with the answer; the connection is of no more use then.

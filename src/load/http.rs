@@ -26,9 +26,9 @@ pub(super) struct HttpStream {
     status: u16,
     /// The server closes behind this answer.
     closes: bool,
-    /// Of this answer.
+    /// Bytes of this answer.
     bytes: u64,
-    /// Of them those that have no end by themselves: interim answers and trailers.
+    /// Bytes of this answer that have no end by themselves: interim answers and trailers.
     extras: usize,
     /// Some of the next answer has come, and is too little to be taken.
     has_begun: bool,

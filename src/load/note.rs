@@ -114,7 +114,7 @@ impl Incidents {
         self.before.is_none() && self.within.is_none() && self.after.is_none() && self.pauses == 0
     }
 
-    /// Adds those of another thread, or of another second.
+    /// Adds the incidents of another thread, or of another second.
     pub(super) fn merge(&mut self, other: &Incidents) {
         self.before.merge(&other.before);
         self.within.merge(&other.within);

@@ -2,10 +2,10 @@
 //! where it stands.
 //!
 //! ```text
-//!   entries: base .... a b c d e f            what was delivered, in the order of whoever was first
+//!   entries: base .... a b c d e f            what was delivered, in the order of the first to have it
 //!                      ^     ^     ^
-//!           slowest's next   |     the end: who only receives writes here what comes to him
-//!                            next of some member: what comes to him must be this, unless he sent it
+//!           slowest's next   |     the end: a member that has all of this writes here what comes next
+//!                            next of some member: it must receive this, unless it is the sender
 //! ```
 //!
 //! So the order costs one comparison for each delivery and memory for the distance between the

@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::Sub;
 use std::path::{Path, PathBuf};
 
-/// What one thread has used since it started.
+/// What a thread has used since it started.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Task {
     path: PathBuf,
@@ -38,8 +38,8 @@ pub(super) struct Used {
 }
 
 impl Usage {
-    /// All threads of these processes, and what their children had used that are no more: a server
-    /// that has a process for each connection is all children. Threads that end are left out.
+    /// All threads of these processes, and what children that have ended had used: of a server with a
+    /// process for each connection that is everything. Threads that end are left out.
     pub(super) fn of(pids: &[u32]) -> Usage {
         let (mut tasks, mut ended_ns) = (Vec::new(), 0);
         for pid in pids {

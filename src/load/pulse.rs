@@ -6,11 +6,11 @@
 //!   |~~~~ usual ~~~~~|####|..... after ....|####|..... after ....|
 //! ```
 //!
-//! A message belongs to where it was due, whenever its answer came: what a burst does to those behind it
-//! is in their latency, counted from when they were due. Before the first burst it is found out what is
-//! usual. After each, time is cut into slices; the server is back where, slice after slice, at most half
-//! of the messages took longer than what was usual. A thread that had too few messages before the first
-//! burst does not know what is usual, and says nothing of recovery.
+//! A message belongs to the time at which it was due, whenever its answer came. So what a burst does to the
+//! messages behind it shows in their latency, which is counted from when they were due. What is usual is
+//! measured before the first burst. After each burst time is cut into slices; the server has recovered
+//! where, slice after slice, at most half of the messages took longer than is usual. A thread that had too
+//! few messages before the first burst does not know what is usual, and says nothing of recovery.
 
 use std::io;
 
@@ -49,8 +49,8 @@ pub(super) struct PulseTally {
     times: PulseTimes,
     usual: Box<Histogram<u64>>,
     within: Box<Histogram<u64>>,
-    /// What was usual, once the first pulse is over: 99 of 100 messages took no longer. None within
-    /// where there were too few.
+    /// What was usual, once the first pulse is over: 99 of 100 messages took no longer. The inner value is
+    /// none where there were too few messages to know.
     usual_p99: Option<Option<u64>>,
     /// Some thread knows what is usual.
     is_measured: bool,
@@ -69,7 +69,7 @@ struct Slice {
 const SLICES: usize = 200;
 /// The server is back with the first of so many slices in a row, empty ones not counted.
 const SLICES_BACK: usize = 5;
-/// Messages of a thread of which one in a hundred is known: of fewer that would be the slowest.
+/// So many messages of a thread tell what one in a hundred exceeds. Of fewer that would be the slowest one.
 const USUAL_LEAST: u64 = 100;
 
 impl PulseTimes {
@@ -171,7 +171,7 @@ impl PulseTally {
         limit
     }
 
-    /// Adds those of another thread.
+    /// Adds the figures of another thread.
     pub(super) fn merge(&mut self, other: &PulseTally) {
         // All histograms have the same bounds, so one fits into the other.
         let _ = self.usual.add(&*other.usual);
@@ -208,8 +208,8 @@ impl PulseTally {
         }
     }
 
-    /// How long after the end of a pulse it was until the server was back; none if it was not before the
-    /// next one, or before the run was over.
+    /// The time from the end of a pulse until the server had recovered; none if the next pulse, or the end
+    /// of the run, came first.
     fn recovery_ns(&self, pulse: usize) -> Option<u64> {
         let slices = self.slices.get(pulse * SLICES..(pulse + 1) * SLICES)?;
         let told = slices.iter().enumerate().filter(|(_, slice)| slice.messages > 0);
@@ -310,7 +310,7 @@ mod tests {
             for (place, each) in figures.each.iter().enumerate() {
                 assert_eq!(each.at_s, 2.0 * (place + 1) as f64);
             }
-            // What is usual includes the slow ones, so one that is as slow as these counts as back.
+            // Some slow messages are usual, so a server that is as slow as these counts as recovered.
             let usual_s = figures.usual_us.unwrap() / 1e6;
             let recovery = recovery_s.map(|seconds: f64| (seconds - usual_s).max(0.0));
             match (figures.each[0].recovery_s, recovery) {
@@ -342,7 +342,7 @@ mod tests {
             tally.begin(WINDOW);
             (0..usual).for_each(|ms| tally.record((1000 + ms) * MS, 2 * MS));
             (3500..5000).for_each(|ms| tally.record(ms * MS, 2 * MS));
-            // One thread that knows is enough, and one that does not changes nothing.
+            // One thread that knows what is usual is enough; a thread that does not changes nothing.
             let mut all = PulseTally::new(pulse()).unwrap();
             all.begin(WINDOW);
             all.merge(&tally);

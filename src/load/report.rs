@@ -89,7 +89,7 @@ impl Asked {
     /// with its bursts; none in a closed loop.
     pub fn due_rate(&self, seconds: f64) -> Option<f64> {
         let (rate, Some(pulse)) = (self.rate?, self.pulse) else { return self.rate };
-        // Whole ones, and the one that the end cuts off.
+        // Whole pulses, and the pulse that the end of the step cuts off.
         let pulses = (seconds / pulse.every_s).floor() - 1.0;
         let last = (seconds % pulse.every_s).min(pulse.duration_s);
         let within = if pulses < 0.0 { 0.0 } else { pulses * pulse.duration_s + last };
@@ -122,8 +122,8 @@ pub struct Step {
     /// Messages of the schedule that were never sent because too many were in flight.
     pub unsent: u64,
     /// Messages (in broadcast: deliveries) that had been sent and were not answered when the run
-    /// ended, a second after its time; those that had waited for
-    /// [`Plan::reply_timeout`](super::Plan::reply_timeout) are errors instead.
+    /// ended, a second after its time. A message that had waited for
+    /// [`Plan::reply_timeout`](super::Plan::reply_timeout) is an error instead.
     #[serde(default)]
     pub unanswered: u64,
     /// Bytes of those messages, one way.
@@ -264,9 +264,9 @@ pub struct Client {
     pub cpu_us_per_message: f64,
     /// CPU time of its threads as a share of the time they had.
     pub utilisation: f64,
-    /// The share of the time for which the busiest of them was ready and had no CPU.
+    /// The share of the time for which the busiest thread was ready and had no CPU.
     pub waited: f64,
-    /// The same for the one that waited longest.
+    /// The same for the thread that waited longest.
     #[serde(default)]
     pub waited_longest: f64,
 }
@@ -385,7 +385,7 @@ impl Pulses {
 }
 
 impl Closes {
-    /// Adds those of another part of the run.
+    /// Adds the closes of another part of the run.
     pub(super) fn merge(&mut self, other: Closes) {
         self.announced += other.announced;
         self.idle += other.idle;

@@ -7,16 +7,16 @@
 //!      +------------------+--------------+------------------------+   closed, failed
 //! ```
 //!
-//! A server may close a connection that is idle, or behind an answer with which it says so. Then the
-//! client is connected again at once, and what it had asked on the old connection it asks on the
-//! new one; the latency goes on from when that was first sent, or due. The old connection is left
-//! behind: its end is the server's to make.
+//! A server may close a connection that is idle, or behind an answer which announces that. Then the client
+//! is connected again at once, and asks on the new connection what it had asked on the old one. The latency
+//! of such a message goes on from when the message was first sent, or due. The old connection is left to the
+//! server, which ends it.
 //!
 //! After an error, or an answer that says no, a client pauses before it connects again.
 //!
-//! While the stage is `Running`, an answer is followed by the next message (closed loop), or by
-//! the next one that is owed (open loop): there the schedule hands out what is due, and a client
-//! that may send no more owes it. For each client `in flight = asked - answered <= pipeline`.
+//! While the stage is `Running`, an answer is followed by the next message (closed loop), or by the next
+//! message that the client owes (open loop). In an open loop the schedule hands out messages that are due,
+//! and a client that may send no more owes its message. For each client `in flight = asked - answered <= pipeline`.
 //!
 //! A message costs one read of the clock, on its answer, which is also when the next one is sent;
 //! no allocation, and no change of a timer: a client's timer runs from its first message on and
@@ -296,8 +296,8 @@ impl<D: Dialect> Requests<D> {
         self.dial(cx);
     }
 
-    /// Whether the end of a connection is one that a server may choose: nothing was owed on it, or
-    /// no byte of the next answer has come on a connection that had been answered before.
+    /// Whether a server may end a connection in this way: no answer was owed on the connection, or earlier
+    /// messages were answered and no byte of the next answer has come.
     fn is_idle_close(&self, client: usize, reason: CloseReason) -> bool {
         let it = &self.clients[client];
         let may_ask_again = self.dialect.may_ask_again(&it.stream);

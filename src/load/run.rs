@@ -219,11 +219,11 @@ pub(super) trait Crew: Handler {
     fn run(&self) -> &Run;
     fn run_mut(&mut self) -> &mut Run;
 
-    /// Has so many connections in all, each with one message answered.
+    /// Connects until there are so many connections in all, each of them proved by an answered message.
     fn gather(&mut self, cx: &mut Context<'_>, connections: usize);
     /// Begins to send.
     fn start(&mut self, cx: &mut Context<'_>, window: Window, messages: Option<u64>);
-    /// Hands out what is due to those that it belongs to.
+    /// Hands out messages that are due to their senders.
     fn pace(&mut self, cx: &mut Context<'_>, now: u64);
     /// Does what has its own time beside the stage's, which [`Crew::looks_at`] tells.
     fn look(&mut self, cx: &mut Context<'_>, now: u64);
@@ -233,7 +233,7 @@ pub(super) trait Crew: Handler {
     fn is_busy(&self) -> bool;
     /// Nothing new is sent from here on.
     fn stop_sending(&mut self);
-    /// All is there, or what is missing will never come.
+    /// Every answer is there, or the missing ones will never come.
     fn settle(&mut self, cx: &mut Context<'_>, now: u64) -> Rest;
     /// Closes everything.
     fn leave(&mut self, cx: &mut Context<'_>);

@@ -29,8 +29,7 @@ impl Share {
     }
 }
 
-/// How many of `all` are those of one of several threads: as many as any other thread has, or one
-/// more.
+/// How many of `all` belong to one of several threads. The parts differ by one at most.
 pub(super) fn part_of(all: u64, thread: usize, threads: usize) -> u64 {
     let (threads, thread) = (threads as u64, thread as u64);
     all / threads + u64::from(thread < all % threads)

@@ -113,7 +113,7 @@ fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Result<Reactor<C
     let in_flight = plan.size.saturating_mul(plan.pipeline);
     let default = Config::default();
     let config = Config {
-        // The ends of connections overlap the beginnings of those that follow.
+        // A connection may still be ending when the connection that takes its place begins.
         connections_max: 2 * connections + SPARE,
         // Reading must not wait for what is sent, or two full sides wait for each other.
         output_limit: default.output_limit.max(8 * in_flight.min(plan::IN_FLIGHT_MAX) + SPARE),

@@ -218,8 +218,8 @@ impl LoadOptions {
         Ok(plan)
     }
 
-    /// The addresses of the target, at least one; of those of a name the first few to which a way
-    /// leads from `--source`.
+    /// The addresses of the target, at least one. Of the addresses of a name these are the first few that
+    /// can be reached from `--source`.
     fn resolve(&self, endpoint: &Endpoint) -> Result<Vec<Address>, Failure> {
         let mut addresses = endpoint.resolve()?;
         let has_way = |address: &Address| match address {

@@ -103,7 +103,7 @@ fn join(first: &str, second: &str) -> String {
     }
 }
 
-/// A picture in both shapes, of which the page shows the one that fits.
+/// A picture in both shapes; the page shows the shape that fits.
 fn figure(
     page: &mut String,
     names: &[&str],

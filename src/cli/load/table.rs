@@ -321,7 +321,7 @@ fn grid(rows: &[(String, &Step)]) -> String {
     text + &key
 }
 
-/// The names of the rows as the tables have them, and a key to those that are too long for them.
+/// The names of the rows as the tables have them, and a key to the names that are too long for a table.
 fn names(lines: &[Vec<String>]) -> (Vec<String>, String) {
     let widest = |column: usize| {
         let cells = lines.iter().map(|line| line[column].chars().count());
