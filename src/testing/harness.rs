@@ -172,7 +172,7 @@ impl<H: Handler> Harness<H> {
         }
         let events = self.kernel.borrow_mut().begin_turn(self.reactor.events_max());
         if let Err(error) = self.reactor.turn_after(wait, &events) {
-            panic!("the poll failed: {error}");
+            panic!("the turn failed: {error}");
         }
         self.kernel.borrow_mut().end_turn();
         self.check_turn();
