@@ -15,6 +15,7 @@ use std::time::Duration;
 use common::scripted::Scripted;
 use common::*;
 use edgeloop::service::{Echo, handler_fn};
+use edgeloop::testing::{Harness, Peer};
 use edgeloop::{
     CloseReason, Config, Context, Handler, Start, Stats, Token, TopicConfig, TopicId, WhenFull,
 };
@@ -256,6 +257,47 @@ fn many_who_pipeline_and_do_not_read_keep_within_the_memory_and_the_others_are_s
     expect_bytes(&small, &[b'x'; KIB]);
     let reasons: Vec<_> = closed(server.reactor.stats()).into_iter().map(|(why, _)| why).collect();
     assert_eq!(reasons, [CloseReason::Memory]);
+}
+
+/// Hundreds wait for memory, of which there is enough for a few. Who asks, is answered and reads waits
+/// with them where there is none, but not behind them.
+#[test]
+fn client_that_leaves_nothing_behind_waits_for_memory_before_those_that_do() {
+    const SILENT: u64 = 300;
+    // A turn visits eight of them.
+    let config = Config {
+        buffer_memory: MIB,
+        output_limit: 256 * KIB,
+        visit_budget: 8,
+        write_timeout: None,
+        overload_memory: None,
+        ..Config::default()
+    };
+    let mut server = Harness::new(config, answers()).unwrap().with_buffers(64 * KIB, KIB);
+    let asker = server.connect();
+    let silent: Vec<Peer> = (0..SILENT).map(|_| server.connect()).collect();
+    server.run_until_idle();
+    let (mut longest, mut asked) = (0, 0);
+    let ask = |server: &mut Harness<_>| {
+        asker.send("?");
+        let asked = server.stats().turns;
+        while asker.read().is_empty() {
+            server.turn();
+        }
+        server.stats().turns - asked
+    };
+    ask(&mut server);
+    for peer in &silent {
+        peer.stop_reading();
+        peer.send([b'?'; 16 * KIB]);
+    }
+    // Half of them are closed for want of memory. Until then there is never enough for those that are left.
+    while server.stats().closed(CloseReason::Memory) < SILENT / 2 {
+        longest = longest.max(ask(&mut server));
+        asked += 1;
+    }
+    assert!(asked > 50, "memory was short for {asked} questions only");
+    assert!(longest <= 6, "it waits for {longest} turns");
 }
 
 #[test]

@@ -9,7 +9,7 @@
 //!                                                                             before anything is read
 //! ```
 
-use super::connection::{Fill, Hold, InputEnd, State};
+use super::connection::{Fill, Habits, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
 use super::work::{READ, copied};
 use crate::structures::ring_buffer::RingBuffer;
@@ -20,18 +20,19 @@ impl LoopState {
     pub(super) fn fill(&mut self, token: Token) -> Option<Fill> {
         let has_memory = self.has_memory();
         let connection = find(&mut self.connections, token)?;
-        if !connection.may_read() && !connection.input_left {
-            return Some(Fill::default());
-        }
-        // Input that was left behind becomes output, too, and so needs memory.
-        if !has_memory && connection.is_free() {
+        let wants_memory = connection.may_read() || connection.input_left;
+        // Input that was left behind becomes output, too, and so needs memory. A visit that cannot be
+        // leaves the connection in its lane.
+        if wants_memory && !has_memory && connection.is_free() {
             connection.hold.insert(Hold::MEMORY);
             let is_prompt = connection.is_prompt();
             self.lists.starved.push(token, is_prompt);
             return None;
         }
+        // Its callback may list the connection before it is known what the visit leaves.
+        connection.habits.set(Habits::FINISHED, false);
         // What was left behind is offered first: if more were read each time, the input would grow.
-        if connection.input_left {
+        if connection.input_left || !connection.may_read() {
             return Some(Fill::default());
         }
         let strict = self.config.strict_drain;

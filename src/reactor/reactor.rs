@@ -511,8 +511,6 @@ impl<H: Handler> Reactor<H> {
     fn visit(&mut self, token: Token) {
         let Some(connection) = self.state.find_mut(token) else { return };
         connection.on_ready_list = false;
-        // Its callback may list the connection before it is known what the visit leaves.
-        connection.habits.set(Habits::FINISHED, false);
         match connection.state {
             State::Open | State::Severed => self.serve(token),
             State::Closing | State::Lingering => self.state.discard(token),
