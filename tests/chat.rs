@@ -1344,8 +1344,9 @@ fn client_that_is_held_is_not_taken_for_a_silent_one() {
             }
         }
     });
-    let stats = server.stats();
-    assert_eq!(stats.closed(CloseReason::SlowConsumer), 1, "nobody was waited for");
+    server.wait_until("somebody was waited for", |stats| {
+        stats.closed(CloseReason::SlowConsumer) == 1
+    });
     drop((slow, bob));
     server.stop();
 }

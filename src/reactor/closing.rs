@@ -6,6 +6,7 @@
 //! | `close` | is flushed; then a FIN, and the peer's end is awaited | is read and dropped |
 //! | `abort` | is dropped; a TCP peer sees a reset | is dropped |
 //! | `close_on_error` | is dropped: the socket takes no more | is read and handed over first |
+//! | `let_go` | is dropped; a TCP peer sees a reset, a second later | is dropped |
 //!
 //! A half-close: the peer sends its FIN and goes on reading. A read of 0 makes the input `Ended`. Once the
 //! connection is free, and everything before the end was handed over, `on_end` is called; so a connection
@@ -101,7 +102,6 @@ impl LoopState {
 
     /// Everything queued was flushed: tells the peer so by a FIN, and waits for the peer's own.
     pub(super) fn begin_linger(&mut self, token: Token) {
-        let stamp = self.clock.stamp();
         let Some(connection) = find(&mut self.connections, token) else { return };
         // Bytes that arrive after our close would turn the close into a reset. After the peer's own end
         // none can arrive.
@@ -112,8 +112,14 @@ impl LoopState {
             // A stranger whom the service refused does not keep a place until it goes.
             return self.retire(token);
         }
-        connection.state = State::Lingering;
-        connection.waiting_since_ms = stamp;
+        self.linger(token);
+    }
+
+    /// Sends nothing more, and drops what still arrives, until the peer's end or a deadline.
+    pub(super) fn linger(&mut self, token: Token) {
+        let stamp = self.clock.stamp();
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        (connection.state, connection.waiting_since_ms) = (State::Lingering, stamp);
         self.lists.update(token, connection);
         self.leave_topics_later(token);
         self.arm(token);

@@ -52,7 +52,7 @@ impl LoopState {
         match connection.state {
             State::Connecting => Some((waiting(config.connect_timeout), Deadline::Connect)),
             State::Lingering => {
-                let linger = waiting(config.linger_timeout);
+                let linger = waiting(config.linger_span(connection.reason));
                 // Our last words are out. A shutdown waits for a silent peer only for the quiet period.
                 let quiet = self.is_draining.then(|| self.drain_quiet());
                 let quiet = quiet.map(|span| waiting(span).max(active(span)));

@@ -109,7 +109,7 @@ impl LoopState {
         let is_open = self.find(token).is_some_and(|connection| connection.state == State::Open);
         let Some(key) = subscription.filter(|_| is_open) else { return false };
         let Some(missed) = self.topics.skip_lapped(key) else {
-            self.abort(token, CloseReason::SlowConsumer);
+            self.let_go(token);
             return false;
         };
         self.stats.messages_skipped += missed;
@@ -316,9 +316,20 @@ impl LoopState {
         })?;
         self.charge(look.looked_at * LOOK);
         for token in look.lapped {
-            self.abort(token, CloseReason::SlowConsumer);
+            self.let_go(token);
         }
         look.due_ms
+    }
+
+    /// Ends a connection that a topic has overtaken, or for which topics hold too much. It is given nothing
+    /// more, and reset a second later (`Config::linger_span`). To be connected, to subscribe and to be cut off costs the
+    /// server as much as hundreds of messages: a peer that does not read and comes back at once would take
+    /// that from the others, again and again.
+    pub(super) fn let_go(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        connection.set_reason(CloseReason::SlowConsumer);
+        connection.stream.discard_on_close();
+        self.linger(token);
     }
 
     /// At the end of a turn: disconnects subscribers for which topics together hold too much. Each topic has
@@ -346,7 +357,7 @@ impl LoopState {
         let token = Token { slot: slot as u32, generation: connection.generation };
         let (owed, limit, looked_at) = self.topics.owed_together(connection.pending);
         if owed > limit {
-            self.abort(token, CloseReason::SlowConsumer);
+            self.let_go(token);
         }
         looked_at
     }

@@ -25,8 +25,7 @@ impl LoopState {
         // leaves the connection in its lane.
         if wants_memory && !has_memory && connection.is_free() {
             connection.hold.insert(Hold::MEMORY);
-            let is_prompt = connection.is_prompt();
-            self.lists.starved.push(token, is_prompt);
+            self.lists.starved.push(token, connection.is_prompt());
             return None;
         }
         // Its callback may list the connection before it is known what the visit leaves.

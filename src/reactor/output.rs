@@ -137,7 +137,7 @@ impl LoopState {
         match written {
             Ok(()) if is_over => self.retire(token),
             Err(FlushError::Socket(error)) => self.close_on_error(token, &error),
-            Err(FlushError::Lapped) => self.abort(token, CloseReason::SlowConsumer),
+            Err(FlushError::Lapped) => self.let_go(token),
             Ok(()) if is_done => self.begin_linger(token),
             Ok(()) => {
                 lists.update(token, connection);

@@ -68,7 +68,7 @@ pub struct TopicConfig {
 /// What happens to a subscriber that a topic's ring overtakes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowConsumer {
-    /// It is disconnected (`slow_consumer`).
+    /// It is given nothing more, and disconnected (`slow_consumer`) a second later.
     #[default]
     Disconnect,
     /// It goes on with the oldest message still held; what it missed is counted.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::sockets::peer_watch::PeerWatch;
 use crate::structures::clock::STAMP_SPAN_MAX;
 use crate::structures::overload_watch::Limits;
+use crate::vocabulary::close_reason::CloseReason;
 
 /// The limits of a reactor. Start from the default and change what you need.
 ///
@@ -313,6 +314,14 @@ impl Config {
         range("keepalive in milliseconds", keepalive, least as usize, most as usize)
     }
 
+    /// How long a connection of ours that ends for this reason waits for its peer's end.
+    pub(crate) fn linger_span(&self, reason: CloseReason) -> Duration {
+        match reason {
+            CloseReason::SlowConsumer => RETURN_AFTER,
+            _ => self.linger_timeout,
+        }
+    }
+
     pub(crate) fn peer_watch(&self) -> PeerWatch {
         PeerWatch { span: self.keepalive, ends_writes: self.write_timeout.is_some() }
     }
@@ -327,6 +336,9 @@ impl Config {
     }
 }
 
+/// After this time a subscriber that was too slow learns that it is disconnected, and may come back: once a
+/// second it costs the others nothing that they notice.
+const RETURN_AFTER: Duration = Duration::from_secs(1);
 /// A second for each of three probes, and one before them.
 const KEEPALIVE_LEAST: Duration = Duration::from_secs(4);
 /// The kernel waits for at most 32,767 seconds before a probe.

@@ -101,6 +101,8 @@ struct Shared {
     part: RefCell<Part>,
     /// Whether the publisher may send, and how many messages in all.
     left: RefCell<u64>,
+    /// How many each reader has had.
+    totals: RefCell<Vec<u64>>,
     /// Readers that have had all of them.
     done: RefCell<usize>,
     ready: RefCell<usize>,
@@ -126,15 +128,16 @@ impl Feed {
             origin: Instant::now(),
             part: RefCell::default(),
             left: RefCell::new(0),
+            totals: RefCell::new(vec![0; readers]),
             done: RefCell::new(0),
             ready: RefCell::new(0),
         });
-        for _ in 0..readers {
+        for number in 0..readers {
             let partial = Vec::new();
             let (shared, wire) = (shared.clone(), wire.clone());
             engine.add(
                 Way::to(address),
-                Reader { shared, wire, partial, is_ready: false, next: None, total: 0 },
+                Reader { shared, wire, number, partial, is_ready: false, next: None, total: 0 },
             );
         }
         let subscribed = engine.run_until(PATIENCE, || *shared.ready.borrow() == readers);
@@ -142,14 +145,16 @@ impl Feed {
         Feed { shared, wire: wire.clone(), address, readers }
     }
 
-    /// Publishes so many messages; [`is_done`](Self::is_done) says when everybody has them.
-    pub(crate) fn publish(&self, engine: &mut Engine, count: u64) {
+    /// Publishes so many messages, and no more than a window beyond what every reader has read;
+    /// [`is_done`](Self::is_done) says when everybody has them.
+    pub(crate) fn publish(&self, engine: &mut Engine, count: u64, window: u64) {
         *self.shared.left.borrow_mut() = count;
         let publisher = Publisher {
             shared: self.shared.clone(),
             wire: self.wire.clone(),
             next: 0,
             count,
+            window,
             unanswered: Vec::new().into(),
         };
         engine.add(Way::to(self.address), publisher);
@@ -173,6 +178,7 @@ impl Feed {
 struct Reader {
     shared: Rc<Shared>,
     wire: Wire,
+    number: usize,
     partial: Vec<u8>,
     is_ready: bool,
     next: Option<u64>,
@@ -248,6 +254,7 @@ impl Client for Reader {
             at += len;
         }
         self.partial = bytes[at..].to_vec();
+        self.shared.totals.borrow_mut()[self.number] = self.total;
         let left = *self.shared.left.borrow();
         if total < left && self.total >= left {
             *self.shared.done.borrow_mut() += 1;
@@ -264,7 +271,15 @@ struct Publisher {
     wire: Wire,
     next: u64,
     count: u64,
+    window: u64,
     unanswered: std::collections::VecDeque<Instant>,
+}
+
+impl Publisher {
+    fn is_ahead(&self) -> bool {
+        let least = self.shared.totals.borrow().iter().copied().min().unwrap_or(0);
+        self.next >= least.saturating_add(self.window)
+    }
 }
 
 impl Client for Publisher {
@@ -285,6 +300,11 @@ impl Client for Publisher {
                 link.flood(false);
                 break;
             }
+            if self.is_ahead() {
+                link.flood(false);
+                link.alarm_in(Duration::from_millis(1));
+                break;
+            }
             let micros = self.shared.origin.elapsed().as_micros();
             batch.extend_from_slice(self.wire.publish.as_bytes());
             let begin = batch.len();
@@ -298,6 +318,11 @@ impl Client for Publisher {
             }
         }
         link.send(&batch);
+    }
+
+    /// The readers may have come near.
+    fn alarm(&mut self, link: &mut Link) {
+        link.flood(true);
     }
 
     fn received(&mut self, link: &mut Link, bytes: &[u8]) {
@@ -448,7 +473,7 @@ pub(crate) fn measure(
         scope.spawn(|| {
             let mut engine = Engine::new();
             let feed = Feed::start(&mut engine, address, wire, 10);
-            feed.publish(&mut engine, u64::MAX);
+            feed.publish(&mut engine, u64::MAX, u64::MAX);
             engine.run_for(Duration::from_millis(500));
             feed.take(Duration::ZERO);
             engine.run_for(before);

@@ -27,24 +27,30 @@ struct Shared {
     /// How many lines each may still say; those that are said come back first.
     left: RefCell<u64>,
     outstanding: RefCell<usize>,
+    /// Lines that were said, and how many of all each has heard.
+    said: RefCell<u64>,
+    heard: RefCell<Vec<u64>>,
 }
 
 impl Speakers {
-    /// Returns when all are in the lobby.
+    /// Returns when all are in the lobby. They say no more than a window beyond what each of them has heard.
     pub(crate) fn start(
         engine: &mut Engine,
         address: SocketAddr,
         count: usize,
         size: usize,
         interval: Duration,
+        window: u64,
     ) -> Speakers {
-        let shared = Rc::new(Shared::default());
+        let shared = Rc::new(Shared { heard: vec![0; count].into(), ..Shared::default() });
         for number in 0..count {
             engine.add(
                 Way::to(address),
                 Speaker {
                     shared: shared.clone(),
+                    number,
                     name: format!("h{number}"),
+                    window,
                     size,
                     interval,
                     said: VecDeque::new(),
@@ -87,7 +93,9 @@ impl Speakers {
 
 struct Speaker {
     shared: Rc<Shared>,
+    number: usize,
     name: String,
+    window: u64,
     /// Bytes of a line.
     size: usize,
     interval: Duration,
@@ -118,6 +126,8 @@ impl Speaker {
             waits.wrong += 1;
         }
         self.event = Some(number);
+        let is_line = text.starts_with('h') && text.contains(": ");
+        self.shared.heard.borrow_mut()[self.number] += u64::from(is_line);
         let own = text.strip_prefix(&self.name).and_then(|rest| rest.strip_prefix(": "));
         let Some(own) = own else { return };
         let expected = format!("{} ", self.heard);
@@ -141,10 +151,14 @@ impl Client for Speaker {
     }
 
     fn alarm(&mut self, link: &mut Link) {
+        let heard = self.shared.heard.borrow().iter().copied().min().unwrap_or(0);
+        let mut said = self.shared.said.borrow_mut();
+        let is_ahead = *said >= heard.saturating_add(self.window);
         let mut left = self.shared.left.borrow_mut();
         let number = self.heard + self.said.len() as u64;
-        if *left > 0 && link.is_connected() {
+        if *left > 0 && link.is_connected() && !is_ahead {
             *left -= 1;
+            *said += 1;
             let mut line = format!("{number} ");
             line.extend(std::iter::repeat_n('y', self.size.saturating_sub(line.len())));
             line.push('\n');

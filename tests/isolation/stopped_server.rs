@@ -48,7 +48,7 @@ fn skip_words(mut reader: impl std::io::BufRead) -> impl std::io::Read {
 
 fn stand_still(table: &mut Table, server: &Server) {
     let mut engine = Engine::new();
-    let speakers = Speakers::start(&mut engine, server.address, 20, 50, INTERVAL);
+    let speakers = Speakers::start(&mut engine, server.address, 20, 50, INTERVAL, u64::MAX);
     speakers.speak(u64::MAX);
     engine.run_for(Duration::from_secs(2));
     speakers.take();

@@ -16,7 +16,9 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(crate) fn pass(server: &Server, wire: &Wire, attack: Attack, messages: u64) {
     let mut engine = Engine::new();
     let feed = Feed::start(&mut engine, server.address, wire, 2);
-    feed.publish(&mut engine, messages);
+    // Half of what a topic holds: a busy machine that does not run the readers for a moment makes none of
+    // them fall behind.
+    feed.publish(&mut engine, messages, 50);
     // Honest readers have read before.
     engine.run_until(PATIENCE, || feed.delivered() >= messages / 4);
     let (returns, taken) = attack.begin(&mut engine, server.address, wire.subscribe);
@@ -39,7 +41,9 @@ pub(crate) fn talk(server: &Server, attack: Attack) {
     const LINES: u64 = 3000;
     let mut engine = Engine::new();
     let interval = Duration::from_millis(2);
-    let speakers = Speakers::start(&mut engine, server.address, 4, 3900, interval);
+    // Half of what a room holds: a busy machine that does not run them for a moment makes none of them fall
+    // behind.
+    let speakers = Speakers::start(&mut engine, server.address, 4, 3900, interval, 30);
     speakers.speak(LINES);
     // They have read before the attack.
     engine.run_until(PATIENCE, || speakers.answered() >= LINES / 4);
@@ -122,7 +126,7 @@ fn describe(row: &mut Row, before: &Part, during: &Part) {
 /// The full form for a room.
 pub(crate) fn attack_room(table: &mut Table, server: &Server, attack: Attack) {
     let mut engine = Engine::new();
-    let speakers = Speakers::start(&mut engine, server.address, 20, 3900, INTERVAL);
+    let speakers = Speakers::start(&mut engine, server.address, 20, 3900, INTERVAL, u64::MAX);
     speakers.speak(u64::MAX);
     engine.run_for(SECOND);
     speakers.take();

@@ -97,6 +97,8 @@ pub(crate) struct Limits {
     pub(crate) has_topics: bool,
     /// Every subscriber of the one topic is given everything.
     pub(crate) loses_nothing: bool,
+    /// Subscribers that are overtaken are disconnected, in a while.
+    pub(crate) disconnects_slow: bool,
     /// Connections may have to wait for memory.
     pub(crate) memory_is_short: bool,
 }
@@ -768,11 +770,13 @@ impl Oracles {
                 "slot {slot} has {owed} bytes to send and a socket that takes them"
             ));
         }
-        let may_get_more = is_sendable(socket) && !account.is_closing;
+        // One that was too slow is given nothing more. Nothing tells it apart on a Unix socket.
+        let is_let_go = socket.linger_zero || socket.is_unix() && self.limits.disconnects_slow;
+        let may_get_more = is_sendable(socket) && !account.is_closing && !is_let_go;
         if let Some(number) = self.undelivered(account).filter(|_| may_get_more) {
             return Some(format!("slot {slot} was not given message {number}, the last one"));
         }
-        if self.limits.loses_nothing && is_sendable(socket) && !account.is_closing {
+        if self.limits.loses_nothing && may_get_more {
             let published = self.published_bytes - account.bytes_before - account.bytes_own;
             if socket.sent < published {
                 let missing = published - socket.sent;
@@ -801,11 +805,12 @@ impl Oracles {
         None
     }
 
-    fn deadlines(&self, kernel: &Kernel, account: &Account) -> [(&str, Option<u64>); 4] {
+    fn deadlines(&self, kernel: &Kernel, account: &Account) -> [(&str, Option<u64>); 5] {
         let socket = &kernel.sockets[account.socket as usize];
         let owed = account.owed(socket);
         // One that is flushed before it is closed is not idle any more, and the handler is not told.
-        let may_be_closing = account.is_closing || owed > 0 || socket.owes_room();
+        let is_ending = account.is_closing || socket.linger_zero;
+        let may_be_closing = is_ending || owed > 0 || socket.owes_room();
         let has_failed = socket.stage == Stage::Dead || socket.was_cut;
         let is_idle = !may_be_closing && !account.waits_for_topic && !has_failed;
         let active_ns = socket.active_ns.max(account.visited_ns);
@@ -815,11 +820,13 @@ impl Oracles {
         let write = self.limits.write_ns.filter(|_| is_stalled).map(|span| waits_since + span);
         let timer = account.timer_ns.filter(|_| !may_be_closing);
         let linger = account.lingers_from().map(|since| since + self.limits.linger_ns);
+        let reset = socket.linger_zero.then(|| socket.linger_zero_ns + 1000 * MS);
         [
             ("idle timeout", idle),
             ("write timeout", write),
             ("timer", timer),
             ("linger timeout", linger),
+            ("reset that was put off", reset),
         ]
     }
 

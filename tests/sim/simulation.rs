@@ -203,6 +203,12 @@ fn limits(schedule: &Schedule) -> Limits {
             Service::Broadcast { policy, .. } => policy != SlowConsumer::Skip,
             _ => false,
         },
+        disconnects_slow: match schedule.service {
+            Service::Broadcast { policy, .. } | Service::Rooms { policy, .. } => {
+                policy == SlowConsumer::Disconnect
+            }
+            _ => false,
+        },
         memory_is_short: config.buffer_memory < 64 << 20,
     }
 }

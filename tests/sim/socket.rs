@@ -43,6 +43,8 @@ pub(crate) struct Socket {
     /// Room there is, but the acknowledgement that says so is on its way.
     pub(crate) room_coming: bool,
     pub(crate) linger_zero: bool,
+    /// When its process asked for that.
+    pub(crate) linger_zero_ns: u64,
     pub(crate) is_nonblocking: bool,
     /// Closed by its process. It lives on until the other end is closed as well.
     pub(crate) is_released: bool,
@@ -124,6 +126,7 @@ impl Socket {
             refused: false,
             room_coming: false,
             linger_zero: false,
+            linger_zero_ns: 0,
             is_nonblocking: false,
             is_released: false,
             is_on_the_way: false,

@@ -381,7 +381,9 @@ impl World {
         let socket = self.kernel.socket_of(fd)?;
         match (level, name) {
             (libc::SOL_SOCKET, libc::SO_LINGER) => {
-                self.kernel.sockets[socket as usize].linger_zero = value == (1, 0);
+                let now_ns = self.kernel.clock.told();
+                let it = &mut self.kernel.sockets[socket as usize];
+                (it.linger_zero, it.linger_zero_ns) = (value == (1, 0), now_ns);
             }
             // What they do is beyond what happens here.
             (libc::SOL_SOCKET, libc::SO_REUSEADDR | libc::SO_REUSEPORT | libc::SO_KEEPALIVE) => {}
