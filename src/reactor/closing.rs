@@ -50,9 +50,8 @@ impl LoopState {
 
     /// Ends a connection at once. What the peer did not take is dropped, here and in the kernel.
     pub(super) fn abort(&mut self, token: Token, reason: CloseReason) {
-        if let Some(connection) = self.find_mut(token)
-            && connection.state != State::Closed
-        {
+        let Some(connection) = self.find_mut(token) else { return };
+        if connection.state != State::Closed {
             connection.set_reason(reason);
             connection.stream.discard_on_close();
             self.retire(token);
@@ -118,18 +117,15 @@ impl LoopState {
     /// Sends nothing more, and drops what still arrives, until the peer's end or a deadline.
     pub(super) fn linger(&mut self, token: Token) {
         let stamp = self.clock.stamp();
-        let Some(connection) = find(&mut self.connections, token) else { return };
-        (connection.state, connection.waiting_since_ms) = (State::Lingering, stamp);
-        self.lists.update(token, connection);
+        self.change(token, |it| (it.state, it.waiting_since_ms) = (State::Lingering, stamp));
         self.leave_topics_later(token);
         self.arm(token);
     }
 
     /// Hands the connection to the close phase.
     pub(super) fn retire(&mut self, token: Token) {
-        if let Some(connection) = self.find_mut(token)
-            && connection.state != State::Closed
-        {
+        let Some(connection) = self.find_mut(token) else { return };
+        if connection.state != State::Closed {
             connection.state = State::Closed;
             connection.input_left = false;
             self.lists.closed.push_back(token);

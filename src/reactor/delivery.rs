@@ -64,9 +64,8 @@ impl LoopState {
     }
 
     fn hold_publisher(&mut self, key: u32, from: Option<Token>) {
-        if let Some(token) = from
-            && let Some(connection) = self.find_mut(token)
-        {
+        let Some(token) = from else { return };
+        if let Some(connection) = self.find_mut(token) {
             let waits = connection.hold.has(Hold::TOPIC);
             connection.hold.insert(Hold::TOPIC);
             let now_us = self.clock.now_us();
@@ -84,10 +83,9 @@ impl LoopState {
     pub(super) fn subscribe(&mut self, token: Token, id: TopicId, start: Start) -> Option<u64> {
         let key = self.topics.find(id)?;
         let is_open = self.find(token)?.state == State::Open;
-        if !is_open || self.subscription_of(token, key).is_some() {
-            return None;
-        }
-        let front = &mut self.details.get_mut(token.key())?.subscriptions;
+        let is_new = self.subscription_of(token, key).is_none();
+        let details = self.details.get_mut(token.key()).filter(|_| is_open && is_new)?;
+        let front = &mut details.subscriptions;
         let (subscription, first) = self.topics.subscribe(key, token.slot, *front, start)?;
         *front = subscription;
         self.charge(SUBSCRIPTION);

@@ -94,9 +94,8 @@ impl LoopState {
 
     /// Holds the connection whose callback runs, for the rest of the callback.
     pub(super) fn end_visit(&mut self) {
-        if let Some(token) = self.current
-            && let Some(connection) = find(&mut self.connections, token)
-        {
+        let Some(token) = self.current else { return };
+        if let Some(connection) = find(&mut self.connections, token) {
             connection.hold.insert(Hold::SPENT);
         }
     }
