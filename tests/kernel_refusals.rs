@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use edgeloop::service::{Broadcast, Echo, Framing, handler_fn};
 use edgeloop::{
-    Address, CloseReason, Config, Gate, Handler, Layer, ListenOptions, Reactor, Token, TopicConfig,
+    Address, CloseReason, Config, Gate, Handler, Layer, LayerSocket, ListenOptions, Reactor, Token,
+    TopicConfig,
 };
 use libc::{
     EACCES, EADDRNOTAVAIL, EAGAIN, EALREADY, EBADF, ECONNABORTED, ECONNREFUSED, ECONNRESET,
@@ -759,8 +760,8 @@ impl Write for Plain {
 }
 
 impl Layer for Plain {
-    fn source(&mut self) -> &mut dyn mio::event::Source {
-        &mut self.0
+    fn socket(&mut self) -> LayerSocket<'_> {
+        LayerSocket::Tcp(&mut self.0)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {

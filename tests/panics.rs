@@ -16,7 +16,8 @@ use common::{
 };
 use edgeloop::service::{Echo, HandlerFn};
 use edgeloop::{
-    Address, CloseReason, Config, Context, Gate, Layer, ListenOptions, OnPanic, Reactor,
+    Address, CloseReason, Config, Context, Gate, Layer, LayerSocket, ListenOptions, OnPanic,
+    Reactor,
 };
 
 /// Echoes, sets a timer when told, and panics in the callback that `wrong` points out.
@@ -214,8 +215,8 @@ impl Write for Fragile {
 }
 
 impl Layer for Fragile {
-    fn source(&mut self) -> &mut dyn mio::event::Source {
-        &mut self.0
+    fn socket(&mut self) -> LayerSocket<'_> {
+        LayerSocket::Tcp(&mut self.0)
     }
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
@@ -284,9 +285,9 @@ impl Write for Faulty {
 }
 
 impl Layer for Faulty {
-    fn source(&mut self) -> &mut dyn mio::event::Source {
+    fn socket(&mut self) -> LayerSocket<'_> {
         self.pass("source");
-        &mut self.socket
+        LayerSocket::Tcp(&mut self.socket)
     }
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.pass("shutdown");

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use common::handlers::{Reporter, Seen, silent};
 use common::*;
 use edgeloop::service::{Broadcast, Echo, Framing};
-use edgeloop::{CloseReason, Config, Handler, Layer, ListenOptions, TopicConfig};
+use edgeloop::{CloseReason, Config, Handler, Layer, LayerSocket, ListenOptions, TopicConfig};
 use socket2::SockRef;
 
 // Budgets end work; no event comes for the rest.
@@ -429,8 +429,8 @@ fn error_of_a_layer_ends_its_connection_only() {
         }
     }
     impl Layer for Broken {
-        fn source(&mut self) -> &mut dyn mio::event::Source {
-            self.0.source()
+        fn socket(&mut self) -> LayerSocket<'_> {
+            self.0.socket()
         }
         fn shutdown_write(&mut self) -> io::Result<()> {
             self.0.shutdown_write()
@@ -514,8 +514,8 @@ impl Write for Torn {
 }
 
 impl Layer for Torn {
-    fn source(&mut self) -> &mut dyn mio::event::Source {
-        &mut self.socket
+    fn socket(&mut self) -> LayerSocket<'_> {
+        LayerSocket::Tcp(&mut self.socket)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {

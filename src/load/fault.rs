@@ -108,6 +108,8 @@ impl Fault {
             CloseReason::Reset => Some(Fault::Reset),
             CloseReason::PeerClosed if owed => Some(Fault::ClosedEarly),
             CloseReason::PeerClosed => Some(Fault::Closed),
+            CloseReason::TlsTruncated => Some(Fault::ClosedEarly),
+            CloseReason::HandshakeTimeout => Some(Fault::ConnectTimeout),
             // The kernel gave the peer up. Nothing that was sent to it will be answered any more.
             CloseReason::WriteTimeout
             | CloseReason::KeepaliveTimeout
@@ -120,6 +122,9 @@ impl Fault {
             | CloseReason::SlowConsumer => Some(Fault::ClientLimit),
             CloseReason::ProtocolError => Some(Fault::BadReply),
             CloseReason::IoError
+            | CloseReason::HandshakeFailed
+            | CloseReason::TlsError
+            | CloseReason::BadProxyHeader
             | CloseReason::HandlerPanicked
             | CloseReason::SetupFailed
             | CloseReason::Refused

@@ -19,6 +19,7 @@ use std::io;
 use super::connection::{Announced, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
 use crate::sockets::layer::LayerPanicked;
+use crate::sockets::stream::Sent;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 
@@ -31,7 +32,9 @@ impl LoopState {
         match connection.state {
             State::Open => {}
             // A severed connection has its reason already, and keeps it.
-            State::Connecting | State::Severed => return self.retire_for(token, reason),
+            State::Connecting | State::Greeting | State::Severed => {
+                return self.retire_for(token, reason);
+            }
             State::Closing | State::Lingering | State::Closed => return,
         }
         connection.reason = reason;
@@ -68,7 +71,7 @@ impl LoopState {
         }
         let Some(connection) = find(&mut self.connections, token) else { return };
         let was_open = connection.state == State::Open;
-        connection.set_reason(CloseReason::of_socket(error));
+        connection.set_reason(CloseReason::of_stream(error));
         log::debug!(connection:% = token, event = "error"; "{error}");
         if !was_open || (connection.input_has_ended() && !connection.input_left) {
             return self.retire(token);
@@ -102,10 +105,22 @@ impl LoopState {
     /// Everything queued was flushed: tells the peer so by a FIN, and waits for the peer's own.
     pub(super) fn begin_linger(&mut self, token: Token) {
         let Some(connection) = find(&mut self.connections, token) else { return };
-        // Bytes that arrive after our close would turn the close into a reset. After the peer's own end
-        // none can arrive.
-        if connection.input_has_ended() || connection.stream.shutdown_write().is_err() {
+        let has_ended = connection.input_has_ended();
+        // A close says the same as a FIN. A layer has a farewell of its own, for a peer that waits for it.
+        if has_ended && !connection.stream.is_layered() {
             return self.retire(token);
+        }
+        match connection.stream.shutdown_write() {
+            // Bytes that arrive after our close would turn the close into a reset. After the peer's own end
+            // none can arrive.
+            Ok(Some(())) if !has_ended => {}
+            Ok(None) => {
+                // ET: the socket has refused the last words, so an event follows, and then this once more.
+                connection.took(Sent { bytes: 0, blocked: true }, self.clock.stamp());
+                self.lists.update(token, connection);
+                return self.arm(token);
+            }
+            Ok(Some(())) | Err(_) => return self.retire(token),
         }
         if connection.reason == CloseReason::Denied {
             // A stranger whom the service refused does not keep a place until it goes.
@@ -126,9 +141,12 @@ impl LoopState {
     pub(super) fn retire(&mut self, token: Token) {
         let Some(connection) = self.find_mut(token) else { return };
         if connection.state != State::Closed {
-            connection.state = State::Closed;
+            let was = std::mem::replace(&mut connection.state, State::Closed);
             connection.input_left = false;
             self.lists.closed.push_back(token);
+            if matches!(was, State::Connecting | State::Greeting) {
+                self.end_greeting(token, was);
+            }
         }
     }
 

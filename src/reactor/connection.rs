@@ -116,6 +116,8 @@ pub(super) enum InputEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Connecting,
+    /// Established, and not open yet: a balancer introduces its client, or a layer greets.
+    Greeting,
     Open,
     /// The socket failed. What the peer sent before that is still read and handed over.
     Severed,
@@ -251,7 +253,12 @@ impl Connection {
                 self.readable || self.input_left || self.input_end == InputEnd::Ended
             }
             State::Closing | State::Lingering => self.readable,
-            State::Open | State::Severed | State::Connecting | State::Closed => false,
+            // Holds of the handler are for later.
+            State::Greeting if !self.hold.has(Hold::MEMORY) => {
+                self.readable || (self.writable && self.stream.owes_output())
+            }
+            State::Open | State::Severed => false,
+            State::Connecting | State::Greeting | State::Closed => false,
         }
     }
 
@@ -293,7 +300,7 @@ impl Connection {
             State::Open => self.writable && self.owes_anything(),
             // With nothing left to send, the next step of the close is due.
             State::Closing => self.writable || !self.owes_anything(),
-            State::Severed | State::Lingering | State::Closed => false,
+            State::Greeting | State::Severed | State::Lingering | State::Closed => false,
         }
     }
 
@@ -315,10 +322,39 @@ impl Connection {
         self.owes_output() || self.stream.owes_output()
     }
 
+    /// One step of the greeting of its layer; true once that is over. Without a layer it is.
+    pub(super) fn go_on_greeting(&mut self) -> io::Result<bool> {
+        if self.readable {
+            // ET: the layer reads until its socket says `WouldBlock`. A layer that is done may still have
+            // bytes, so the connection stays readable.
+            if self.stream.greet()? {
+                return Ok(true);
+            }
+            self.readable = false;
+        }
+        if self.writable && self.stream.owes_output() {
+            self.writable = self.stream.flush()?;
+            // A layer that waited for room goes on where it was.
+            self.readable |= self.writable && self.stalled;
+            self.stalled = !self.writable;
+        }
+        Ok(false)
+    }
+
+    /// Its greeting has failed: the last words of its layer are flushed, and what the peer still sends is
+    /// dropped.
+    pub(super) fn pass_greeting(&mut self, reason: CloseReason, now_ms: u32) {
+        (self.state, self.reason) = (State::Closing, reason);
+        self.waiting_since_ms = now_ms;
+        self.stream.pass_layer();
+        // What arrived may be dropped now, whether or not an event has said so yet.
+        self.readable = !self.input_has_ended();
+    }
+
     /// Gives the connection its reason to end, unless it has one: the first reason counts. Only after
     /// `PeerClosed`, while output still waits, may a worse reason take its place.
     pub(super) fn set_reason(&mut self, reason: CloseReason) {
-        let undecided = matches!(self.state, State::Connecting | State::Open);
+        let undecided = matches!(self.state, State::Connecting | State::Greeting | State::Open);
         let was_in_order = self.state == State::Closing && self.reason == CloseReason::PeerClosed;
         // Whatever was to come of it, this is what did.
         let is_panic = reason == CloseReason::HandlerPanicked;

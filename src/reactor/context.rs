@@ -6,10 +6,15 @@ use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use mio::net::TcpStream;
+
 use super::connection::{Habits, Hold, State};
 use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::dial::{Origin, adopt, dial};
+use crate::sockets::introduction::Introduction;
+use crate::sockets::layer::Layer;
+use crate::sockets::manner::Manner;
 use crate::sockets::stream::Stream;
 use crate::structures::budget::CHARGE_MAX;
 use crate::structures::overload_watch::Overload;
@@ -334,6 +339,26 @@ impl<'a> Context<'a> {
         self.state.admit_dialled(stream, Peer::dialled(to.clone(), data))
     }
 
+    /// As [`connect`](Self::connect) to a TCP address, with a layer between the socket and the connection,
+    /// such as the client's side of TLS. `wrap` makes the layer once the socket is connected, and does no
+    /// I/O; `on_open` follows when the layer has [greeted](super::Layer::greet).
+    ///
+    /// # Errors
+    /// As for `connect`, and `InvalidInput` for a Unix socket: layers are for TCP.
+    pub fn connect_layered(
+        &mut self,
+        to: &Address,
+        data: u64,
+        wrap: impl FnOnce(TcpStream) -> io::Result<Box<dyn Layer>> + 'static,
+    ) -> io::Result<Token> {
+        if matches!(to, Address::Unix(_)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a layer needs TCP"));
+        }
+        let token = self.connect(to, data)?;
+        self.state.greetings.expect(token, Manner::once(wrap));
+        Ok(token)
+    }
+
     /// Takes a connection over that was made elsewhere: a `TcpStream` or `UnixStream` of the standard
     /// library, a `socket2::Socket` or whatever else owns the descriptor of a TCP or Unix stream socket.
     /// It is made non-blocking, and has the limits and timeouts of all others.
@@ -407,9 +432,21 @@ impl<'a> Context<'a> {
         &self.state.addresses
     }
 
-    /// The peer's address, as it was when the connection came to be.
+    /// The peer's address, as it was when the connection came to be: where a balancer has
+    /// [introduced](crate::Preface) its client, that of the client.
     pub fn peer_address(&self, token: Token) -> Option<Address> {
         self.state.peer_address(token)
+    }
+
+    /// The address of the balancer by which the peer came, where one has introduced it.
+    pub fn via(&self, token: Token) -> Option<Address> {
+        self.state.via(token)
+    }
+
+    /// What the greeting of the connection's layer has found out; nothing without a layer, or when the
+    /// connection is over.
+    pub fn introduction(&mut self, token: Token) -> Introduction {
+        self.state.introduction(token)
     }
 
     // ---- time ----

@@ -13,6 +13,8 @@ use crate::structures::token::Token;
 pub(super) enum Deadline {
     /// An outgoing connection is not established.
     Connect,
+    /// A connection is not open.
+    Greeting,
     /// Output waits, and the peer takes no byte.
     Write,
     /// The peer's end does not come.
@@ -51,6 +53,12 @@ impl LoopState {
         let waiting = |span| clock.after(connection.waiting_since_ms, span).max(not_before);
         match connection.state {
             State::Connecting => Some((waiting(config.connect_timeout), Deadline::Connect)),
+            State::Greeting => {
+                // Whoever always has something to say that leads to nothing has this time and no more.
+                let whole = clock.after(connection.waiting_since_ms, config.greeting_timeout);
+                let quiet = self.is_draining.then(|| active(self.drain_quiet()));
+                Some((quiet.map_or(whole, |quiet| quiet.min(whole)), Deadline::Greeting))
+            }
             State::Lingering => {
                 let linger = waiting(config.linger_span(connection.reason));
                 // Our last words are out. A shutdown waits for a silent peer only for the quiet period.

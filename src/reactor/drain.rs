@@ -52,7 +52,9 @@ impl LoopState {
                     unfinished += 1;
                     self.abort(token, CloseReason::DrainTimeout);
                 }
-                State::Connecting => self.abort(token, CloseReason::DrainTimeout),
+                State::Connecting | State::Greeting => {
+                    self.abort(token, CloseReason::DrainTimeout);
+                }
                 // Nothing is queued for these any more.
                 State::Severed | State::Lingering | State::Closed => {}
             }

@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use crate::sockets::address::Address;
+use crate::structures::rate_limit::RateLimit;
 use crate::vocabulary::close_reason::CloseReason;
 
 /// Decides about connections before anything is spent on them; see
 /// [`Reactor::set_gate`](super::Reactor::set_gate).
 ///
-/// A gate is asked once for each connection that a listener accepts. For each connection that it let in,
+/// A gate is asked once for each connection that a listener accepts, as soon as the client is known: where
+/// a balancer [introduces](crate::Preface) its clients, after that. For each connection that it let in,
 /// the gate is told once when that connection is over. So a gate may count the connections inside.
 /// Outgoing connections do not pass the gate.
 ///
@@ -34,7 +36,8 @@ use crate::vocabulary::close_reason::CloseReason;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait Gate {
-    /// A connection was accepted, at turn time `now`. A peer on a Unix socket has an empty path.
+    /// A connection was accepted from a client, at turn time `now`. A peer on a Unix socket has an empty
+    /// path.
     ///
     /// # Errors
     /// The reason for which the connection is closed at once. No handler hears of the connection.
@@ -49,10 +52,11 @@ pub(super) struct GateBook {
     pub(super) gate: Box<dyn Gate>,
     /// Indexed like the table of connections.
     pub(super) inside: Vec<bool>,
+    pub(super) warning: RateLimit,
 }
 
 impl GateBook {
     pub(super) fn new(gate: Box<dyn Gate>) -> Self {
-        GateBook { gate, inside: Vec::new() }
+        GateBook { gate, inside: Vec::new(), warning: RateLimit::default() }
     }
 }

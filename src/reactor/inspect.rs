@@ -21,9 +21,11 @@ impl LoopState {
         Some(ConnectionInfo {
             token,
             peer: self.peer_address(token)?,
+            via: self.via(token),
             dialled: self.dialled(token),
             stage: match connection.state {
                 State::Connecting => Stage::Connecting,
+                State::Greeting => Stage::Greeting,
                 State::Open => Stage::Open,
                 State::Severed | State::Closing | State::Lingering | State::Closed => Stage::Ending,
             },

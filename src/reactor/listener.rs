@@ -11,6 +11,7 @@ use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::layer::LayerPanicked;
 use crate::sockets::listen_socket::{AcceptFault, ListenSocket};
+use crate::sockets::manner::{Accepted, Awaited};
 use crate::sockets::stream::Stream;
 use crate::structures::overload_watch::Trickle;
 use crate::structures::rate_limit::RateLimit;
@@ -35,7 +36,6 @@ pub(super) struct Listeners {
     /// Listeners rest until then, for want of descriptors or memory.
     pause: Option<Instant>,
     pause_warning: RateLimit,
-    gate_warning: RateLimit,
 }
 
 impl Listener {
@@ -64,6 +64,11 @@ impl LoopState {
         Ok(())
     }
 
+    /// Whether one more connection may come in that is not open at once. A shutdown lets all of them in.
+    fn may_greet(&self) -> bool {
+        self.greetings.count < self.config.greetings_most() || self.drain_until.is_some()
+    }
+
     /// Takes an outgoing connection in, which is not known to be established.
     pub(super) fn admit_dialled(&mut self, stream: Stream, peer: Peer) -> io::Result<Token> {
         let token = self.admit(stream, peer, State::Connecting)?;
@@ -74,25 +79,35 @@ impl LoopState {
     /// Takes a connection in that was accepted elsewhere, if the gate lets it in.
     pub(super) fn admit_adopted(&mut self, stream: Stream, peer: Peer) -> io::Result<Token> {
         self.stats.accepted += 1;
-        if let Err(reason) = self.ask_gate(&peer) {
+        if let Err(reason) = self.ask_gate(&Address::from(&peer)) {
             self.count_end(reason);
             let text = format!("the gate does not let it in: {reason}");
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
         // The flush phase opens it: a handler is never called from inside a handler.
-        let token = self.admit_let_in(stream, peer, State::Connecting)?;
+        let token = self.admit_let_in(stream, peer, State::Connecting, true)?;
         self.change(token, |connection| connection.writable = true);
         Ok(token)
     }
 
-    /// Takes a connection in that the gate let in. If that fails, the gate is told, and the end counted.
-    fn admit_let_in(&mut self, stream: Stream, peer: Peer, state: State) -> io::Result<Token> {
+    /// Takes a connection in that the gate let in, or has not been asked about. If that fails, a gate that
+    /// was asked is told, and the end counted.
+    fn admit_let_in(
+        &mut self,
+        stream: Stream,
+        peer: Peer,
+        state: State,
+        was_asked: bool,
+    ) -> io::Result<Token> {
         let address = Address::from(&peer);
         let admitted = self.admit(stream, peer, state);
         match &admitted {
-            Ok(token) => self.enter_gate(*token),
+            Ok(token) if was_asked => self.enter_gate(*token),
+            Ok(_) => {}
             Err(error) => {
-                self.turn_back(&address);
+                if was_asked {
+                    self.turn_back(&address);
+                }
                 let has_panicked = LayerPanicked::is(error);
                 self.count_end(match has_panicked {
                     true => CloseReason::HandlerPanicked,
@@ -154,7 +169,12 @@ impl Listeners {
     pub(super) fn may_accept_from(&self, index: usize, state: &LoopState) -> bool {
         let Some(Some(listener)) = self.list.get(index) else { return false };
         let has_place = !state.is_full() || state.config.when_full == WhenFull::Refuse;
-        listener.readable && has_place && self.pause.is_none() && listener.lets_in(state)
+        let may_greet = !listener.socket.greets() || state.may_greet();
+        listener.readable
+            && has_place
+            && may_greet
+            && self.pause.is_none()
+            && listener.lets_in(state)
     }
 
     /// When listeners that rest are to be asked again: those that wait for descriptors or memory, and
@@ -179,10 +199,10 @@ impl Listeners {
         self.pause = None;
     }
 
-    /// Accepts one connection, and returns its token if the connection got a place.
+    /// Accepts one connection, and returns its token if the connection got a place and is open.
     pub(super) fn accept_from(&mut self, index: usize, state: &mut LoopState) -> Option<Token> {
         let Some(Some(listener)) = self.list.get_mut(index) else { return None };
-        let (stream, peer) = match listener.socket.accept() {
+        let Accepted { stream, peer, awaited } = match listener.socket.accept() {
             Ok(accepted) => accepted,
             Err(error) => {
                 self.accept_failed(index, &error, state);
@@ -194,31 +214,28 @@ impl Listeners {
             state.count_end(CloseReason::Refused);
             return None;
         }
-        if let Err(reason) = state.ask_gate(&peer) {
-            self.turn_away(reason, &peer, state);
+        // Who comes by a balancer is not known yet.
+        let is_known = !matches!(awaited, Awaited::Preface(_));
+        let address = Address::from(&peer);
+        if let Err(reason) = if is_known { state.ask_gate(&address) } else { Ok(()) } {
+            state.count_end(reason);
+            state.warn_of_one_turned_away(reason, &address);
             return None;
         }
-        match state.admit_let_in(stream, peer, State::Open) {
+        let is_open = matches!(awaited, Awaited::Nothing);
+        let begins = if is_open { State::Open } else { State::Greeting };
+        match state.admit_let_in(stream, peer, begins, is_known) {
             Ok(token) => {
                 listener.count_newcomer(state);
-                return Some(token);
+                if is_open {
+                    return Some(token);
+                }
+                state.begin_greeting(token, awaited);
             }
             Err(error) if LayerPanicked::is(&error) => state.note_panic(None, &error.to_string()),
             Err(error) => self.begin_pause(&error, state),
         }
         None
-    }
-
-    /// The gate did not let this connection in, whose socket is closed by now.
-    fn turn_away(&mut self, reason: CloseReason, peer: &Peer, state: &mut LoopState) {
-        state.count_end(reason);
-        if let Some(suppressed) = self.gate_warning.pass(state.clock.now()) {
-            let peer = Address::from(peer);
-            log::warn!(
-                event = "turned_away", peer:%, reason:%, suppressed;
-                "a connection was closed as soon as it came"
-            );
-        }
     }
 
     fn accept_failed(&mut self, index: usize, error: &io::Error, state: &mut LoopState) {
@@ -259,11 +276,22 @@ impl Listeners {
 
 impl LoopState {
     /// Asks the gate, if there is one, whether a connection may come in.
-    pub(super) fn ask_gate(&mut self, peer: &Peer) -> Result<(), CloseReason> {
+    pub(super) fn ask_gate(&mut self, peer: &Address) -> Result<(), CloseReason> {
         let answer = self.contained(None, |LoopState { gate, clock, .. }| {
-            gate.as_mut().map_or(Ok(()), |book| book.gate.admit(&peer.into(), clock.now()))
+            gate.as_mut().map_or(Ok(()), |book| book.gate.admit(peer, clock.now()))
         });
         answer.unwrap_or(Err(CloseReason::HandlerPanicked))
+    }
+
+    /// The gate did not let this peer in.
+    pub(super) fn warn_of_one_turned_away(&mut self, reason: CloseReason, peer: &Address) {
+        let Some(book) = &mut self.gate else { return };
+        if let Some(suppressed) = book.warning.pass(self.clock.now()) {
+            log::warn!(
+                event = "turned_away", peer:%, reason:%, suppressed;
+                "a connection was closed as soon as it came"
+            );
+        }
     }
 
     /// Remembers that the gate let this connection in.

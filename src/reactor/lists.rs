@@ -20,6 +20,8 @@ pub(super) struct Lists {
     pub(super) ready: Lanes,
     /// The flush phase has something to do for these.
     pub(super) dirty: VecDeque<Token>,
+    /// Taken off the ready list, because their greeting goes on: a few of them in each turn.
+    pub(super) greeting: VecDeque<Token>,
     /// The close phase takes these out of their topics.
     pub(super) leaving: VecDeque<Token>,
     /// The close phase tells the handler that these are over, and frees their slots.
@@ -52,6 +54,7 @@ impl Lists {
     pub(super) fn give_back(&mut self) {
         self.ready.give_back();
         self.dirty.give_back();
+        self.greeting.give_back();
         self.leaving.give_back();
         self.closed.give_back();
         self.starved.give_back();
@@ -59,7 +62,7 @@ impl Lists {
 
     /// Whether the next turn has work that no event will announce.
     pub(super) fn has_work(&self) -> bool {
-        let is_idle = self.ready.is_empty() && self.dirty.is_empty();
+        let is_idle = self.ready.is_empty() && self.dirty.is_empty() && self.greeting.is_empty();
         !(is_idle && self.leaving.is_empty() && self.closed.is_empty())
     }
 }

@@ -23,6 +23,7 @@ use slab::Slab;
 
 use super::connection::{Connection, Details, Hold, State};
 use super::gate::GateBook;
+use super::greeting::Greetings;
 use super::lists::Lists;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::event_list::Edge;
@@ -37,6 +38,7 @@ use crate::structures::looks::Looks;
 use crate::structures::overload_watch::Watch;
 use crate::structures::places::Places;
 use crate::structures::subscriptions::{NONE, Topics};
+use crate::structures::tally::Tally;
 use crate::structures::timer_wheel::TimerWheel;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
@@ -59,6 +61,9 @@ pub(super) struct LoopState {
     pub(super) topics: Topics,
     pub(super) arrears: Arrears,
     pub(super) pool: BufferPool,
+    /// Bytes that layers hold.
+    pub(super) layers: Tally,
+    pub(super) greetings: Greetings,
     pub(super) wheel: TimerWheel,
     pub(super) stats: Stats,
     pub(super) clock: Clock,
@@ -101,6 +106,8 @@ impl LoopState {
             topics: Topics::new(config.buffer_reserve),
             arrears: Arrears::default(),
             pool: BufferPool::new(config.buffer_reserve),
+            layers: Tally::default(),
+            greetings: Greetings::default(),
             wheel: TimerWheel::new(config.tick.as_millis() as u64),
             stats: Stats::default(),
             clock: Clock::new(),
@@ -132,6 +139,7 @@ impl LoopState {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         let token = Token { slot: entry.key() as u32, generation: self.generation };
         stream.register(self.poll.registry(), token)?;
+        stream.count_into(&self.layers);
         entry.insert(Connection::new(stream, token.generation, state, self.clock.stamp()));
         let details = Details { peer, subscriptions: NONE, discarded: 0 };
         match self.details.get_mut(token.key()) {
@@ -225,6 +233,12 @@ impl LoopState {
         self.details.get(token.key()).map(|details| (&details.peer).into())
     }
 
+    /// The balancer by which a client came.
+    pub(super) fn via(&self, token: Token) -> Option<Address> {
+        self.find(token)?;
+        self.details.get(token.key())?.peer.via().cloned()
+    }
+
     /// Enters the end of a connection into the books.
     pub(super) fn count_end(&mut self, reason: CloseReason) {
         self.stats.closed_by_reason[reason as usize] += 1;
@@ -235,7 +249,7 @@ impl LoopState {
         self.find(token)?;
         match &self.details.get(token.key())?.peer {
             Peer::Dialled(dialled) => Some(dialled.data),
-            Peer::V4(_) | Peer::V6(_) | Peer::Unix => None,
+            Peer::V4(_) | Peer::V6(_) | Peer::Unix | Peer::Introduced(_) => None,
         }
     }
 

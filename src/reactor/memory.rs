@@ -14,16 +14,21 @@ impl LoopState {
         !self.lists.starved.is_empty() && self.has_memory()
     }
 
+    /// Bytes that buffers and layers hold.
+    pub(super) fn leased(&self) -> usize {
+        self.pool.leased() + self.layers.get()
+    }
+
     /// Whether one more read fits into the buffer memory.
     pub(super) fn has_memory(&self) -> bool {
-        self.pool.leased() + self.config.read_size() <= self.config.buffer_memory
+        self.leased() + self.config.read_size() <= self.config.buffer_memory
     }
 
     /// At the end of a turn: lifts the hold of starved connections when there is memory again. While there
     /// is none, and when buffers have kept the server overloaded for long, closes the connections that
     /// hold most of the memory.
     pub(super) fn relieve_memory(&mut self) {
-        let leased = self.pool.leased();
+        let leased = self.leased();
         if let Some(most) = self.overload.takes_relief(self.clock.now_ms(), leased) {
             self.close_largest(most);
         }
@@ -44,11 +49,12 @@ impl LoopState {
     /// Closes connections, those with the largest buffers first, until all others hold `most` bytes at
     /// most.
     fn close_largest(&mut self, most: usize) {
-        let mut leased = self.pool.leased();
+        let mut leased = self.leased();
         // A walk over the whole table. It is rare, because each walk frees a part of all memory.
         let mut holders: Vec<(usize, Reverse<u32>)> = Vec::new();
         for (slot, connection) in &self.connections {
-            let size = connection.output.capacity() + connection.input.capacity();
+            let held = connection.stream.held();
+            let size = connection.output.capacity() + connection.input.capacity() + held;
             if connection.state == State::Closed {
                 // The close phase gives these buffers back.
                 leased = leased.saturating_sub(size);

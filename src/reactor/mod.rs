@@ -91,6 +91,7 @@ mod deadline;
 mod delivery;
 mod drain;
 mod gate;
+mod greeting;
 mod handler;
 mod input;
 mod inspect;
@@ -116,8 +117,10 @@ pub use remote::{HandlerRemote, HandlerTask, Remote, Task};
 
 pub use crate::sockets::address::Address;
 pub use crate::sockets::dial::Origin;
-pub use crate::sockets::layer::Layer;
+pub use crate::sockets::introduction::Introduction;
+pub use crate::sockets::layer::{Layer, LayerSocket};
 pub use crate::sockets::listen_options::ListenOptions;
+pub use crate::sockets::preface::{BadPreface, Introduced, PREFACE_MAX, Preface};
 pub use crate::structures::buffer_pool::BufferPool;
 pub use crate::structures::overload_watch::{Overload, OverloadCause};
 pub use crate::structures::ring_buffer::RingBuffer;
@@ -128,6 +131,7 @@ pub use crate::structures::topic::{PublishError, SlowConsumer, Start, TopicConfi
 pub use crate::vocabulary::close_reason::CloseReason;
 pub use crate::vocabulary::config::{Config, OnPanic, WhenFull};
 pub use crate::vocabulary::connection_info::{ConnectionInfo, Stage};
+pub use crate::vocabulary::layer_error::LayerError;
 pub use crate::vocabulary::protocol_error::ProtocolError;
 pub use crate::vocabulary::remote_error::RemoteError;
 pub use crate::vocabulary::stats::Stats;

@@ -17,7 +17,7 @@ impl LoopState {
             now_ms: self.clock.now_ms(),
             rest: self.overload.rest,
             listed: [prompt, others, self.lists.dirty.len()],
-            leased: self.pool.leased(),
+            leased: self.leased(),
         };
         match self.overload.look(&moment) {
             None => {}
@@ -34,7 +34,7 @@ impl LoopState {
             OverloadCause::Memory => "much of the memory is used",
         };
         let (turn_ms, memory_percent) =
-            (self.overload.round_ms, self.overload.percent(self.pool.leased()));
+            (self.overload.round_ms, self.overload.percent(self.leased()));
         log::warn!(
             event = "overloaded", cause = cause.name(), turn_ms, memory_percent;
             "overloaded: {what}; new connections are let in slowly, and what can wait is refused"

@@ -9,6 +9,7 @@ use super::connection::{Habits, Hold, InputEnd, State};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::gate::{Gate, GateBook};
+use super::greeting::Greeted;
 use super::handler::Handler;
 use super::listener::Listeners;
 use super::loop_state::{LoopState, find};
@@ -282,6 +283,7 @@ impl<H: Handler> Reactor<H> {
         self.run_tasks();
         self.accept();
         self.read();
+        self.greet();
         self.shut_down();
         self.flush();
         self.close();
@@ -337,7 +339,7 @@ impl<H: Handler> Reactor<H> {
 
     fn next_deadline(&self) -> Option<Instant> {
         let state = &self.state;
-        let overload_ms = state.overload.due_ms(state.pool.leased());
+        let overload_ms = state.overload.due_ms(state.leased());
         let in_ms =
             [state.wheel.next_due(), overload_ms, state.topics_due_ms, state.burst.due_ms()];
         let deadlines = [
@@ -406,6 +408,10 @@ impl<H: Handler> Reactor<H> {
     fn act(&mut self, token: Token, deadline: Deadline) {
         match deadline {
             Deadline::Connect => self.connect_failed(token, &io::ErrorKind::TimedOut.into()),
+            Deadline::Greeting => {
+                self.tell_of_failure(token, &io::ErrorKind::TimedOut.into());
+                self.state.expire_greeting(token);
+            }
             Deadline::Write => self.state.expire_write(token),
             Deadline::Linger => self.state.retire(token),
             Deadline::Idle => self.state.close(token, CloseReason::IdleTimeout),
@@ -514,6 +520,11 @@ impl<H: Handler> Reactor<H> {
         match connection.state {
             State::Open | State::Severed => self.serve(token),
             State::Closing | State::Lingering => self.state.discard(token),
+            State::Greeting => {
+                // It stays listed, elsewhere.
+                connection.on_ready_list = true;
+                self.state.lists.greeting.push_back(token);
+            }
             State::Connecting | State::Closed => {}
         }
     }
@@ -575,6 +586,47 @@ impl<H: Handler> Reactor<H> {
         if outcome.is_ok() && is_too_long { Err(ProtocolError::MessageTooLong) } else { outcome }
     }
 
+    // ---- greet ----
+
+    /// Goes on with a few greetings, so that those who are open are served between.
+    fn greet(&mut self) {
+        if self.state.lists.greeting.is_empty() {
+            return;
+        }
+        self.state.begin_phase();
+        let visits = self.state.lists.greeting.len().min(self.state.config.visit_budget);
+        let mut budget = self.state.config.greeting_budget;
+        for _ in 0..visits {
+            let Some(token) = self.state.lists.greeting.pop_front() else { break };
+            let (greeted, was_asked) = self.state.greet(token);
+            match greeted {
+                Greeted::Waits => {}
+                Greeted::Done => self.open_greeted(token),
+                Greeted::Failed(error) => {
+                    self.tell_of_failure(token, &error);
+                    self.state.fail_greeting(token, &error);
+                }
+            }
+            budget -= usize::from(was_asked);
+            if budget == 0 || self.state.is_phase_over() {
+                break;
+            }
+        }
+    }
+
+    fn open_greeted(&mut self, token: Token) {
+        self.state.finish_greeting(token);
+        self.open(token);
+        self.state.arm(token);
+    }
+
+    /// Whoever called hears that it was in vain.
+    fn tell_of_failure(&mut self, token: Token, error: &io::Error) {
+        if self.state.dialled(token).is_some() {
+            self.state.call(Some(token), |cx| self.handler.on_connect_error(cx, token, error));
+        }
+    }
+
     // ---- flush ----
 
     fn flush(&mut self) {
@@ -610,7 +662,9 @@ impl<H: Handler> Reactor<H> {
         };
         match established {
             Ok(None) => connection.writable = false,
+            Ok(Some(())) if self.state.begins_layered(token) => {}
             Ok(Some(())) => {
+                let Some(connection) = self.state.find_mut(token) else { return };
                 connection.state = State::Open;
                 connection.active_ms = now_ms;
                 self.open(token);

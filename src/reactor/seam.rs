@@ -88,7 +88,7 @@ impl<H: Handler> Reactor<H> {
 
     /// Bytes of storage that buffers hold.
     pub(crate) fn leased(&self) -> usize {
-        self.state.pool.leased()
+        self.state.leased()
     }
 
     /// What debug builds check after each turn, for all connections, in every build.

@@ -34,6 +34,8 @@ pub(super) const READ: u64 = 1_000;
 pub(super) const WRITE: u64 = 1_500;
 /// A connection accepted: two calls, and a place in the tables.
 pub(super) const ACCEPT: u64 = 5_000;
+/// The greeting of a layer goes on by a step: half of a TLS handshake with a key on P-256.
+pub(super) const GREET: u64 = 100_000;
 /// A connection closed.
 pub(super) const CLOSE: u64 = 3_000;
 /// A timer that came round, or a task from another thread.

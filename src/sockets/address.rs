@@ -34,6 +34,15 @@ pub(crate) enum Peer {
     Unix,
     /// Whom we called: boxed, so that the rare case does not make every connection larger.
     Dialled(Box<Dialled>),
+    /// Whom a balancer has introduced.
+    Introduced(Box<ByOther>),
+}
+
+/// A client, and the balancer by which it came.
+#[derive(Clone, Debug)]
+pub(crate) struct ByOther {
+    pub(crate) client: Address,
+    pub(crate) via: Address,
 }
 
 /// Where an outgoing connection leads, and what its caller knows it by.
@@ -140,6 +149,18 @@ impl Peer {
     pub(crate) fn dialled(address: Address, data: u64) -> Self {
         Peer::Dialled(Box::new(Dialled { address, data }))
     }
+
+    /// This is a balancer, which has said of whom the connection is.
+    pub(crate) fn introduces(&self, client: Address) -> Self {
+        // An IPv4 client is shown as what it is.
+        let client = Address::from(&Peer::from(&client));
+        Peer::Introduced(Box::new(ByOther { client, via: self.into() }))
+    }
+
+    /// The balancer by which the client came.
+    pub(crate) fn via(&self) -> Option<&Address> {
+        if let Peer::Introduced(introduced) = self { Some(&introduced.via) } else { None }
+    }
 }
 
 impl From<Option<SocketAddr>> for Peer {
@@ -173,6 +194,7 @@ impl From<&Peer> for Address {
             }),
             Peer::Unix => Address::Unix(PathBuf::new()),
             Peer::Dialled(dialled) => dialled.address.clone(),
+            Peer::Introduced(introduced) => introduced.client.clone(),
         }
     }
 }

@@ -3,10 +3,16 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
 
 use mio::event::Source;
+use mio::net::TcpStream;
+use socket2::SockRef;
 
+use super::introduction::Introduction;
 use crate::structures::caught::{Caught, catch};
+use crate::structures::tally::{Share, Tally};
 
 /// What may stand between a connection and its socket: TLS, compression, a test that tears reads
 /// and writes.
@@ -14,11 +20,42 @@ use crate::structures::caught::{Caught, catch};
 /// Reads and writes are non-blocking and say `WouldBlock` when the socket below does. A layer may
 /// hold bytes of its own in both directions: the reactor reads it until `WouldBlock`, and calls
 /// `flush` once its own output is written, until that no longer says `WouldBlock`.
+///
+/// An error of the layer itself, and not of its socket, is a
+/// [`LayerError`](crate::LayerError): the layer has queued what it has to say about that, and takes
+/// no more bytes. The reactor hands over what was read before, lets the layer `flush`, ends the stream
+/// by [`shutdown_write`](Self::shutdown_write), and drops what the peer still sends.
 pub trait Layer: Read + Write {
-    /// The socket below, for registration with the poll.
-    fn source(&mut self) -> &mut dyn Source;
+    /// The socket below: it is registered with the poll, closed by a reset when the connection is
+    /// aborted, and read when the layer has failed.
+    fn socket(&mut self) -> LayerSocket<'_>;
 
-    /// Tells the peer that nothing more will be sent.
+    /// Goes on with the greeting of the layer, a TLS handshake. True once it is done: then `on_open` is
+    /// called, and bytes are read and written. False when it waits for the peer, that is after the socket
+    /// has said `WouldBlock`. It is asked once at the beginning, and again whenever bytes arrive, or when
+    /// output goes on that was refused. What it has to send it may send itself, or leave for `flush`,
+    /// which follows.
+    ///
+    /// # Errors
+    /// Why the greeting failed: a [`LayerError`](crate::LayerError), or an error of the socket. There is
+    /// no `on_open` then, and no `on_close`.
+    fn greet(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Bytes of memory held for the peer now, input and output: they count for
+    /// [`Config::buffer_memory`](crate::Config::buffer_memory).
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// What the greeting has found out about the peer.
+    fn introduction(&self) -> Introduction {
+        Introduction::default()
+    }
+
+    /// Tells the peer that nothing more will be sent. It says `WouldBlock` while its last words do not fit
+    /// into the socket, and is called again, once there is room, until it succeeds.
     ///
     /// # Errors
     /// As the socket says; the connection is then closed without waiting for the peer's end.
@@ -33,9 +70,26 @@ pub trait Layer: Read + Write {
         Ok(true)
     }
 
-    /// Makes the coming close a reset, as far as the socket below can: the connection was aborted. By
-    /// default the socket is closed as it is.
+    /// The connection was aborted. The reactor makes the coming close of a TCP socket a reset; what else
+    /// there may be below closes as it is, unless the layer knows better.
     fn discard_on_close(&mut self) {}
+}
+
+/// What lies below a [`Layer`]. A layer above another layer gives what that gives.
+pub enum LayerSocket<'a> {
+    /// A TCP socket.
+    Tcp(&'a mut TcpStream),
+    /// Whatever else can be registered with the poll.
+    Other(&'a mut dyn Source),
+}
+
+impl fmt::Debug for LayerSocket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LayerSocket::Tcp(_) => "tcp",
+            LayerSocket::Other(_) => "other",
+        })
+    }
 }
 
 /// A layer of which a panic becomes an error.
@@ -44,8 +98,12 @@ pub(crate) struct Layered {
     layer: Option<Box<dyn Layer>>,
     /// The layer may hold output of its own: after every read or write, until a flush says otherwise.
     pub(super) owes_output: bool,
+    /// The layer reads no more: what the peer still sends is read from the socket below, and dropped.
+    is_passed: bool,
     /// What it has panicked with. It is not called again.
     panic: Option<LayerPanicked>,
+    /// What it holds, as a part of what all layers hold.
+    held: Option<Share>,
 }
 
 /// The error of a layer that panicked, or of what was to make one. It is not called again.
@@ -54,7 +112,55 @@ pub(crate) struct LayerPanicked(String);
 
 impl Layered {
     pub(super) fn new(layer: Box<dyn Layer>) -> Self {
-        Layered { layer: Some(layer), owes_output: true, panic: None }
+        let mut layered = Layered::gone();
+        layered.layer = Some(layer);
+        layered
+    }
+
+    /// In the place of a stream whose socket is on its way to a layer.
+    pub(super) fn gone() -> Self {
+        Layered { layer: None, owes_output: true, is_passed: false, panic: None, held: None }
+    }
+
+    /// Counts what the layer holds, from now on.
+    pub(super) fn count_into(&mut self, all: &Tally) {
+        self.held = Some(all.share());
+        // Its answer is what is counted.
+        let _ = self.call(|_| Ok(()));
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.as_ref().map_or(0, Share::get)
+    }
+
+    /// Reads from the layer, or past it.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.is_passed {
+            false => self.touch(|layer| layer.read(into)),
+            true => self.call(|layer| match layer.socket() {
+                LayerSocket::Tcp(socket) => socket.read(into),
+                LayerSocket::Other(_) => layer.read(into),
+            }),
+        }
+    }
+
+    /// What the peer still sends is dropped, whatever it means: the layer is not asked.
+    pub(super) fn pass(&mut self) {
+        self.is_passed = true;
+    }
+
+    /// The last words of the layer, and then the end of the stream. A layer that has failed may have ended
+    /// with its alert.
+    pub(super) fn shutdown_write(&mut self) -> io::Result<()> {
+        let said = self.touch(|layer| layer.shutdown_write());
+        match said {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            Err(_) if self.is_passed => self.call(|layer| match layer.socket() {
+                LayerSocket::Tcp(socket) => socket.shutdown(Shutdown::Write),
+                LayerSocket::Other(_) => Ok(()),
+            }),
+            said => said,
+        }
     }
 
     /// As [`call`](Self::call), for what may leave output in the layer.
@@ -66,12 +172,24 @@ impl Layered {
         self.call(call)
     }
 
+    /// Makes the coming close a reset: the kernel then frees at once what the peer did not take.
     pub(super) fn discard_on_close(&mut self) {
         // The connection ends in any case.
         let _ = self.call(|layer| {
             layer.discard_on_close();
             Ok(())
         });
+        // A layer that has panicked still has its socket.
+        let Some(layer) = self.layer.as_deref_mut() else { return };
+        let reset = catch(|| {
+            if let LayerSocket::Tcp(socket) = layer.socket() {
+                // It can only fail on a socket that is already gone, where there is nothing to discard.
+                let _ = SockRef::from(&*socket).set_linger(Some(Duration::ZERO));
+            }
+        });
+        if let Err(panic) = reset {
+            self.panic.get_or_insert(panic.into());
+        }
     }
 
     pub(super) fn call<T>(
@@ -81,7 +199,13 @@ impl Layered {
         let Some(layer) = self.layer.as_deref_mut().filter(|_| self.panic.is_none()) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        catch(|| call(layer)).unwrap_or_else(|panic| {
+        let held = &mut self.held;
+        let called = catch(|| {
+            let outcome = call(layer);
+            held.iter_mut().for_each(|held| held.set(layer.held()));
+            outcome
+        });
+        called.unwrap_or_else(|panic| {
             let panic = self.panic.insert(panic.into());
             Err(io::Error::other(panic.clone()))
         })
@@ -103,6 +227,10 @@ impl Drop for Layered {
 }
 
 impl LayerPanicked {
+    pub(crate) fn error(panic: Caught) -> io::Error {
+        io::Error::other(LayerPanicked::from(panic))
+    }
+
     /// Whether that is what an error of a stream is.
     pub(crate) fn is(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|error| error.is::<LayerPanicked>())

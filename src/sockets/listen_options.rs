@@ -1,5 +1,9 @@
 //! How a server listens.
 
+use std::sync::Arc;
+
+use super::preface::Preface;
+
 /// How a listener is set up. What accepted sockets inherit is set once, here.
 #[derive(Clone, Debug)]
 pub struct ListenOptions {
@@ -21,6 +25,10 @@ pub struct ListenOptions {
     /// The number of the group that owns a Unix socket's file. Default: the group of the process. A
     /// process that is not root may name the groups that it is in.
     pub socket_group: Option<u32>,
+    /// What a balancer says of its clients before their own bytes, as in the PROXY protocol: for the
+    /// connections from which it [is expected](Preface::is_expected). Default: nothing. While the preface
+    /// is awaited the connection is a [`Greeting`](crate::Stage::Greeting).
+    pub preface: Option<Arc<dyn Preface>>,
 }
 
 impl Default for ListenOptions {
@@ -31,6 +39,7 @@ impl Default for ListenOptions {
             notsent_lowat: Some(16 << 10),
             socket_mode: None,
             socket_group: None,
+            preface: None,
         }
     }
 }

@@ -5,30 +5,27 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 
 use mio::event::Source;
-use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::address::{Address, Peer};
+use super::address::Address;
 use super::dial::prepare;
-use super::layer::{Layer, LayerPanicked};
 use super::listen_options::ListenOptions;
+use super::manner::{Accepted, Awaited, Manner, Wrap};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::socket_file::SocketFile;
 use super::stand_in::Backlog;
 use super::stream::Stream;
-use crate::structures::caught::catch;
 use crate::structures::token::Token;
 
-/// What puts a layer on each accepted socket of a listener.
-pub(crate) type Wrap = Box<dyn FnMut(TcpStream) -> io::Result<Box<dyn Layer>>>;
-
 pub(crate) enum ListenSocket {
-    Tcp(TcpListener, Option<Wrap>),
+    Tcp(TcpListener, Rc<Manner>),
     /// With the file that goes when the socket does.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, SocketFile, Rc<Manner>),
     /// What is no socket of the kernel.
     StandIn(Box<dyn Backlog>),
 }
@@ -76,45 +73,46 @@ impl ListenSocket {
             let text = format!("cannot listen on the socket that was given: {error}");
             io::Error::new(error.kind(), text)
         })?;
+        let manner = Manner::new(options.preface.clone(), None);
         if domain != Domain::UNIX {
-            return Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), None));
+            return Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), manner));
         }
         let file = SocketFile::of_another(&socket.local_addr()?);
-        Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file))
+        Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file, manner))
     }
 
     /// Takes one waiting connection. The peer's address is the one that `accept` told: the socket
     /// may be dead already.
-    pub(crate) fn accept(&mut self) -> io::Result<(Stream, Peer)> {
+    pub(crate) fn accept(&mut self) -> io::Result<Accepted> {
         match self {
-            ListenSocket::Tcp(listener, wrap) => {
+            ListenSocket::Tcp(listener, manner) => {
                 let (socket, address) = listener.accept()?;
-                let stream = match wrap {
-                    None => Stream::Tcp(socket),
-                    // Whatever is wrong concerns this connection, not the listener.
-                    Some(wrap) => {
-                        let layer = catch(|| wrap(socket)).map_err(LayerPanicked::from);
-                        let layer = layer.map_err(aborted)?.map_err(aborted)?;
-                        Stream::layered(layer)
-                    }
-                };
-                Ok((stream, Some(address).into()))
+                manner.accept_tcp(socket, Some(address).into())
             }
-            ListenSocket::Unix(listener, _) => {
+            ListenSocket::Unix(listener, _, manner) => {
                 let (socket, _) = listener.accept()?;
-                Ok((Stream::Unix(socket), None.into()))
+                manner.accept_unix(Stream::Unix(socket))
             }
             ListenSocket::StandIn(backlog) => {
                 let (layer, address) = backlog.accept()?;
-                Ok((Stream::layered(layer), (&address).into()))
+                let (stream, peer) = (Stream::layered(layer), (&address).into());
+                Ok(Accepted { stream, peer, awaited: Awaited::Nothing })
             }
+        }
+    }
+
+    /// Whether a connection may come from here that is not open at once.
+    pub(crate) fn greets(&self) -> bool {
+        match self {
+            ListenSocket::Tcp(_, manner) | ListenSocket::Unix(_, _, manner) => manner.greets(),
+            ListenSocket::StandIn(_) => false,
         }
     }
 
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             ListenSocket::Tcp(listener, _) => Ok(Address::Tcp(listener.local_addr()?)),
-            ListenSocket::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
+            ListenSocket::Unix(_, file, _) => Ok(Address::Unix(file.path.clone())),
             ListenSocket::StandIn(backlog) => Ok(backlog.address()),
         }
     }
@@ -133,7 +131,7 @@ impl ListenSocket {
     fn source(&mut self) -> &mut dyn Source {
         match self {
             ListenSocket::Tcp(listener, _) => listener,
-            ListenSocket::Unix(listener, _) => listener,
+            ListenSocket::Unix(listener, ..) => listener,
             ListenSocket::StandIn(backlog) => backlog.source(),
         }
     }
@@ -142,7 +140,7 @@ impl ListenSocket {
 impl Drop for ListenSocket {
     fn drop(&mut self) {
         // The socket is closed only after this.
-        if let ListenSocket::Unix(_, file) = self {
+        if let ListenSocket::Unix(_, file, _) = self {
             file.remove();
         }
     }
@@ -205,7 +203,8 @@ fn bind_tcp(
     set_what_is_inherited(&socket, options, watch)?;
     socket.bind(&address.into())?;
     socket.listen(backlog(options))?;
-    Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), wrap))
+    let manner = Manner::new(options.preface.clone(), wrap);
+    Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), manner))
 }
 
 /// Sets what every accepted socket inherits.
@@ -237,11 +236,8 @@ fn adopt(socket: &Socket, options: &ListenOptions, watch: PeerWatch) -> io::Resu
 fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<ListenSocket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let file = SocketFile::listen(&socket, path, options, backlog(options))?;
-    Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file))
-}
-
-fn aborted(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, error)
+    let manner = Manner::new(options.preface.clone(), None);
+    Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file, manner))
 }
 
 fn backlog(options: &ListenOptions) -> i32 {

@@ -5,6 +5,9 @@
 //! | --- | --- |
 //! | `stream` | the socket of one connection: TCP, Unix, or a layer above one of them |
 //! | `layer` | what may stand above a socket: code of the program, whose panics become errors |
+//! | `introduction` | what the greeting of a layer has found out about the peer |
+//! | `preface` | what a balancer says of its client before the client's own bytes |
+//! | `manner` | what comes before the handler hears of a connection: a preface, a layer |
 //! | `peer_watch` | how the kernel finds out that a peer is gone without a word |
 //! | `address` | where a server listens, and who is at the other end |
 //! | `event_list`, `doorbell` | the events that one call takes from the kernel; what ends its wait |
@@ -16,10 +19,13 @@ pub(crate) mod address;
 pub(crate) mod dial;
 pub(crate) mod doorbell;
 pub(crate) mod event_list;
+pub(crate) mod introduction;
 pub(crate) mod layer;
 pub(crate) mod listen_options;
 pub(crate) mod listen_socket;
+pub(crate) mod manner;
 pub(crate) mod peer_watch;
+pub(crate) mod preface;
 pub(crate) mod socket_file;
 pub(crate) mod stand_in;
 pub(crate) mod stream;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::event::Source;
@@ -10,9 +11,11 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
 use socket2::SockRef;
 
-use super::layer::{Layer, LayerPanicked, Layered};
+use super::introduction::Introduction;
+use super::layer::{Layer, LayerPanicked, LayerSocket, Layered};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use crate::structures::ring_buffer::RingBuffer;
+use crate::structures::tally::Tally;
 use crate::structures::token::Token;
 
 pub(crate) enum Stream {
@@ -35,6 +38,15 @@ impl Stream {
         Stream::Layered(Box::new(Layered::new(layer)))
     }
 
+    /// In the place of a stream whose socket is on its way to a layer.
+    pub(crate) fn gone() -> Self {
+        Stream::Layered(Box::new(Layered::gone()))
+    }
+
+    pub(crate) fn is_layered(&self) -> bool {
+        matches!(self, Stream::Layered(_))
+    }
+
     /// For reading, writing and urgent data at once, and never again.
     // ET: interests are never changed afterwards. What is not acted on yet stays noted in the
     // connection.
@@ -46,8 +58,10 @@ impl Stream {
             Stream::Tcp(socket) => socket,
             Stream::Unix(socket) => socket,
             Stream::Layered(layered) => {
-                return layered
-                    .call(|layer| registry.register(layer.source(), token.into(), interest));
+                return layered.call(|layer| match layer.socket() {
+                    LayerSocket::Tcp(socket) => registry.register(socket, token.into(), interest),
+                    LayerSocket::Other(source) => registry.register(source, token.into(), interest),
+                });
             }
         };
         registry.register(source, token.into(), interest)
@@ -61,8 +75,52 @@ impl Stream {
         nonblocking(|| match self {
             Stream::Tcp(socket) => socket.read(into),
             Stream::Unix(socket) => socket.read(into),
-            Stream::Layered(layered) => layered.touch(|layer| layer.read(into)),
+            Stream::Layered(layered) => layered.read(into),
         })
+    }
+
+    /// Looks at what has arrived, from the first byte on, and leaves it there; `None` means that the socket
+    /// has nothing now. A layer shows nothing.
+    pub(crate) fn peek(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
+        nonblocking(|| match self {
+            Stream::Tcp(socket) => socket.peek(into),
+            // The standard library peeks only through a TCP stream: the call is the same.
+            Stream::Unix(socket) => {
+                std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?).peek(into)
+            }
+            Stream::Layered(_) => Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+
+    /// Goes on with the greeting of a layer: true once it is done, false when it waits for the peer.
+    pub(crate) fn greet(&mut self) -> io::Result<bool> {
+        let Stream::Layered(layered) = self else { return Ok(true) };
+        Ok(nonblocking(|| layered.touch(|layer| layer.greet()))?.unwrap_or(false))
+    }
+
+    /// What the greeting of a layer has found out.
+    pub(crate) fn introduction(&mut self) -> io::Result<Introduction> {
+        let Stream::Layered(layered) = self else { return Ok(Introduction::default()) };
+        layered.call(|layer| Ok(layer.introduction()))
+    }
+
+    /// Counts what a layer holds as a part of `all`, from now on.
+    pub(crate) fn count_into(&mut self, all: &Tally) {
+        if let Stream::Layered(layered) = self {
+            layered.count_into(all);
+        }
+    }
+
+    /// Bytes that a layer holds.
+    pub(crate) fn held(&self) -> usize {
+        if let Stream::Layered(layered) = self { layered.held() } else { 0 }
+    }
+
+    /// What the peer still sends is dropped, whatever it means: a layer is not asked.
+    pub(crate) fn pass_layer(&mut self) {
+        if let Stream::Layered(layered) = self {
+            layered.pass();
+        }
     }
 
     /// One write of all that a ring holds. That is nearly always one piece, for which the plain call is
@@ -141,12 +199,14 @@ impl Stream {
         }
     }
 
-    pub(crate) fn shutdown_write(&mut self) -> io::Result<()> {
-        match self {
+    /// Tells the peer that nothing more will be sent. `None` when the last words of a layer wait for room:
+    /// it is to be told once more.
+    pub(crate) fn shutdown_write(&mut self) -> io::Result<Option<()>> {
+        nonblocking(|| match self {
             Stream::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Stream::Unix(socket) => socket.shutdown(Shutdown::Write),
-            Stream::Layered(layered) => layered.touch(|layer| layer.shutdown_write()),
-        }
+            Stream::Layered(layered) => layered.shutdown_write(),
+        })
     }
 
     /// Ends a layer. Returns with what it has panicked, now or before.

@@ -15,6 +15,7 @@
 //! | `places` | which places of a table are taken |
 //! | `lanes` | a list in which connections that leave nothing behind go first |
 //! | `spare`, `burst` | tables that give back the room which a burst needed; when that is due |
+//! | `tally` | a sum of which each part is kept up to date by whoever has it |
 //! | `rate_limit` | a warning that is written once a second |
 //! | `sessions` | what a handler keeps for each connection |
 //! | `caught` | a panic that was caught |
@@ -36,6 +37,7 @@ pub(crate) mod ring_buffer;
 pub(crate) mod sessions;
 pub(crate) mod spare;
 pub(crate) mod subscriptions;
+pub(crate) mod tally;
 pub(crate) mod timer_wheel;
 pub(crate) mod token;
 pub(crate) mod topic;

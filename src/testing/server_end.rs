@@ -6,7 +6,7 @@ use mio::event::Source;
 use mio::{Interest, Registry};
 
 use super::kernel::Shared;
-use crate::reactor::{Address, Layer, Token};
+use crate::reactor::{Address, Layer, LayerSocket, Token};
 use crate::sockets::stand_in::{Backlog, Dialler};
 
 /// The server's end of one connection.
@@ -46,8 +46,8 @@ impl Write for ServerEnd {
 }
 
 impl Layer for ServerEnd {
-    fn source(&mut self) -> &mut dyn Source {
-        self
+    fn socket(&mut self) -> LayerSocket<'_> {
+        LayerSocket::Other(self)
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {

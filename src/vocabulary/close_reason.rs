@@ -22,7 +22,7 @@ macro_rules! close_reasons {
 
         impl CloseReason {
             /// Every reason, in the order in which counters and pages list them.
-            pub const ALL: [CloseReason; 24] = [$(CloseReason::$variant),+];
+            pub const ALL: [CloseReason; 29] = [$(CloseReason::$variant),+];
 
             /// The stable name, in snake case.
             pub const fn name(self) -> &'static str {
@@ -78,6 +78,17 @@ close_reasons! {
     AddressRate = "address_rate",
     /// The service takes no client from where it came.
     Denied = "denied",
+    /// The handshake of its layer failed, such as that of TLS.
+    HandshakeFailed = "handshake_failed",
+    /// It was not open within [`Config::greeting_timeout`](crate::Config::greeting_timeout): its handshake,
+    /// or what a balancer says of it, had not come to an end.
+    HandshakeTimeout = "handshake_timeout",
+    /// The stream ended without the farewell of TLS: what came last may be missing.
+    TlsTruncated = "tls_truncated",
+    /// The peer broke TLS after the handshake.
+    TlsError = "tls_error",
+    /// What a balancer has to say of it was not understood.
+    BadProxyHeader = "bad_proxy_header",
     /// An outgoing connection could not be established.
     ConnectFailed = "connect_failed",
     /// The kernel refused to set it up, for want of memory or watches.

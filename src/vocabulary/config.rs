@@ -76,6 +76,16 @@ pub struct Config {
     /// connects is drained faster than the kernel can queue it, and those already connected
     /// are still served in between.
     pub accept_budget: usize,
+    /// The most connections of which the greeting of a layer, a TLS handshake, goes on in one turn.
+    /// Default 16: at a fifth of a millisecond each (P-256) those that are open wait for some three
+    /// milliseconds while thousands come at once, and with RSA for seventeen. Those left over stay listed,
+    /// in order.
+    pub greeting_budget: usize,
+    /// The most greetings that are under way at once: accepted, and not open yet. `None` is a quarter of
+    /// [`connections_max`](Self::connections_max). Default `None`: those that say nothing keep no more
+    /// places than that from those that do. Beyond it listeners of connections that greet rest, until
+    /// a greeting ends.
+    pub greetings_max: Option<usize>,
     /// How long a listener rests when descriptors or memory have run out, unless a connection
     /// closes earlier. Default 100 ms.
     pub accept_retry: Duration,
@@ -132,6 +142,10 @@ pub struct Config {
     pub keepalive: Option<Duration>,
     /// How long an outgoing connection may take to be established. Default 10 s.
     pub connect_timeout: Duration,
+    /// How long the greeting of a connection may take, from `accept` to `on_open`: what a balancer says of
+    /// its client, and the handshake of a layer such as TLS (`handshake_timeout`). Default 10 s: a
+    /// handshake is two round trips, of which each may be lost twice.
+    pub greeting_timeout: Duration,
     /// How long a connection that we closed first waits for the peer's end of stream before its
     /// socket is freed. Default 5 s. Without it, a byte the peer sends late would make the
     /// kernel discard our last words.
@@ -212,6 +226,8 @@ impl Default for Config {
             work_slice: 100_000,
             visit_budget: 1024,
             accept_budget: 1024,
+            greeting_budget: 16,
+            greetings_max: None,
             accept_retry: Duration::from_millis(100),
             tasks_max: 1024,
             events: 1024,
@@ -224,6 +240,7 @@ impl Default for Config {
             write_timeout: Some(Duration::from_secs(30)),
             keepalive: Some(Duration::from_secs(300)),
             connect_timeout: Duration::from_secs(10),
+            greeting_timeout: Duration::from_secs(10),
             linger_timeout: Duration::from_secs(5),
             linger_limit: 64 * MIB,
             drain_timeout: Duration::from_secs(10),
@@ -257,6 +274,11 @@ impl Config {
         Duration::from_secs(span.as_secs().saturating_add(u64::from(span.subsec_nanos() > 0)))
     }
 
+    /// The most greetings at once: [`greetings_max`](Self::greetings_max), or a quarter of the table.
+    pub fn greetings_most(&self) -> usize {
+        self.greetings_max.unwrap_or(self.connections_max.div_ceil(4))
+    }
+
     /// The most bytes that one read of a connection adds to its input: the budget, and never more
     /// than an echo of it could queue without reaching the output limit.
     pub(crate) fn read_size(&self) -> usize {
@@ -284,6 +306,8 @@ impl Config {
         range("work_slice", self.work_slice, 1, usize::MAX)?;
         range("visit_budget", self.visit_budget, 1, usize::MAX)?;
         range("accept_budget", self.accept_budget, 1, usize::MAX)?;
+        range("greeting_budget", self.greeting_budget, 1, usize::MAX)?;
+        range("greetings_max", self.greetings_most(), 1, usize::MAX)?;
         range("tasks_max", self.tasks_max, 1, MIB)?;
         range("events", self.events, 1, EVENTS_MAX)?;
         range("overload_newcomers", self.overload_newcomers, 1, usize::MAX)?;
@@ -295,6 +319,7 @@ impl Config {
             ("idle_timeout", self.idle_timeout.unwrap_or(VALID_SPAN)),
             ("write_timeout", self.write_timeout.unwrap_or(VALID_SPAN)),
             ("connect_timeout", self.connect_timeout),
+            ("greeting_timeout", self.greeting_timeout),
             ("linger_timeout", self.linger_timeout),
             ("drain_timeout", self.drain_timeout),
             ("drain_quiet", self.drain_quiet),

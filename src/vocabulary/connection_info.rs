@@ -13,6 +13,8 @@ pub struct ConnectionInfo {
     pub token: Token,
     /// Who is at the other end, or whom it calls.
     pub peer: Address,
+    /// The balancer by which the peer came, where one has [introduced](crate::Preface) it.
+    pub via: Option<Address>,
     /// For an outgoing connection, what it was [begun with](crate::Context::connect).
     pub dialled: Option<u64>,
     /// How far its life has come.
@@ -34,6 +36,9 @@ pub struct ConnectionInfo {
 pub enum Stage {
     /// It is not established, or `on_open` is about to be called.
     Connecting,
+    /// It is established, and what comes before `on_open` is not over: what a balancer has to say, or
+    /// the handshake of a layer.
+    Greeting,
     /// It is read and written.
     Open,
     /// It has failed, or was closed, and what is left to do is done.

@@ -6,6 +6,7 @@
 //! | `config` | every limit, with its default, unit, reason and effect |
 //! | `close_reason` | why a connection ended: one stable name for each way |
 //! | `connection_info` | a connection as an administrator sees it |
+//! | `layer_error` | what is wrong with a layer, and not with its socket |
 //! | `protocol_error` | why a handler gives up on what a peer sent |
 //! | `remote_error` | why a task of another thread was not taken |
 //! | `stats` | counters, and the books that must balance |
@@ -13,6 +14,7 @@
 pub(crate) mod close_reason;
 pub(crate) mod config;
 pub(crate) mod connection_info;
+pub(crate) mod layer_error;
 pub(crate) mod protocol_error;
 pub(crate) mod remote_error;
 pub(crate) mod stats;

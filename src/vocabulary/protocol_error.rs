@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use super::close_reason::CloseReason;
+use crate::sockets::preface::BadPreface;
 
 /// Why a handler gives up on what a peer sent.
 ///
@@ -66,6 +67,12 @@ fn write_one_line(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 }
 
 impl std::error::Error for ProtocolError {}
+
+impl From<ProtocolError> for BadPreface {
+    fn from(error: ProtocolError) -> Self {
+        BadPreface::new(error.to_string())
+    }
+}
 
 /// Characters shown of a text: enough for a sentence with a value in it, too few to fill a log with.
 const SHOWN_MAX: usize = 200;

@@ -19,6 +19,11 @@ pub struct Stats {
     pub accepted: u64,
     /// Outgoing connections begun.
     pub dialled: u64,
+    /// Connections that began with a greeting: with what a balancer says of its client, or with the
+    /// handshake of a layer.
+    pub greetings: u64,
+    /// Greetings of connections that ended before they were open.
+    pub greetings_failed: u64,
     /// Connections closed, by `CloseReason as usize`; see [`closed`](Self::closed).
     pub closed_by_reason: [u64; CloseReason::ALL.len()],
 
@@ -103,6 +108,9 @@ impl Stats {
         let happened = |(_, count): &(&'static str, u64)| *count > 0;
         entries.extend([("dialled", self.dialled)].into_iter().filter(happened));
         entries.push(("open", self.open()));
+        let greetings =
+            [("greetings", self.greetings), ("greetings_failed", self.greetings_failed)];
+        entries.extend(greetings.into_iter().filter(happened));
         let reasons = CloseReason::ALL.map(|reason| (reason.name(), self.closed(reason)));
         entries.extend(reasons.into_iter().filter(happened));
         entries.extend([("bytes_in", self.bytes_received), ("bytes_out", self.bytes_sent)]);
