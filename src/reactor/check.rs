@@ -35,6 +35,10 @@ impl LoopState {
         };
         assert_eq!(stats.bytes_unconsumed(), sum(|it| it.input.len()), "input: {stats:?}");
         assert_eq!(stats.bytes_waiting(), sum(|it| it.output.len()), "output: {stats:?}");
+        let greeting = connections.iter().filter(|(_, it)| it.state == State::Greeting).count();
+        assert_eq!(self.greetings.count, greeting, "greetings under way: {stats:?}");
+        let held = connections.iter().map(|(_, it)| it.stream.held()).sum::<usize>();
+        assert_eq!(self.layers.get(), held, "bytes in layers");
         let timers_left = connections.is_empty() && !self.wheel.is_empty();
         assert!(!timers_left, "a timer outlived its connection");
     }
@@ -51,7 +55,9 @@ impl LoopState {
             }
         }
         let [prompt_len, others_len] = self.lists.ready.lens();
-        let (ready_len, dirty_len) = (prompt_len + others_len, self.lists.dirty.len());
+        // Those whose greeting goes on have a list of their own.
+        let ready_len = prompt_len + others_len + self.lists.greeting.len();
+        let dirty_len = self.lists.dirty.len();
         assert!(ready <= ready_len, "{ready} say that they are ready, {ready_len} are listed");
         assert!(dirty <= dirty_len, "{dirty} say that they are dirty, {dirty_len} are listed");
     }

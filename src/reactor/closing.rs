@@ -6,13 +6,14 @@
 //! | `close` | is flushed; then a FIN, and the peer's end is awaited | is read and dropped |
 //! | `abort` | is dropped; a TCP peer sees a reset | is dropped |
 //! | `close_on_error` | is dropped: the socket takes no more | is read and handed over first |
+//! | the same, by an error of the layer | is dropped, but for the alert of the layer; then a FIN | as above, then dropped |
 //! | `let_go` | is dropped; a TCP peer sees a reset, a second later | is dropped |
 //!
 //! A half-close: the peer sends its FIN and goes on reading. A read of 0 makes the input `Ended`. Once the
 //! connection is free, and everything before the end was handed over, `on_end` is called; so a connection
 //! that is congested is told of the end after its output has sunk to the low-water mark. The handler's
 //! default is to `close`, by which the output that still waits is flushed first, for as long as the peer
-//! takes bytes. Then the socket is closed without lingering.
+//! takes bytes. Then the socket is closed without lingering; a layer says its farewell before.
 
 use std::io;
 
@@ -22,6 +23,7 @@ use crate::sockets::layer::LayerPanicked;
 use crate::sockets::stream::Sent;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
+use crate::vocabulary::layer_error::LayerError;
 
 impl LoopState {
     /// Ends an open connection in good order: what is queued is flushed first.
@@ -73,8 +75,13 @@ impl LoopState {
         let was_open = connection.state == State::Open;
         connection.set_reason(CloseReason::of_stream(error));
         log::debug!(connection:% = token, event = "error"; "{error}");
+        // A layer that failed has a socket that did not.
+        let is_by_layer = LayerError::reason_of(error).is_some();
         if !was_open || (connection.input_has_ended() && !connection.input_left) {
-            return self.retire(token);
+            return if is_by_layer { self.end_behind_layer(token) } else { self.retire(token) };
+        }
+        if is_by_layer {
+            connection.stream.fail_layer();
         }
         connection.state = State::Severed;
         // What arrived before the error can be read, whether or not an event has said so yet.
@@ -89,6 +96,52 @@ impl LoopState {
         self.lists.update(token, connection);
         self.leave_topics_later(token);
         self.arm(token);
+    }
+
+    /// Everything that a severed connection had received is handed over, or its time is up.
+    pub(super) fn end_severed(&mut self, token: Token) {
+        match self.find(token).is_some_and(|connection| connection.stream.has_failed_layer()) {
+            true => self.end_behind_layer(token),
+            false => self.retire(token),
+        }
+    }
+
+    /// Ends a connection whose layer failed, and whose socket did not: the alert of the layer is flushed,
+    /// then comes a FIN, and what the peer still sends is dropped. A close with unread bytes would be a
+    /// reset, which destroys the alert on its way.
+    pub(super) fn end_behind_layer(&mut self, token: Token) {
+        let stamp = self.clock.stamp();
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        if connection.state == State::Closed || !connection.stream.pass_layer() {
+            // It has failed before.
+            return self.retire(token);
+        }
+        if connection.state != State::Lingering {
+            connection.state = State::Closing;
+            connection.waiting_since_ms = stamp;
+        }
+        // What the layer ended goes on below it.
+        (connection.input_end, connection.readable) = (InputEnd::Flowing, true);
+        connection.input_left = false;
+        self.stats.bytes_discarded += connection.input.len() as u64;
+        connection.input.release(&mut self.pool);
+        self.stats.bytes_dropped += connection.output.len() as u64;
+        connection.output.release(&mut self.pool);
+        connection.stalled &= connection.owes_anything();
+        self.lists.update(token, connection);
+        // Nothing that topics have for it can be sent, and the alert waits for nothing.
+        self.drop_subscriptions(token);
+        self.arm(token);
+    }
+
+    /// The farewell of a layer, as far as it fits: the connection is closed without waiting.
+    pub(super) fn part(&mut self, token: Token) {
+        if let Some(connection) = self.find_mut(token)
+            && connection.stream.is_layered()
+        {
+            // The connection ends in any case.
+            let _ = connection.stream.shutdown_write();
+        }
     }
 
     /// As [`close_on_error`](Self::close_on_error), for a read that failed: nothing more will come.

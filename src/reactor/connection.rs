@@ -341,16 +341,6 @@ impl Connection {
         Ok(false)
     }
 
-    /// Its greeting has failed: the last words of its layer are flushed, and what the peer still sends is
-    /// dropped.
-    pub(super) fn pass_greeting(&mut self, reason: CloseReason, now_ms: u32) {
-        (self.state, self.reason) = (State::Closing, reason);
-        self.waiting_since_ms = now_ms;
-        self.stream.pass_layer();
-        // What arrived may be dropped now, whether or not an event has said so yet.
-        self.readable = !self.input_has_ended();
-    }
-
     /// Gives the connection its reason to end, unless it has one: the first reason counts. Only after
     /// `PeerClosed`, while output still waits, may a worse reason take its place.
     pub(super) fn set_reason(&mut self, reason: CloseReason) {

@@ -29,6 +29,7 @@ impl LoopState {
         let Some(connection) = self.find(token) else { return };
         let lingered = self.clock.after(connection.active_ms, self.config.linger_timeout);
         if lingered <= self.clock.now_ms() && !connection.owes_anything() {
+            self.part(token);
             self.retire_for(token, CloseReason::Drained);
         } else {
             self.close(token, CloseReason::Drained);

@@ -27,6 +27,7 @@ use crate::sockets::introduction::Introduction;
 use crate::sockets::layer::LayerPanicked;
 use crate::sockets::manner::{Awaited, Manner};
 use crate::sockets::preface::{Introduced, PREFACE_MAX, Preface};
+use crate::structures::rate_limit::RateLimit;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::layer_error::LayerError;
@@ -37,6 +38,7 @@ pub(super) struct Greetings {
     pub(super) count: usize,
     /// By slot, what is awaited of the connections that have more to come than their own layer.
     awaited: HashMap<u32, Expected>,
+    warning: RateLimit,
 }
 
 /// What is awaited of one connection.
@@ -266,44 +268,51 @@ impl LoopState {
         }
     }
 
-    /// Ends a greeting that has failed: its layer has an alert for the peer, which is sent, and what the
-    /// peer still sends is dropped, because a reset would destroy the alert.
+    /// Ends a greeting that has failed. Whoever is there to be told is told.
     pub(super) fn fail_greeting(&mut self, token: Token, error: &io::Error) {
         if LayerPanicked::is(error) {
             return self.abort(token, CloseReason::HandlerPanicked);
         }
-        let stamp = self.clock.stamp();
+        let reason = CloseReason::of_greeting(error);
+        let peer = self.peer_address(token);
         let Some(connection) = find(&mut self.connections, token) else { return };
         if connection.state != State::Greeting {
             return;
         }
-        let reason = CloseReason::of_greeting(error);
-        log::debug!(connection:% = token, event = "greeting_failed", reason:%; "{error}");
-        let is_gone = matches!(
-            reason,
-            CloseReason::PeerClosed | CloseReason::Reset | CloseReason::KeepaliveTimeout
+        log::debug!(
+            connection:% = token, event = "greeting_failed", peer:? = peer, reason:%;
+            "a greeting failed: {error}"
         );
-        if is_gone {
-            return self.retire_for(token, reason);
+        connection.reason = reason;
+        match reason {
+            CloseReason::PeerClosed | CloseReason::Reset | CloseReason::KeepaliveTimeout => {
+                self.retire(token);
+            }
+            _ => {
+                self.end_greeting(token, State::Greeting);
+                self.end_behind_layer(token);
+            }
         }
-        connection.pass_greeting(reason, stamp);
-        self.stats.bytes_dropped += connection.output.len() as u64;
-        connection.output.release(&mut self.pool);
-        self.lists.update(token, connection);
-        self.end_greeting(token, State::Greeting);
-        self.arm(token);
+        if reason == CloseReason::BadProxyHeader
+            && let Some(suppressed) = self.greetings.warning.pass(self.clock.now())
+        {
+            log::warn!(
+                event = "bad_proxy_header", peer:? = peer, suppressed;
+                "what should introduce a client does not: {error}"
+            );
+        }
     }
 
     /// The time of a greeting is over, or it is quiet in a shutdown.
     pub(super) fn expire_greeting(&mut self, token: Token) {
-        let Some(connection) = find(&mut self.connections, token) else { return };
+        let Some(connection) = self.find(token) else { return };
         let until = self.clock.after(connection.waiting_since_ms, self.config.greeting_timeout);
         let reason = match until <= self.clock.now_ms() {
             true => CloseReason::HandshakeTimeout,
             false => CloseReason::Drained,
         };
-        // The last words of a layer, if they fit. Nobody waits for the end of a peer that says nothing.
-        let _ = connection.stream.shutdown_write();
+        // Nobody waits for the end of a peer that says nothing.
+        self.part(token);
         self.retire_for(token, reason);
     }
 }

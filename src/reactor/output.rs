@@ -135,7 +135,7 @@ impl LoopState {
         let is_read = !connection.readable && !connection.input_left;
         let is_over = connection.state == State::Severed && is_read;
         match written {
-            Ok(()) if is_over => self.retire(token),
+            Ok(()) if is_over => self.end_severed(token),
             Err(FlushError::Socket(error)) => self.close_on_error(token, &error),
             Err(FlushError::Lapped) => self.let_go(token),
             Ok(()) if is_done => self.begin_linger(token),

@@ -413,7 +413,7 @@ impl<H: Handler> Reactor<H> {
                 self.state.expire_greeting(token);
             }
             Deadline::Write => self.state.expire_write(token),
-            Deadline::Linger => self.state.retire(token),
+            Deadline::Linger => self.state.end_severed(token),
             Deadline::Idle => self.state.close(token, CloseReason::IdleTimeout),
             Deadline::Quiet => self.state.close_quiet(token),
             Deadline::Handler => self.fire_handler_timer(token),

@@ -98,8 +98,10 @@ pub(crate) struct Layered {
     layer: Option<Box<dyn Layer>>,
     /// The layer may hold output of its own: after every read or write, until a flush says otherwise.
     pub(super) owes_output: bool,
+    /// The layer has failed, and not its socket.
+    pub(super) has_failed: bool,
     /// The layer reads no more: what the peer still sends is read from the socket below, and dropped.
-    is_passed: bool,
+    pub(super) is_passed: bool,
     /// What it has panicked with. It is not called again.
     panic: Option<LayerPanicked>,
     /// What it holds, as a part of what all layers hold.
@@ -119,7 +121,14 @@ impl Layered {
 
     /// In the place of a stream whose socket is on its way to a layer.
     pub(super) fn gone() -> Self {
-        Layered { layer: None, owes_output: true, is_passed: false, panic: None, held: None }
+        Layered {
+            layer: None,
+            owes_output: true,
+            has_failed: false,
+            is_passed: false,
+            panic: None,
+            held: None,
+        }
     }
 
     /// Counts what the layer holds, from now on.
@@ -142,11 +151,6 @@ impl Layered {
                 LayerSocket::Other(_) => layer.read(into),
             }),
         }
-    }
-
-    /// What the peer still sends is dropped, whatever it means: the layer is not asked.
-    pub(super) fn pass(&mut self) {
-        self.is_passed = true;
     }
 
     /// The last words of the layer, and then the end of the stream. A layer that has failed may have ended

@@ -116,10 +116,22 @@ impl Stream {
         if let Stream::Layered(layered) = self { layered.held() } else { 0 }
     }
 
-    /// What the peer still sends is dropped, whatever it means: a layer is not asked.
-    pub(crate) fn pass_layer(&mut self) {
+    /// The layer has failed, and not its socket.
+    pub(crate) fn fail_layer(&mut self) {
         if let Stream::Layered(layered) = self {
-            layered.pass();
+            layered.has_failed = true;
+        }
+    }
+
+    pub(crate) fn has_failed_layer(&self) -> bool {
+        matches!(self, Stream::Layered(layered) if layered.has_failed)
+    }
+
+    /// From now on the socket is read and not the layer, to drop what comes. False if that was so before.
+    pub(crate) fn pass_layer(&mut self) -> bool {
+        match self {
+            Stream::Layered(layered) => !std::mem::replace(&mut layered.is_passed, true),
+            Stream::Tcp(_) | Stream::Unix(_) => true,
         }
     }
 

@@ -243,6 +243,8 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         work_slice: random.magnitude(1, 400_000),
         visit_budget: random.magnitude(1, 128),
         accept_budget: random.magnitude(1, 32),
+        greeting_budget: 16,
+        greetings_max: None,
         accept_retry: ms(random, 1, 200),
         tasks_max: random.magnitude(1, 32),
         events: random.magnitude(1, 64),
@@ -257,6 +259,8 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         // The kernel's business: here it never finds that a peer is gone, but faults say so.
         keepalive: Some(Duration::from_secs(300)),
         connect_timeout: ms(random, 5, 2000),
+        // Nobody greets in these schedules; `greetings.rs` has others.
+        greeting_timeout: Duration::from_secs(10),
         linger_timeout: ms(random, 5, 2000),
         linger_limit: random.magnitude(64, 1 << 20),
         drain_timeout: ms(random, 5, 2000),
