@@ -20,7 +20,6 @@ use std::io;
 use super::connection::{Announced, Hold, InputEnd, State};
 use super::loop_state::{LoopState, find};
 use crate::sockets::layer::LayerPanicked;
-use crate::sockets::stream::Sent;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::layer_error::LayerError;
@@ -98,52 +97,6 @@ impl LoopState {
         self.arm(token);
     }
 
-    /// Everything that a severed connection had received is handed over, or its time is up.
-    pub(super) fn end_severed(&mut self, token: Token) {
-        match self.find(token).is_some_and(|connection| connection.stream.has_failed_layer()) {
-            true => self.end_behind_layer(token),
-            false => self.retire(token),
-        }
-    }
-
-    /// Ends a connection whose layer failed, and whose socket did not: the alert of the layer is flushed,
-    /// then comes a FIN, and what the peer still sends is dropped. A close with unread bytes would be a
-    /// reset, which destroys the alert on its way.
-    pub(super) fn end_behind_layer(&mut self, token: Token) {
-        let stamp = self.clock.stamp();
-        let Some(connection) = find(&mut self.connections, token) else { return };
-        if connection.state == State::Closed || !connection.stream.pass_layer() {
-            // It has failed before.
-            return self.retire(token);
-        }
-        if connection.state != State::Lingering {
-            connection.state = State::Closing;
-            connection.waiting_since_ms = stamp;
-        }
-        // What the layer ended goes on below it.
-        (connection.input_end, connection.readable) = (InputEnd::Flowing, true);
-        connection.input_left = false;
-        self.stats.bytes_discarded += connection.input.len() as u64;
-        connection.input.release(&mut self.pool);
-        self.stats.bytes_dropped += connection.output.len() as u64;
-        connection.output.release(&mut self.pool);
-        connection.stalled &= connection.owes_anything();
-        self.lists.update(token, connection);
-        // Nothing that topics have for it can be sent, and the alert waits for nothing.
-        self.drop_subscriptions(token);
-        self.arm(token);
-    }
-
-    /// The farewell of a layer, as far as it fits: the connection is closed without waiting.
-    pub(super) fn part(&mut self, token: Token) {
-        if let Some(connection) = self.find_mut(token)
-            && connection.stream.is_layered()
-        {
-            // The connection ends in any case.
-            let _ = connection.stream.shutdown_write();
-        }
-    }
-
     /// As [`close_on_error`](Self::close_on_error), for a read that failed: nothing more will come.
     pub(super) fn end_input_on_error(&mut self, token: Token, error: &io::Error) {
         let Some(connection) = find(&mut self.connections, token) else { return };
@@ -163,17 +116,14 @@ impl LoopState {
         if has_ended && !connection.stream.is_layered() {
             return self.retire(token);
         }
-        match connection.stream.shutdown_write() {
-            // Bytes that arrive after our close would turn the close into a reset. After the peer's own end
-            // none can arrive.
-            Ok(Some(())) if !has_ended => {}
-            Ok(None) => {
-                // ET: the socket has refused the last words, so an event follows, and then this once more.
-                connection.took(Sent { bytes: 0, blocked: true }, self.clock.stamp());
-                self.lists.update(token, connection);
-                return self.arm(token);
-            }
-            Ok(Some(())) | Err(_) => return self.retire(token),
+        let said = connection.stream.shutdown_write();
+        if matches!(said, Ok(None)) {
+            return self.wait_for_room(token);
+        }
+        // Bytes that arrive after our close would turn the close into a reset. After the peer's own end
+        // none can arrive.
+        if has_ended || said.is_err() {
+            return self.retire(token);
         }
         if connection.reason == CloseReason::Denied {
             // A stranger whom the service refused does not keep a place until it goes.

@@ -1,19 +1,26 @@
 //! One connection: its socket, its two rings, and what the kernel has said about it.
 //!
 //! ```text
-//!              established            close              nothing owed
-//!  Connecting -------------> Open ------------> Closing ---------------> Lingering ----> Closed
-//!      |                      | error              |                        |              ^
-//!      |                      v                    |                        |              |
-//!      |                   Severed                 |                        |              |
-//!      +----------------------+--------------------+------------------------+--------------+
+//!          accepted, with a preface or a layer
+//!                     |
+//!   established       v       greeted
+//!      +--------> Greeting ------+
+//!      |              |          v        close              nothing owed
+//!  Connecting --------|------> Open ------------> Closing ---------------> Lingering ----> Closed
+//!      |              |          | error           ^  |                        |              ^
+//!      |              |          v       layer     |  |                        |              |
+//!      |              |       Severed -------------+  |                        |              |
+//!      |              |          |      failed     |  |                        |              |
+//!      |              +----------|-----------------+  |                        |              |
+//!      +--------------+----------+--------------------+------------------------+--------------+
 //!               abort, error, deadline; or the peer has ended too and nothing is owed
 //!
 //!  Connecting  waits for the kernel; never reads     Closing    flushes; reads and drops
-//!  Open        reads, hands over, sends              Lingering  has sent its FIN; reads and drops
-//!  Severed     sends no more; reads and hands over              until the peer's FIN, a deadline
-//!              what the peer sent before the error              or a byte limit
-//!                                                    Closed     freed at the end of the turn
+//!  Greeting    a balancer introduces its client,     Lingering  has sent its FIN; reads and drops
+//!              a layer greets; no handler yet                   until the peer's FIN, a deadline
+//!  Open        reads, hands over, sends                         or a byte limit
+//!  Severed     sends no more; reads and hands over   Closed     freed at the end of the turn
+//!              what the peer sent before the error
 //! ```
 //!
 //! `readable` and `writable` are set by an event, and cleared only by a call that proves the opposite:
@@ -52,8 +59,8 @@ pub(super) struct Connection {
     /// Stamp (turn time in wrapping milliseconds): when a byte last moved in either direction, or the
     /// last hold that this server caused was lifted.
     pub(super) active_ms: u32,
-    /// Stamp: since when the connection waits for its peer. In `Connecting` and `Lingering`: when that
-    /// state began. In `Open` and `Closing`, while `stalled`: when the socket last took a byte, or else
+    /// Stamp: since when the connection waits for its peer. In `Connecting`, `Greeting` and `Lingering`:
+    /// when that state began. In `Open` and `Closing`, while `stalled`: when the socket last took a byte, or else
     /// when it began to take none.
     pub(super) waiting_since_ms: u32,
     /// Stamp at which the handler's timer is due. 0 is left out, because that would be no timer.
@@ -320,25 +327,6 @@ impl Connection {
     /// Whether bytes wait for the peer, in a layer of the stream included.
     pub(super) fn owes_anything(&self) -> bool {
         self.owes_output() || self.stream.owes_output()
-    }
-
-    /// One step of the greeting of its layer; true once that is over. Without a layer it is.
-    pub(super) fn go_on_greeting(&mut self) -> io::Result<bool> {
-        if self.readable {
-            // ET: the layer reads until its socket says `WouldBlock`. A layer that is done may still have
-            // bytes, so the connection stays readable.
-            if self.stream.greet()? {
-                return Ok(true);
-            }
-            self.readable = false;
-        }
-        if self.writable && self.stream.owes_output() {
-            self.writable = self.stream.flush()?;
-            // A layer that waited for room goes on where it was.
-            self.readable |= self.writable && self.stalled;
-            self.stalled = !self.writable;
-        }
-        Ok(false)
     }
 
     /// Gives the connection its reason to end, unless it has one: the first reason counts. Only after

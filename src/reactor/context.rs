@@ -355,7 +355,7 @@ impl<'a> Context<'a> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a layer needs TCP"));
         }
         let token = self.connect(to, data)?;
-        self.state.greetings.expect(token, Manner::once(wrap));
+        self.state.greetings.expect_layer(token, Manner::once(wrap));
         Ok(token)
     }
 

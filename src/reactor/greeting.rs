@@ -15,42 +15,26 @@
 //! puts it on a list of its own, of which each turn works off a few: `Config::greeting_budget`. So a flood of
 //! handshakes makes those wait that come, and not those that are inside.
 
-use std::collections::HashMap;
 use std::io;
-use std::rc::Rc;
 
-use super::connection::{Announced, Hold, State};
+use super::connection::{Announced, Connection, Hold, State};
+use super::handler::Handler;
 use super::loop_state::{LoopState, find};
-use super::work::{GREET, READ, copied};
+use super::reactor::Reactor;
+use super::work::{GREET, READ};
 use crate::sockets::address::Address;
+use crate::sockets::greetings::{Expected, Whose};
 use crate::sockets::introduction::Introduction;
 use crate::sockets::layer::LayerPanicked;
-use crate::sockets::manner::{Awaited, Manner};
-use crate::sockets::preface::{Introduced, PREFACE_MAX, Preface};
-use crate::structures::rate_limit::RateLimit;
+use crate::sockets::manner::{Awaited, Heard, skip};
+use crate::sockets::preface::Introduced;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::layer_error::LayerError;
 
-/// The greetings that are under way.
-#[derive(Default)]
-pub(super) struct Greetings {
-    pub(super) count: usize,
-    /// By slot, what is awaited of the connections that have more to come than their own layer.
-    awaited: HashMap<u32, Expected>,
-    warning: RateLimit,
-}
-
-/// What is awaited of one connection.
-struct Expected {
-    manner: Rc<Manner>,
-    /// The preface is understood, and so many bytes of it are still to be taken out of the socket.
-    rest: Option<usize>,
-}
-
 /// What a visit of a greeting came to.
 #[derive(Debug)]
-pub(super) enum Greeted {
+enum Greeted {
     /// It waits for the peer, for memory, or is over.
     Waits,
     /// The connection may be opened.
@@ -58,15 +42,73 @@ pub(super) enum Greeted {
     Failed(io::Error),
 }
 
+impl<H: Handler> Reactor<H> {
+    /// The phase: goes on with a few greetings, so that those who are open are served between.
+    pub(super) fn greet(&mut self) {
+        if self.state.lists.greeting.is_empty() {
+            return;
+        }
+        self.state.begin_phase();
+        let visits = self.state.lists.greeting.len().min(self.state.config.visit_budget);
+        let mut budget = self.state.config.greeting_budget;
+        for _ in 0..visits {
+            let Some(token) = self.state.lists.greeting.pop_front() else { break };
+            budget -= usize::from(self.visit_greeting(token));
+            if budget == 0 || self.state.is_phase_over() {
+                break;
+            }
+        }
+    }
+
+    /// Returns whether a layer was asked, which is what the budget is for.
+    fn visit_greeting(&mut self, token: Token) -> bool {
+        let (greeted, was_asked) = self.state.greet(token);
+        match greeted {
+            Greeted::Waits => {}
+            Greeted::Done => self.open_greeted(token),
+            Greeted::Failed(error) => {
+                self.tell_of_failure(token, &error);
+                self.state.fail_greeting(token, &error);
+            }
+        }
+        was_asked
+    }
+
+    fn open_greeted(&mut self, token: Token) {
+        self.state.finish_greeting(token);
+        self.open(token);
+        self.state.arm(token);
+    }
+
+    /// Whoever called hears that it was in vain.
+    pub(super) fn tell_of_failure(&mut self, token: Token, error: &io::Error) {
+        if self.state.dialled(token).is_some() {
+            self.state.call(Some(token), |cx| self.handler.on_connect_error(cx, token, error));
+        }
+    }
+
+    /// Once for each connection that is open in a shutdown, if there is one.
+    pub(super) fn tell_of_drain(&mut self, token: Token) {
+        // The end of a connection that is over is all that its handler still hears of.
+        let is_over = self.state.find(token).is_none_or(|it| it.state == State::Closed);
+        let is_due = self.state.is_draining && !is_over;
+        if let Some(session) = self.sessions.of(token).filter(|_| is_due) {
+            self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
+        }
+    }
+}
+
 impl LoopState {
     /// A connection was let in of which something is awaited before it is open.
-    pub(super) fn begin_greeting(&mut self, token: Token, awaited: Awaited) {
+    pub(super) fn begin_greeting(&mut self, token: Token, awaited: Awaited, listener: usize) {
         let Some(connection) = find(&mut self.connections, token) else { return };
         match awaited {
             Awaited::Nothing => {}
             // A layer may have to speak first. A preface is there when an event says so.
             Awaited::Layer => connection.readable = true,
-            Awaited::Preface(manner) => self.greetings.expect(token, manner),
+            Awaited::Preface => {
+                self.greetings.await_of(token, Expected::preface(listener));
+            }
         }
         self.greetings.count += 1;
         self.stats.greetings += 1;
@@ -75,7 +117,7 @@ impl LoopState {
 
     /// An outgoing connection is established. Returns whether it gets a layer, which greets first.
     pub(super) fn begins_layered(&mut self, token: Token) -> bool {
-        if !self.greetings.awaited.contains_key(&token.slot) {
+        if !self.greetings.awaits(token) {
             return false;
         }
         let stamp = self.clock.stamp();
@@ -83,13 +125,13 @@ impl LoopState {
             connection.state = State::Greeting;
             (connection.active_ms, connection.waiting_since_ms) = (stamp, stamp);
         }
-        self.begin_greeting(token, Awaited::Layer);
+        self.begin_greeting(token, Awaited::Layer, 0);
         self.arm(token);
         true
     }
 
     /// One visit of a connection on the list of greetings. Says as well whether its layer was asked.
-    pub(super) fn greet(&mut self, token: Token) -> (Greeted, bool) {
+    fn greet(&mut self, token: Token) -> (Greeted, bool) {
         let has_memory = self.has_memory();
         let Some(connection) = find(&mut self.connections, token) else {
             return (Greeted::Waits, false);
@@ -135,106 +177,98 @@ impl LoopState {
     /// Reads the preface, asks the gate, and puts the layer on, as far as any of it is awaited. False when
     /// the connection waits or is over.
     fn introduce(&mut self, token: Token) -> io::Result<bool> {
-        let Some(expected) = self.greetings.awaited.get(&token.slot) else { return Ok(true) };
-        let manner = expected.manner.clone();
-        if let Some(preface) = &manner.preface {
-            let is_known = expected.rest.is_some();
-            if !is_known && !self.read_preface(token, &**preface)? {
-                return Ok(false);
-            }
-            if !self.skip_preface(token)? {
-                return Ok(false);
-            }
+        let Some(mut expected) = self.greetings.take(token) else {
+            return Ok(true);
+        };
+        let introduced = self.hear(token, &mut expected).and_then(|is_heard| match is_heard {
+            true => self.put_layer_on(token, &mut expected.manner),
+            false => Ok(false),
+        });
+        let is_greeting = self.find(token).is_some_and(|it| it.state == State::Greeting);
+        match &introduced {
+            Ok(false) if is_greeting => self.greetings.await_of(token, expected),
+            Ok(_) => {}
+            Err(error) => self.note_panic_in(token, error),
         }
-        self.greetings.awaited.remove(&token.slot);
+        introduced
+    }
+
+    /// What puts a layer on, or reads a preface, is code of the program.
+    fn note_panic_in(&mut self, token: Token, error: &io::Error) {
+        if LayerPanicked::is(error) {
+            self.note_panic(Some(token), &error.to_string());
+        }
+    }
+
+    /// Hears who the client is, asks the gate about the client, and takes out of the socket what said so.
+    /// True once all of that is done.
+    fn hear(&mut self, token: Token, expected: &mut Expected) -> io::Result<bool> {
+        if expected.rest.is_none() {
+            expected.rest = self.hear_client(token, &expected.manner)?;
+        }
+        let Some(rest) = &mut expected.rest else { return Ok(false) };
         let Some(connection) = find(&mut self.connections, token) else { return Ok(false) };
+        if *rest > 0 {
+            self.stats.reads += 1;
+            self.stats.work += READ;
+            connection.readable = skip(rest, &mut connection.stream)?;
+        }
+        Ok(*rest == 0)
+    }
+
+    fn put_layer_on(&mut self, token: Token, manner: &mut Whose) -> io::Result<bool> {
+        let LoopState { connections, greetings, layers, .. } = self;
+        let Some(connection) = find(connections, token) else { return Ok(false) };
+        let Some(manner) = manner.among(&mut greetings.manners) else { return Ok(true) };
         if manner.wrap(&mut connection.stream)? {
             connection.readable = true;
-            connection.stream.count_into(&self.layers);
+            connection.stream.count_into(layers);
         }
         Ok(true)
     }
 
-    /// Looks at what has arrived. Returns whether the preface is there and its client may come in.
-    fn read_preface(&mut self, token: Token, preface: &dyn Preface) -> io::Result<bool> {
-        let Some(connection) = find(&mut self.connections, token) else { return Ok(false) };
-        let mut bytes = [0; PREFACE_MAX];
-        let longest = preface.longest().clamp(1, PREFACE_MAX);
+    /// Returns how long the preface is, once the client is known and may come in.
+    fn hear_client(&mut self, token: Token, manner: &Whose) -> io::Result<Option<usize>> {
+        let Some(connection) = find(&mut self.connections, token) else { return Ok(None) };
+        let Whose::Listener(listener) = manner else { return Ok(Some(0)) };
+        let Some(manner) = self.greetings.manners.get(*listener) else { return Ok(Some(0)) };
         self.stats.reads += 1;
         self.stats.work += READ;
-        // ET: every byte that arrives is an event, although those before it are still there.
+        // ET: every byte that arrives is an event, although those before it are still there. The event
+        // that tells of the end comes once, and a look shows only the bytes before the end.
         connection.readable = false;
-        let Some(arrived) = connection.stream.peek(&mut bytes[..longest])? else {
-            connection.announced = Announced::Nothing;
-            return Ok(false);
+        let announced = connection.announced;
+        let heard = manner.hear(&mut connection.stream, announced == Announced::End)?;
+        let introduced = match heard {
+            // Both directions are over, and ours has not ended.
+            Heard::Waits if announced == Announced::HangUp => {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            Heard::Waits => return Ok(None),
+            Heard::Nothing => {
+                return Err(LayerError::new(CloseReason::PeerClosed, "it ended without a word"));
+            }
+            Heard::Client(introduced) => introduced,
         };
-        // ET: the event that tells of an end comes once, and a peek shows only the bytes before the end.
-        let is_all = arrived == longest || connection.announced != Announced::Nothing;
-        if arrived == 0 {
-            return Err(LayerError::new(CloseReason::PeerClosed, "it ended without a word"));
-        }
-        let parsed = self.contained(Some(token), |_| preface.parse(&bytes[..arrived]));
-        match parsed {
-            None => Ok(false),
-            Some(Err(bad)) => Err(LayerError::new(CloseReason::BadProxyHeader, bad)),
-            Some(Ok(Some(introduced))) if introduced.len <= arrived => {
-                Ok(self.take_client(token, introduced))
-            }
-            Some(Ok(_)) if is_all => {
-                Err(LayerError::new(CloseReason::BadProxyHeader, "its beginning is not whole"))
-            }
-            Some(Ok(_)) => Ok(false),
-        }
+        connection.readable = true;
+        Ok(self.let_in(token, introduced))
     }
 
-    /// Remembers who the client is, and asks the gate.
-    fn take_client(&mut self, token: Token, introduced: Introduced) -> bool {
-        if let Some(expected) = self.greetings.awaited.get_mut(&token.slot) {
-            expected.rest = Some(introduced.len);
-        }
-        let Some(details) = self.details.get_mut(token.key()) else { return false };
+    /// Asks the gate about a client that has been introduced. Returns the length of the preface if the
+    /// client may come in.
+    fn let_in(&mut self, token: Token, introduced: Introduced) -> Option<usize> {
+        let details = self.details.get_mut(token.key())?;
         if let Some(client) = introduced.client {
             details.peer = details.peer.introduces(client);
         }
         let peer = Address::from(&details.peer);
-        match self.ask_gate(&peer) {
-            Ok(()) => {
-                self.enter_gate(token);
-                self.change(token, |connection| connection.readable = true);
-                true
-            }
-            Err(reason) => {
-                self.warn_of_one_turned_away(reason, &peer);
-                self.retire_for(token, reason);
-                false
-            }
+        if let Err(reason) = self.ask_gate(&peer) {
+            self.warn_of_one_turned_away(reason, &peer);
+            self.retire_for(token, reason);
+            return None;
         }
-    }
-
-    /// Takes the bytes of the preface out of the socket, and no other. Returns whether all are out.
-    fn skip_preface(&mut self, token: Token) -> io::Result<bool> {
-        let Some(connection) = find(&mut self.connections, token) else { return Ok(false) };
-        let Some(Expected { rest: Some(rest), .. }) = self.greetings.awaited.get_mut(&token.slot)
-        else {
-            return Ok(false);
-        };
-        let mut bytes = [0; PREFACE_MAX];
-        while *rest > 0 {
-            self.stats.reads += 1;
-            self.stats.work += READ + copied(*rest);
-            match connection.stream.receive(&mut bytes[..(*rest).min(PREFACE_MAX)])? {
-                Some(0) => {
-                    let what = "it ended where a peek had shown more";
-                    return Err(LayerError::new(CloseReason::BadProxyHeader, what));
-                }
-                Some(read) => *rest -= read,
-                None => {
-                    connection.readable = false;
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
+        self.enter_gate(token);
+        Some(introduced.len)
     }
 
     /// What the layer has found out about the peer.
@@ -261,7 +295,7 @@ impl LoopState {
 
     /// A connection ends that was not open.
     pub(super) fn end_greeting(&mut self, token: Token, was: State) {
-        self.greetings.awaited.remove(&token.slot);
+        self.greetings.take(token);
         if was == State::Greeting {
             self.greetings.count -= 1;
             self.stats.greetings_failed += 1;
@@ -269,35 +303,36 @@ impl LoopState {
     }
 
     /// Ends a greeting that has failed. Whoever is there to be told is told.
-    pub(super) fn fail_greeting(&mut self, token: Token, error: &io::Error) {
+    fn fail_greeting(&mut self, token: Token, error: &io::Error) {
         if LayerPanicked::is(error) {
             return self.abort(token, CloseReason::HandlerPanicked);
         }
         let reason = CloseReason::of_greeting(error);
-        let peer = self.peer_address(token);
         let Some(connection) = find(&mut self.connections, token) else { return };
         if connection.state != State::Greeting {
             return;
         }
+        connection.reason = reason;
+        self.log_failure(token, reason, error);
+        if is_gone(reason) {
+            return self.retire(token);
+        }
+        self.end_greeting(token, State::Greeting);
+        self.end_behind_layer(token);
+    }
+
+    fn log_failure(&mut self, token: Token, reason: CloseReason, error: &io::Error) {
+        let peer = self.peer_address(token).map(|peer| peer.to_string());
         log::debug!(
-            connection:% = token, event = "greeting_failed", peer:? = peer, reason:%;
+            connection:% = token, event = "greeting_failed", peer, reason:%;
             "a greeting failed: {error}"
         );
-        connection.reason = reason;
-        match reason {
-            CloseReason::PeerClosed | CloseReason::Reset | CloseReason::KeepaliveTimeout => {
-                self.retire(token);
-            }
-            _ => {
-                self.end_greeting(token, State::Greeting);
-                self.end_behind_layer(token);
-            }
-        }
+        // It may be that of every connection: a balancer that is not configured as this server is.
         if reason == CloseReason::BadProxyHeader
             && let Some(suppressed) = self.greetings.warning.pass(self.clock.now())
         {
             log::warn!(
-                event = "bad_proxy_header", peer:? = peer, suppressed;
+                event = "bad_proxy_header", peer, suppressed;
                 "what should introduce a client does not: {error}"
             );
         }
@@ -317,9 +352,28 @@ impl LoopState {
     }
 }
 
-impl Greetings {
-    /// More is awaited of a connection than its own layer.
-    pub(super) fn expect(&mut self, token: Token, manner: Rc<Manner>) {
-        self.awaited.insert(token.slot, Expected { manner, rest: None });
+impl Connection {
+    /// One step of the greeting of its layer; true once that is over. Without a layer it is.
+    fn go_on_greeting(&mut self) -> io::Result<bool> {
+        if self.readable {
+            // ET: the layer reads until its socket says `WouldBlock`. A layer that is done may still have
+            // bytes, so the connection stays readable.
+            if self.stream.greet()? {
+                return Ok(true);
+            }
+            self.readable = false;
+        }
+        if self.writable && self.stream.owes_output() {
+            self.writable = self.stream.flush()?;
+            // A layer that waited for room goes on where it was.
+            self.readable |= self.writable && self.stalled;
+            self.stalled = !self.writable;
+        }
+        Ok(false)
     }
+}
+
+/// Whether there is nobody to be told why.
+fn is_gone(reason: CloseReason) -> bool {
+    matches!(reason, CloseReason::PeerClosed | CloseReason::Reset | CloseReason::KeepaliveTimeout)
 }

@@ -169,7 +169,7 @@ impl Listeners {
     pub(super) fn may_accept_from(&self, index: usize, state: &LoopState) -> bool {
         let Some(Some(listener)) = self.list.get(index) else { return false };
         let has_place = !state.is_full() || state.config.when_full == WhenFull::Refuse;
-        let may_greet = !listener.socket.greets() || state.may_greet();
+        let may_greet = !state.greetings.may_come_from(index) || state.may_greet();
         listener.readable
             && has_place
             && may_greet
@@ -201,8 +201,11 @@ impl Listeners {
 
     /// Accepts one connection, and returns its token if the connection got a place and is open.
     pub(super) fn accept_from(&mut self, index: usize, state: &mut LoopState) -> Option<Token> {
-        let Some(Some(listener)) = self.list.get_mut(index) else { return None };
-        let Accepted { stream, peer, awaited } = match listener.socket.accept() {
+        let manner = state.greetings.manners.get_mut(index);
+        let Some((Some(listener), manner)) = self.list.get_mut(index).zip(manner) else {
+            return None;
+        };
+        let Accepted { stream, peer, awaited } = match listener.socket.accept(manner) {
             Ok(accepted) => accepted,
             Err(error) => {
                 self.accept_failed(index, &error, state);
@@ -215,14 +218,14 @@ impl Listeners {
             return None;
         }
         // Who comes by a balancer is not known yet.
-        let is_known = !matches!(awaited, Awaited::Preface(_));
+        let is_known = awaited != Awaited::Preface;
         let address = Address::from(&peer);
         if let Err(reason) = if is_known { state.ask_gate(&address) } else { Ok(()) } {
             state.count_end(reason);
             state.warn_of_one_turned_away(reason, &address);
             return None;
         }
-        let is_open = matches!(awaited, Awaited::Nothing);
+        let is_open = awaited == Awaited::Nothing;
         let begins = if is_open { State::Open } else { State::Greeting };
         match state.admit_let_in(stream, peer, begins, is_known) {
             Ok(token) => {
@@ -230,7 +233,7 @@ impl Listeners {
                 if is_open {
                     return Some(token);
                 }
-                state.begin_greeting(token, awaited);
+                state.begin_greeting(token, awaited, index);
             }
             Err(error) if LayerPanicked::is(&error) => state.note_panic(None, &error.to_string()),
             Err(error) => self.begin_pause(&error, state),

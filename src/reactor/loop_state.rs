@@ -23,10 +23,10 @@ use slab::Slab;
 
 use super::connection::{Connection, Details, Hold, State};
 use super::gate::GateBook;
-use super::greeting::Greetings;
 use super::lists::Lists;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::event_list::Edge;
+use crate::sockets::greetings::Greetings;
 use crate::sockets::stand_in::Dialler;
 use crate::sockets::stream::Stream;
 use crate::structures::arrears::Arrears;

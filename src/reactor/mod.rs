@@ -23,6 +23,7 @@
 //! 3. **timers, tasks, accept**: deadlines that are due, closures from other threads, new
 //!    connections.
 //! 4. **read** visits each ready connection: reads, calls the handler, sends the connection's own reply.
+//!    Behind it, **greet** goes on with a few of those that are not open yet.
 //! 5. **flush** visits each dirty connection: its output, and what topics hold for it, in one
 //!    write.
 //! 6. **close** calls `on_close`, frees the slot and counts the reason; here and nowhere else.
@@ -36,7 +37,7 @@
 //! A [`Handler`] is called; by default all but the first two do nothing, and `on_end` closes:
 //!
 //! ```text
-//! on_open(cx, token) -> Session                         accepted, or established
+//! on_open(cx, token) -> Session                         accepted, or established, and greeted
 //! on_data(cx, token, session, input) -> Result          bytes arrived; what is left comes again
 //! on_end(cx, token, session, input) -> Result           the peer will send no more
 //! on_timer(cx, token, session)   on_alarm(cx)           as set by set_timer, set_alarm
@@ -51,8 +52,8 @@
 //! bytes        send has_failed send_all forward output_len
 //! topics       create_topic remove_topic publish publish_to_all check_room subscribe catch_up
 //!              unsubscribe unsubscribe_all subscribers owed topic_memory
-//! connections  connect adopt dialled close close_for abort abort_for peer_address connections
-//!              addresses
+//! connections  connect connect_layered adopt dialled close close_for abort abort_for peer_address via
+//!              introduction connections addresses
 //! holding      pause put_off resume resume_first is_held charge charge_apart end_visit
 //! time         now set_timer cancel_timer set_alarm alarm permit_silence
 //! the server   drain stop stats config overload shed report_memory tidy_later
@@ -71,7 +72,8 @@
 //! | `input`, `output`, `closing`, `deadline` | what is done to one connection |
 //! | `work` | what a turn may cost |
 //! | `delivery` | topics meet connections: what each is owed, and when that is too much |
-//! | `listener`, `gate` | where connections come from, and whether they may come in |
+//! | `listener`, `gate`, `greeting` | where connections come from, whether they may come in, and what comes before they are open |
+//! | `parting` | the farewell of a layer, and the alert of one that has failed |
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `contain` | a panic in code of the program |
 //! | `handler`, `context`, `inspect`, `remote` | the sides that a program and other threads see |
@@ -101,6 +103,7 @@ mod loop_state;
 mod memory;
 mod output;
 mod overload;
+mod parting;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod reactor;
 mod remote;

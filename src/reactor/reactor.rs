@@ -9,7 +9,6 @@ use super::connection::{Habits, Hold, InputEnd, State};
 use super::context::Context;
 use super::deadline::Deadline;
 use super::gate::{Gate, GateBook};
-use super::greeting::Greeted;
 use super::handler::Handler;
 use super::listener::Listeners;
 use super::loop_state::{LoopState, find};
@@ -20,6 +19,7 @@ use crate::sockets::event_list::{Edge, EventList};
 use crate::sockets::layer::Layer;
 use crate::sockets::listen_options::ListenOptions;
 use crate::sockets::listen_socket::ListenSocket;
+use crate::sockets::manner::{Manner, Wrap};
 use crate::structures::overload_watch::{Overload, Rest};
 use crate::structures::sessions::Sessions;
 use crate::structures::spare::let_the_heap_shrink;
@@ -77,8 +77,8 @@ use crate::vocabulary::stats::Stats;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct Reactor<H: Handler> {
-    handler: H,
-    sessions: Sessions<H::Session>,
+    pub(super) handler: H,
+    pub(super) sessions: Sessions<H::Session>,
     pub(super) state: LoopState,
     listeners: Listeners,
     tasks: TaskQueue<H>,
@@ -124,7 +124,8 @@ impl<H: Handler> Reactor<H> {
     /// What the system says, with the address named.
     pub fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<Address> {
         let watch = self.state.config.peer_watch();
-        self.add_listener(ListenSocket::bind(address, options, watch, None)?)
+        let socket = ListenSocket::bind(address, options, watch, false)?;
+        self.add_listener(socket, Manner::new(options.preface.clone(), None))
     }
 
     /// As [`listen`](Self::listen), with a layer between each accepted TCP socket and its
@@ -140,7 +141,9 @@ impl<H: Handler> Reactor<H> {
         wrap: impl FnMut(mio::net::TcpStream) -> io::Result<Box<dyn Layer>> + 'static,
     ) -> io::Result<Address> {
         let watch = self.state.config.peer_watch();
-        self.add_listener(ListenSocket::bind(address, options, watch, Some(Box::new(wrap)))?)
+        let socket = ListenSocket::bind(address, options, watch, true)?;
+        let wrap: Wrap = Box::new(wrap);
+        self.add_listener(socket, Manner::new(options.preface.clone(), Some(wrap)))
     }
 
     /// As [`listen`](Self::listen), on a socket that was made elsewhere: a `TcpListener` or
@@ -167,7 +170,8 @@ impl<H: Handler> Reactor<H> {
         options: &ListenOptions,
     ) -> io::Result<Address> {
         let watch = self.state.config.peer_watch();
-        self.add_listener(ListenSocket::adopt(socket.into(), options, watch)?)
+        let socket = ListenSocket::adopt(socket.into(), options, watch)?;
+        self.add_listener(socket, Manner::new(options.preface.clone(), None))
     }
 
     /// Sets the gate, which decides about each connection that a listener accepts from now on. Without a
@@ -483,7 +487,7 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    fn open(&mut self, token: Token) {
+    pub(super) fn open(&mut self, token: Token) {
         if let Some(peer) = self.peer_for_log(token) {
             log::debug!(connection:% = token, peer:%, event = "opened"; "opened");
         }
@@ -584,47 +588,6 @@ impl<H: Handler> Reactor<H> {
         }
         let is_too_long = self.state.return_input(token, input, len, tell_end);
         if outcome.is_ok() && is_too_long { Err(ProtocolError::MessageTooLong) } else { outcome }
-    }
-
-    // ---- greet ----
-
-    /// Goes on with a few greetings, so that those who are open are served between.
-    fn greet(&mut self) {
-        if self.state.lists.greeting.is_empty() {
-            return;
-        }
-        self.state.begin_phase();
-        let visits = self.state.lists.greeting.len().min(self.state.config.visit_budget);
-        let mut budget = self.state.config.greeting_budget;
-        for _ in 0..visits {
-            let Some(token) = self.state.lists.greeting.pop_front() else { break };
-            let (greeted, was_asked) = self.state.greet(token);
-            match greeted {
-                Greeted::Waits => {}
-                Greeted::Done => self.open_greeted(token),
-                Greeted::Failed(error) => {
-                    self.tell_of_failure(token, &error);
-                    self.state.fail_greeting(token, &error);
-                }
-            }
-            budget -= usize::from(was_asked);
-            if budget == 0 || self.state.is_phase_over() {
-                break;
-            }
-        }
-    }
-
-    fn open_greeted(&mut self, token: Token) {
-        self.state.finish_greeting(token);
-        self.open(token);
-        self.state.arm(token);
-    }
-
-    /// Whoever called hears that it was in vain.
-    fn tell_of_failure(&mut self, token: Token, error: &io::Error) {
-        if self.state.dialled(token).is_some() {
-            self.state.call(Some(token), |cx| self.handler.on_connect_error(cx, token, error));
-        }
     }
 
     // ---- flush ----
@@ -754,19 +717,14 @@ impl<H: Handler> Reactor<H> {
         }
     }
 
-    /// Once for each connection that is open in a shutdown, if there is one.
-    fn tell_of_drain(&mut self, token: Token) {
-        // The end of a connection that is over is all that its handler still hears of.
-        let is_over = self.state.find(token).is_none_or(|it| it.state == State::Closed);
-        let is_due = self.state.is_draining && !is_over;
-        if let Some(session) = self.sessions.of(token).filter(|_| is_due) {
-            self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
-        }
-    }
-
-    pub(super) fn add_listener(&mut self, socket: ListenSocket) -> io::Result<Address> {
+    pub(super) fn add_listener(
+        &mut self,
+        socket: ListenSocket,
+        manner: Manner,
+    ) -> io::Result<Address> {
         let LoopState { poll, config, .. } = &self.state;
         let address = self.listeners.add(socket, poll.registry(), config)?;
+        self.state.greetings.manners.push(manner);
         self.state.addresses.push(address.clone());
         Ok(address)
     }

@@ -10,6 +10,7 @@ use super::remote::Remote;
 use crate::sockets::address::Address;
 use crate::sockets::event_list::Edge;
 use crate::sockets::listen_socket::ListenSocket;
+use crate::sockets::manner::Manner;
 use crate::sockets::stand_in::{Backlog, Dialler};
 use crate::structures::token::Token;
 
@@ -63,7 +64,7 @@ impl<H: Handler> Reactor<H> {
 
     /// Listens to connections from somewhere else.
     pub(crate) fn listen_to(&mut self, backlog: Box<dyn Backlog>) -> io::Result<Address> {
-        self.add_listener(ListenSocket::StandIn(backlog))
+        self.add_listener(ListenSocket::StandIn(backlog), Manner::default())
     }
 
     /// Lets all connections that a handler begins be begun by somebody else.

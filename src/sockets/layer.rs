@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::TcpStream;
+use mio::{Interest, Registry};
 use socket2::SockRef;
 
 use super::introduction::Introduction;
 use crate::structures::caught::{Caught, catch};
 use crate::structures::tally::{Share, Tally};
+use crate::structures::token::Token;
 
 /// What may stand between a connection and its socket: TLS, compression, a test that tears reads
 /// and writes.
@@ -129,6 +131,18 @@ impl Layered {
             panic: None,
             held: None,
         }
+    }
+
+    pub(super) fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.call(|layer| match layer.socket() {
+            LayerSocket::Tcp(socket) => registry.register(socket, token.into(), interest),
+            LayerSocket::Other(source) => registry.register(source, token.into(), interest),
+        })
     }
 
     /// Counts what the layer holds, from now on.

@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::rc::Rc;
 
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
@@ -15,7 +14,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::address::Address;
 use super::dial::prepare;
 use super::listen_options::ListenOptions;
-use super::manner::{Accepted, Awaited, Manner, Wrap};
+use super::manner::{Accepted, Awaited, Manner};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use super::socket_file::SocketFile;
 use super::stand_in::Backlog;
@@ -23,9 +22,9 @@ use super::stream::Stream;
 use crate::structures::token::Token;
 
 pub(crate) enum ListenSocket {
-    Tcp(TcpListener, Rc<Manner>),
+    Tcp(TcpListener),
     /// With the file that goes when the socket does.
-    Unix(UnixListener, SocketFile, Rc<Manner>),
+    Unix(UnixListener, SocketFile),
     /// What is no socket of the kernel.
     StandIn(Box<dyn Backlog>),
 }
@@ -48,11 +47,11 @@ impl ListenSocket {
         address: &Address,
         options: &ListenOptions,
         watch: PeerWatch,
-        wrap: Option<Wrap>,
+        is_layered: bool,
     ) -> io::Result<Self> {
         let bound = match address {
-            Address::Tcp(address) => bind_tcp(*address, options, watch, wrap),
-            Address::Unix(_) if wrap.is_some() => {
+            Address::Tcp(address) => bind_tcp(*address, options, watch),
+            Address::Unix(_) if is_layered => {
                 Err(io::Error::new(io::ErrorKind::InvalidInput, "a layer needs TCP"))
             }
             Address::Unix(path) => bind_unix(path, options),
@@ -73,23 +72,22 @@ impl ListenSocket {
             let text = format!("cannot listen on the socket that was given: {error}");
             io::Error::new(error.kind(), text)
         })?;
-        let manner = Manner::new(options.preface.clone(), None);
         if domain != Domain::UNIX {
-            return Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), manner));
+            return Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into())));
         }
         let file = SocketFile::of_another(&socket.local_addr()?);
-        Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file, manner))
+        Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file))
     }
 
-    /// Takes one waiting connection. The peer's address is the one that `accept` told: the socket
+    /// Takes one waiting connection, for which a preface or a layer may come first. The peer's address is the one that `accept` told: the socket
     /// may be dead already.
-    pub(crate) fn accept(&mut self) -> io::Result<Accepted> {
+    pub(crate) fn accept(&mut self, manner: &mut Manner) -> io::Result<Accepted> {
         match self {
-            ListenSocket::Tcp(listener, manner) => {
+            ListenSocket::Tcp(listener) => {
                 let (socket, address) = listener.accept()?;
                 manner.accept_tcp(socket, Some(address).into())
             }
-            ListenSocket::Unix(listener, _, manner) => {
+            ListenSocket::Unix(listener, _) => {
                 let (socket, _) = listener.accept()?;
                 manner.accept_unix(Stream::Unix(socket))
             }
@@ -101,18 +99,10 @@ impl ListenSocket {
         }
     }
 
-    /// Whether a connection may come from here that is not open at once.
-    pub(crate) fn greets(&self) -> bool {
-        match self {
-            ListenSocket::Tcp(_, manner) | ListenSocket::Unix(_, _, manner) => manner.greets(),
-            ListenSocket::StandIn(_) => false,
-        }
-    }
-
     pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
-            ListenSocket::Tcp(listener, _) => Ok(Address::Tcp(listener.local_addr()?)),
-            ListenSocket::Unix(_, file, _) => Ok(Address::Unix(file.path.clone())),
+            ListenSocket::Tcp(listener) => Ok(Address::Tcp(listener.local_addr()?)),
+            ListenSocket::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
             ListenSocket::StandIn(backlog) => Ok(backlog.address()),
         }
     }
@@ -130,8 +120,8 @@ impl ListenSocket {
 
     fn source(&mut self) -> &mut dyn Source {
         match self {
-            ListenSocket::Tcp(listener, _) => listener,
-            ListenSocket::Unix(listener, ..) => listener,
+            ListenSocket::Tcp(listener) => listener,
+            ListenSocket::Unix(listener, _) => listener,
             ListenSocket::StandIn(backlog) => backlog.source(),
         }
     }
@@ -140,7 +130,7 @@ impl ListenSocket {
 impl Drop for ListenSocket {
     fn drop(&mut self) {
         // The socket is closed only after this.
-        if let ListenSocket::Unix(_, file, _) = self {
+        if let ListenSocket::Unix(_, file) = self {
             file.remove();
         }
     }
@@ -188,7 +178,6 @@ fn bind_tcp(
     address: SocketAddr,
     options: &ListenOptions,
     watch: PeerWatch,
-    wrap: Option<Wrap>,
 ) -> io::Result<ListenSocket> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
@@ -203,8 +192,7 @@ fn bind_tcp(
     set_what_is_inherited(&socket, options, watch)?;
     socket.bind(&address.into())?;
     socket.listen(backlog(options))?;
-    let manner = Manner::new(options.preface.clone(), wrap);
-    Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into()), manner))
+    Ok(ListenSocket::Tcp(TcpListener::from_std(socket.into())))
 }
 
 /// Sets what every accepted socket inherits.
@@ -236,8 +224,7 @@ fn adopt(socket: &Socket, options: &ListenOptions, watch: PeerWatch) -> io::Resu
 fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<ListenSocket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let file = SocketFile::listen(&socket, path, options, backlog(options))?;
-    let manner = Manner::new(options.preface.clone(), None);
-    Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file, manner))
+    Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file))
 }
 
 fn backlog(options: &ListenOptions) -> i32 {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use mio::event::Source;
@@ -11,11 +10,9 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry};
 use socket2::SockRef;
 
-use super::introduction::Introduction;
-use super::layer::{Layer, LayerPanicked, LayerSocket, Layered};
+use super::layer::{Layer, LayerPanicked, Layered};
 use super::peer_watch::{PeerWatch, watch_for_the_peer};
 use crate::structures::ring_buffer::RingBuffer;
-use crate::structures::tally::Tally;
 use crate::structures::token::Token;
 
 pub(crate) enum Stream {
@@ -38,11 +35,6 @@ impl Stream {
         Stream::Layered(Box::new(Layered::new(layer)))
     }
 
-    /// In the place of a stream whose socket is on its way to a layer.
-    pub(crate) fn gone() -> Self {
-        Stream::Layered(Box::new(Layered::gone()))
-    }
-
     pub(crate) fn is_layered(&self) -> bool {
         matches!(self, Stream::Layered(_))
     }
@@ -57,12 +49,7 @@ impl Stream {
         let source: &mut dyn Source = match self {
             Stream::Tcp(socket) => socket,
             Stream::Unix(socket) => socket,
-            Stream::Layered(layered) => {
-                return layered.call(|layer| match layer.socket() {
-                    LayerSocket::Tcp(socket) => registry.register(socket, token.into(), interest),
-                    LayerSocket::Other(source) => registry.register(source, token.into(), interest),
-                });
-            }
+            Stream::Layered(layered) => return layered.register(registry, token, interest),
         };
         registry.register(source, token.into(), interest)
     }
@@ -77,62 +64,6 @@ impl Stream {
             Stream::Unix(socket) => socket.read(into),
             Stream::Layered(layered) => layered.read(into),
         })
-    }
-
-    /// Looks at what has arrived, from the first byte on, and leaves it there; `None` means that the socket
-    /// has nothing now. A layer shows nothing.
-    pub(crate) fn peek(&mut self, into: &mut [u8]) -> io::Result<Option<usize>> {
-        nonblocking(|| match self {
-            Stream::Tcp(socket) => socket.peek(into),
-            // The standard library peeks only through a TCP stream: the call is the same.
-            Stream::Unix(socket) => {
-                std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?).peek(into)
-            }
-            Stream::Layered(_) => Err(io::ErrorKind::Unsupported.into()),
-        })
-    }
-
-    /// Goes on with the greeting of a layer: true once it is done, false when it waits for the peer.
-    pub(crate) fn greet(&mut self) -> io::Result<bool> {
-        let Stream::Layered(layered) = self else { return Ok(true) };
-        Ok(nonblocking(|| layered.touch(|layer| layer.greet()))?.unwrap_or(false))
-    }
-
-    /// What the greeting of a layer has found out.
-    pub(crate) fn introduction(&mut self) -> io::Result<Introduction> {
-        let Stream::Layered(layered) = self else { return Ok(Introduction::default()) };
-        layered.call(|layer| Ok(layer.introduction()))
-    }
-
-    /// Counts what a layer holds as a part of `all`, from now on.
-    pub(crate) fn count_into(&mut self, all: &Tally) {
-        if let Stream::Layered(layered) = self {
-            layered.count_into(all);
-        }
-    }
-
-    /// Bytes that a layer holds.
-    pub(crate) fn held(&self) -> usize {
-        if let Stream::Layered(layered) = self { layered.held() } else { 0 }
-    }
-
-    /// The layer has failed, and not its socket.
-    pub(crate) fn fail_layer(&mut self) {
-        if let Stream::Layered(layered) = self {
-            layered.has_failed = true;
-        }
-    }
-
-    pub(crate) fn has_failed_layer(&self) -> bool {
-        matches!(self, Stream::Layered(layered) if layered.has_failed)
-    }
-
-    /// From now on the socket is read and not the layer, to drop what comes. False if that was so before.
-    pub(crate) fn pass_layer(&mut self) -> bool {
-        match self {
-            Stream::Layered(layered) => !std::mem::replace(&mut layered.is_passed, true),
-            Stream::Tcp(_) | Stream::Unix(_) => true,
-        }
     }
 
     /// One write of all that a ring holds. That is nearly always one piece, for which the plain call is
@@ -274,7 +205,7 @@ const EDGES_ARE_THE_KERNELS: bool = cfg!(all(
 ));
 
 /// Repeats a call that a signal interrupted, and turns `WouldBlock` into the answer that it is.
-fn nonblocking<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn nonblocking<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
     loop {
         match call() {
             Ok(value) => return Ok(Some(value)),

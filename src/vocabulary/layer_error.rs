@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::close_reason::CloseReason;
+use crate::sockets::preface::BadPreface;
 
 /// The error of a [`Layer`](crate::Layer) that has failed by itself, with the reason for which its
 /// connection ends. It travels in an `io::Error`, as the traits of the standard library want it.
@@ -43,6 +44,9 @@ impl CloseReason {
     /// What an error of a greeting means for the connection.
     pub(crate) fn of_greeting(error: &io::Error) -> Self {
         match CloseReason::of_stream(error) {
+            _ if error.get_ref().is_some_and(|error| error.is::<BadPreface>()) => {
+                CloseReason::BadProxyHeader
+            }
             CloseReason::IoError => CloseReason::HandshakeFailed,
             reason => reason,
         }

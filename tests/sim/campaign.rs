@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::facts::{self, Controls};
+use crate::greetings;
 use crate::libc_symbols::Call;
 use crate::million;
 use crate::schedule::Schedule;
@@ -24,6 +25,9 @@ const VIOLATIONS_MAX: u64 = 3;
 const SHRINKING: Duration = Duration::from_secs(10);
 /// One seed in so many is run twice, and must do the very same.
 const REPEATED: u64 = 64;
+
+/// Beside one seed in so many there is a schedule of greetings.
+const GREETINGS: u64 = 4;
 
 /// What all threads did.
 #[derive(Debug, Default)]
@@ -140,6 +144,9 @@ fn run_both(tally: &Tally, time: Option<Duration>) {
 
 impl Tally {
     fn run_seed(&self, seed: u64) {
+        if seed.is_multiple_of(GREETINGS) {
+            self.run_greetings(seed);
+        }
         let schedule = Schedule::draw(seed);
         let mut outcome = run(&schedule);
         self.seeds.fetch_add(1, Ordering::Relaxed);
@@ -158,6 +165,16 @@ impl Tally {
                 self.is_over.store(true, Ordering::Relaxed);
             }
             report(&schedule, &outcome);
+        }
+    }
+
+    /// A schedule of another kind.
+    fn run_greetings(&self, seed: u64) {
+        if let Some(what) = greetings::run(seed) {
+            println!("violation, {what}replay: SIM_SEED={seed} cargo test --test sim\n");
+            if self.violations.fetch_add(1, Ordering::Relaxed) + 1 >= VIOLATIONS_MAX {
+                self.is_over.store(true, Ordering::Relaxed);
+            }
         }
     }
 
@@ -219,7 +236,9 @@ fn replay(seed: u64) -> bool {
     if outcome.violation.is_some() {
         report(&schedule, &outcome);
     }
-    let violations = u64::from(outcome.violation.is_some());
+    let greeting = seed.is_multiple_of(GREETINGS).then(|| greetings::run(seed)).flatten();
+    greeting.iter().for_each(|what| println!("violation, {what}"));
+    let violations = u64::from(outcome.violation.is_some()) + u64::from(greeting.is_some());
     let Outcome { calls, faults, hash, .. } = outcome;
     println!("trace {hash:016x}");
     println!("sim: 1 seeds, {calls} calls, {faults} faults, {violations} violations");

@@ -215,7 +215,10 @@ symbol!(recv(fd: c_int, buffer: *mut c_void, len: size_t, flags: c_int) -> ssize
     answer(fd, Call::Recv, |world| {
         // SAFETY: the caller's buffer.
         let into = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), len) };
-        world.receive(fd, &mut [into])
+        match flags & libc::MSG_PEEK {
+            0 => world.receive(fd, &mut [into]),
+            _ => world.peek(fd, into),
+        }
     });
     SYS_recvfrom, NOWHERE, NOWHERE);
 symbol!(send(fd: c_int, buffer: *const c_void, len: size_t, flags: c_int) -> ssize_t;

@@ -5,7 +5,7 @@
 //! network does, what fails (`faults`), who is at the other end (`peers`, `stream`), what the program
 //! under test is (`services`) and how it is configured (`schedule`); `oracles` and `audit` watch
 //! every call and every callback, `world` holds it all together and `simulation` runs it. `campaign`
-//! runs many, `single_faults` lets each call fail once with each error, and `million`, with `allocator`
+//! runs many, with `greetings` beside each, `single_faults` lets each call fail once with each error, and `million`, with `allocator`
 //! and `stopwatch`, shows what a connection costs where there are a million.
 //!
 //! ```text
@@ -23,6 +23,7 @@ mod epoll;
 mod facts;
 mod faults;
 mod gate;
+mod greetings;
 mod kernel;
 mod libc_symbols;
 mod load;
@@ -35,6 +36,8 @@ mod random;
 mod schedule;
 #[path = "../common/scripted.rs"]
 mod scripted;
+#[path = "../common/sealed.rs"]
+mod sealed;
 mod services;
 mod simulation;
 mod single_faults;

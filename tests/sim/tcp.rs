@@ -239,7 +239,19 @@ impl Kernel {
             self.acknowledge(socket);
             return Ok(n);
         }
-        if it.fin == Flight::Arrived {
+        self.nothing_to_read(socket)
+    }
+
+    /// As [`receive`](Self::receive), of what stays there to be read.
+    pub(crate) fn peek(&mut self, socket: u32, into: &mut [u8]) -> Answer<usize> {
+        let it = self.socket_mut(socket);
+        let n = it.readable_len().min(into.len());
+        it.inbox.iter().zip(&mut into[..n]).for_each(|(byte, place)| *place = *byte);
+        if n > 0 { Ok(n) } else { self.nothing_to_read(socket) }
+    }
+
+    fn nothing_to_read(&mut self, socket: u32) -> Answer<usize> {
+        if self.sockets[socket as usize].fin == Flight::Arrived {
             return Ok(0);
         }
         match self.take_error(socket) {

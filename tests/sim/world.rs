@@ -315,6 +315,12 @@ impl World {
         Ok(received? as i64)
     }
 
+    /// `MSG_PEEK`: what a read would give, which stays there.
+    pub(crate) fn peek(&mut self, fd: c_int, into: &mut [u8]) -> Answer<i64> {
+        let socket = self.kernel.socket_of(fd)?;
+        self.kernel.peek(socket, into).map(|n| n as i64)
+    }
+
     fn receive_plainly(&mut self, socket: u32, pieces: &mut [&mut [u8]]) -> Answer<usize> {
         let received = self.kernel.receive(socket, pieces);
         let wanted = pieces.iter().any(|piece| !piece.is_empty());
