@@ -60,8 +60,8 @@ pub(super) struct Connection {
     /// last hold that this server caused was lifted.
     pub(super) active_ms: u32,
     /// Stamp: since when the connection waits for its peer. In `Connecting`, `Greeting` and `Lingering`:
-    /// when that state began. In `Open` and `Closing`, while `stalled`: when the socket last took a byte, or else
-    /// when it began to take none.
+    /// when that state began. In `Open` and `Closing`, while `stalled`: when the socket last took a byte,
+    /// or else when it began to take none.
     pub(super) waiting_since_ms: u32,
     /// Stamp at which the handler's timer is due. 0 is left out, because that would be no timer.
     pub(super) timer_ms: Option<NonZeroU32>,

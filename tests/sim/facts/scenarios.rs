@@ -40,6 +40,9 @@ scenarios![
     urgent_byte_behind_unread_data_is_an_edge,
     second_urgent_byte_is_an_edge,
     read_into_nothing_says_nothing,
+    peek_leaves_what_it_shows_and_each_new_byte_is_an_edge,
+    end_behind_bytes_that_were_only_looked_at_is_an_edge,
+    reset_behind_bytes_that_were_only_looked_at_is_an_edge,
     data_before_a_reset_is_read_first,
     reset_alone_is_told_once_and_read_once,
     reset_behind_unread_data_is_an_edge,
@@ -389,6 +392,53 @@ fn read_into_nothing_says_nothing(s: &mut Script) {
     s.await_bytes(server, 5);
     s.recv(server, 0);
     s.recv(server, 100);
+}
+
+fn peek_leaves_what_it_shows_and_each_new_byte_is_an_edge(s: &mut Script) {
+    let (server, client) = s.watched_pair();
+    s.peek(server, 10);
+    for count in 1..4 {
+        s.send(client, b"x");
+        s.await_bytes(server, count);
+        s.wait();
+        s.peek(server, 2);
+        s.peek(server, 10);
+        s.wait_in_vain();
+    }
+    s.recv(server, 2);
+    s.peek(server, 10);
+    s.recv(server, 10);
+}
+
+fn end_behind_bytes_that_were_only_looked_at_is_an_edge(s: &mut Script) {
+    let (server, client) = s.watched_pair();
+    s.send(client, b"half");
+    s.await_bytes(server, 4);
+    s.wait();
+    s.peek(server, 10);
+    s.shutdown_write(client);
+    s.await_state(server, libc::POLLRDHUP);
+    s.wait();
+    s.peek(server, 10);
+    s.wait_in_vain();
+    s.recv(server, 10);
+    s.peek(server, 10);
+}
+
+fn reset_behind_bytes_that_were_only_looked_at_is_an_edge(s: &mut Script) {
+    let (server, client) = s.watched_pair();
+    s.send(client, b"half");
+    s.await_bytes(server, 4);
+    s.wait();
+    s.peek(server, 10);
+    s.reset(client);
+    s.await_state(server, libc::POLLERR);
+    s.wait();
+    s.peek(server, 10);
+    s.wait_in_vain();
+    s.recv(server, 10);
+    s.peek(server, 10);
+    s.peek(server, 10);
 }
 
 fn data_before_a_reset_is_read_first(s: &mut Script) {

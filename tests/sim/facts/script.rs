@@ -274,9 +274,19 @@ impl Script {
     }
 
     pub(crate) fn recv(&mut self, fd: Fd, len: usize) {
+        self.recv_with(fd, len, 0);
+    }
+
+    /// As [`recv`](Self::recv), of what stays there.
+    pub(crate) fn peek(&mut self, fd: Fd, len: usize) {
+        self.recv_with(fd, len, libc::MSG_PEEK);
+    }
+
+    fn recv_with(&mut self, fd: Fd, len: usize, flags: c_int) {
         let mut buffer = vec![0; len];
-        let got = raw_recv(fd, &mut buffer);
-        let call = format!("recv {} {len}", fd.name);
+        let got = raw_recv(fd, &mut buffer, flags);
+        let name = if flags == 0 { "recv" } else { "peek" };
+        let call = format!("{name} {} {len}", fd.name);
         let text = usize::try_from(got).map(|got| &buffer[..got]);
         match text {
             Ok(bytes) => self.trace.push(format!("{call} -> {:?}", String::from_utf8_lossy(bytes))),
@@ -309,7 +319,7 @@ impl Script {
         let mut buffer = vec![0; 1 << 16];
         let deadline = Instant::now() + PATIENCE;
         loop {
-            while raw_recv(fd, &mut buffer) > 0 {}
+            while raw_recv(fd, &mut buffer, 0) > 0 {}
             match self.world {
                 World::Real if real_poll(other) & libc::POLLOUT == 0 => {}
                 World::Real => break,
@@ -326,7 +336,7 @@ impl Script {
     pub(crate) fn drain(&mut self, fd: Fd) {
         let mut buffer = vec![0; 1 << 16];
         let last = loop {
-            match raw_recv(fd, &mut buffer) {
+            match raw_recv(fd, &mut buffer, 0) {
                 1.. => {}
                 last => break last,
             }
@@ -480,9 +490,9 @@ pub(crate) fn port_of(fd: Fd) -> u16 {
     u16::from_be(address.sin_port)
 }
 
-fn raw_recv(fd: Fd, buffer: &mut [u8]) -> isize {
+fn raw_recv(fd: Fd, buffer: &mut [u8], flags: c_int) -> isize {
     // SAFETY: the slice lives through the call.
-    unsafe { libc::recv(fd.number, buffer.as_mut_ptr().cast(), buffer.len(), 0) }
+    unsafe { libc::recv(fd.number, buffer.as_mut_ptr().cast(), buffer.len(), flags) }
 }
 
 fn loopback(port: u16) -> (sockaddr_in, socklen_t) {
