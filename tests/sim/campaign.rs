@@ -27,7 +27,7 @@ const SHRINKING: Duration = Duration::from_secs(10);
 const REPEATED: u64 = 64;
 
 /// Beside one seed in so many there is a schedule of greetings.
-const GREETINGS: u64 = 4;
+const GREETINGS: u64 = 2;
 
 /// What all threads did.
 #[derive(Debug, Default)]

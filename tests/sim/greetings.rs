@@ -148,14 +148,14 @@ impl Scene {
         };
         let ms = |most| Duration::from_millis(most);
         let config = Config {
-            connections_max: random.pick(&[3, 8, 64]),
+            connections_max: random.pick(&[3, 64, 64]),
             read_budget: random.pick(&[1, 7, 512, 8192]),
             buffer_memory: if memory_is_short { 4 * 8192 } else { 64 << 20 },
-            work_budget: random.pick(&[1, 2_000_000, 2_000_000]),
+            work_budget: random.pick(&[1, 2_000_000, 2_000_000, 2_000_000]),
             visit_budget: random.magnitude(1, 64),
-            accept_budget: random.magnitude(1, 16),
-            greeting_budget: random.magnitude(1, 8),
-            greetings_max: random.pick(&[None, Some(1), Some(4)]),
+            accept_budget: random.between(1, 16),
+            greeting_budget: random.pick(&[1, 2, 3, 8]),
+            greetings_max: random.pick(&[None, None, Some(1), Some(4)]),
             greeting_timeout: ms(random.between(500, 1500) as u64),
             linger_timeout: ms(500),
             drain_timeout: ms(3000),
@@ -166,7 +166,7 @@ impl Scene {
             overload_memory: None,
             ..Config::default()
         };
-        let count = random.magnitude(1, 16);
+        let count = random.between(1, 16);
         let clients = (0..count)
             .map(|index| Client::draw(&mut random, index, has_preface, has_layer))
             .collect();
