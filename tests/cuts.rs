@@ -47,11 +47,23 @@ fn corpus_of_the_fuzzer_passes() {
 /// drawn from the bytes that mean something to the decoder.
 fn generate(name: &str, seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
-    let mut input: Vec<u8> = (0..12).map(|_| random.next() as u8).collect();
+    let parameters = if name == "proxy" { 1 } else { 12 };
+    let mut input: Vec<u8> = (0..parameters).map(|_| random.next() as u8).collect();
     let alphabet: &[&[u8]] = match name {
         "delimited" => &[b"a", b"ab", b"-", b"\n", b"\r\n", b"--a--", b"aab", b"a line of text"],
         "magic" => &[b"\xAB\xCDab", b"\0\0\0\0\0\0\0\x02hi", b"\0\x05hello", b"\x03", b"\0", b"x"],
         "length_prefixed" => &[b"\0\0\0\x02hi", b"\x02\0\0\0hi", b"\0", b"\x01x", b"\x05", b"four"],
+        "proxy" => &[
+            b"192.0.2.7",
+            b"2001:db8::1",
+            b" ",
+            b"51234",
+            b"\r\n",
+            b"PROXY TCP4 192.0.2.7 192.0.2.8 51234 443\r\n",
+            b"\x11\0\x0c\xc0\0\x02\x07\xc0\0\x02\x08\xc8\x22\x01\xbb",
+            b"\x11\0\x13\xc0\0\x02\x07\xc0\0\x02\x08\xc8\x22\x01\xbb\x03\0\x04",
+            b"\x04\0\x01x",
+        ],
         "resp" => &[
             b"*1\r\n$4\r\nPING\r\n",
             b"*2\r\n",

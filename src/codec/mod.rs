@@ -16,6 +16,8 @@
 //! | [`resp`] | requests and replies of the Redis protocol |
 //! | `websocket` | frames of a WebSocket client, with the feature `websocket` |
 //!
+//! [`ProxyHeader`] is what a balancer says of its client, once, before the client's bytes.
+//!
 //! [`Framed`](crate::service::Framed) makes a server of any of them.
 
 mod client_hello;
@@ -28,6 +30,7 @@ mod frame_error;
 pub mod http;
 mod length_prefixed;
 mod magic;
+mod proxy;
 mod request_line;
 pub mod resp;
 #[cfg(feature = "websocket")]
@@ -40,4 +43,5 @@ pub use fixed::Fixed;
 pub use frame_error::FrameError;
 pub use length_prefixed::{Endian, Header, LengthPrefixed, Width};
 pub use magic::Magic;
+pub use proxy::{ProxyError, ProxyHeader};
 pub(crate) use request_line::{NO_HTTP, is_request_line};

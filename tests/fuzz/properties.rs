@@ -12,7 +12,7 @@ use edgeloop::codec::http::{BodyDecoder, Framing, HeadDecoder, HeadLimits};
 use edgeloop::codec::resp::Resp;
 #[cfg(feature = "websocket")]
 use edgeloop::codec::websocket::Frames;
-use edgeloop::codec::{Codec, Delimited, Endian, Fixed, LengthPrefixed, Magic, Width};
+use edgeloop::codec::{Codec, Delimited, Endian, Fixed, LengthPrefixed, Magic, ProxyHeader, Width};
 use edgeloop::{BufferPool, RingBuffer, TimerWheel};
 
 type Property = fn(&[u8]);
@@ -28,6 +28,7 @@ pub const ALL: &[(&str, Property)] = &[
     ("http_head", http_head),
     ("length_prefixed", length_prefixed),
     ("magic", magic),
+    ("proxy", proxy),
     ("resp", resp),
     ("ring_buffer", ring_buffer),
     ("timer_wheel", timer_wheel),
@@ -80,6 +81,35 @@ pub fn magic(data: &[u8]) {
         is_read_back(codec, &[&number[..], &length].concat(), input.0);
     }
 }
+
+/// A header of the PROXY protocol is found or refused at the byte that decides, and no later byte changes
+/// that. One that is found says the same when it is written anew.
+pub fn proxy(data: &[u8]) {
+    let mut input = Input(data);
+    let begun = [&b""[..], b"PROXY TCP4 ", b"PROXY TCP6 ", BINARY_PROXY, b"PROXY UNKNOWN"];
+    let mut bytes = begun[input.below(begun.len())].to_vec();
+    bytes.extend_from_slice(input.0);
+    let ends = (0..=bytes.len()).find(|end| ProxyHeader::parse(&bytes[..*end]) != Ok(None));
+    let Some(end) = ends else { return };
+    let decided = ProxyHeader::parse(&bytes[..end]);
+    for later in end..=bytes.len() {
+        let found = ProxyHeader::parse(&bytes[..later]);
+        assert_eq!(found.is_ok(), decided.is_ok(), "at {end}, and then at {later}");
+        assert!(found.is_err() || found == decided, "at {end}, and then at {later}");
+    }
+    let Ok(Some(header)) = decided else { return };
+    assert!(header.len == end && end <= ProxyHeader::LONGEST);
+    let Some(client) = header.client else { return };
+    let family = if client.is_ipv4() { 4 } else { 6 };
+    let (ip, port) = (client.ip(), client.port());
+    let anew = format!("PROXY TCP{family} {ip} {ip} {port} 1\r\n");
+    let len = anew.len();
+    let again = ProxyHeader::parse(anew.as_bytes());
+    assert_eq!(again, Ok(Some(ProxyHeader { len, client: Some(client) })));
+}
+
+/// Version 2 of the PROXY protocol, up to its command.
+const BINARY_PROXY: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21";
 
 pub fn resp(data: &[u8]) {
     let mut input = Input(data);
