@@ -144,7 +144,7 @@ fn address_that_connects_faster_than_it_may_is_refused_and_others_are_not() {
 
 #[test]
 fn peers_on_a_unix_socket_have_no_limit() {
-    let limits = AddressLimits { connections: 1, rate: 1, burst: 1 };
+    let limits = AddressLimits { connections: 1, rate: 1, burst: 1, ..AddressLimits::default() };
     let directory = Directory::new();
     let path = directory.path("socket");
     let address = Address::Unix(path.clone());
@@ -159,6 +159,73 @@ fn peers_on_a_unix_socket_have_no_limit() {
         expect_bytes(client, b"x");
     }
     server.stop();
+}
+
+#[test]
+fn clients_of_networks_that_may_not_connect_are_closed_as_they_come() {
+    let limits = AddressLimits {
+        allow: ["127.0.0.0/30", "127.0.0.9"].map(|network| network.parse().unwrap()).into(),
+        deny: vec!["127.0.0.3".parse().unwrap()],
+        connections: 1,
+        ..AddressLimits::default()
+    };
+    let server = start_limited(Echo::new(), limits);
+    let _inside = ["127.0.0.1", "127.0.0.2", "127.0.0.9"].map(|source| {
+        let client = connect_from(source, &server.address);
+        expect_echo(&client);
+        client
+    });
+    for source in ["127.0.0.3", "127.0.0.4", "127.0.0.8", "127.0.0.10"] {
+        // Each time, as a connection that was refused holds no place.
+        (0..2).for_each(|_| expect_gone(connect_from(source, &server.address)));
+    }
+    let stats = server.stop();
+    assert_eq!(stats.closed(CloseReason::Denied), 8);
+}
+
+#[test]
+fn list_of_clients_has_those_on_unix_sockets_only_if_it_says_so() {
+    let directory = Directory::new();
+    let socket = directory.path("socket");
+    for (options, is_let_in) in [
+        ("--allow 127.0.0.1", false),
+        ("--allow 127.0.0.1,unix", true),
+        ("--deny 127.0.0.0/8", true),
+        ("--deny unix", false),
+        ("--allow unix --deny unix", false),
+    ] {
+        let options = format!("echo {options} -l unix:{}", socket.display());
+        let program = Program::start(&options);
+        let mut client = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        let _ = client.write_all(b"x");
+        match is_let_in {
+            true => expect_bytes(&client, b"x"),
+            false => expect_gone(client),
+        }
+        drop(program);
+        let _ = std::fs::remove_file(&socket);
+    }
+}
+
+#[test]
+fn client_that_may_not_connect_is_a_line_of_the_log_whichever_service_it_wants() {
+    for service in ["echo", "broadcast", "chat", "kv", "web"] {
+        let options = "--allow 127.0.0.1 --allow 127.0.0.2,127.0.0.3 --deny 127.0.0.2";
+        let program = Program::start(&format!("{service} {options}"));
+        expect_gone(connect_from("127.0.0.2", &program.address));
+        let line = program.expect_line("closed as soon as it came");
+        assert!(line.contains("denied") && line.contains("peer=127.0.0.2:"), "{line}");
+        let question = match service {
+            "kv" => "PING\r\n",
+            "web" => "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+            _ => "hello\n",
+        };
+        let client = connect_from("127.0.0.3", &program.address);
+        send(&client, question.as_bytes());
+        if service != "broadcast" {
+            assert!(BufReader::new(client).read_line(&mut String::new()).unwrap() > 0);
+        }
+    }
 }
 
 /// However many it has, and whatever they do or leave undone.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use edgeloop::service::AddressLimits;
+use edgeloop::service::{AddressLimits, Network};
 use edgeloop::{Config, ListenOptions};
 
 use super::count;
@@ -78,6 +78,17 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "N", env = "EDGELOOP_CONNECT_BURST", help_heading = LIMITS)]
     #[arg(value_parser = count::at_least_one::<u32>)]
     pub(crate) connect_burst: Option<u32>,
+
+    /// Let only clients of this address or network connect, or unix for those on Unix sockets; several with
+    /// commas, or one by one [default: none]
+    #[arg(long, value_name = "CIDR", env = "EDGELOOP_ALLOW", value_delimiter = ',')]
+    #[arg(help_heading = LIMITS)]
+    pub(crate) allow: Option<Vec<Network>>,
+
+    /// Let no client of this address or network connect, whatever --allow says [default: none]
+    #[arg(long, value_name = "CIDR", env = "EDGELOOP_DENY", value_delimiter = ',')]
+    #[arg(help_heading = LIMITS)]
+    pub(crate) deny: Option<Vec<Network>>,
 
     /// The longest line or message that a client may send [default: 64KiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_INPUT_LIMIT", help_heading = LIMITS)]
@@ -205,13 +216,15 @@ impl ServerOptions {
         }
     }
 
-    /// What one address may have.
+    /// Which addresses may connect, and what one address may have.
     pub(crate) fn address_limits(&self) -> AddressLimits {
         let default = AddressLimits::default();
         AddressLimits {
             connections: self.max_per_address.unwrap_or(default.connections),
             rate: self.connect_rate.unwrap_or(default.rate),
             burst: self.connect_burst.unwrap_or(default.burst),
+            allow: self.allow.clone().unwrap_or_default(),
+            deny: self.deny.clone().unwrap_or_default(),
         }
     }
 

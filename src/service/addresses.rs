@@ -1,4 +1,5 @@
-//! How much of a server one address may take: connections at once, new ones a second, rooms of a chat.
+//! Who may connect to a server, and how much of it one address may take: connections at once, new ones a
+//! second, rooms of a chat.
 //!
 //! ```text
 //!   admit                        release of the last one
@@ -19,14 +20,15 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::networks::Network;
 use super::rate::Refill;
 use crate::reactor::{Address, CloseReason, Gate};
 #[cfg(feature = "http")]
 use crate::reactor::{Context, Token};
 
-/// What one address may have. An IPv6 address is its network of 64 bits, any address of which its
-/// owner may use; an IPv4 address in the form of IPv6 is that IPv4 address. Peers on Unix sockets have
-/// no address, and no limit.
+/// Which addresses may connect, and what one address may have. An IPv4 address in the form of IPv6 is that
+/// IPv4 address. What one address has is counted for the network of 64 bits of an IPv6 address, any address
+/// of which its owner may use, and for no peer on a Unix socket, which has no address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressLimits {
     /// The most connections at once; 0 for any number, which is the default: behind a proxy all clients
@@ -38,11 +40,17 @@ pub struct AddressLimits {
     /// So many new connections at once before the rate counts. Default 100: a browser opens six for
     /// each tab, and many people may share an address.
     pub burst: u32,
+    /// Which clients may connect; an empty list, the default, is for all of them. A client in none of these
+    /// networks is closed as it comes (`denied`), and does not count. Peers on Unix sockets are on the list
+    /// if [`unix`](Network) is.
+    pub allow: Vec<Network>,
+    /// Which clients may not connect, whatever `allow` says. They are closed in the same way. Default: none.
+    pub deny: Vec<Network>,
 }
 
 impl Default for AddressLimits {
     fn default() -> Self {
-        AddressLimits { connections: 0, rate: 0, burst: 100 }
+        AddressLimits { connections: 0, rate: 0, burst: 100, allow: Vec::new(), deny: Vec::new() }
     }
 }
 
@@ -60,6 +68,12 @@ impl AddressLimits {
             _ => return Ok(()),
         };
         Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+    }
+
+    /// Whether a client of this address may connect at all.
+    fn allow(&self, peer: &Address) -> bool {
+        let is_in = |list: &[Network]| list.iter().any(|network| network.contains(peer));
+        !is_in(&self.deny) && (self.allow.is_empty() || is_in(&self.allow))
     }
 }
 
@@ -89,8 +103,8 @@ impl Addresses {
 
     /// Whether any limit is set, so that there is something to ask at the gate.
     pub fn are_limited(&self) -> bool {
-        let AddressLimits { connections, rate, .. } = self.table().limits;
-        connections > 0 || rate > 0
+        let AddressLimits { connections, rate, burst: _, allow, deny } = &self.table().limits;
+        *connections > 0 || *rate > 0 || !allow.is_empty() || !deny.is_empty()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -119,8 +133,10 @@ impl Addresses {
 
 impl Gate for Addresses {
     fn admit(&mut self, peer: &Address, now: Instant) -> Result<(), CloseReason> {
+        let mut table = self.table();
         match peer {
-            Address::Tcp(peer) => self.table().admit(network(peer.ip()), now),
+            _ if !table.limits.allow(peer) => Err(CloseReason::Denied),
+            Address::Tcp(peer) => table.admit(network(peer.ip()), now),
             Address::Unix(_) => Ok(()),
         }
     }
@@ -289,7 +305,7 @@ mod tests {
     const TOO_FAST: CloseReason = CloseReason::AddressRate;
 
     fn table(connections: usize, rate: u32, burst: u32) -> Table {
-        Table::new(AddressLimits { connections, rate, burst })
+        Table::new(AddressLimits { connections, rate, burst, ..AddressLimits::default() })
     }
 
     #[test]
@@ -399,7 +415,12 @@ mod tests {
 
     #[test]
     fn peer_on_a_unix_socket_is_not_counted() {
-        let mut addresses = Addresses::new(AddressLimits { connections: 1, rate: 1, burst: 1 });
+        let mut addresses = Addresses::new(AddressLimits {
+            connections: 1,
+            rate: 1,
+            burst: 1,
+            ..Default::default()
+        });
         let (peer, now) = (Address::Unix("".into()), Instant::now());
         assert!((0..10).all(|_| addresses.admit(&peer, now).is_ok()));
         addresses.release(&peer, now);

@@ -11,6 +11,7 @@ mod handler_fn;
 #[cfg(feature = "http")]
 mod hosts;
 mod kv;
+mod networks;
 mod rate;
 mod throttle;
 mod wall_clock;
@@ -28,4 +29,5 @@ pub use handler_fn::{HandlerFn, OnData, handler_fn};
 #[cfg(feature = "http")]
 pub use hosts::Hosts;
 pub use kv::{Kv, KvConfig, KvSession};
+pub use networks::Network;
 pub use rate::RATE_MAX;

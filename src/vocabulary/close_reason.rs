@@ -76,7 +76,7 @@ close_reasons! {
     AddressLimit = "address_limit",
     /// Its address opened connections faster than one may.
     AddressRate = "address_rate",
-    /// The service takes no client from where it came.
+    /// No client is taken from where it came.
     Denied = "denied",
     /// The handshake of its layer failed, such as that of TLS.
     HandshakeFailed = "handshake_failed",
