@@ -19,6 +19,7 @@ use std::io;
 
 use super::connection::{Announced, Connection, Hold, State};
 use super::handler::Handler;
+use super::log_peer::log_peer;
 use super::loop_state::{LoopState, find};
 use super::reactor::Reactor;
 use super::work::{GREET, READ};
@@ -255,15 +256,15 @@ impl LoopState {
     }
 
     /// Asks the gate about a client that has been introduced. Returns the length of the preface if the
-    /// client may come in.
+    /// client may come in. A balancer without a client only asks whether the server is there, and is nobody
+    /// whom the gate has to know.
     fn let_in(&mut self, token: Token, introduced: Introduced) -> Option<usize> {
+        let Some(client) = introduced.client else { return Some(introduced.len) };
         let details = self.details.get_mut(token.key())?;
-        if let Some(client) = introduced.client {
-            details.peer = details.peer.introduces(client);
-        }
-        let peer = Address::from(&details.peer);
+        details.peer = details.peer.introduces(client);
+        let (peer, via) = (Address::from(&details.peer), details.peer.via().cloned());
         if let Err(reason) = self.ask_gate(&peer) {
-            self.warn_of_one_turned_away(reason, &peer);
+            self.warn_of_one_turned_away(reason, &peer, via.as_ref());
             self.retire_for(token, reason);
             return None;
         }
@@ -322,9 +323,9 @@ impl LoopState {
     }
 
     fn log_failure(&mut self, token: Token, reason: CloseReason, error: &io::Error) {
-        let peer = self.peer_address(token).map(|peer| peer.to_string());
-        log::debug!(
-            connection:% = token, event = "greeting_failed", peer, reason:%;
+        let Some(peer) = self.peer_address(token) else { return };
+        log_peer!(
+            debug, [connection:% = token, peer:%], self.via(token), event = "greeting_failed", reason:%;
             "a greeting failed: {error}"
         );
         // It may be that of every connection: a balancer that is not configured as this server is.
@@ -332,8 +333,8 @@ impl LoopState {
             && let Some(suppressed) = self.greetings.warning.pass(self.clock.now())
         {
             log::warn!(
-                event = "bad_proxy_header", peer, suppressed;
-                "what should introduce a client does not: {error}"
+                event = "bad_proxy_header", peer:%, reason:%, suppressed;
+                "a balancer did not say who its client is: {error}"
             );
         }
     }

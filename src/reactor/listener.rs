@@ -7,6 +7,7 @@ use std::time::Instant;
 use mio::Registry;
 
 use super::connection::State;
+use super::log_peer::log_peer;
 use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::layer::LayerPanicked;
@@ -222,7 +223,7 @@ impl Listeners {
         let address = Address::from(&peer);
         if let Err(reason) = if is_known { state.ask_gate(&address) } else { Ok(()) } {
             state.count_end(reason);
-            state.warn_of_one_turned_away(reason, &address);
+            state.warn_of_one_turned_away(reason, &address, None);
             return None;
         }
         let is_open = awaited == Awaited::Nothing;
@@ -287,11 +288,16 @@ impl LoopState {
     }
 
     /// The gate did not let this peer in.
-    pub(super) fn warn_of_one_turned_away(&mut self, reason: CloseReason, peer: &Address) {
+    pub(super) fn warn_of_one_turned_away(
+        &mut self,
+        reason: CloseReason,
+        peer: &Address,
+        via: Option<&Address>,
+    ) {
         let Some(book) = &mut self.gate else { return };
         if let Some(suppressed) = book.warning.pass(self.clock.now()) {
-            log::warn!(
-                event = "turned_away", peer:%, reason:%, suppressed;
+            log_peer!(
+                warn, [peer:%], via, event = "turned_away", reason:%, suppressed;
                 "a connection was closed as soon as it came"
             );
         }

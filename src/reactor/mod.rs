@@ -99,6 +99,7 @@ mod input;
 mod inspect;
 mod listener;
 mod lists;
+mod log_peer;
 mod loop_state;
 mod memory;
 mod output;

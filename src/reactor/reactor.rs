@@ -11,6 +11,7 @@ use super::deadline::Deadline;
 use super::gate::{Gate, GateBook};
 use super::handler::Handler;
 use super::listener::Listeners;
+use super::log_peer::log_peer;
 use super::loop_state::{LoopState, find};
 use super::remote::{HandlerRemote, Remote, TaskQueue};
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
@@ -488,8 +489,8 @@ impl<H: Handler> Reactor<H> {
     }
 
     pub(super) fn open(&mut self, token: Token) {
-        if let Some(peer) = self.peer_for_log(token) {
-            log::debug!(connection:% = token, peer:%, event = "opened"; "opened");
+        if let Some((peer, via)) = self.peer_for_log(token) {
+            log_peer!(debug, [connection:% = token, peer:%], via, event = "opened"; "opened");
         }
         self.state.current = Some(token);
         self.state.begin_slice();
@@ -652,8 +653,8 @@ impl<H: Handler> Reactor<H> {
         while let Some(token) = self.state.lists.closed.pop_front() {
             let Some(connection) = self.state.find(token) else { continue };
             let reason = connection.reason;
-            if let Some(peer) = self.peer_for_log(token) {
-                log::debug!(connection:% = token, peer:%, event = "closed", reason:%; "closed");
+            if let Some((peer, via)) = self.peer_for_log(token) {
+                log_peer!(debug, [connection:% = token, peer:%], via, event = "closed", reason:%; "closed");
             }
             if let Some(session) = self.sessions.take(token) {
                 let on_close =
@@ -678,8 +679,12 @@ impl<H: Handler> Reactor<H> {
         self.state.drain_until.is_some_and(|until| until <= self.state.clock.now())
     }
 
-    fn peer_for_log(&self, token: Token) -> Option<Address> {
-        if log::log_enabled!(log::Level::Debug) { self.state.peer_address(token) } else { None }
+    /// The peer, and the balancer by which it came, if there is one.
+    fn peer_for_log(&self, token: Token) -> Option<(Address, Option<Address>)> {
+        if !log::log_enabled!(log::Level::Debug) {
+            return None;
+        }
+        Some((self.state.peer_address(token)?, self.state.via(token)))
     }
 
     // ---- shutdown ----
