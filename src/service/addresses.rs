@@ -151,7 +151,12 @@ impl Gate for Addresses {
 /// The address of a client; none on a Unix socket.
 #[cfg(feature = "http")]
 pub(super) fn address_of(cx: &Context<'_>, token: Token) -> Option<IpAddr> {
-    match cx.peer_address(token)? {
+    ip_of(&cx.peer_address(token)?)
+}
+
+#[cfg(feature = "http")]
+pub(super) fn ip_of(address: &Address) -> Option<IpAddr> {
+    match address {
         Address::Tcp(address) => Some(address.ip()),
         Address::Unix(_) => None,
     }

@@ -6,9 +6,21 @@ use super::middleware::{Middleware, Next};
 use super::request::Request;
 use super::response::Response;
 use crate::codec::http::Status;
+use crate::reactor::Address;
+use crate::service::addresses::ip_of;
+
+/// With the balancer behind the client, where there is one.
+macro_rules! log_access {
+    ($peer:expr, $via:expr, $($behind:tt)*) => {
+        match $via.map(|via| name(ip_of(via))) {
+            Some(via) => log::info!(target: "access", peer = $peer, via, $($behind)*),
+            None => log::info!(target: "access", peer = $peer, $($behind)*),
+        }
+    };
+}
 
 /// Logs one line for each request when it is answered: at level `info`, target `access`, with
-/// target, peer, method, status, bytes of the answer's body (0 of one that is streamed) and client. Put
+/// target, peer, the balancer by which the peer came if one has introduced it, method, status, bytes of the answer's body (0 of one that is streamed) and client. Put
 /// it outermost, so that it sees what all others do. A request that was refused before its end, or was
 /// too malformed to be read, is logged with status and reason.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,17 +30,27 @@ impl Middleware for AccessLog {
     fn handle(&mut self, request: &Request<'_>, response: &mut Response, next: Next<'_>) {
         next.run(request, response);
         let has_body = request.method() != "HEAD" && !response.code().is_bodiless();
-        log::info!(
-            target: "access",
-            event = "request", peer = name(request.peer), method = request.method(), status = response.code().code(),
-            bytes = if has_body { response.body().len() } else { 0 },
+        let bytes = if has_body { response.body().len() } else { 0 };
+        log_access!(
+            name(request.peer), request.via.as_ref(),
+            event = "request", method = request.method(), status = response.code().code(), bytes,
             agent = agent(request);
             "{}", request.head.target.raw
         );
     }
 
-    fn on_refusal(&mut self, peer: Option<IpAddr>, status: Status, reason: &'static str) {
-        log::info!(target: "access", event = "request_refused", peer = name(peer), status = status.code(), reason; "refused");
+    fn on_refusal(
+        &mut self,
+        peer: Option<IpAddr>,
+        via: Option<&Address>,
+        status: Status,
+        reason: &'static str,
+    ) {
+        log_access!(
+            name(peer), via,
+            event = "request_refused", status = status.code(), reason;
+            "refused"
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::request::Request;
 use super::response::Response;
 use crate::codec::http::Status;
+use crate::reactor::Address;
 
 /// What stands around every handler. Middleware is passed in the order in which it was added, and left
 /// in the opposite one.
@@ -34,11 +35,18 @@ pub trait Middleware: Send {
     }
 
     /// A request was refused that no middleware has handled or will: it is malformed, longer than a limit
-    /// once its head had been let in, or too slow. What it was for may not be known. `reason` is the
+    /// once its head had been let in, or too slow. What it was for may not be known. `peer` and `via` are as in
+    /// the [`Request`]; `reason` is the
     /// name of its [`HttpError`](crate::codec::http::HttpError), or `body_memory`, or
     /// `request_timeout`.
-    fn on_refusal(&mut self, peer: Option<IpAddr>, status: Status, reason: &'static str) {
-        let _ = (peer, status, reason);
+    fn on_refusal(
+        &mut self,
+        peer: Option<IpAddr>,
+        via: Option<&Address>,
+        status: Status,
+        reason: &'static str,
+    ) {
+        let _ = (peer, via, status, reason);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::percent::decode;
 use crate::codec::http::Head;
+use crate::reactor::Address;
 
 /// A request: its head, the parameters of its route, its body.
 #[derive(Debug)]
@@ -15,8 +16,11 @@ pub struct Request<'a> {
     /// The whole body; empty while a request is admitted, and for a handler that is given it piece
     /// by piece.
     pub body: &'a [u8],
-    /// The client's address; none on a Unix socket. Behind a proxy it is the proxy's.
+    /// The client's address; none on a Unix socket. Behind a proxy it is the proxy's, unless that one
+    /// [introduces](crate::Preface) its clients.
     pub peer: Option<IpAddr>,
+    /// The balancer by which the client came, where one has introduced the client.
+    pub via: Option<Address>,
     /// Turn time.
     pub now: Instant,
     pub(super) path: &'a str,

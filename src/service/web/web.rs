@@ -16,7 +16,7 @@ use crate::codec::http::{
     BodyDecoder, CONTINUE, Date, Framing, Head, HeadDecoder, HttpError, ResponseHead, Status,
     Version,
 };
-use crate::reactor::{CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
+use crate::reactor::{Address, CloseReason, Context, Handler, ProtocolError, RingBuffer, Token};
 use crate::service::addresses::address_of;
 
 /// Serves HTTP/1.1: the handler that [`Router::serve`] makes.
@@ -81,6 +81,18 @@ struct Refusal {
 impl From<HttpError> for Refusal {
     fn from(error: HttpError) -> Self {
         Refusal { status: error.status(), name: error.name(), text: error.text() }
+    }
+}
+
+/// Who sends a request.
+struct Caller {
+    peer: Option<IpAddr>,
+    via: Option<Address>,
+}
+
+impl Caller {
+    fn of(cx: &Context<'_>, token: Token) -> Caller {
+        Caller { peer: address_of(cx, token), via: cx.via(token) }
     }
 }
 
@@ -197,10 +209,10 @@ impl Web {
         let mut manner = Manner::of(&head, self.is_draining);
         let sheds = cx.overload().is_some() && !session.is_known;
         session.is_known |= !sheds;
-        let peer = address_of(cx, token);
+        let caller = Caller::of(cx, token);
         let entry = match sheds {
-            true => self.put_off(cx, peer, &head, len),
-            false => self.enter(&head, len, bytes, peer, cx.now()),
+            true => self.put_off(cx, caller, &head, len),
+            false => self.enter(&head, len, bytes, caller, cx.now()),
         };
         let is_awaited = head.expects_continue && bytes.len() == len;
         match entry {
@@ -251,7 +263,7 @@ impl Web {
     fn put_off(
         &mut self,
         cx: &mut Context<'_>,
-        peer: Option<IpAddr>,
+        caller: Caller,
         head: &Head<'_>,
         len: usize,
     ) -> Entry {
@@ -262,7 +274,8 @@ impl Web {
         response.text("Service Unavailable: the server has too much to do\n");
         let path = normalize(head.target.path);
         let params = matchit::Params::new();
-        let request = Request { head: *head, body: &[], peer, now: cx.now(), path: &path, params };
+        let (Caller { peer, via }, now) = (caller, cx.now());
+        let request = Request { head: *head, body: &[], peer, via, now, path: &path, params };
         let (admitted, chain, body) = admit(&mut chain.0, &request, response, config.body_max);
         if admitted {
             cx.shed();
@@ -277,14 +290,15 @@ impl Web {
         head: &Head<'_>,
         len: usize,
         bytes: &[u8],
-        peer: Option<IpAddr>,
+        caller: Caller,
         now: Instant,
     ) -> Entry {
         let Web { router, chain, response, config, .. } = self;
         response.reset();
         let path = normalize(head.target.path);
         let (endpoint, params) = router.find(head, &path).or_answer(response);
-        let mut request = Request { head: *head, body: &[], peer, now, path: &path, params };
+        let Caller { peer, via } = caller;
+        let mut request = Request { head: *head, body: &[], peer, via, now, path: &path, params };
         let (admitted, chain, body) = admit(&mut chain.0, &request, response, config.body_max);
         match endpoint.filter(|_| admitted) {
             Some(Endpoint::Whole(handler)) => {
@@ -466,8 +480,8 @@ impl Web {
         response.reset();
         let path = normalize(head.target.path);
         let (endpoint, params) = router.find(&head, &path).or_answer(response);
-        let (peer, now) = (address_of(cx, token), cx.now());
-        let request = Request { head, body: whole, peer, now, path: &path, params };
+        let (Caller { peer, via }, now) = (Caller::of(cx, token), cx.now());
+        let request = Request { head, body: whole, peer, via, now, path: &path, params };
         if let Some(Endpoint::Whole(handler)) = endpoint {
             Next { chain: &mut chain.0, end: handler }.run(&request, response);
         }
@@ -487,8 +501,9 @@ impl Web {
         let Refusal { status, name, text } = *refusal;
         log::debug!(connection:% = token, event = "request_refused", status = status.code(); "{name}");
         if !is_answering {
+            let Caller { peer, via } = Caller::of(cx, token);
             for middleware in &mut self.chain.0 {
-                middleware.on_refusal(address_of(cx, token), status, name);
+                middleware.on_refusal(peer, via.as_ref(), status, name);
             }
             self.response.reset();
             self.response.status(status).text(&format!("{}: {text}\n", status.reason()));
