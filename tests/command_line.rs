@@ -153,7 +153,9 @@ fn group_that_may_not_be_given_is_one_line_that_names_the_address() {
     let dir = Directory::new();
     fs::set_permissions(dir.path(""), fs::Permissions::from_mode(0o777)).unwrap();
     let (socket, copy) = (dir.path("socket"), dir.path("edgeloop"));
-    fs::copy(env!("CARGO_BIN_EXE_edgeloop"), &copy).unwrap();
+    // By another process, as above.
+    let source = env!("CARGO_BIN_EXE_edgeloop");
+    assert!(Command::new("cp").arg(source).arg(&copy).status().unwrap().success());
     let mut command = clean(Command::new(&copy));
     command.arg("echo").arg("-l").arg(format!("unix:{}", socket.display()));
     if rustix::process::geteuid().is_root() {
@@ -206,12 +208,20 @@ fn option_that_does_nothing_is_a_warning() {
         ("echo --connect-rate 5", true, "--connect-rate does nothing on Unix sockets"),
         ("echo --max-per-address 5", true, "--max-per-address does nothing on Unix sockets"),
         ("web --request-burst 5", false, "--request-burst does nothing without --request-rate"),
+        ("kv --proxy-protocol unix", false, "--proxy-protocol does nothing: addresses"),
+        ("kv --proxy-protocol ::/0,10.0.0.0/8", true, "--proxy-protocol does nothing: addresses"),
     ] {
         assert!(warnings(words, on_unix).contains(said), "{words}");
     }
-    for words in ["echo", "echo --connect-burst 5 --connect-rate 5 --max-per-address 9"] {
+    for words in [
+        "echo",
+        "echo --connect-burst 5 --connect-rate 5 --max-per-address 9",
+        "echo --proxy-protocol 10.0.0.1,unix",
+    ] {
         assert_eq!(warnings(words, false), "", "{words}");
     }
+    // There a balancer names the addresses that count.
+    assert_eq!(warnings("echo --proxy-protocol unix --max-per-address 9", true), "");
 }
 
 #[test]
@@ -411,6 +421,10 @@ fn first_line_says_what_listens_where_and_how_to_come_in() {
             assert_eq!(line.contains(&terminal), has_lines, "{line}");
             server.stop(Signal::TERM);
         }
+        // Where a balancer is believed nobody else can come in.
+        let server = Server::start(program(&format!("{service} --proxy-protocol 127.0.0.0/8")));
+        assert!(!server.listening.contains("127.0.0.1 "), "{}", server.listening);
+        assert!(!server.listening.contains(" url="), "{}", server.listening);
     }
 }
 

@@ -130,6 +130,11 @@ const FLAGS: &[Mistake] = &[
     ("echo --connect-burst 0", &["--connect-burst: `0`", "at least 1"]),
     ("chat --rooms-per-address few", &["--rooms-per-address: `few`", "write it like 512"]),
     // Networks.
+    (
+        "chat --proxy-protocol on",
+        &["--proxy-protocol: `on` is no network", "write an address as 10.0.0.1"],
+    ),
+    ("echo --proxy-protocol 127.0.0.1,", &["--proxy-protocol: `` is no network", "or unix"]),
     ("echo --allow 10.1.2.3/8", &["--allow: `10.1.2.3/8`", "write 10.0.0.0/8, or 10.1.2.3"]),
     ("kv --deny 127.0.0.1,localhost", &["--deny: `localhost` is no network", "as 10.0.0.0/8"]),
     ("web --deny 10.0.0.1:80", &["--deny: `10.0.0.1:80` has a port", "write 10.0.0.1"]),
@@ -218,6 +223,7 @@ const VARIABLES: &[Mistake] = &[
     ("chat EDGELOOP_MAX_ROOMS=0", &["EDGELOOP_MAX_ROOMS is 0", "between 1 and"]),
     ("echo EDGELOOP_MAX_PER_ADDRESS=x", &["EDGELOOP_MAX_PER_ADDRESS: `x`", "write it like 512"]),
     ("chat EDGELOOP_ALLOW=::/129", &["EDGELOOP_ALLOW: `129` in `::/129`", "write 0 to 128"]),
+    ("kv EDGELOOP_PROXY_PROTOCOL=1.2.3.4/33", &["EDGELOOP_PROXY_PROTOCOL: `33`", "0 to 32"]),
     ("kv EDGELOOP_CONNECT_RATE=2M", &["EDGELOOP_CONNECT_RATE is 2000000", "0 and 1000000"]),
     ("broadcast EDGELOOP_RATE=2M", &["EDGELOOP_RATE is 2000000", "0 and 1000000"]),
     ("chat EDGELOOP_RATE=0", &["EDGELOOP_RATE is 0", "between 1 and"]),
@@ -274,6 +280,7 @@ const FILES: &[Mistake] = &[
     ("web|[web]\nmax-headers = 500", &[":2: max-headers is 500", "between 1 and 128"]),
     ("echo|\nconnect-rate = 2_000_000", &[":2: connect-rate is 2000000", "0 and 1000000"]),
     ("echo|connect-burst = 0", &[":1: connect-burst: `0`", "at least 1"]),
+    ("web|proxy-protocol = true", &[":1: proxy-protocol: `true` is no network", "or unix"]),
     ("echo|\ndeny = ['unix', '10.0.0/8']", &[":2: deny: `10.0.0/8` is no network", "or unix"]),
     ("chat|[chat]\nmax-rooms = 0", &[":2: max-rooms is 0", "between 1 and"]),
     (

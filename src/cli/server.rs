@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::{self, ExitCode};
 
-use edgeloop::service::Addresses;
+use edgeloop::service::{Addresses, Network};
 use edgeloop::{Address, Config, Ending, Handler, ListenOptions, Reactor};
 use log::kv::Value;
 use log::{error, warn};
@@ -228,7 +228,8 @@ impl Server {
                 self.sources.name("backlog")
             );
         }
-        self.warn_of_idle_options(bound);
+        self.warn_of_idle_options();
+        self.warn_of_idle_addresses(bound);
         let has_rights = self.options.socket_mode.is_some() || self.options.socket_group.is_some();
         if has_rights && !bound.iter().any(|address| matches!(address, Address::Unix(_))) {
             warn!(
@@ -245,7 +246,8 @@ impl Server {
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("pid", process::id().into()),
         ];
-        let (addresses, hints) = (addresses.join(","), self.welcome.hints(bound));
+        let (addresses, hints) =
+            (addresses.join(","), self.welcome.hints(bound, self.options.balancers()));
         line.push(("addr", addresses.as_str().into()));
         line.extend(hints.iter().map(|(key, hint)| (*key, Value::from(hint.as_str()))));
         line.push(("connections_max", (*connections).into()));
@@ -255,24 +257,38 @@ impl Server {
 }
 
 impl Server {
-    fn warn_of_idle_options(&self, bound: &[Address]) {
+    fn warn_of_idle_options(&self) {
         let options = &self.options;
-        let counts = |count: Option<u32>| count.is_some_and(|count| count > 0);
         let mut idle = self.idle.clone();
-        if options.connect_burst.is_some() && !counts(options.connect_rate) {
+        if options.connect_burst.is_some() && options.connect_rate.unwrap_or(0) == 0 {
             idle.push(("connect-burst", "connect-rate"));
         }
         for (option, needs) in idle {
             let (option, needs) = (self.sources.name(option), self.sources.name(needs));
             warn!(event = "without_effect", option; "{option} does nothing without {needs}");
         }
-        if bound.iter().any(|address| matches!(address, Address::Tcp(_))) {
+    }
+
+    /// Of options about addresses that no listener's peers have.
+    fn warn_of_idle_addresses(&self, bound: &[Address]) {
+        let options = &self.options;
+        let balancers = options.balancers();
+        let on_unix = balancers.iter().any(Network::is_unix);
+        let has_tcp = bound.iter().any(|address| matches!(address, Address::Tcp(_)));
+        let has_unix = bound.iter().any(|address| matches!(address, Address::Unix(_)));
+        let on_tcp = balancers.iter().any(|network| !network.is_unix());
+        if (on_tcp || on_unix) && !(on_tcp && has_tcp) && !(on_unix && has_unix) {
+            let option = self.sources.name("proxy-protocol");
+            let text = "does nothing: addresses are for TCP, and unix is for Unix sockets";
+            warn!(event = "without_effect", option; "{option} {text}");
+        }
+        // Clients over Unix sockets have addresses where a balancer names them.
+        if has_tcp || on_unix {
             return;
         }
         let has_many = options.max_per_address.is_some_and(|most| most > 0);
-        for (option, is_set) in
-            [("max-per-address", has_many), ("connect-rate", counts(options.connect_rate))]
-        {
+        let has_rate = options.connect_rate.is_some_and(|rate| rate > 0);
+        for (option, is_set) in [("max-per-address", has_many), ("connect-rate", has_rate)] {
             if is_set {
                 let option = self.sources.name(option);
                 let text = "does nothing on Unix sockets, whose peers have no address";
@@ -283,12 +299,15 @@ impl Server {
 }
 
 impl Welcome {
-    /// The address for a browser and the command for a terminal, on this machine.
-    fn hints(&self, bound: &[Address]) -> Vec<(&'static str, String)> {
+    /// The address for a browser and the command for a terminal, on this machine; none where only a
+    /// balancer may connect.
+    fn hints(&self, bound: &[Address], balancers: &[Network]) -> Vec<(&'static str, String)> {
         let first = bound.iter().find_map(|address| match address {
             Address::Tcp(address) => Some(within_reach(*address)),
             Address::Unix(_) => None,
         });
+        let is_balancer = |it: SocketAddr| balancers.iter().any(|of| of.contains(&it.into()));
+        let first = first.filter(|address| !is_balancer(*address));
         let mut hints = Vec::new();
         if let Some(address) = first.filter(|_| self.has_page) {
             hints.push(("url", format!("http://{address}/")));

@@ -2,11 +2,12 @@
 //! the file.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum};
-use edgeloop::service::{AddressLimits, Network};
-use edgeloop::{Config, ListenOptions};
+use edgeloop::service::{AddressLimits, Network, ProxyProtocol};
+use edgeloop::{Config, ListenOptions, Preface};
 
 use super::count;
 use super::endpoint::Endpoint;
@@ -52,6 +53,12 @@ pub(crate) struct ServerOptions {
     /// --socket-mode says otherwise [default: none]
     #[arg(long, value_name = "GROUP", env = "EDGELOOP_SOCKET_GROUP", help_heading = LISTENING)]
     pub(crate) socket_group: Option<GroupName>,
+
+    /// Believe balancers of these addresses or networks, or unix for those on Unix sockets, who their clients
+    /// are: each of their connections must begin with a PROXY header, version 1 or 2 [default: none]
+    #[arg(long, value_name = "CIDR", env = "EDGELOOP_PROXY_PROTOCOL", value_delimiter = ',')]
+    #[arg(help_heading = LISTENING)]
+    pub(crate) proxy_protocol: Option<Vec<Network>>,
 
     /// Serve at most so many connections at once [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", help_heading = LIMITS)]
@@ -228,6 +235,11 @@ impl ServerOptions {
         }
     }
 
+    /// Who is believed about its clients.
+    pub(crate) fn balancers(&self) -> &[Network] {
+        self.proxy_protocol.as_deref().unwrap_or_default()
+    }
+
     /// How every listener is set up; the group of Unix sockets becomes a number only at start.
     pub(crate) fn listen_options(&self) -> ListenOptions {
         let default = ListenOptions::default();
@@ -236,6 +248,10 @@ impl ServerOptions {
             reuse_port: self.reuse_port.unwrap_or(default.reuse_port),
             notsent_lowat: self.notsent_lowat.map_or(default.notsent_lowat, unless_zero),
             socket_mode: self.socket_mode.map(Mode::bits),
+            preface: self
+                .proxy_protocol
+                .clone()
+                .map(|balancers| Arc::new(ProxyProtocol::new(balancers)) as Arc<dyn Preface>),
             ..default
         }
     }

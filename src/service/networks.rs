@@ -35,6 +35,11 @@ enum Kind {
 }
 
 impl Network {
+    /// Whether it has the peers on Unix sockets, and no address.
+    pub fn is_unix(&self) -> bool {
+        self.0 == Kind::Unix
+    }
+
     /// Whether an address is in it, with whatever port.
     pub fn contains(&self, address: &Address) -> bool {
         match (self.0, address) {
@@ -152,6 +157,7 @@ mod tests {
             assert!(!network(text).contains(&Address::Unix("".into())));
         }
         let unix = network(" unix");
+        assert!(unix.is_unix() && !network("::/0").is_unix());
         assert!(
             unix.contains(&Address::Unix("".into())) && unix.contains(&Address::Unix("/a".into()))
         );

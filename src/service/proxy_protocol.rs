@@ -41,10 +41,8 @@ impl Preface for ProxyProtocol {
 
     fn parse(&self, bytes: &[u8]) -> Result<Option<Introduced>, BadPreface> {
         let header = ProxyHeader::parse(bytes).map_err(|error| BadPreface::new(error.text()))?;
-        Ok(header.map(|header| Introduced {
-            len: header.len,
-            client: header.client.map(Address::Tcp),
-        }))
+        Ok(header
+            .map(|header| Introduced { len: header.len, client: header.client.map(Address::Tcp) }))
     }
 
     fn longest(&self) -> usize {
