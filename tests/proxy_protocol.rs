@@ -343,23 +343,22 @@ fn bad_header_is_a_warning_with_the_address_of_the_balancer() {
 #[test]
 fn looking_whether_the_server_is_there_leaves_no_line_in_the_log() {
     for service in ["echo", "broadcast", "chat", "kv", "web"] {
-        let mut program = Program::start(&format!("{service} --proxy-protocol 127.0.0.2"));
+        let program = Program::start(&format!("{service} --proxy-protocol 127.0.0.2"));
         for check in [LOCAL, UNKNOWN, b""] {
             let client = connect_from(BALANCER, &program.address);
             send(&client, check);
+            common::reset(client);
+            let client = connect_from(BALANCER, &program.address);
+            send(&client, check);
             end_sending(&client);
+            // A client that says nothing and ends may be there to listen.
             if service != "broadcast" {
                 expect_gone(client);
             }
-            let client = connect_from(BALANCER, &program.address);
-            send(&client, check);
-            common::reset(client);
         }
         program.signal(rustix::process::Signal::TERM);
-        program.wait();
-        let lines = program.log_so_far();
-        let [end, books] = &lines[..] else { panic!("{lines:?}") };
-        assert!(end.contains("SIGTERM") && books.contains(" accepted=6 "), "{lines:?}");
+        let (first, last) = (program.expect_line(""), program.expect_line(""));
+        assert!(first.contains("SIGTERM") && last.contains(" accepted="), "{first}\n{last}");
     }
 }
 
