@@ -96,6 +96,7 @@
 //! | reach the loop from another thread | [`Remote`] |
 //! | test a handler without sockets and without waiting | `testing`, with the feature `testing` |
 //! | put TLS or a test between socket and connection | [`Layer`] |
+//! | know the clients of a balancer, and who may connect | [`service::ProxyProtocol`], [`service::AddressLimits`] |
 //! | measure a server (feature `load`) | `load` |
 //! | know what happened | [`Stats`], [`CloseReason`] |
 //! | refuse what can wait when there is too much to do | [`Context::overload`], [`Overload`] |

@@ -12,7 +12,8 @@ use crate::vocabulary::close_reason::CloseReason;
 /// A gate is asked once for each connection that a listener accepts, as soon as the client is known: where
 /// a balancer [introduces](crate::Preface) its clients, after that. For each connection that it let in,
 /// the gate is told once when that connection is over. So a gate may count the connections inside.
-/// Outgoing connections do not pass the gate.
+/// Neither outgoing connections pass the gate, nor those of a balancer that introduces no client: it asks
+/// whether the server is there.
 ///
 /// ```
 /// use std::time::Instant;

@@ -35,7 +35,7 @@ pub struct Introduced {
     /// How many bytes the preface has.
     pub len: usize,
     /// Who the client is. `None` is whoever called: the balancer itself, which asks whether the server is
-    /// there.
+    /// there. No [`Gate`](crate::Gate) is asked for it.
     pub client: Option<Address>,
 }
 

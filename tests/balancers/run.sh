@@ -145,6 +145,9 @@ END
         has answer '^Hello, World!$' || fail "$port is not answered"
         wait_for "the client of $port" has web " opened .* peer=127\.0\.0\.1:$((port + 30000)) via=(127\.0\.0\.1|unix:)"
     done
+    # Two clients of HTTP do not share a connection of HAProxy.
+    curl -sS -m 10 --local-port 38014 http://127.0.0.1:8004/plaintext >answer.log 2>&1
+    wait_for 'the second client of 8004' has web ' opened .* peer=127\.0\.0\.1:38014 via=127\.0\.0\.1:'
     wait_for 'ten checks' eval '[ "$(grep -Ec " closed .* peer=127\.0\.0\.1:[0-9]+ reason=" web.log)" -gt 10 ]'
     [ "$(grep -Ec ' (INFO|WARN|ERROR) ' web.log)" -eq 1 ] || fail 'there is more in the log than who listens'
     # One side without the other.
