@@ -291,7 +291,7 @@ fn options_in_the_commands_of_pages_are_in_the_help() {
         let text = fs::read_to_string(&page).unwrap();
         let blocks = text.split("```").skip(1).step_by(2).filter(|block| block.starts_with("sh\n"));
         let inline = text.split('`').skip(1).step_by(2);
-        for line in blocks.flat_map(str::lines).chain(inline) {
+        for line in blocks.chain(inline).flat_map(str::lines) {
             let line = line.split('#').next().unwrap();
             let words = line.split_once("edgeloop ").or(line.split_once("cargo run --release -- "));
             let Some((_, words)) = words else { continue };

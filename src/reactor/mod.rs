@@ -77,6 +77,7 @@
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `contain` | a panic in code of the program |
 //! | `handler`, `context`, `inspect`, `remote` | the sides that a program and other threads see |
+//! | `log_peer` | a line of the log about a peer that a balancer has introduced |
 //! | `check`, `seam` | what must hold between two turns; where a test takes the kernel's place |
 //!
 //! Below the reactor lie `src/vocabulary` (limits, reasons, counters), `src/sockets` and

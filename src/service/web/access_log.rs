@@ -11,10 +11,10 @@ use crate::service::addresses::ip_of;
 
 /// With the balancer behind the client, where there is one.
 macro_rules! log_access {
-    ($peer:expr, $via:expr, $($behind:tt)*) => {
+    ($level:ident, $peer:expr, $via:expr, $($behind:tt)*) => {
         match $via.map(|via| name(ip_of(via))) {
-            Some(via) => log::info!(target: "access", peer = $peer, via, $($behind)*),
-            None => log::info!(target: "access", peer = $peer, $($behind)*),
+            Some(via) => log::$level!(target: "access", peer = $peer, via, $($behind)*),
+            None => log::$level!(target: "access", peer = $peer, $($behind)*),
         }
     };
 }
@@ -32,7 +32,7 @@ impl Middleware for AccessLog {
         let has_body = request.method() != "HEAD" && !response.code().is_bodiless();
         let bytes = if has_body { response.body().len() } else { 0 };
         log_access!(
-            name(request.peer), request.via.as_ref(),
+            info, name(request.peer), request.via.as_ref(),
             event = "request", method = request.method(), status = response.code().code(), bytes,
             agent = agent(request);
             "{}", request.head.target.raw
@@ -47,7 +47,7 @@ impl Middleware for AccessLog {
         reason: &'static str,
     ) {
         log_access!(
-            name(peer), via,
+            info, name(peer), via,
             event = "request_refused", status = status.code(), reason;
             "refused"
         );
