@@ -6,7 +6,7 @@
 #[path = "common/pages.rs"]
 mod pages;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -323,27 +323,150 @@ fn configuration_file_of_the_page_is_accepted() {
 
 /// Messages may be reworded, and are; programs that read the log go by the event.
 #[test]
-fn every_record_of_the_log_has_an_event_that_the_page_lists() {
-    let mut events = BTreeSet::from(["other".to_owned()]);
-    for path in rust_files("src") {
-        let code = code_of(&path);
-        for level in ["error", "warn", "info", "debug", "trace"] {
-            for record in code.split(&format!("{level}!(")).skip(1) {
-                let record = record.split(");").next().unwrap();
-                assert!(record.contains("event"), "{}: {level}!({record})", path.display());
-            }
-        }
-        for mark in ["event = \"", "log_books(\"", "(\"event\", Value::from(\""] {
-            let names = code.split(mark).skip(1).map(|rest| rest.split('"').next().unwrap());
-            events.extend(names.map(str::to_owned));
+fn page_of_log_events_has_each_event_with_its_levels_and_fields() {
+    let page = read("docs/reference/log-events.md");
+    let mut listed = BTreeMap::new();
+    for row in page.lines().filter(|line| line.starts_with("| `")) {
+        let quoted = |index| cell(row, index).split('`').skip(1).step_by(2).map(str::to_owned);
+        let event = quoted(1).next().unwrap();
+        let levels: BTreeSet<String> = cell(row, 2).split(", ").map(str::to_owned).collect();
+        assert!(
+            cell(row, 4).len() > 10 && cell(row, 5).len() > 7,
+            "{event}: cause or remedy is missing"
+        );
+        let former = listed.insert(event.clone(), (levels, quoted(3).collect::<BTreeSet<_>>()));
+        assert!(former.is_none(), "{event} is listed twice");
+    }
+    // The lines of libraries.
+    assert!(listed.remove("other").is_some());
+    let logged = logged_events();
+    assert_eq!(listed.keys().collect::<Vec<_>>(), logged.keys().collect::<Vec<_>>());
+    let every_file: String = rust_files("src").iter().map(|path| code_of(path)).collect();
+    for (event, (levels, fields)) in listed {
+        let (logged_levels, logged_fields) = &logged[&event];
+        assert_eq!(&levels, logged_levels, "levels of {event}");
+        match logged_fields {
+            Some(logged) => assert_eq!(&fields, logged, "fields of {event}"),
+            // They are put together while the program runs.
+            None => fields.iter().for_each(|field| {
+                assert!(every_file.contains(&format!("\"{field}\"")), "{event} has no {field}");
+            }),
         }
     }
-    let page = read("docs/reference/command-line.md");
-    let (_, table) = page.split_once("\n| event | ").unwrap();
-    let cells = table.lines().filter(|line| line.starts_with("| `")).map(|line| cell(line, 1));
-    let listed: BTreeSet<String> =
-        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
-    assert_eq!(listed, events);
+}
+
+#[test]
+fn records_of_the_log_are_read_as_they_are_written() {
+    let code = r#"let event = "one"; warn!(event, a = f(1, 2), "in" = 3, peer:%; "text; {x}");
+        log::log!(target: T, level, event = "two", b:% = c; "x"); info!("three"; event = "no");"#;
+    let records: Vec<_> = records_of(code)
+        .into_iter()
+        .map(|(event, levels, fields)| {
+            (event, levels.join(" "), fields.into_iter().collect::<Vec<_>>().join(" "))
+        })
+        .collect();
+    let own = |(event, levels, fields): (&str, &str, &str)| {
+        (event.to_owned(), levels.to_owned(), fields.to_owned())
+    };
+    let expected = [("one", "warn", "a in peer"), ("two", "info debug", "b"), ("", "info", "")];
+    assert_eq!(records, expected.map(own));
+}
+
+type Levels = BTreeSet<String>;
+
+/// Each event of the program with its levels, and with its fields where these are known beforehand.
+fn logged_events() -> BTreeMap<String, (Levels, Option<BTreeSet<String>>)> {
+    let mut events: BTreeMap<String, (Levels, Option<BTreeSet<String>>)> = BTreeMap::new();
+    for path in rust_files("src") {
+        let code = code_of(&path);
+        for (event, levels, fields) in records_of(&code) {
+            assert!(!event.is_empty(), "{}: a record without an event", path.display());
+            let (known, all) =
+                events.entry(event).or_insert_with(|| (Levels::new(), Some(BTreeSet::new())));
+            known.extend(levels.iter().map(|level| (*level).to_owned()));
+            all.iter_mut().for_each(|all| all.extend(fields.iter().cloned()));
+        }
+        for (mark, level) in [
+            ("log_books(\"", "info"),
+            ("(\"event\", Value::from(\"", "info"),
+            ("Remark::new(\"", "warn"),
+            ("Remark::new(\n                \"", "warn"),
+        ] {
+            let names = code.split(mark).skip(1).map(|rest| rest.split('"').next().unwrap());
+            for name in names {
+                let (levels, fields) = events.entry(name.to_owned()).or_default();
+                levels.insert(level.to_owned());
+                *fields = None;
+            }
+        }
+    }
+    events
+}
+
+/// What the macros of a program text log: the event, the levels, and the other fields.
+fn records_of(code: &str) -> Vec<(String, Vec<&'static str>, BTreeSet<String>)> {
+    let mut records = Vec::new();
+    let macros = [
+        ("error!(", vec!["error"]),
+        ("warn!(", vec!["warn"]),
+        ("info!(", vec!["info"]),
+        ("debug!(", vec!["debug"]),
+        ("trace!(", vec!["trace"]),
+        // The level is chosen between two.
+        ("log!(", vec!["info", "debug"]),
+    ];
+    for (start, levels) in macros {
+        for (at, _) in code.match_indices(start) {
+            let is_word = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            if is_word {
+                continue;
+            }
+            let (mut event, mut fields) = (String::new(), BTreeSet::new());
+            for part in fields_of(&code[at + start.len()..]) {
+                let (name, value) = part.split_once('=').unwrap_or((part, ""));
+                let name = name.trim().split(':').next().unwrap().trim_matches('"');
+                match name {
+                    "event" if value.is_empty() => {
+                        let (_, before) = code[..at].rsplit_once("let event = \"").unwrap();
+                        event = before.split('"').next().unwrap().to_owned();
+                    }
+                    "event" => event = value.split('"').nth(1).unwrap().to_owned(),
+                    "target" | "level" => {}
+                    name => drop(fields.insert(name.to_owned())),
+                }
+            }
+            records.push((at, event, levels.clone(), fields));
+        }
+    }
+    records.sort_by_key(|(at, ..)| *at);
+    records.into_iter().map(|(_, event, levels, fields)| (event, levels, fields)).collect()
+}
+
+/// The parts before the semicolon of a macro; none, if a text comes first.
+fn fields_of(call: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut depth, mut is_text) = (Vec::new(), 0, 0, false);
+    for (at, symbol) in call.char_indices() {
+        match symbol {
+            '"' => is_text = !is_text,
+            _ if is_text => {}
+            '(' | '{' => depth += 1,
+            ')' if depth == 0 => return Vec::new(),
+            ')' | '}' => depth -= 1,
+            ',' | ';' if depth == 0 => {
+                parts.push(call[start..at].trim());
+                start = at + 1;
+                if symbol == ';' {
+                    return if parts[0].starts_with('"') && parts.len() == 1 {
+                        Vec::new()
+                    } else {
+                        parts
+                    };
+                }
+            }
+            _ => {}
+        }
+    }
+    Vec::new()
 }
 
 // Examples.

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::builder::Resettable;
+use clap::builder::{PossibleValuesParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
@@ -13,7 +13,7 @@ use super::config_file::{ConfigText, is_configurable};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::program::Cli;
-use super::sources::Sources;
+use super::sources::{Beside, Sources};
 use super::{kv, variables};
 
 /// Why there is nothing to run.
@@ -31,19 +31,32 @@ pub(crate) enum Stop {
 /// # Errors
 /// What is wrong; or the help or version that was asked for.
 pub(crate) fn read(arguments: &[OsString], text: &mut ConfigText) -> Result<(Cli, Sources), Stop> {
+    let (cli, sources, _matches) = read_beside(arguments, text, &Beside::default())?;
+    Ok((cli, sources))
+}
+
+/// The same, with what is to be read beside the flags; and the words behind each option.
+///
+/// # Errors
+/// As for [`read`].
+pub(crate) fn read_beside(
+    arguments: &[OsString],
+    text: &mut ConfigText,
+    beside: &Beside,
+) -> Result<(Cli, Sources, ArgMatches), Stop> {
     let arguments = &with_negative_numbers(arguments);
     let parse = |arguments: &[OsString], sources: &Sources| {
         let matches = without_variables().try_get_matches_from(arguments);
         matches.map_err(|error| explain(error, arguments, sources))
     };
     let flags = parse(arguments, &Sources::default())?;
-    let sources = gather(&flags, text).map_err(Stop::Wrong)?;
+    let sources = gather(&flags, text, beside).map_err(Stop::Wrong)?;
     // The command comes first, since nothing before it takes a value.
     let (start, end) = arguments.split_at(arguments.len().min(2));
     let all = [start, sources.arguments(), end].concat();
     let matches = parse(&all, &sources)?;
     let cli = Cli::from_arg_matches(&matches);
-    cli.map(|cli| (cli, sources)).map_err(Stop::Asked)
+    cli.map(|cli| (cli, sources, matches)).map_err(Stop::Asked)
 }
 
 /// The port file that the command line of a server names which is wrong in something else.
@@ -67,13 +80,13 @@ fn flag_value(arguments: &[OsString], flag: &str) -> Option<OsString> {
     arguments.iter().enumerate().find_map(value)
 }
 
-fn gather(flags: &ArgMatches, text: &mut ConfigText) -> Result<Sources, Failure> {
+fn gather(flags: &ArgMatches, text: &mut ConfigText, beside: &Beside) -> Result<Sources, Failure> {
     let program = command();
     let chosen = flags.subcommand();
     let chosen = chosen.and_then(|(name, flags)| Some((program.find_subcommand(name)?, flags)));
     match chosen {
         Some((command, flags)) if is_configurable(command) => {
-            Sources::gather(&program, command, flags, text)
+            Sources::gather(&program, command, flags, text, beside)
         }
         Some((command, flags)) => Ok(Sources::of_flags(command, flags)),
         None => Ok(Sources::default()),
@@ -136,7 +149,7 @@ fn explain(error: clap::Error, arguments: &[OsString], sources: &Sources) -> Sto
         ErrorKind::UnknownArgument if !text.contains("tip: ") => {
             Failure::Usage(format!("{text}; --help lists what there is"))
         }
-        ErrorKind::MissingRequiredArgument => {
+        ErrorKind::MissingRequiredArgument if text.contains("<TARGET>") => {
             Failure::Usage(format!("{text}; as in edgeloop load 127.0.0.1:7000"))
         }
         ErrorKind::InvalidSubcommand => {
@@ -161,9 +174,14 @@ fn long_name(option: &str) -> &str {
 }
 
 /// The command as it is shown: each help ends with where else its options can be set.
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let command = each_option(Cli::command(), |option| option.hide_env(true));
     let command = command.mut_subcommand(kv::NAME, kv::with_own_defaults);
+    let configurable = command.get_subcommands().filter(|command| is_configurable(command));
+    let names: Vec<String> = configurable.map(|it| it.get_name().to_owned()).collect();
+    let command = command.mut_subcommand("check-config", |check| {
+        check.mut_arg("service", |option| option.value_parser(PossibleValuesParser::new(names)))
+    });
     command.mut_subcommands(|command| match is_configurable(&command) {
         true => command.after_help(MORE).after_long_help(SOURCES),
         false => command,

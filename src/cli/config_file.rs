@@ -85,7 +85,19 @@ impl ConfigFile {
         let text = text.read(path).as_ref();
         let text =
             text.map_err(|error| blame(&format!("cannot read {}: {error}", path.display())))?;
-        let mut file = ConfigFile { path: path.into(), text: text.clone(), entries: Vec::new() };
+        ConfigFile::of(path.into(), text.clone(), program)
+    }
+
+    /// A file of which the text is read already.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), but for the reading.
+    pub(crate) fn of(
+        path: PathBuf,
+        text: String,
+        program: &Command,
+    ) -> Result<ConfigFile, Failure> {
+        let mut file = ConfigFile { path, text, entries: Vec::new() };
         file.entries = file.read(&known_keys(program))?;
         Ok(file)
     }
@@ -112,6 +124,11 @@ impl ConfigFile {
             Value::Other(what) => return wrong(what),
         };
         Ok(Some(Found { place, texts }))
+    }
+
+    /// Whether there is a key in the section of a service.
+    pub(crate) fn has_section(&self, service: &str) -> bool {
+        self.entries.iter().any(|entry| entry.section == service)
     }
 
     /// Every key above the first section and in the sections of services.
@@ -253,9 +270,14 @@ pub(crate) fn is_configurable(command: &Command) -> bool {
     command.get_arguments().any(|option| option.get_long() == Some("config"))
 }
 
+/// The options that all servers share, whose keys stand above the sections.
+pub(crate) fn shared_keys() -> Vec<String> {
+    option_names(&ServerOptions::augment_args(Command::new("")))
+}
+
 /// The options of the command line, so that a new one is a key without another word.
 fn known_keys(program: &Command) -> Vec<Key> {
-    let shared = option_names(&ServerOptions::augment_args(Command::new("")));
+    let shared = shared_keys();
     let mut keys: Vec<Key> = Vec::new();
     for command in program.get_subcommands().filter(|command| is_configurable(command)) {
         let own = option_names(command).into_iter().filter(|name| !shared.contains(name));

@@ -23,6 +23,13 @@ pub(crate) struct Ceiling {
 }
 
 impl Descriptors {
+    /// The limit as it is, and as far as a server raises it.
+    pub(crate) fn shown() -> String {
+        let limit = getrlimit(Resource::Nofile);
+        let shown = |limit: Option<u64>| limit.map_or("no limit".into(), |limit| limit.to_string());
+        format!("{}, which a server raises to {}", shown(limit.current), shown(limit.maximum))
+    }
+
     /// Raises the limit as far as it goes without privileges, and returns it.
     pub(crate) fn raise() -> Descriptors {
         let mut limit = getrlimit(Resource::Nofile);

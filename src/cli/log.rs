@@ -196,12 +196,12 @@ fn drain(receiver: &Receiver<Item>, dropped: &AtomicU64) {
 pub(crate) fn log_books(event: &str, stats: &Stats) {
     let counters = stats.entries().into_iter().map(|(name, count)| (name, Value::from(count)));
     let line: Vec<_> = iter::once(("event", Value::from(event))).chain(counters).collect();
-    write_line(&line, format_args!("{event}"));
+    write_line(Level::Info, &line, format_args!("{event}"));
 }
 
 /// Logs what has more fields than are known when the program is compiled.
-pub(crate) fn write_line(fields: &[(&str, Value<'_>)], message: fmt::Arguments<'_>) {
-    let (level, target) = (Level::Info, "edgeloop::cli::server");
+pub(crate) fn write_line(level: Level, fields: &[(&str, Value<'_>)], message: fmt::Arguments<'_>) {
+    let target = "edgeloop::cli::server";
     let record =
         Record::builder().level(level).target(target).args(message).key_values(&fields).build();
     if log::logger().enabled(record.metadata()) {

@@ -2,18 +2,22 @@
 //!
 //! The whole of what can be asked for is [`program`]; [`command_line`] reads it. Each subcommand is one
 //! file ([`echo`], [`broadcast`], [`chat`], [`kv`], [`web`]): its own options, and which handler they
-//! make. All that servers have in common is [`server_options`] (what can be set) and [`server`] (what is
+//! make. What is asked of the program itself has a file each as well: [`check_config`] with
+//! [`effective`] and [`trial`], [`completions`], [`man`], [`version`]. All that servers have in common is [`server_options`] (what can be set) and [`server`] (what is
 //! then done). Values come from flags, variables and a file ([`sources`]) with the same parsers ([`size`],
 //! [`span`], [`count`], [`percent`], [`endpoint`], [`socket_rights`]); everything is checked before
 //! anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
 
 mod broadcast;
 mod chat;
+mod check_config;
 mod command_line;
+mod completions;
 mod config_file;
 mod count;
 mod descriptors;
 mod echo;
+mod effective;
 mod endpoint;
 mod failure;
 mod host;
@@ -21,10 +25,12 @@ mod json;
 mod kv;
 mod load;
 mod log;
+mod man;
 mod nearest;
 mod percent;
 mod port_file;
 mod program;
+mod remark;
 mod server;
 mod server_options;
 mod signals;
@@ -32,7 +38,10 @@ mod size;
 mod socket_rights;
 mod sources;
 mod span;
+mod stdout;
+mod trial;
 mod variables;
+mod version;
 mod web;
 
 use std::process::ExitCode;
@@ -54,15 +63,18 @@ pub(crate) fn run() -> ExitCode {
         let _ = Cli::command().print_help();
         return ExitCode::SUCCESS;
     }
+    if version::is_asked_for_at_length(&arguments) {
+        return version::print_long().unwrap_or_else(|failure| failure.report());
+    }
     let mut text = ConfigText::default();
     let outcome = match command_line::read(&arguments, &mut text) {
         Ok((cli, sources)) => match cli.command {
-            Command::Echo(echo) => echo.run(sources),
-            Command::Broadcast(broadcast) => broadcast.run(sources),
-            Command::Chat(chat) => chat.run(sources),
-            Command::Kv(kv) => kv.run(sources),
-            Command::Web(web) => web.run(sources),
+            Command::Serve(service) => service.run(sources),
             Command::Load(load) => load.run(&sources),
+            Command::CheckConfig(check) => check_config::run(&check),
+            Command::Completions(completions) => completions::print(completions.shell),
+            Command::Man(man) => man::write(man.directory.as_deref()),
+            Command::Version => version::print_long(),
         },
         Err(Stop::Asked(shown)) => {
             let _ = shown.print();

@@ -11,13 +11,14 @@ use std::process::{self, ExitCode};
 use edgeloop::service::{Addresses, Network};
 use edgeloop::{Address, Config, Ending, Handler, ListenOptions, Reactor};
 use log::kv::Value;
-use log::{error, warn};
+use log::{Level, error};
 
 use super::descriptors::{Ceiling, Descriptors};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::log::{FLUSH_AT_EXIT, Log, log_books, write_line};
 use super::port_file::{self, PortFile};
+use super::remark::Remark;
 use super::server_options::ServerOptions;
 use super::signals::Signals;
 use super::socket_rights::GroupName;
@@ -56,7 +57,7 @@ impl Server {
         options: ServerOptions,
         sources: Sources,
     ) -> Result<Server, Failure> {
-        if let Some(path) = &options.port_file {
+        if let Some(path) = options.port_file.as_ref().filter(|_| sources.trial().is_none()) {
             port_file::remove_stale(path);
         }
         let ceiling = Descriptors::raise().ceiling(options.max_connections);
@@ -116,6 +117,11 @@ impl Server {
         let endpoints = self.options.endpoints();
         let groups: Vec<_> = endpoints.iter().map(Endpoint::resolve).collect::<Result<_, _>>()?;
         self.listen_options.socket_group = self.socket_group()?;
+        if let Some(trial) = self.sources.trial() {
+            let remarks = self.remarks(&groups.concat());
+            trial.passed(remarks.into_iter().map(Remark::into_text));
+            return Ok(ExitCode::SUCCESS);
+        }
         // Before the log has a thread of its own.
         self.ceiling.reserve_table();
         let log = Log::start(self.service, &self.options);
@@ -209,37 +215,8 @@ impl Server {
     }
 
     fn announce(&self, bound: &[Address]) {
-        let Ceiling { connections, limited_by, lowered_from } = &self.ceiling;
-        let backlog = self.listen_options.backlog;
-        for stray in self.sources.stray_variables() {
-            warn!(event = "unknown_variable"; "{stray}");
-        }
-        if let Some(asked) = lowered_from {
-            warn!(
-                event = "max_connections_lowered", asked = *asked, connections_max = *connections;
-                "{} {asked} is more than the {limited_by}; lowered to {connections}",
-                self.sources.name("max-connections")
-            );
-        }
-        if let Some(most) = backlog_max().filter(|most| *most < backlog) {
-            warn!(
-                event = "backlog_lowered", asked = backlog, backlog = most;
-                "{} {backlog} is more than net.core.somaxconn; the kernel lowers it to {most}",
-                self.sources.name("backlog")
-            );
-        }
-        self.warn_of_idle_options();
-        self.warn_of_idle_addresses(bound);
-        let has_rights = self.options.socket_mode.is_some() || self.options.socket_group.is_some();
-        if has_rights && !bound.iter().any(|address| matches!(address, Address::Unix(_))) {
-            warn!(
-                event = "no_unix_socket";
-                "--socket-mode and --socket-group are for Unix sockets, and none is listened on"
-            );
-        }
-        if let Some(text) = self.welcome.exposed.filter(|_| bound.iter().any(is_exposed)) {
-            warn!(event = "exposed"; "{text}");
-        }
+        let Ceiling { connections, limited_by, .. } = &self.ceiling;
+        self.remarks(bound).iter().for_each(Remark::log);
         let addresses: Vec<String> = bound.iter().map(Address::to_string).collect();
         let mut line = vec![
             ("event", Value::from("listening")),
@@ -252,49 +229,99 @@ impl Server {
         line.extend(hints.iter().map(|(key, hint)| (*key, Value::from(hint.as_str()))));
         line.push(("connections_max", (*connections).into()));
         line.push(("limited_by", limited_by.as_str().into()));
-        write_line(&line, format_args!("{} listening", self.service));
+        write_line(Level::Info, &line, format_args!("{} listening", self.service));
     }
 }
 
 impl Server {
-    fn warn_of_idle_options(&self) {
+    /// What there is to say before it is said that the server listens.
+    fn remarks(&self, bound: &[Address]) -> Vec<Remark> {
+        let strays = self.sources.stray_variables().into_iter();
+        let mut remarks: Vec<Remark> =
+            strays.map(|stray| Remark::new("unknown_variable", stray)).collect();
+        remarks.extend(self.lowered_limits());
+        remarks.extend(self.idle_options());
+        remarks.extend(self.idle_addresses(bound));
+        let has_rights = self.options.socket_mode.is_some() || self.options.socket_group.is_some();
+        if has_rights && !bound.iter().any(|address| matches!(address, Address::Unix(_))) {
+            remarks.push(Remark::new(
+                "no_unix_socket",
+                "--socket-mode and --socket-group are for Unix sockets, and none is listened on",
+            ));
+        }
+        let exposed = self.welcome.exposed.filter(|_| bound.iter().any(is_exposed));
+        remarks.extend(exposed.map(|text| Remark::new("exposed", text)));
+        remarks
+    }
+
+    /// What the system allows less of than was asked for.
+    fn lowered_limits(&self) -> Vec<Remark> {
+        let mut remarks = Vec::new();
+        let Ceiling { connections, limited_by, lowered_from } = &self.ceiling;
+        if let Some(asked) = lowered_from {
+            let name = self.sources.name("max-connections");
+            let text =
+                format!("{name} {asked} is more than the {limited_by}; lowered to {connections}");
+            let remark =
+                Remark::new("max_connections_lowered", text).number("asked", *asked as u64);
+            remarks.push(remark.number("connections_max", *connections as u64));
+        }
+        let backlog = self.listen_options.backlog;
+        if let Some(most) = backlog_max().filter(|most| *most < backlog) {
+            let name = self.sources.name("backlog");
+            let text = format!(
+                "{name} {backlog} is more than net.core.somaxconn; the kernel lowers it to {most}"
+            );
+            let remark = Remark::new("backlog_lowered", text).number("asked", backlog.into());
+            remarks.push(remark.number("backlog", most.into()));
+        }
+        remarks
+    }
+
+    fn idle_options(&self) -> Vec<Remark> {
         let options = &self.options;
         let mut idle = self.idle.clone();
         if options.connect_burst.is_some() && options.connect_rate.unwrap_or(0) == 0 {
             idle.push(("connect-burst", "connect-rate"));
         }
-        for (option, needs) in idle {
-            let (option, needs) = (self.sources.name(option), self.sources.name(needs));
-            warn!(event = "without_effect", option; "{option} does nothing without {needs}");
-        }
+        idle.into_iter()
+            .map(|(option, needs)| {
+                self.without_effect(option, &format!("without {}", self.sources.name(needs)))
+            })
+            .collect()
     }
 
     /// Of options about addresses that no listener's peers have.
-    fn warn_of_idle_addresses(&self, bound: &[Address]) {
+    fn idle_addresses(&self, bound: &[Address]) -> Vec<Remark> {
         let options = &self.options;
         let balancers = options.balancers();
         let on_unix = balancers.iter().any(Network::is_unix);
+        let on_tcp = balancers.iter().any(|network| !network.is_unix());
         let has_tcp = bound.iter().any(|address| matches!(address, Address::Tcp(_)));
         let has_unix = bound.iter().any(|address| matches!(address, Address::Unix(_)));
-        let on_tcp = balancers.iter().any(|network| !network.is_unix());
+        let mut remarks = Vec::new();
         if (on_tcp || on_unix) && !(on_tcp && has_tcp) && !(on_unix && has_unix) {
-            let option = self.sources.name("proxy-protocol");
-            let text = "does nothing: addresses are for TCP, and unix is for Unix sockets";
-            warn!(event = "without_effect", option; "{option} {text}");
+            let text = "here: addresses are for TCP, and unix is for Unix sockets";
+            remarks.push(self.without_effect("proxy-protocol", text));
         }
         // Clients over Unix sockets have addresses where a balancer names them.
         if has_tcp || on_unix {
-            return;
+            return remarks;
         }
         let has_many = options.max_per_address.is_some_and(|most| most > 0);
         let has_rate = options.connect_rate.is_some_and(|rate| rate > 0);
         for (option, is_set) in [("max-per-address", has_many), ("connect-rate", has_rate)] {
             if is_set {
-                let option = self.sources.name(option);
-                let text = "does nothing on Unix sockets, whose peers have no address";
-                warn!(event = "without_effect", option; "{option} {text}");
+                let text = "on Unix sockets, whose peers have no address";
+                remarks.push(self.without_effect(option, text));
             }
         }
+        remarks
+    }
+
+    fn without_effect(&self, option: &str, text: &str) -> Remark {
+        let option = self.sources.name(option);
+        Remark::new("without_effect", format!("{option} does nothing {text}")).option(&option)
     }
 }
 

@@ -15,10 +15,11 @@ use super::config_file::{ConfigFile, ConfigText};
 use super::failure::Failure;
 use super::size::Size;
 use super::span::Span;
+use super::trial::Trial;
 use super::variables;
 
 /// What was said for one command besides its flags, and where everything was said.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     /// By the long name of the option. An option that is not here has its default.
     places: BTreeMap<String, Place>,
@@ -28,6 +29,19 @@ pub(crate) struct Sources {
     units: BTreeMap<String, String>,
     /// The variables that some command of the program reads.
     variables: Vec<String>,
+    /// Takes the place of the start itself.
+    trial: Option<Trial>,
+}
+
+/// What is read beside the flags.
+#[derive(Debug, Default)]
+pub(crate) struct Beside {
+    /// A file that is read already, with the name by which it is blamed. It stands for that of `--config`.
+    pub(crate) file: Option<(PathBuf, String)>,
+    /// Variables count as unset.
+    pub(crate) no_variables: bool,
+    /// Nothing is to be started.
+    pub(crate) trial: Option<Trial>,
 }
 
 /// Where a value stands.
@@ -63,18 +77,57 @@ impl Sources {
         command: &Command,
         flags: &ArgMatches,
         text: &mut ConfigText,
+        beside: &Beside,
     ) -> Result<Sources, Failure> {
         let mut sources = Sources::of_flags(command, flags);
-        sources.variables = variables_of(program);
+        sources.trial.clone_from(&beside.trial);
         sources.check_partners()?;
-        sources.add(command, Said::in_variable)?;
-        let path = flags.get_one::<PathBuf>("config").cloned();
-        let path =
-            path.or_else(|| variables::read(&variables::name_of("config")).map(PathBuf::from));
-        let blame = |why: &str| sources.blame_value("config", why);
-        let file = ConfigFile::open(path.as_deref(), text, program, blame)?;
+        if !beside.no_variables {
+            sources.variables = variables_of(program);
+            sources.add(command, Said::in_variable)?;
+        }
+        let file = sources.file(program, flags, text, beside)?;
         sources.add(command, |option| Said::in_file(option, command.get_name(), &file))?;
         Ok(sources)
+    }
+
+    fn file(
+        &self,
+        program: &Command,
+        flags: &ArgMatches,
+        text: &mut ConfigText,
+        beside: &Beside,
+    ) -> Result<ConfigFile, Failure> {
+        let path = flags.get_one::<PathBuf>("config").cloned();
+        let blame = |why: &str| self.blame_value("config", why);
+        match (&beside.file, path) {
+            (Some(_), Some(_)) => Err(blame("the file to check is named already")),
+            (Some((path, text)), None) => ConfigFile::of(path.clone(), text.clone(), program),
+            (None, path) => {
+                let variable = || variables::read(&variables::name_of("config")).map(PathBuf::from);
+                ConfigFile::open(path.or_else(variable).as_deref(), text, program, blame)
+            }
+        }
+    }
+
+    /// What takes the place of the start, if nothing is to be started.
+    pub(crate) fn trial(&self) -> Option<&Trial> {
+        self.trial.as_ref()
+    }
+
+    /// Where the value of an option stands; nothing for the default.
+    pub(crate) fn place(&self, option: &str) -> Option<String> {
+        Some(match self.places.get(option)? {
+            Place::Flag => "flag".into(),
+            Place::Variable => variables::name_of(option),
+            Place::Line(place) => place.clone(),
+        })
+    }
+
+    /// Whether an option that was not given is one setting with another one, which says all of it.
+    pub(crate) fn is_said_by_another(&self, option: &str) -> bool {
+        let mut partners = PARTNERS.iter().filter(|pair| pair.contains(&option)).flatten();
+        option == SHORT_FORM || partners.any(|partner| self.places.contains_key(*partner))
     }
 
     /// What is to stand beside the flags.
@@ -169,7 +222,7 @@ impl Sources {
 
     /// Two ways to say where to listen would be two answers.
     fn check_partners(&self) -> Result<(), Failure> {
-        match self.places.contains_key("port") && self.places.contains_key("listen") {
+        match self.places.contains_key(SHORT_FORM) && self.places.contains_key("listen") {
             true => Err(self.blame(
                 "port is short for an address of --listen, which is given as well; write all of them \
                  there, as in --listen 7000,unix:/run/edgeloop.sock",
@@ -212,8 +265,10 @@ impl Said {
         let value = file.value(service, &name, is_list)?;
         // An empty list says as much as no key.
         let Some(value) = value.filter(|value| !value.texts.is_empty()) else { return Ok(None) };
+        // A key that says the default says nothing: a file that lists all values changes nothing.
+        let is_default = default_of(option).is_some_and(|default| value.texts == [default]);
         let texts = value.texts.into_iter().map(OsString::from).collect();
-        let arguments = as_flags(option, texts);
+        let arguments = if is_default { Ok(Vec::new()) } else { as_flags(option, texts) };
         let arguments =
             arguments.map_err(|why| Failure::Usage(format!("{}: {name}: {why}", value.place)))?;
         Ok(Some(Said { option: name, place: Place::Line(value.place), arguments }))
@@ -243,8 +298,15 @@ fn long(option: &Arg) -> String {
     option.get_long().unwrap_or_default().to_owned()
 }
 
+/// The default of an option, as the help words it: a value, or what there is in place of one.
+pub(crate) fn default_of(option: &Arg) -> Option<String> {
+    let help = option.get_help()?.to_string();
+    let (_, default) = help.split_once("[default: ")?;
+    Some(default.split_once(']')?.0.to_owned())
+}
+
 /// What the option takes, such as SIZE; nothing for a switch.
-fn unit(option: &Arg) -> String {
+pub(crate) fn unit(option: &Arg) -> String {
     let names = option.get_value_names().unwrap_or_default();
     names.first().map(|name| name.to_string()).unwrap_or_default()
 }
@@ -274,7 +336,10 @@ fn in_unit(text: &str, unit: &str) -> String {
 }
 
 /// Options that are one setting: what a source says with one of them overrules both in the next.
-const PARTNERS: [[&str; 2]; 2] = [["verbose", "quiet"], ["listen", "port"]];
+const PARTNERS: [[&str; 2]; 2] = [["verbose", "quiet"], ["listen", SHORT_FORM]];
+
+/// It says a part of what its partner can say.
+const SHORT_FORM: &str = "port";
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,7 @@ struct WebOptions {
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_HEAD")]
     max_head: Option<Size>,
 
-    /// Refuse a request with a longer first line (414) [default: 8KiB]
+    /// Refuse a request with a longer first line (414) [default: 8KiB, or --max-head if that is less]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_REQUEST_LINE")]
     max_request_line: Option<Size>,
 
