@@ -30,6 +30,7 @@ max-connections = 50
 reuse-port = "yes"
 connect-rate = 5
 connect-burst = 100
+log-closes = ["reset", "memory"]
 verbose = 1
 [echo]
 lines = true
@@ -114,6 +115,7 @@ fn what_is_wrong_is_what_a_start_says_with_the_same_exit_code() {
         ("echo", "output-limit = 5"),
         ("echo", "port = 1\nlisten = 'a:1'"),
         ("echo", "[echo]\nprefix = 'x'"),
+        ("echo", "log-closes = ['rest']"),
         ("echo", "listen = 'unix:/a'\nsocket-group = 'no-such-group'"),
         ("echo", "listen = 'no-such-host.invalid:1'"),
         ("broadcast", "input-limit = '2MiB'"),
@@ -228,6 +230,8 @@ fn completions_know_every_command_and_option() {
                 assert!(script.contains(&flag), "{shell} lacks {flag} of {command}");
             }
         }
+        let has_values = !["elvish", "powershell"].contains(&shell);
+        assert!(!has_values || script.contains("idle_timeout"), "{shell} lacks --log-closes reset");
         let file = dir.path(shell);
         fs::write(&file, script).unwrap();
         if let Some(output) = run(check, &["-n", file.to_str().unwrap()]) {

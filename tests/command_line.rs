@@ -209,7 +209,11 @@ fn option_that_does_nothing_is_a_warning() {
         ("echo --max-per-address 5", true, "--max-per-address does nothing on Unix sockets"),
         ("web --request-burst 5", false, "--request-burst does nothing without --request-rate"),
         ("kv --proxy-protocol unix", false, "--proxy-protocol does nothing here: addresses"),
-        ("kv --proxy-protocol ::/0,10.0.0.0/8", true, "--proxy-protocol does nothing here: addresses"),
+        (
+            "kv --proxy-protocol ::/0,10.0.0.0/8",
+            true,
+            "--proxy-protocol does nothing here: addresses",
+        ),
     ] {
         assert!(warnings(words, on_unix).contains(said), "{words}");
     }

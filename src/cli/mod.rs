@@ -11,6 +11,7 @@
 mod broadcast;
 mod chat;
 mod check_config;
+mod closes;
 mod command_line;
 mod completions;
 mod config_file;

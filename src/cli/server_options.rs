@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use edgeloop::service::{AddressLimits, Network, ProxyProtocol};
 use edgeloop::{Config, ListenOptions, Preface};
 
+use super::closes::{self, Closes};
 use super::count;
 use super::endpoint::Endpoint;
 use super::percent::PercentOrOff;
@@ -159,6 +160,12 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "FORMAT", env = "EDGELOOP_LOG_FORMAT", help_heading = RUNNING)]
     pub(crate) log_format: Option<LogFormat>,
 
+    /// Log how connections ended, for these reasons: names, all, or none; several with commas
+    /// [default: all that are not orderly]
+    #[arg(long, value_name = "REASONS", env = "EDGELOOP_LOG_CLOSES", help_heading = RUNNING)]
+    #[arg(value_enum, value_delimiter = ',', hide_possible_values = true)]
+    pub(crate) log_closes: Option<Vec<Closes>>,
+
     /// Log more: -v each connection, -vv all there is [default: 0]
     #[arg(short, long, action = ArgAction::Count, env = "EDGELOOP_VERBOSE", help_heading = RUNNING)]
     pub(crate) verbose: u8,
@@ -219,6 +226,7 @@ impl ServerOptions {
             keepalive: or_off(self.keepalive, default.keepalive),
             drain_timeout: self.drain_timeout.map_or(default.drain_timeout, Span::duration),
             on_panic: self.on_panic.map_or(default.on_panic, OnPanic::into),
+            log_closes: self.log_closes.as_deref().map_or_else(closes::by_default, closes::reasons),
             ..default
         }
     }
@@ -319,7 +327,8 @@ mod tests {
         for option in command().get_arguments().filter(|option| option.get_long() != Some("port")) {
             let help = option.get_help().unwrap().to_string();
             let default = help.split("[default: ").nth(1).unwrap().trim_end_matches(']');
-            if !["none", "what the descriptor limit allows", "0"].contains(&default) {
+            let is_rule = ["what the descriptor limit allows", "all that are not orderly"];
+            if !is_rule.contains(&default) && !["none", "0"].contains(&default) {
                 arguments.push(format!("--{}={default}", option.get_long().unwrap()));
             }
         }

@@ -91,6 +91,7 @@ impl LoopState {
         connection.stalled = false;
         connection.hold.remove(Hold::CONGESTED);
         self.stats.bytes_dropped += connection.output.len() as u64;
+        self.closes.traffic.dropped(token.key(), connection.output.len());
         connection.output.release(&mut self.pool);
         self.lists.update(token, connection);
         self.leave_topics_later(token);

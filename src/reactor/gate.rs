@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use crate::sockets::address::Address;
-use crate::structures::rate_limit::RateLimit;
 use crate::vocabulary::close_reason::CloseReason;
 
 /// Decides about connections before anything is spent on them; see
@@ -53,11 +52,10 @@ pub(super) struct GateBook {
     pub(super) gate: Box<dyn Gate>,
     /// Indexed like the table of connections.
     pub(super) inside: Vec<bool>,
-    pub(super) warning: RateLimit,
 }
 
 impl GateBook {
     pub(super) fn new(gate: Box<dyn Gate>) -> Self {
-        GateBook { gate, inside: Vec::new(), warning: RateLimit::default() }
+        GateBook { gate, inside: Vec::new() }
     }
 }

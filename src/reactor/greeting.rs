@@ -19,7 +19,6 @@ use std::io;
 
 use super::connection::{Announced, Connection, Hold, State};
 use super::handler::Handler;
-use super::log_peer::log_peer;
 use super::loop_state::{LoopState, find};
 use super::reactor::Reactor;
 use super::work::{GREET, READ};
@@ -32,6 +31,7 @@ use crate::sockets::preface::Introduced;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::layer_error::LayerError;
+use crate::vocabulary::log_peer::log_peer;
 
 /// What a visit of a greeting came to.
 #[derive(Debug)]

@@ -38,6 +38,7 @@ impl LoopState {
         let fill = connection.fill(self.config.read_size(), strict, &mut self.pool);
         self.stats.reads += fill.calls;
         self.stats.bytes_received += fill.bytes as u64;
+        self.closes.traffic.received(token.key(), fill.bytes);
         if fill.bytes > 0 {
             connection.active_ms = self.clock.stamp();
         } else if connection.input.is_empty() {
@@ -89,6 +90,7 @@ impl LoopState {
         self.stats.work += READ + copied(fill.bytes);
         self.stats.reads += fill.calls;
         self.stats.bytes_received += fill.bytes as u64;
+        self.closes.traffic.received(token.key(), fill.bytes);
         self.stats.bytes_discarded += connection.input.len() as u64;
         connection.input.release(&mut self.pool);
         self.lists.update(token, connection);

@@ -7,7 +7,6 @@ use std::time::Instant;
 use mio::Registry;
 
 use super::connection::State;
-use super::log_peer::log_peer;
 use super::loop_state::LoopState;
 use crate::sockets::address::{Address, Peer};
 use crate::sockets::layer::LayerPanicked;
@@ -19,6 +18,7 @@ use crate::structures::rate_limit::RateLimit;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::config::{Config, WhenFull};
+use crate::vocabulary::log_peer::log_peer;
 
 struct Listener {
     socket: ListenSocket,
@@ -59,10 +59,8 @@ impl Listener {
 impl LoopState {
     /// There is a place in the table for one more connection.
     pub(super) fn expect_place(&self) -> io::Result<()> {
-        if self.is_full() {
-            return Err(io::Error::other("the table of connections is full"));
-        }
-        Ok(())
+        let full = || io::Error::other("the table of connections is full");
+        if self.is_full() { Err(full()) } else { Ok(()) }
     }
 
     /// Whether one more connection may come in that is not open at once. A shutdown lets all of them in.
@@ -214,14 +212,16 @@ impl Listeners {
             }
         };
         state.stats.accepted += 1;
-        if state.is_full() {
-            state.count_end(CloseReason::Refused);
-            return None;
-        }
+        let is_full = state.is_full();
         // Who comes by a balancer is not known yet.
         let is_known = awaited != Awaited::Preface;
         let address = Address::from(&peer);
-        if let Err(reason) = if is_known { state.ask_gate(&address) } else { Ok(()) } {
+        let admitted = match () {
+            () if is_full => Err(CloseReason::Refused),
+            () if is_known => state.ask_gate(&address),
+            () => Ok(()),
+        };
+        if let Err(reason) = admitted {
             state.count_end(reason);
             state.warn_of_one_turned_away(reason, &address, None);
             return None;
@@ -294,8 +294,7 @@ impl LoopState {
         peer: &Address,
         via: Option<&Address>,
     ) {
-        let Some(book) = &mut self.gate else { return };
-        if let Some(suppressed) = book.warning.pass(self.clock.now()) {
+        if let Some(suppressed) = self.turned_away_warning.pass(self.clock.now()) {
             log_peer!(
                 warn, [peer:%], via, event = "turned_away", reason:%, suppressed;
                 "a connection was closed as soon as it came"

@@ -37,10 +37,12 @@ use crate::structures::clock::Clock;
 use crate::structures::looks::Looks;
 use crate::structures::overload_watch::Watch;
 use crate::structures::places::Places;
+use crate::structures::rate_limit::RateLimit;
 use crate::structures::subscriptions::{NONE, Topics};
 use crate::structures::tally::Tally;
 use crate::structures::timer_wheel::TimerWheel;
 use crate::structures::token::Token;
+use crate::vocabulary::close_log::CloseLog;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::config::Config;
 use crate::vocabulary::stats::Stats;
@@ -57,6 +59,7 @@ pub(super) struct LoopState {
     /// Who begins connections in the kernel's place.
     pub(super) dialler: Option<Box<dyn Dialler>>,
     pub(super) gate: Option<GateBook>,
+    pub(super) turned_away_warning: RateLimit,
     pub(super) lists: Lists,
     pub(super) topics: Topics,
     pub(super) arrears: Arrears,
@@ -66,6 +69,7 @@ pub(super) struct LoopState {
     pub(super) greetings: Greetings,
     pub(super) wheel: TimerWheel,
     pub(super) stats: Stats,
+    pub(super) closes: CloseLog,
     pub(super) clock: Clock,
     pub(super) overload: Watch,
     /// When topics with waiting publishers are looked at again, whether or not anything has happened.
@@ -102,6 +106,7 @@ impl LoopState {
             places: Places::default(),
             dialler: None,
             gate: None,
+            turned_away_warning: RateLimit::default(),
             lists: Lists::default(),
             topics: Topics::new(config.buffer_reserve),
             arrears: Arrears::default(),
@@ -110,6 +115,7 @@ impl LoopState {
             greetings: Greetings::default(),
             wheel: TimerWheel::new(config.tick.as_millis() as u64),
             stats: Stats::default(),
+            closes: CloseLog::new(config.log_closes),
             clock: Clock::new(),
             overload: Watch::new(&config.overload_limits()),
             topics_due_ms: None,
@@ -147,6 +153,7 @@ impl LoopState {
             None => self.details.push(details),
         }
         self.places.take(token.key());
+        self.closes.traffic.begin(token.key(), self.clock.now_ms());
         self.burst.note_connections(self.connections.len());
         self.arm(token);
         Ok(token)
@@ -251,6 +258,15 @@ impl LoopState {
             Peer::Dialled(dialled) => Some(dialled.data),
             Peer::V4(_) | Peer::V6(_) | Peer::Unix | Peer::Introduced(_) => None,
         }
+    }
+
+    /// Logs how a connection ends. Returns why it does, unless it is gone.
+    pub(super) fn log_end(&mut self, token: Token) -> Option<CloseReason> {
+        let connection = find(&mut self.connections, token)?;
+        let (reason, queued) = (connection.reason, connection.output.len());
+        let peer = &self.details.get(token.key())?.peer;
+        self.closes.note(token, reason, queued, peer, &self.clock);
+        Some(reason)
     }
 
     /// Frees the slot of a closed connection and enters what it leaves behind into the books.

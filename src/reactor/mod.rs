@@ -77,7 +77,6 @@
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `contain` | a panic in code of the program |
 //! | `handler`, `context`, `inspect`, `remote` | the sides that a program and other threads see |
-//! | `log_peer` | a line of the log about a peer that a balancer has introduced |
 //! | `check`, `seam` | what must hold between two turns; where a test takes the kernel's place |
 //!
 //! Below the reactor lie `src/vocabulary` (limits, reasons, counters), `src/sockets` and
@@ -100,7 +99,6 @@ mod input;
 mod inspect;
 mod listener;
 mod lists;
-mod log_peer;
 mod loop_state;
 mod memory;
 mod output;
@@ -133,7 +131,7 @@ pub use crate::structures::sessions::Sessions;
 pub use crate::structures::timer_wheel::TimerWheel;
 pub use crate::structures::token::Token;
 pub use crate::structures::topic::{PublishError, SlowConsumer, Start, TopicConfig, TopicId};
-pub use crate::vocabulary::close_reason::CloseReason;
+pub use crate::vocabulary::close_reason::{CloseReason, CloseReasons};
 pub use crate::vocabulary::config::{Config, OnPanic, WhenFull};
 pub use crate::vocabulary::connection_info::{ConnectionInfo, Stage};
 pub use crate::vocabulary::layer_error::LayerError;

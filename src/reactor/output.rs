@@ -24,6 +24,7 @@ use crate::structures::clock::Clock;
 use crate::structures::ring_buffer::RingBuffer;
 use crate::structures::subscriptions::{Slices, Topics};
 use crate::structures::token::Token;
+use crate::vocabulary::close_log::CloseLog;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::stats::Stats;
 
@@ -115,11 +116,11 @@ impl LoopState {
     /// a close, if there is one.
     pub(super) fn flush(&mut self, token: Token) {
         let slice_end = self.budget.slice_end(self.stats.work);
-        let LoopState { connections, topics, pool, stats, config, clock, lists, .. } = self;
+        let LoopState { connections, topics, pool, stats, closes, config, clock, lists, .. } = self;
         let Some(connection) = find(connections, token) else { return };
         let was_stalled = connection.stalled;
         let written =
-            Writer { connection, token, topics, pool, stats, clock }.write_owed(slice_end);
+            Writer { connection, token, topics, pool, stats, closes, clock }.write_owed(slice_end);
         if connection.output.is_empty() || !connection.writable {
             connection.output.shrink(pool);
         }
@@ -156,6 +157,7 @@ struct Writer<'a> {
     topics: &'a mut Topics,
     pool: &'a mut BufferPool,
     stats: &'a mut Stats,
+    closes: &'a mut CloseLog,
     clock: &'a Clock,
 }
 
@@ -175,6 +177,7 @@ impl Writer<'_> {
                 Some(subscription) => self.write_messages(subscription)?,
             };
             self.stats.bytes_sent += sent.bytes as u64;
+            self.closes.traffic.sent(self.token.key(), sent.bytes);
             self.stats.work += WRITE + copied(sent.bytes);
             self.connection.took(sent, self.clock.stamp());
         }
@@ -195,7 +198,7 @@ impl Writer<'_> {
 
     /// One write of the connection's own output, and behind it all that one topic has for it.
     fn write_messages(&mut self, subscription: u32) -> Result<Sent, FlushError> {
-        let Writer { connection, token, topics, pool, stats, clock } = self;
+        let Writer { connection, token, topics, pool, stats, clock, .. } = self;
         let Connection { stream, output, pending, stalled, .. } = &mut **connection;
         stats.messages_skipped += topics.skip_lapped(subscription).ok_or(FlushError::Lapped)?;
         let own_len = output.len();

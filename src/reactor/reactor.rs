@@ -11,7 +11,6 @@ use super::deadline::Deadline;
 use super::gate::{Gate, GateBook};
 use super::handler::Handler;
 use super::listener::Listeners;
-use super::log_peer::log_peer;
 use super::loop_state::{LoopState, find};
 use super::remote::{HandlerRemote, Remote, TaskQueue};
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
@@ -27,6 +26,7 @@ use crate::structures::spare::let_the_heap_shrink;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 use crate::vocabulary::config::{Config, EVENTS_MAX, OnPanic};
+use crate::vocabulary::log_peer::log_peer;
 use crate::vocabulary::protocol_error::ProtocolError;
 use crate::vocabulary::stats::Stats;
 
@@ -651,11 +651,7 @@ impl<H: Handler> Reactor<H> {
         self.state.begin_phase();
         // `on_close` may end other connections. Each ends once, so this loop ends too.
         while let Some(token) = self.state.lists.closed.pop_front() {
-            let Some(connection) = self.state.find(token) else { continue };
-            let reason = connection.reason;
-            if let Some((peer, via)) = self.peer_for_log(token) {
-                log_peer!(debug, [connection:% = token, peer:%], via, event = "closed", reason:%; "closed");
-            }
+            let Some(reason) = self.state.log_end(token) else { continue };
             if let Some(session) = self.sessions.take(token) {
                 let on_close =
                     |cx: &mut Context<'_>| self.handler.on_close(cx, token, session, reason);

@@ -17,6 +17,7 @@
 //! | `spare`, `burst` | tables that give back the room which a burst needed; when that is due |
 //! | `tally` | a sum of which each part is kept up to date by whoever has it |
 //! | `rate_limit` | a warning that is written once a second |
+//! | `traffic` | since when each connection is there, and how much it has received and sent |
 //! | `sessions` | what a handler keeps for each connection |
 //! | `caught` | a panic that was caught |
 
@@ -41,4 +42,5 @@ pub(crate) mod tally;
 pub(crate) mod timer_wheel;
 pub(crate) mod token;
 pub(crate) mod topic;
+pub(crate) mod traffic;
 pub(crate) mod waiting;

@@ -101,6 +101,12 @@ close_reasons! {
 }
 
 impl CloseReason {
+    /// Whether both ends parted as they meant to: the peer was done, the handler closed, or the server shut
+    /// down while the connection was quiet.
+    pub const fn is_orderly(self) -> bool {
+        matches!(self, CloseReason::PeerClosed | CloseReason::Closed | CloseReason::Drained)
+    }
+
     /// What an error of a connection's socket means for the connection.
     pub(crate) fn of_socket(error: &io::Error) -> Self {
         use io::ErrorKind::{
@@ -115,6 +121,35 @@ impl CloseReason {
             }
             _ => CloseReason::IoError,
         }
+    }
+}
+
+/// A set of close reasons.
+///
+/// ```
+/// use edgeloop::{CloseReason, CloseReasons};
+/// let reasons: CloseReasons = [CloseReason::Reset, CloseReason::Memory].into_iter().collect();
+/// assert!(reasons.contains(CloseReason::Reset) && !reasons.contains(CloseReason::Closed));
+/// assert!(CloseReasons::default().is_empty());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CloseReasons(u64);
+
+impl CloseReasons {
+    /// Whether a reason is in the set.
+    pub const fn contains(self, reason: CloseReason) -> bool {
+        self.0 & 1 << reason as u32 != 0
+    }
+
+    /// Whether no reason is in the set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl FromIterator<CloseReason> for CloseReasons {
+    fn from_iter<I: IntoIterator<Item = CloseReason>>(reasons: I) -> Self {
+        CloseReasons(reasons.into_iter().fold(0, |set, reason| set | 1 << reason as u32))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::close_reason::CloseReasons;
 use crate::sockets::peer_watch::PeerWatch;
 use crate::structures::clock::STAMP_SPAN_MAX;
 use crate::structures::overload_watch::Limits;
@@ -166,6 +167,11 @@ pub struct Config {
     /// follow at once.
     pub tick: Duration,
 
+    /// The reasons for which the end of a connection is logged at level info: with its peer, its age, what
+    /// it received and sent, and what was queued for it. One line a second for each reason and group of
+    /// addresses. Default: none; at level debug every end is logged. Costs twelve bytes for each
+    /// connection.
+    pub log_closes: CloseReasons,
     /// What a panic in a callback of the handler, in a task, a gate or a layer does. Default: it ends the
     /// connection that the call was about.
     pub on_panic: OnPanic,
@@ -247,6 +253,7 @@ impl Default for Config {
             drain_quiet: Duration::from_secs(1),
             tick: Duration::from_millis(100),
             on_panic: OnPanic::Close,
+            log_closes: CloseReasons::default(),
             strict_drain: false,
         }
     }

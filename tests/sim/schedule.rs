@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use edgeloop::{Config, OnPanic, SlowConsumer, WhenFull};
+use edgeloop::{CloseReason, Config, OnPanic, SlowConsumer, WhenFull};
 
 use crate::faults::{Class, Rates};
 use crate::kernel::Weather;
@@ -267,6 +267,11 @@ fn draw_config(random: &mut Random, service: Service) -> Config {
         drain_quiet: ms(random, 1, 500),
         tick: ms(random, 1, 100),
         on_panic: OnPanic::Close,
+        // Nothing is logged here, but the accounts are kept for half of the seeds.
+        log_closes: CloseReason::ALL
+            .into_iter()
+            .filter(|_| output_limit.is_multiple_of(2))
+            .collect(),
         strict_drain: random.chance(200),
     }
 }

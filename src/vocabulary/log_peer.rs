@@ -10,4 +10,4 @@ macro_rules! log_peer {
     };
 }
 
-pub(super) use log_peer;
+pub(crate) use log_peer;
