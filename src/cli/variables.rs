@@ -25,6 +25,7 @@ pub(crate) fn strays(known: &[String]) -> Vec<String> {
     let mut strays: Vec<String> = set
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
         .filter(|(name, value)| name.starts_with(PREFIX) && !is_of_kubernetes(name, value))
+        .filter(|(name, _)| name != BUILD)
         .filter(|(name, _)| !known.contains(name))
         .map(|(name, value)| remark(&name, &value.to_string_lossy(), known))
         .collect();
@@ -70,6 +71,8 @@ fn is_of_port(rest: &str) -> bool {
     number.is_some_and(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// It is read while the program is compiled, and may be left over in a shell.
+const BUILD: &str = "EDGELOOP_COMMIT";
 const PREFIX: &str = "EDGELOOP_";
 const PORT: &str = "EDGELOOP_PORT";
 
