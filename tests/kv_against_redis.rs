@@ -77,6 +77,331 @@ fn sums_of_numbers_with_a_fraction_are_those_of_redis() {
     }
 }
 
+/// Who says it, in which version, and what; a reply may be an error with the same words.
+#[cfg(feature = "identity")]
+#[test]
+fn passwords_and_users_are_answered_as_redis_answers_them() {
+    use edgeloop::service::Users;
+    let Some(redis) = Redis::start() else { return };
+    let rules = [
+        "on >open-sesame ~* &* +@all",
+        "on >alice-secret ~a:* %R~r:* %W~w:* &news.* +@all -@dangerous -select",
+        "off >carl-secret ~* +@all",
+        "on nopass +@connection +acl|whoami +acl|cat",
+    ];
+    let mut admin = redis.connect();
+    let mut file = String::new();
+    for (name, rules) in ["default", "alice", "carl", "guest"].into_iter().zip(rules) {
+        let rest = if name == "default" { "reset " } else { "" };
+        let set = admin.ask(format!("ACL SETUSER {name} {rest}{rules}\r\n").as_bytes());
+        assert_eq!(set, b"+OK\r\n");
+        file.push_str(&format!("user {name} {rest}{rules}\n"));
+    }
+    let config = KvConfig { users: Users::parse(&file).unwrap().0, ..KvConfig::default() };
+    let ours = Ours::start_with(config);
+    for script in IDENTITY_SCRIPTS.split("\n\n") {
+        let (mut theirs, mut ours) = (redis.connect(), ours.connect());
+        for line in script.lines().filter(|line| !line.is_empty()) {
+            let line = format!("{line}\r\n");
+            let (expected, found) = (theirs.ask(line.as_bytes()), ours.ask(line.as_bytes()));
+            // Each has numbers of its own for its clients.
+            let same = [&expected, &found].map(|it| without_id(it).escape_ascii().to_string());
+            assert_eq!(same[1], same[0], "{line} of\n{script}");
+        }
+    }
+}
+
+#[cfg(feature = "identity")]
+const IDENTITY_SCRIPTS: &str = "\
+GET k
+nonsense
+GET
+MULTI
+EXEC
+PING
+SUBSCRIBE c
+COMMAND COUNT
+CLIENT ID
+ACL WHOAMI
+HELLO
+HELLO 3
+HELLO 3 SETNAME x
+HELLO 4 AUTH default open-sesame
+HELLO 3 AUTH default
+RESET
+AUTH a b c
+AUTH open-sesame
+GET k
+ACL WHOAMI
+ACL USERS
+RESET
+GET k
+QUIT
+
+HELLO 3 AUTH alice alice-secret SETNAME al
+ACL WHOAMI
+CLIENT GETNAME
+
+AUTH open-sesame
+CLIENT KILL USER nobody
+ACL CAT nosuch
+ACL CAT transaction x
+ACL nosuch
+ACL
+CONFIG GET requirepas
+
+AUTH carl carl-secret
+
+AUTH guest whatever
+AUTH default
+GET k
+CLIENT ID x
+ACL WHOAMI x
+RESET
+GET k
+
+AUTH alice alice-secret
+ACL WHOAMI
+ACL USERS
+SET a:1 1
+SET b 1
+GET r:1
+GET w:1
+SET w:1 1
+SET w:1 1 GET
+SET r:1 1
+INCR a:1
+INCR w:1
+APPEND w:1 x
+APPEND r:1 x
+STRLEN r:1
+STRLEN w:1
+STRLEN b
+EXISTS r:1 w:1
+EXISTS r:1 b
+TYPE w:1
+TTL w:1
+TTL r:1
+EXPIRE w:1 100
+EXPIRE r:1 100
+DEL w:1
+DEL r:1
+UNLINK w:1 r:1
+COPY r:1 w:1
+COPY w:1 a:1
+COPY a:1 r:1
+RENAME a:none w:1
+RENAME w:1 a:1
+RENAMENX r:1 a:1
+BITOP AND w:1 r:1 r:2
+BITOP AND r:1 r:1
+BITOP NOT w:1 w:2
+BITCOUNT r:1
+SETRANGE w:1 0 x
+GETRANGE w:1 0 1
+GETSET w:1 x
+GETDEL w:1
+GETEX w:1
+MGET a:1 r:1
+MGET a:1 w:1
+MSET a:1 1 w:1 2
+MSET a:1 1 r:1 2
+MSETNX w:1 1 w:2 2
+SETEX w:1 1 x
+SETNX r:1 x
+PERSIST w:1
+LCS r:1 r:2
+LCS r:1 w:1
+OBJECT ENCODING b
+OBJECT REFCOUNT w:none
+MEMORY USAGE b
+WATCH r:1 w:1
+WATCH b
+UNWATCH
+KEYS *
+FLUSHALL
+INFO
+CONFIG GET maxmemory
+CONFIG nosuch
+SELECT 1
+CLIENT LIST
+CLIENT KILL ID 1
+DBSIZE
+PUBLISH news.a m
+PUBLISH x m
+SPUBLISH x m
+SUBSCRIBE x
+SUBSCRIBE news.a x
+PSUBSCRIBE news.*
+PSUBSCRIBE news.a
+SSUBSCRIBE x
+PUNSUBSCRIBE news.*
+UNSUBSCRIBE x
+MULTI
+SET a:1 7
+SET b 7
+EXEC
+GET a:1
+MULTI
+FLUSHALL
+EXEC
+MULTI
+SET a:1 8
+AUTH guest x
+SET a:1 9
+GET a:1
+EXEC
+GET a:1
+";
+
+/// Rules drawn at random: both take them or refuse them, and then both permit the same.
+#[cfg(feature = "identity")]
+#[test]
+fn rules_of_users_permit_what_they_permit_in_redis() {
+    use edgeloop::service::Users;
+    const RULES: &[&str] = &[
+        "~a*",
+        "~b?",
+        "%R~c*",
+        "%W~c*",
+        "%RW~[de]",
+        "~*",
+        "allkeys",
+        "resetkeys",
+        "&x",
+        "&y*",
+        "&*",
+        "allchannels",
+        "resetchannels",
+        "+get",
+        "-get",
+        "+GET",
+        "+set",
+        "-set",
+        "+mget",
+        "+config|get",
+        "-config|set",
+        "+config",
+        "-config",
+        "+@read",
+        "-@read",
+        "+@write",
+        "+@fast",
+        "-@fast",
+        "-@slow",
+        "+@dangerous",
+        "-@DANGEROUS",
+        "+@all",
+        "-@all",
+        "allcommands",
+        "nocommands",
+        "+@keyspace",
+        "+@connection",
+        "-@connection",
+        "+@transaction",
+        "+@pubsub",
+        "-@admin",
+        "+@string",
+        "+@bitmap",
+        "+@hash",
+        "reset",
+        "on",
+        "nopass",
+        "+nosuch",
+        "+@nosuch",
+        "+config|nosuch",
+        "~",
+        "%X~a",
+        "nosuch",
+        "sanitize-payload",
+    ];
+    const COMMANDS: &[&str] = &[
+        "GET a1",
+        "GET b1",
+        "GET c1",
+        "GET d",
+        "SET a1 v",
+        "SET c1 v",
+        "SET c1 v GET",
+        "MGET a1 b1",
+        "MGET a1 zz",
+        "DEL c1",
+        "EXISTS zz",
+        "CONFIG GET save",
+        "CONFIG SET save x",
+        "KEYS *",
+        "FLUSHDB",
+        "PING",
+        "ECHO x",
+        "CLIENT ID",
+        "CLIENT LIST",
+        "PUBLISH x m",
+        "PUBLISH y1 m",
+        "PUBLISH z m",
+        "GETBIT a1 1",
+        "TIME",
+        "INFO",
+        "DBSIZE",
+        "COPY a1 b1",
+        "COPY c1 c2",
+        "RENAME a1 c1",
+        "MULTI",
+    ];
+    let Some(redis) = Redis::start() else { return };
+    let mut theirs = redis.connect();
+    let (mut random, mut taken) = (Random::new(1), 0);
+    for _ in 0..300 {
+        let count = random.below(7);
+        let rules: Vec<_> = (0..count).map(|_| RULES[random.below(RULES.len())]).collect();
+        let rules = rules.join(" ");
+        let set = theirs.ask(format!("ACL SETUSER u reset {rules} on nopass\r\n").as_bytes());
+        let users = Users::parse(&format!("user u {rules} on nopass\n"));
+        assert_eq!(users.is_ok(), set == b"+OK\r\n", "{rules}: {users:?} {}", set.escape_ascii());
+        let Ok((users, _)) = users else { continue };
+        taken += 1;
+        let ours = Ours::start_with(KvConfig { users, ..KvConfig::default() });
+        for command in COMMANDS {
+            let dry = theirs.ask(format!("ACL DRYRUN u {command}\r\n").as_bytes());
+            let mut ours = ours.connect();
+            ours.ask(b"AUTH u x\r\n");
+            let found = ours.ask(format!("{command}\r\n").as_bytes());
+            let is_permitted = !found.starts_with(b"-NOPERM");
+            assert_eq!(
+                is_permitted,
+                dry == b"+OK\r\n",
+                "{command} by {rules}: {}",
+                dry.escape_ascii()
+            );
+        }
+    }
+    assert!(taken > 100, "{taken} rules were taken");
+}
+
+#[cfg(feature = "identity")]
+#[test]
+fn categories_of_commands_are_those_of_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let server = Ours::start();
+    let (mut theirs, mut ours) = (redis.connect(), server.connect());
+    let names = |reply: &[u8]| -> std::collections::BTreeSet<String> {
+        let text = String::from_utf8(reply.to_vec()).unwrap();
+        text.lines().filter(|line| !line.starts_with(['*', '$'])).map(str::to_owned).collect()
+    };
+    let categories = names(&theirs.ask(b"ACL CAT\r\n"));
+    assert_eq!(names(&ours.ask(b"ACL CAT\r\n")), categories);
+    let own = names(&ours.ask(b"COMMAND LIST\r\n"));
+    for category in categories {
+        let ask = format!("ACL CAT {category}\r\n");
+        let expected = names(&theirs.ask(ask.as_bytes()));
+        let expected: Vec<_> = expected.intersection(&own).collect();
+        let found = names(&ours.ask(ask.as_bytes()));
+        // Two that are newer than 7.0.
+        let newer = ["client|no-touch", "client|setinfo"];
+        let found: Vec<_> = found.iter().filter(|it| !newer.contains(&it.as_str())).collect();
+        assert_eq!(found, expected, "{category}");
+    }
+}
+
 fn number(random: &mut Random) -> Vec<u8> {
     let digits = |random: &mut Random, most: usize| -> String {
         let count = random.below(most);
@@ -1396,9 +1721,13 @@ struct Ours {
 
 impl Ours {
     fn start() -> Ours {
+        Ours::start_with(KvConfig::default())
+    }
+
+    fn start_with(kv: KvConfig) -> Ours {
         let path = temporary();
         let config = Config { input_limit: 1 << 20, output_limit: 4 << 20, ..Config::default() };
-        let kv = Kv::new(KvConfig::default(), &config).unwrap();
+        let kv = Kv::new(kv, &config).unwrap();
         let server = start_on(&format!("unix:{}", path.display()), config, kv);
         Ours { path, _server: server }
     }

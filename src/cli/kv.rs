@@ -1,13 +1,15 @@
 //! `edgeloop kv`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Command};
-use edgeloop::service::{self, KvConfig};
+use edgeloop::service::{self, KvConfig, Users};
 
 use super::count;
 use super::failure::Failure;
+use super::secret_file::SecretFile;
 use super::server::{Server, Welcome};
 use super::server_options::ServerOptions;
 use super::size::Size;
@@ -54,7 +56,16 @@ struct KvOptions {
     #[arg(value_parser = count::parse::<u32>)]
     rate: Option<u32>,
 
-    /// Answer clients of other machines with an error and close them, as there is no password
+    /// Let in who gives the password in FILE (AUTH); one line [default: none, everybody may come in]
+    #[arg(long, value_name = "FILE", env = "EDGELOOP_PASSWORD_FILE", conflicts_with = "acl_file")]
+    password_file: Option<PathBuf>,
+
+    /// Let in the users of FILE, which is as Redis' aclfile: names, passwords, commands, keys, channels
+    /// [default: none]
+    #[arg(long, value_name = "FILE", env = "EDGELOOP_ACL_FILE")]
+    acl_file: Option<PathBuf>,
+
+    /// Answer clients of other machines with an error and close them, where they need no password
     /// [default: yes]
     #[arg(long, value_name = "BOOL", env = "EDGELOOP_PROTECTED_MODE")]
     #[arg(value_parser = BoolishValueParser::new(), hide_possible_values = true)]
@@ -68,9 +79,12 @@ impl Kv {
         options.input_limit.get_or_insert(INPUT_LIMIT);
         options.output_limit.get_or_insert(OUTPUT_LIMIT);
         let mut server = Server::new(NAME, options, sources)?;
-        let config = self.own.config();
+        let users = self.own.users(&mut server)?;
+        let is_open = users.let_anybody_in();
+        let config = KvConfig { users, ..self.own.config() };
         let exposed = if config.protected_mode { PROTECTED } else { UNPROTECTED };
-        server.welcome(Welcome { exposed: Some(exposed), ..Welcome::default() });
+        server
+            .welcome(Welcome { exposed: Some(exposed).filter(|_| is_open), ..Welcome::default() });
         let kv = service::Kv::new(config, server.config())
             .map_err(|error| server.blame(&error.to_string()))?;
         server.run(kv)
@@ -78,6 +92,19 @@ impl Kv {
 }
 
 impl KvOptions {
+    fn users(&self, server: &mut Server) -> Result<Users, Failure> {
+        if let Some(path) = &self.password_file {
+            let file = SecretFile::read(server, "password-file", path)?;
+            return Ok(Users::with_password(file.password(server)?));
+        }
+        let Some(path) = &self.acl_file else { return Ok(Users::default()) };
+        let file = SecretFile::read(server, "acl-file", path)?;
+        let (users, remarks) =
+            Users::parse(file.text()).map_err(|error| file.blame(server, &error))?;
+        remarks.iter().for_each(|remark| server.caution(file.place(remark)));
+        Ok(users)
+    }
+
     fn config(&self) -> KvConfig {
         let default = KvConfig::default();
         let channel_memory = self.channel_memory.map_or(default.channel_memory, Size::bytes);
@@ -92,6 +119,7 @@ impl KvOptions {
                 .transaction_memory
                 .map_or(default.transaction_memory, Size::bytes),
             rate: self.rate.unwrap_or(default.rate),
+            users: default.users,
             protected_mode: self.protected_mode.unwrap_or(default.protected_mode),
         }
     }

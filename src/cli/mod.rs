@@ -5,7 +5,7 @@
 //! make. What is asked of the program itself has a file each as well: [`check_config`] with
 //! [`effective`] and [`trial`], [`completions`], [`man`], [`version`]. All that servers have in common is [`server_options`] (what can be set) and [`server`] (what is
 //! then done). Values come from flags, variables and a file ([`sources`]) with the same parsers ([`size`],
-//! [`span`], [`count`], [`percent`], [`endpoint`], [`socket_rights`]); everything is checked before
+//! [`span`], [`count`], [`percent`], [`endpoint`], [`socket_rights`], [`secret_file`]); everything is checked before
 //! anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
 
 mod broadcast;
@@ -32,6 +32,7 @@ mod percent;
 mod port_file;
 mod program;
 mod remark;
+mod secret_file;
 mod server;
 mod server_options;
 mod signals;

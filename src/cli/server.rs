@@ -37,6 +37,8 @@ pub(crate) struct Server {
     ceiling: Ceiling,
     /// Options of the service that do nothing, each with the one that they need.
     idle: Vec<(&'static str, &'static str)>,
+    /// What else is to be said at start.
+    cautions: Vec<String>,
 }
 
 /// What the first line of the log has for people who come to use the server.
@@ -77,6 +79,7 @@ impl Server {
             addresses,
             ceiling,
             idle: Vec::new(),
+            cautions: Vec::new(),
         })
     }
 
@@ -89,6 +92,16 @@ impl Server {
     /// becomes the place of its value.
     pub(crate) fn blame(&self, sentence: &str) -> Failure {
         self.sources.blame(sentence)
+    }
+
+    /// The failure of a value that is wrong by itself, with its place in front.
+    pub(crate) fn blame_value(&self, option: &str, why: &str) -> Failure {
+        self.sources.blame_value(option, why)
+    }
+
+    /// Warns at start of a file with secrets.
+    pub(crate) fn caution(&mut self, text: String) {
+        self.cautions.push(text);
     }
 
     /// What it says to people at start.
@@ -240,6 +253,8 @@ impl Server {
         let mut remarks: Vec<Remark> =
             strays.map(|stray| Remark::new("unknown_variable", stray)).collect();
         remarks.extend(self.lowered_limits());
+        let cautions = self.cautions.iter();
+        remarks.extend(cautions.map(|text| Remark::new("careless_secret", text)));
         remarks.extend(self.idle_options());
         remarks.extend(self.idle_addresses(bound));
         let has_rights = self.options.socket_mode.is_some() || self.options.socket_group.is_some();

@@ -10,6 +10,8 @@ mod framed;
 mod handler_fn;
 #[cfg(feature = "http")]
 mod hosts;
+#[cfg(feature = "identity")]
+pub mod identity;
 mod kv;
 mod networks;
 mod proxy_protocol;
@@ -29,7 +31,7 @@ pub use framed::{Framed, FramedSession, Service};
 pub use handler_fn::{HandlerFn, OnData, handler_fn};
 #[cfg(feature = "http")]
 pub use hosts::Hosts;
-pub use kv::{Kv, KvConfig, KvSession};
+pub use kv::{Kv, KvConfig, KvSession, Users};
 pub use networks::Network;
 pub use proxy_protocol::ProxyProtocol;
 pub use rate::RATE_MAX;

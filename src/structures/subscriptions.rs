@@ -806,7 +806,7 @@ mod tests {
         ) {
             let mut f = Fixture::new(TopicConfig::default());
             let subscriptions: Vec<u32> = (0..3).map(|slot| f.subscribe(slot)).collect();
-            let mut expected = vec![Vec::new(); 3];
+            let mut expected = vec![Vec::<u8>::new(); 3];
             let mut received = vec![Vec::new(); 3];
             for (count, (who, len, room)) in steps.into_iter().enumerate() {
                 let message = vec![count as u8; len];

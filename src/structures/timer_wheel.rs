@@ -287,7 +287,7 @@ mod tests {
         wheel.schedule(0, 50);
         wheel.schedule(1, 50 + 10 * BUCKETS as u64);
         assert_eq!(pop_all(&mut wheel, 60), [0]);
-        assert_eq!(pop_all(&mut wheel, 10 * BUCKETS as u64), []);
+        assert_eq!(pop_all(&mut wheel, 10 * BUCKETS as u64), [0_u32; 0]);
         assert_eq!(pop_all(&mut wheel, 60 + 10 * BUCKETS as u64), [1]);
     }
 

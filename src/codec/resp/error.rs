@@ -13,6 +13,10 @@ pub enum RespError {
     /// The length of an argument is no number, is negative, or makes the request longer than the
     /// limit.
     InvalidBulkLength,
+    /// More arguments than a client may send that has not said who it is: ten.
+    UnauthenticatedMultibulkLength,
+    /// A longer argument than such a client may send: 16 KiB.
+    UnauthenticatedBulkLength,
     /// Where an argument was to begin stood this byte.
     ExpectedDollar(u8),
     /// An argument is not followed by `\r\n`. (Redis does not look, and so takes two bytes of
@@ -34,6 +38,8 @@ impl RespError {
         match self {
             RespError::InvalidMultibulkLength => "invalid_multibulk_length",
             RespError::InvalidBulkLength => "invalid_bulk_length",
+            RespError::UnauthenticatedMultibulkLength => "unauthenticated_multibulk_length",
+            RespError::UnauthenticatedBulkLength => "unauthenticated_bulk_length",
             RespError::ExpectedDollar(_) => "expected_dollar",
             RespError::UnendedBulk => "unended_bulk",
             RespError::TooBigInlineRequest => "too_big_inline_request",
@@ -50,6 +56,10 @@ impl fmt::Display for RespError {
         match self {
             RespError::InvalidMultibulkLength => f.write_str("invalid multibulk length"),
             RespError::InvalidBulkLength => f.write_str("invalid bulk length"),
+            RespError::UnauthenticatedMultibulkLength => {
+                f.write_str("unauthenticated multibulk length")
+            }
+            RespError::UnauthenticatedBulkLength => f.write_str("unauthenticated bulk length"),
             // A line of an answer cannot hold a line feed; what is not ASCII is shown escaped.
             RespError::ExpectedDollar(b'\r' | b'\n') => f.write_str("expected '$', got ' '"),
             RespError::ExpectedDollar(byte) if byte.is_ascii_graphic() || *byte == b' ' => {

@@ -28,7 +28,7 @@ use crate::codec::codec::{Codec, Decoded};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Resp {
-    /// The longest request, in bytes of the stream.
+    /// The longest request, in bytes of the stream; and [`RESTRICTED`].
     limit: u32,
     /// Bytes of the unfinished request that are known to be right: whole arguments, or a part of a
     /// line without a line feed.
@@ -64,6 +64,11 @@ pub struct Arguments<'a> {
 const INLINE_MAX: usize = 64 << 10;
 /// The most bytes of a header, its line feed included: a type, 64 bits in decimal, and some grace.
 const HEADER_MAX: usize = 32;
+/// A bit of the limit that no limit needs: the client has not said who it is.
+const RESTRICTED: u32 = 1 << 31;
+/// What a request may have of a client that has not said who it is: as in Redis.
+const RESTRICTED_ARGUMENTS: i64 = 10;
+const RESTRICTED_BULK: usize = 16 << 10;
 /// The most arguments. A bulk string takes 6 bytes, so the limit of the request comes first as a rule.
 const ARGUMENTS_MAX: i64 = 1 << 20;
 
@@ -72,6 +77,28 @@ impl Resp {
     pub const fn new(limit: usize) -> Self {
         let limit = if limit < 1 << 30 { limit as u32 } else { 1 << 30 };
         Resp { limit, checked: 0, begin: 0, count: 0, missing: 0, kept: 0 }
+    }
+
+    /// Whether requests may have ten arguments at most, and these 16 KiB: for a client that has not said
+    /// who it is. A request that has begun keeps its number of arguments.
+    ///
+    /// ```
+    /// use edgeloop::codec::{Codec, resp::{Resp, RespError}};
+    /// let mut resp = Resp::new(1 << 20);
+    /// resp.restrict(true);
+    /// let refused = resp.decode(&mut b"*11\r\n".to_vec()).unwrap_err();
+    /// assert_eq!(refused, RespError::UnauthenticatedMultibulkLength);
+    /// ```
+    pub fn restrict(&mut self, is_restricted: bool) {
+        self.limit = self.limit & !RESTRICTED | if is_restricted { RESTRICTED } else { 0 };
+    }
+
+    fn is_restricted(&self) -> bool {
+        self.limit & RESTRICTED != 0
+    }
+
+    fn limit(&self) -> usize {
+        (self.limit & !RESTRICTED) as usize
     }
 
     /// Takes back the request that was decoded last, which took `len` bytes and was left in the
@@ -99,15 +126,19 @@ impl Resp {
             if count > ARGUMENTS_MAX {
                 return Err(RespError::InvalidMultibulkLength);
             }
+            if self.is_restricted() && count > RESTRICTED_ARGUMENTS {
+                return Err(RespError::UnauthenticatedMultibulkLength);
+            }
             // None, or fewer than none: a request to do nothing.
             self.count = count.max(0) as u32;
             (self.checked, self.begin, self.missing) = (len as u32, len as u32, self.count);
         }
         let mut checked = self.checked as usize;
         while self.missing > 0 {
-            let (rest, most) = (&input[checked..], self.limit as usize - checked);
+            let (rest, most) = (&input[checked..], self.limit() - checked);
             let short = short_argument(rest).filter(|len| *len <= most);
-            let Some(len) = short.map_or_else(|| argument(rest, most), |len| Ok(Some(len)))? else {
+            let long = || argument(rest, most, self.is_restricted());
+            let Some(len) = short.map_or_else(long, |len| Ok(Some(len)))? else {
                 self.checked = checked as u32;
                 return Ok(None);
             };
@@ -130,13 +161,13 @@ impl Resp {
             let message = Request { bytes, count: self.count, is_inline: true };
             return Ok(Some(Decoded { len, message }));
         }
-        let most = input.len().min(INLINE_MAX).min(self.limit as usize);
+        let most = input.len().min(INLINE_MAX).min(self.limit());
         // The standard library's search, by way of a reader that cannot fail: a slice.
         let mut rest = &input[(self.checked as usize).min(most)..most];
         let len = most - rest.len() + rest.skip_until(b'\n').unwrap_or(0);
         if !input[..len].ends_with(b"\n") {
             self.checked = len as u32;
-            let is_over = most == INLINE_MAX || most == self.limit as usize;
+            let is_over = most == INLINE_MAX || most == self.limit();
             return if is_over { Err(RespError::TooBigInlineRequest) } else { Ok(None) };
         }
         self.checked = 0;
@@ -216,6 +247,22 @@ impl<'a> Request<'a> {
     }
 }
 
+impl<'a> Arguments<'a> {
+    /// What is left of them, as a request of its own: a command that another one names.
+    ///
+    /// ```
+    /// use edgeloop::codec::{Codec, resp::Resp};
+    /// let (mut resp, mut input) = (Resp::new(1024), b"COMMAND GETKEYS GET k\n".to_vec());
+    /// let mut arguments = resp.decode(&mut input)?.expect("it is whole").message.arguments();
+    /// assert_eq!(arguments.nth(1), Some(&b"GETKEYS"[..]));
+    /// assert_eq!(arguments.as_request().arguments().collect::<Vec<_>>(), [&b"GET"[..], b"k"]);
+    /// # Ok::<(), edgeloop::codec::resp::RespError>(())
+    /// ```
+    pub fn as_request(&self) -> Request<'a> {
+        self.rest
+    }
+}
+
 impl<'a> Iterator for Arguments<'a> {
     type Item = &'a [u8];
 
@@ -279,7 +326,7 @@ fn short_argument(input: &[u8]) -> Option<usize> {
 }
 
 /// The length of an argument with its header, once all of it is there. It may have `most` bytes.
-fn argument(input: &[u8], most: usize) -> Result<Option<usize>, RespError> {
+fn argument(input: &[u8], most: usize, is_restricted: bool) -> Result<Option<usize>, RespError> {
     match input.first() {
         Some(b'$') => {}
         Some(byte) => return Err(RespError::ExpectedDollar(*byte)),
@@ -291,6 +338,9 @@ fn argument(input: &[u8], most: usize) -> Result<Option<usize>, RespError> {
     let len = usize::try_from(len).map_err(|_| RespError::InvalidBulkLength)?;
     if len.saturating_add(header + 2) > most {
         return Err(RespError::InvalidBulkLength);
+    }
+    if is_restricted && len > RESTRICTED_BULK {
+        return Err(RespError::UnauthenticatedBulkLength);
     }
     let end = header + len;
     match input.get(end..) {

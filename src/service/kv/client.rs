@@ -9,6 +9,7 @@ use crate::service::throttle::Throttled;
 use super::list::List;
 use super::publication::Refusal;
 use super::transaction::Transaction;
+use super::user::Standing;
 use super::work::Ticket;
 
 /// A connection, as `CLIENT LIST` shows it. Kept small: most connections are idle.
@@ -28,6 +29,8 @@ pub(super) struct Client {
     pub(super) database: u8,
     /// In which its replies are written.
     pub(super) version: Version,
+    /// Who it is.
+    pub(super) standing: Standing,
     /// Since when it waits for its share of the work.
     pub(super) ticket: Option<Ticket>,
     pub(super) throttled: Throttled,
@@ -80,7 +83,13 @@ impl Rare {
 }
 
 impl Client {
-    pub(super) fn new(token: Token, id: u64, now_ms: u64, throttled: Throttled) -> Self {
+    pub(super) fn new(
+        token: Token,
+        id: u64,
+        now_ms: u64,
+        throttled: Throttled,
+        standing: Standing,
+    ) -> Self {
         Client {
             token,
             id,
@@ -90,6 +99,7 @@ impl Client {
             is_closed: false,
             database: 0,
             version: Version::V2,
+            standing,
             ticket: None,
             throttled,
             rare: None,

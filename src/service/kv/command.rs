@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::fault::{Fault, QUOTED_MAX, c_string};
+use super::user::Access;
 use crate::codec::resp::{Arguments, Request};
 
 /// A command, or a subcommand of one.
@@ -42,12 +43,14 @@ impl Flags {
     pub(super) const NO_MULTI: Flags = Flags(512);
     /// Carried out at once in a transaction, too.
     pub(super) const AT_ONCE: Flags = Flags(1024);
+    /// Carried out for a client that has given no password, and that may do nothing else.
+    pub(super) const NO_AUTH: Flags = Flags(2048);
     /// Sends a message, and so waits where a channel is full.
     pub(super) const PUBLISHES: Flags = Flags(4096);
     /// May end a subscription, in front of whose end all messages come.
     pub(super) const LEAVES: Flags = Flags(8192);
 
-    const NAMES: [(Flags, &'static str); 9] = [
+    const NAMES: [(Flags, &'static str); 10] = [
         (Flags::WRITE, "write"),
         (Flags::READONLY, "readonly"),
         (Flags::DENYOOM, "denyoom"),
@@ -57,6 +60,7 @@ impl Flags {
         (Flags::STALE, "stale"),
         (Flags::FAST, "fast"),
         (Flags::NO_MULTI, "no_multi"),
+        (Flags::NO_AUTH, "no_auth"),
     ];
 
     pub(super) fn has(self, flag: Flags) -> bool {
@@ -82,6 +86,44 @@ impl<R> Command<R> {
     pub(super) fn takes(&self, count: usize) -> bool {
         let arity = usize::from(self.arity.unsigned_abs());
         if self.arity < 0 { count >= arity } else { count == arity }
+    }
+
+    /// The arguments of a request that are keys. Channels of the shard stand where a cluster looks for
+    /// keys, and are none.
+    pub(super) fn keys_of<'a>(
+        &self,
+        request: &Request<'a>,
+    ) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone + use<'a, R> {
+        let (first, last, step) = if self.flags.has(Flags::PUBSUB) { (0, 0, 1) } else { self.keys };
+        let end = match usize::from(last.unsigned_abs()) {
+            last if self.keys.1 < 0 => request.len().saturating_sub(last),
+            last => last,
+        };
+        let (first, step) = (usize::from(first.unsigned_abs()), usize::from(step.unsigned_abs()));
+        let count = if first == 0 { 0 } else { (end + 1).saturating_sub(first) };
+        request.arguments().skip(first).take(count).step_by(step.max(1))
+    }
+
+    /// What is done with the key at a place among the keys of a request.
+    pub(super) fn access(&self, place: usize, request: &Request<'_>) -> Access {
+        match self.name {
+            "strlen" | "exists" | "touch" | "type" | "watch" | "memory|usage" => Access::NONE,
+            name if name.starts_with("object|") => Access::NONE,
+            "bitop" | "copy" | "rename" | "renamenx" => match (self.name, place) {
+                ("rename" | "renamenx", 0) => Access::BOTH,
+                ("bitop", 0) | ("copy" | "rename" | "renamenx", 1) => Access::WRITE,
+                _ => Access::READ,
+            },
+            "set" if request.arguments().skip(3).any(|it| it.eq_ignore_ascii_case(b"get")) => {
+                Access::BOTH
+            }
+            "append" | "mset" | "msetnx" | "psetex" | "set" | "setex" | "setnx" | "setrange"
+            | "del" | "unlink" | "expire" | "expireat" | "pexpire" | "pexpireat" | "persist" => {
+                Access::WRITE
+            }
+            _ if self.flags.has(Flags::READONLY) => Access::READ,
+            _ => Access::BOTH,
+        }
     }
 
     /// Whether it is in one of the categories of Redis' access control lists, as far as they follow
@@ -125,6 +167,31 @@ impl<R> fmt::Debug for Command<R> {
         f.write_str(self.name)
     }
 }
+
+/// The categories of Redis, some of which have no command here.
+pub(super) const CATEGORIES: [&str; 21] = [
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
 
 /// Finds a command by its name in a few steps: a table with open addressing, filled once.
 #[derive(Debug)]

@@ -4,7 +4,9 @@
 use super::call::{Call, Run};
 use super::command::{Command, Commands, Flags};
 use super::fault::{Fault, Outcome};
-use super::{bits, connection, info, keys, lcs, pubsub, server, settings, strings, transactions};
+use super::{
+    acl, auth, bits, connection, info, keys, lcs, pubsub, server, settings, strings, transactions,
+};
 
 const _: () = assert!(COMMANDS.len() < Commands::<Run>::MOST);
 
@@ -60,6 +62,8 @@ const GROW_FAST: Flags = GROW.and(Flags::FAST);
 /// Does not look at data.
 const IDLE: Flags = Flags::LOADING.and(Flags::STALE);
 const IDLE_FAST: Flags = IDLE.and(Flags::FAST);
+/// For whoever has given no password yet, too.
+const OPEN: Flags = IDLE_FAST.and(Flags::NO_AUTH);
 /// Belongs to the course of a transaction.
 const TRANSACT: Flags = IDLE.and(Flags::AT_ONCE);
 const TRANSACT_FAST: Flags = TRANSACT.and(Flags::FAST);
@@ -134,7 +138,7 @@ pub(super) const COMMANDS: &[Command<Run>] = &[
     command("type", 2, READ_FAST, ONE_KEY, keys::type_of, "generic", "What a key holds: string or none"),
     command("unlink", -2, WRITE_FAST, ALL_KEYS, keys::del, "generic", "Deletes keys"),
 
-    command("auth", -2, IDLE_FAST, NO_KEY, connection::auth, "connection", "There are no passwords; user default may come in"),
+    command("auth", -2, OPEN, NO_KEY, auth::auth, "connection", "Comes in as a user, with its password; without a name as default"),
     container("client", "connection", "About connections", &[
         subcommand("client|getname", 2, NO_FLAGS, connection::client_getname, "connection", "The name of this connection"),
         subcommand("client|id", 2, NO_FLAGS, connection::client_id, "connection", "The number of this connection"),
@@ -148,12 +152,17 @@ pub(super) const COMMANDS: &[Command<Run>] = &[
         subcommand("client|setname", 3, NO_FLAGS, connection::client_setname, "connection", "Names this connection"),
     ]),
     command("echo", 2, IDLE_FAST, NO_KEY, connection::echo, "connection", "Returns its argument"),
-    command("hello", -1, IDLE_FAST.and(Flags::LEAVES), NO_KEY, connection::hello, "connection", "The version of the protocol: AUTH SETNAME"),
+    command("hello", -1, OPEN.and(Flags::LEAVES), NO_KEY, connection::hello, "connection", "The version of the protocol: AUTH SETNAME"),
     command("ping", -1, Flags::FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::ping, "connection", "Returns PONG, or its argument"),
-    command("quit", -1, TRANSACT_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::quit, "connection", "Closes the connection"),
-    command("reset", 1, TRANSACT_FAST.and(Flags::SUBSCRIBED), NO_KEY, connection::reset, "connection", "Ends subscriptions and forgets the name"),
+    command("quit", -1, TRANSACT_FAST.and(Flags::SUBSCRIBED).and(Flags::NO_AUTH), NO_KEY, connection::quit, "connection", "Closes the connection"),
+    command("reset", 1, TRANSACT_FAST.and(Flags::SUBSCRIBED).and(Flags::NO_AUTH), NO_KEY, connection::reset, "connection", "Ends subscriptions, and forgets name and user"),
     command("select", 2, IDLE_FAST, NO_KEY, connection::select, "connection", "Goes to one of the databases, 0 to 15"),
 
+    container("acl", "server", "About users", &[
+        subcommand("acl|cat", -2, NO_FLAGS, acl::cat, "server", "The categories of commands, or the commands of one"),
+        subcommand("acl|users", 2, ADMIN, acl::users, "server", "The names of all users"),
+        subcommand("acl|whoami", 2, NO_FLAGS, acl::whoami, "server", "As which user this connection came in"),
+    ]),
     Command { arity: -1, flags: IDLE, run: server::command, ..container("command", "server", "About commands", &[
         subcommand("command|count", 2, NO_FLAGS, server::command_count, "server", "How many commands there are"),
         subcommand("command|docs", -2, NO_FLAGS, server::command_docs, "server", "What commands do"),

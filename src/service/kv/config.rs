@@ -1,5 +1,6 @@
 //! The limits of the store.
 
+use super::user::Users;
 use crate::service::rate::RATE_MAX;
 
 /// The limits of a [`Kv`](super::Kv) beside those of the reactor. Of these,
@@ -30,8 +31,10 @@ pub struct KvConfig {
     /// some twenty-five milliseconds at most. A command beyond it is refused, and the transaction
     /// discarded.
     pub transaction_memory: usize,
-    /// Whether clients of other machines are answered with an error and closed (`denied`), since there
-    /// is no password. Default: they are, as in Redis. Clients on a Unix socket, or whose address is a
+    /// Who may come in, and what for. Default: everybody, as the user `default`, who may do everything.
+    pub users: Users,
+    /// Whether clients of other machines are answered with an error and closed (`denied`), where they
+    /// would need no password. Default: they are, as in Redis. Clients on a Unix socket, or whose address is a
     /// loopback one, are on this machine.
     pub protected_mode: bool,
     /// The most commands a second that are taken from one client, and as many at once, or 16 if that is
@@ -48,6 +51,7 @@ impl Default for KvConfig {
             channel_memory: 1 << 20,
             subscriber_memory: 32 << 20,
             transaction_memory: 8 << 20,
+            users: Users::default(),
             protected_mode: true,
             rate: 0,
         }

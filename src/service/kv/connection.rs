@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::auth::authenticate;
 use super::call::Call;
 use super::client::{Answers, Client};
 use super::database::DATABASES;
@@ -50,8 +51,10 @@ pub(super) fn quit(call: &mut Call<'_, '_, '_>) -> Outcome {
 
 pub(super) fn reset(call: &mut Call<'_, '_, '_>) -> Outcome {
     pubsub::leave_all(call)?;
+    let newcomer = call.kv.config.users.newcomer();
     if let Some(client) = call.client() {
         client.version = Version::V2;
+        client.standing = newcomer;
         let rare = client.take_rare();
         if let Some(rare) = rare {
             // It listens to nothing any more.
@@ -83,20 +86,6 @@ pub(super) fn parse_database(call: &mut Call<'_, '_, '_>) -> Result<usize, Fault
     Ok(index)
 }
 
-pub(super) fn auth(call: &mut Call<'_, '_, '_>) -> Outcome {
-    match call.arguments.len() {
-        1 => Err(Fault::text(
-            "ERR AUTH <password> called without any password configured for the default user. \
-             Are you sure your configuration is correct?",
-        )),
-        2 => {
-            check_user(call.argument())?;
-            call.ok()
-        }
-        _ => Err(Fault::SYNTAX),
-    }
-}
-
 pub(super) fn hello(call: &mut Call<'_, '_, '_>) -> Outcome {
     let mut version = call.client().map_or(Version::V2, |client| client.version);
     if call.arguments.len() > 0 {
@@ -108,11 +97,10 @@ pub(super) fn hello(call: &mut Call<'_, '_, '_>) -> Outcome {
             _ => return Err(Fault::text("NOPROTO unsupported protocol version")),
         };
     }
-    let mut name = None;
+    let (mut name, mut login) = (None, None);
     while let Some(option) = call.arguments.next() {
         if option.eq_ignore_ascii_case(b"auth") && call.arguments.len() >= 2 {
-            check_user(call.argument())?;
-            call.argument();
+            login = Some((call.argument(), call.argument()));
         } else if option.eq_ignore_ascii_case(b"setname") && call.arguments.len() >= 1 {
             name = Some(call.argument());
             check_name(name.unwrap_or_default())?;
@@ -121,6 +109,12 @@ pub(super) fn hello(call: &mut Call<'_, '_, '_>) -> Outcome {
         }
     }
     pubsub::charge_change(call, version)?;
+    if let Some((user, password)) = login {
+        authenticate(call, user, password)?;
+    }
+    if !call.client().is_some_and(|client| client.standing.is_in) {
+        return Err(Fault::text(STRANGER));
+    }
     if let Some(name) = name {
         set_name(call, name);
     }
@@ -210,7 +204,7 @@ pub(super) fn client_reply(call: &mut Call<'_, '_, '_>) -> Outcome {
 pub(super) fn client_info(call: &mut Call<'_, '_, '_>) -> Outcome {
     let mut text = String::new();
     if let Some(client) = call.kv.clients.get(call.client as usize) {
-        describe(&mut text, call.cx, client, call.kv.keyspace.now().steady_ms);
+        describe(&mut text, call.cx, call.kv, client);
     }
     call.replies().verbatim(&text);
     Ok(Flow::Next)
@@ -287,7 +281,7 @@ fn list_asked_for(call: &mut Call<'_, '_, '_>, ids: &Arguments<'_>) -> Outcome {
 
 fn add_line(kv: &Store, cx: &Context<'_>, list: &mut List, client: &Client) {
     let mut line = String::new();
-    describe(&mut line, cx, client, kv.keyspace.now().steady_ms);
+    describe(&mut line, cx, kv, client);
     list.text(&line);
 }
 
@@ -365,6 +359,8 @@ struct KillFilter<'a> {
     id: Option<i64>,
     address: Option<&'a [u8]>,
     kind: Option<ClientType>,
+    /// The place of a user.
+    user: Option<u16>,
     takes_self: bool,
 }
 
@@ -381,9 +377,9 @@ impl<'a> KillFilter<'a> {
             } else if option.eq_ignore_ascii_case(b"addr") {
                 filter.address = Some(value);
             } else if option.eq_ignore_ascii_case(b"user") {
-                if value != b"default" {
-                    return Err(Fault::quoting("ERR No such user '{}'", value));
-                }
+                let user = call.kv.config.users.place(value);
+                let fault = || Fault::quoting("ERR No such user '{}'", value);
+                filter.user = Some(user.ok_or_else(fault)?);
             } else if option.eq_ignore_ascii_case(b"skipme") {
                 filter.takes_self = match value.to_ascii_lowercase().as_slice() {
                     b"yes" => false,
@@ -415,17 +411,10 @@ impl<'a> KillFilter<'a> {
         !client.is_closed
             && self.id.is_none_or(|id| client.id as i64 == id)
             && self.kind.is_none_or(|kind| ClientType::of(client) == kind)
+            && self.user.is_none_or(|user| client.standing.is_of(user))
             && self.address.is_none_or(|it| address(cx, client).0.as_bytes() == it)
             && (self.takes_self || !is_self)
     }
-}
-
-fn check_user(name: &[u8]) -> Result<(), Fault> {
-    // As with Redis without a configuration: the user is there, and needs no password.
-    if name == b"default" {
-        return Ok(());
-    }
-    Err(Fault::text("WRONGPASS invalid username-password pair or user is disabled."))
 }
 
 fn check_name(name: &[u8]) -> Result<(), Fault> {
@@ -439,6 +428,11 @@ fn check_name(name: &[u8]) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+/// What `HELLO` says to a client that has given no password.
+const STRANGER: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+    HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
+    version at the same time";
 
 /// The work to write a client's line, with a name as long as may be, and to compare its address.
 const LINE_WORK: usize = 12 << 10;
@@ -468,7 +462,9 @@ fn address(cx: &Context<'_>, client: &Client) -> (String, bool) {
 }
 
 /// A line of `CLIENT LIST`: the fields of Redis that mean something here, in its order.
-fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
+fn describe(text: &mut String, cx: &Context<'_>, kv: &Store, client: &Client) {
+    let now_ms = kv.keyspace.now().steady_ms;
+    let user = &kv.config.users.user(client.standing).name;
     let (address, is_unix) = address(cx, client);
     let rare = client.rare();
     let channels = rare.map_or(0, |rare| rare.channels.len());
@@ -491,7 +487,7 @@ fn describe(text: &mut String, cx: &Context<'_>, client: &Client, now_ms: u64) {
         text,
         "id={} addr={address} name={name} age={age} idle={idle} flags={flags} db={} sub={channels} \
          psub={patterns} ssub={shard_channels} multi={queued} omem={output} cmd={command} \
-         user=default resp={}",
+         user={user} resp={}",
         client.id, client.database, client.version as u8,
     );
 }

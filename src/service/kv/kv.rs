@@ -69,6 +69,7 @@ impl Kv {
         input: &mut [u8],
     ) -> (usize, Result<Flow, RespError>) {
         let mut done = 0;
+        let is_open = self.store.config.users.let_anybody_in();
         loop {
             if self.store.replies.len() > self.store.batch_max {
                 self.store.send_replies(cx, token);
@@ -82,6 +83,9 @@ impl Kv {
                     self.store.put_off(cx, token, session.client);
                 }
                 return (done, Ok(Flow::Again));
+            }
+            if !is_open {
+                session.resp.restrict(self.is_stranger(session.client));
             }
             match session.resp.decode(&mut input[done..]) {
                 Ok(Some(Decoded { len, message })) => {
@@ -137,6 +141,13 @@ impl Kv {
     fn may_go_on(&mut self, cx: &mut Context<'_>, token: Token, client: u32) -> bool {
         let Some(client) = self.store.clients.get_mut(client as usize) else { return true };
         self.store.throttle.admit(cx, token, &mut client.throttled)
+    }
+
+    /// Whether a client has not said who it is.
+    #[cold]
+    fn is_stranger(&self, client: u32) -> bool {
+        let client = self.store.clients.get(client as usize);
+        client.is_some_and(|client| !client.standing.is_in)
     }
 
     fn execute(
@@ -208,12 +219,13 @@ impl Kv {
             Err(fault) => return Err(self.refuse(client, request, fault)),
         };
         if !self.is_admitted(client, command) {
-            match self.admit(client, command) {
+            match self.admit(client, command, request) {
                 Ok(Admission::Now) => {}
                 Ok(Admission::Queue) => {
                     let queued = self.store.queue(client, command.flags, request);
                     return queued.map_err(|fault| self.refuse(client, request, fault));
                 }
+                Err(Fault::NotNow) => return Err(Fault::NotNow),
                 Err(fault) => return Err(self.refuse(client, request, fault)),
             }
         }
@@ -235,12 +247,19 @@ impl Kv {
             !command.flags.has(Flags::DENYOOM) || self.store.used() <= self.store.config.max_memory;
         let Some(client) = self.store.clients.get_mut(client as usize) else { return is_room };
         client.last = Some(command.name);
-        is_room && client.rare().is_none()
+        is_room && client.rare().is_none() && client.standing.is_free
     }
 
     /// Whether a client may have a command carried out.
     #[inline(never)]
-    fn admit(&mut self, client: u32, command: &'static Command<Run>) -> Result<Admission, Fault> {
+    fn admit(
+        &mut self,
+        client: u32,
+        command: &'static Command<Run>,
+        request: &Request<'_>,
+    ) -> Result<Admission, Fault> {
+        let permitted = self.store.permit(client, command, request);
+        permitted.map_err(|denial| denial.fault(command.name))?;
         if command.flags.has(Flags::DENYOOM) && self.store.used() > self.store.config.max_memory {
             return Err(Fault::OUT_OF_MEMORY);
         }
@@ -291,9 +310,12 @@ impl Handler for Kv {
         self.store.clients_ever += 1;
         let now = self.store.look_at_the_clocks(cx.now());
         let throttled = self.store.throttle.client(cx);
-        let client = Client::new(token, self.store.clients_ever, now.steady_ms, throttled);
+        let users = &self.store.config.users;
+        let (standing, is_open) = (users.newcomer(), users.let_anybody_in());
+        let id = self.store.clients_ever;
+        let client = Client::new(token, id, now.steady_ms, throttled, standing);
         let client = self.store.clients.insert(client) as u32;
-        if self.store.config.protected_mode && !is_local(cx, token) {
+        if self.store.config.protected_mode && is_open && !is_local(cx, token) {
             cx.send(token, PROTECTED);
             self.store.close(cx, client, CloseReason::Denied);
         }

@@ -9,6 +9,8 @@
 //! | `publication`, `publish` | a message; its way to those who listen |
 //! | `transaction`, `transactions`, `watches` | commands that are queued; what is done with them; keys that are watched |
 //! | `command`, `commands` | what is known of a command; the table of all of them |
+//! | `user`, `password`, `acl_rules` | who may come in, and what for; how they prove it; the file that says so |
+//! | `auth`, `permission`, `acl` | how a client says who it is; whether it may; the commands about users |
 //! | `call`, `fault` | a command being carried out; what becomes of it |
 //! | `work`, `list`, `slices` | what commands cost, and whose turn it is; those that go on in slices |
 //! | `strings`, `bits`, `lcs`, `keys`, `connection`, `server`, `pubsub` | what the commands do, by group |
@@ -20,6 +22,10 @@
 //! `docs/reference/kv-commands.md` lists the commands and every difference. Nothing is written to
 //! disk.
 
+mod acl;
+#[cfg(feature = "identity")]
+mod acl_rules;
+mod auth;
 mod bits;
 mod call;
 mod channels;
@@ -41,6 +47,8 @@ mod kv;
 mod lcs;
 mod list;
 mod natural;
+mod password;
+mod permission;
 mod publication;
 mod publish;
 mod pubsub;
@@ -52,8 +60,10 @@ mod strings;
 mod table;
 mod transaction;
 mod transactions;
+mod user;
 mod watches;
 mod work;
 
 pub use config::KvConfig;
 pub use kv::{Kv, KvSession};
+pub use user::Users;

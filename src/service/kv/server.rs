@@ -167,22 +167,14 @@ pub(super) fn command_getkeys(call: &mut Call<'_, '_, '_>) -> Outcome {
         command = sub.ok_or(Fault::text("ERR Invalid command specified"))?;
     }
     let count = call.arguments.len();
-    let (first, last, step) = command.keys;
-    // Channels of the shard stand where a cluster looks for keys, and are none.
-    if first == 0 || command.flags.has(Flags::PUBSUB) {
+    if command.keys.0 == 0 || command.flags.has(Flags::PUBSUB) {
         return Err(Fault::text("ERR The command has no key arguments"));
     }
     if !command.takes(count) {
         return Err(Fault::text("ERR Invalid number of arguments specified for command"));
     }
-    let end = if last < 0 {
-        count.saturating_sub(usize::from(last.unsigned_abs()))
-    } else {
-        last as usize
-    };
-    let (first, step) = (first as usize, (step as usize).max(1));
-    let keys = call.arguments.clone().skip(first).take(end + 1 - first).step_by(step);
-    call.replies().array(keys.clone().count());
+    let keys = command.keys_of(&call.arguments.as_request());
+    call.replies().array(keys.len());
     keys.for_each(|key| call.replies().bulk(key));
     Ok(Flow::Next)
 }

@@ -1,6 +1,6 @@
 //! `CONFIG`: the settings that clients ask for, and those that can be changed while the server runs.
 //!
-//! There are no passwords, so a setting can be changed by anybody: a limit can be lowered, and raised
+//! Whoever may use the command can change a setting: a limit can be lowered, and raised
 //! again to what the server was started with. Beyond that only a client on this machine can raise it.
 
 use super::call::Call;

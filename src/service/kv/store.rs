@@ -59,6 +59,8 @@ pub(super) struct Store {
     pub(super) lists_held: usize,
     /// A transaction is being carried out, whose reply is sent as a whole.
     pub(super) is_executing: bool,
+    /// The client that is being served has given a password, right or wrong.
+    pub(super) has_guessed: bool,
     /// The client that is being served does not want every answer.
     pub(super) is_choosy: bool,
     /// The client that is being served has failed: nobody reads an answer.
@@ -118,6 +120,7 @@ impl Store {
             used_most: 0,
             lists_held: 0,
             is_executing: false,
+            has_guessed: false,
             is_choosy: false,
             is_unheard: false,
             is_draining: false,

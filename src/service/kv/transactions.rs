@@ -17,10 +17,12 @@ use super::call::Call;
 use super::client::Client;
 use super::command::Flags;
 use super::fault::{Fault, Flow, Outcome, REPLY_TOO_LONG};
+use super::permission::Denial;
 use super::publication::{Message, Refusal};
 use super::pubsub;
 use super::store::Store;
 use super::transaction::Transaction;
+use super::user::Standing;
 use super::watches::{Seen, Watches};
 use super::work::{LOOK_UP_WORK, TRANSACTION_WORK_MAX};
 use crate::codec::resp::{Part, Replies, Request};
@@ -236,11 +238,13 @@ fn carry_out(call: &mut Call<'_, '_, '_>, mut transaction: Transaction, work: us
     call.replies().array(transaction.len());
     let mut flow = Flow::Next;
     call.kv.is_executing = true;
+    call.kv.has_guessed = false;
+    let queued_by = call.client().map(|client| client.standing);
     let outside = call.kv.work.begin_transaction();
     call.kv.work.add(work);
     transaction.each(|request, left| {
         let outer = call.replies().begin_part(left * REPLY_MIN);
-        match carry_out_one(call, request) {
+        match carry_out_one(call, request, queued_by) {
             Ok(Flow::Close) => flow = Flow::Close,
             Ok(Flow::Next) => {}
             // What was found to have room before the first command has none behind others.
@@ -267,9 +271,19 @@ fn end_part(replies: &mut Replies, outer: Part) {
     replies.end_part(outer);
 }
 
-fn carry_out_one(call: &mut Call<'_, '_, '_>, request: &Request<'_>) -> Outcome {
+fn carry_out_one(
+    call: &mut Call<'_, '_, '_>,
+    request: &Request<'_>,
+    queued_by: Option<Standing>,
+) -> Outcome {
     let mut arguments = request.arguments();
     let command = call.commands.named_by(&mut arguments, request)?;
+    let standing = call.client().map(|client| client.standing);
+    // As the user who queued it the client was asked for all of it then.
+    if standing.zip(queued_by).is_some_and(|(now, then)| !now.is_same_user(then)) {
+        let permitted = call.kv.permit(call.client, command, request);
+        permitted.map_err(Denial::fault_in_transaction)?;
+    }
     if command.flags.has(Flags::DENYOOM) && call.kv.used() > call.kv.config.max_memory {
         return Err(Fault::OUT_OF_MEMORY);
     }
