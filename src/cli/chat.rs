@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use edgeloop::service::chat::{Chat as Service, ChatOptions as Limits};
+use edgeloop::service::chat::{Chat as Service, ChatOptions as Limits, check_tokens};
 
 use super::count;
 use super::endpoint::Endpoint;
@@ -15,6 +15,7 @@ use super::server_options::ServerOptions;
 use super::size::Size;
 use super::sources::Sources;
 use super::span::{Span, SpanOrOff};
+use super::token_options::TokenOptions;
 
 /// Chat rooms, for terminals and browsers on one port
 ///
@@ -29,6 +30,9 @@ pub(crate) struct Chat {
 
 #[derive(Debug, Default, Args)]
 struct ChatOptions {
+    #[command(flatten)]
+    tokens: TokenOptions,
+
     /// Give newcomers the last N messages of a room, as far as they are held [default: 100]
     #[arg(long, value_name = "N", env = "EDGELOOP_HISTORY")]
     #[arg(value_parser = count::parse::<usize>)]
@@ -108,7 +112,8 @@ impl Chat {
     pub(crate) fn run(self, sources: Sources) -> Result<ExitCode, Failure> {
         let mut server = Server::new(NAME, self.server, sources)?;
         let endpoints = server.endpoints();
-        let limits = self.own.limits(&endpoints);
+        let tokens = self.own.tokens.tokens(&mut server, check_tokens)?;
+        let limits = Limits { tokens, ..self.own.limits(&endpoints) };
         limits.check(server.config()).map_err(|error| server.blame(&error.to_string()))?;
         server.welcome(Welcome { has_page: true, first_line: Some("/help"), ..Welcome::default() });
         let addresses = server.addresses();
@@ -132,6 +137,7 @@ impl ChatOptions {
             hosts: host::hosts(self.host.as_deref(), &origins, endpoints),
             origins,
             newcomers: self.newcomers.map_or(default.newcomers, Role::into),
+            tokens: default.tokens,
             rooms_max: self.max_rooms.unwrap_or(default.rooms_max),
             members_max: self.max_members.unwrap_or(default.members_max),
             rooms_per_client: self.rooms_per_client.unwrap_or(default.rooms_per_client),

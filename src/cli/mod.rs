@@ -41,6 +41,7 @@ mod socket_rights;
 mod sources;
 mod span;
 mod stdout;
+mod token_options;
 mod trial;
 mod variables;
 mod version;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use edgeloop::codec::http::{Framing, HEADERS_MAX, HeadLimits};
+use edgeloop::service::identity::Tokens;
 use edgeloop::service::web::{
-    AccessLog, BodyStream, Reply, Request, RequestLimit, Response, Router, WebConfig,
+    AccessLog, BodyStream, Reply, Request, RequestLimit, Response, Router, TokenCheck, WebConfig,
 };
 
 use super::count;
@@ -20,6 +21,7 @@ use super::server_options::ServerOptions;
 use super::size::Size;
 use super::sources::Sources;
 use super::span::Span;
+use super::token_options::TokenOptions;
 
 /// Serve HTTP/1.1: /plaintext, /json, /healthz, and /echo for what is posted
 ///
@@ -35,6 +37,9 @@ pub(crate) struct Web {
 
 #[derive(Debug, Default, Args)]
 struct WebOptions {
+    #[command(flatten)]
+    tokens: TokenOptions,
+
     /// Refuse a request with a longer head (431) [default: 16KiB]
     #[arg(long, value_name = "SIZE", env = "EDGELOOP_MAX_HEAD")]
     max_head: Option<Size>,
@@ -103,7 +108,8 @@ impl Web {
             server.warn_of_idle("request-burst", "request-rate");
         }
         server.welcome(Welcome { has_page: true, ..Welcome::default() });
-        let handler = own.router(&server.endpoints()).serve(config);
+        let tokens = own.tokens.tokens(&mut server, |_| Ok(()))?;
+        let handler = own.router(&server.endpoints(), tokens).serve(config);
         server.run(handler.map_err(|error| Failure::Usage(error.to_string()))?)
     }
 }
@@ -150,7 +156,7 @@ impl WebOptions {
         Ok(HeadLimits { head, request_line, headers })
     }
 
-    fn router(&self, endpoints: &[Endpoint]) -> Router {
+    fn router(&self, endpoints: &[Endpoint], tokens: Option<Tokens>) -> Router {
         let mut router = Router::new()
             .get("/", |_, response| {
                 response.header("Content-Type", "text/html; charset=utf-8").fixed(PAGE);
@@ -171,12 +177,14 @@ impl WebOptions {
             router = router.wrap(AccessLog);
         }
         router = router.wrap(host::hosts(self.host.as_deref(), &[], endpoints));
-        match self.request_rate.unwrap_or(0) {
-            0 => router,
-            rate => {
-                let burst = self.request_burst.unwrap_or(REQUEST_BURST);
-                router.wrap(RequestLimit::new(rate, burst, ADDRESSES))
-            }
+        if let Some(rate) = self.request_rate.filter(|rate| *rate > 0) {
+            let burst = self.request_burst.unwrap_or(REQUEST_BURST);
+            router = router.wrap(RequestLimit::new(rate, burst, ADDRESSES));
+        }
+        // Behind the limit, which bounds how often somebody may guess.
+        match tokens {
+            Some(tokens) => router.wrap(TokenCheck::new(tokens).except("/healthz")),
+            None => router,
         }
     }
 }

@@ -131,6 +131,7 @@ impl Fault {
             | CloseReason::AddressLimit
             | CloseReason::AddressRate
             | CloseReason::Denied
+            | CloseReason::Unauthorized
             | CloseReason::ConnectFailed => Some(Fault::Io),
             CloseReason::Closed
             | CloseReason::Aborted

@@ -1,6 +1,8 @@
 //! What servers do: handlers that join a codec with the reactor.
 
 mod addresses;
+#[cfg(feature = "http")]
+mod bearer;
 mod broadcast;
 #[cfg(feature = "websocket")]
 pub mod chat;

@@ -22,7 +22,7 @@ macro_rules! close_reasons {
 
         impl CloseReason {
             /// Every reason, in the order in which counters and pages list them.
-            pub const ALL: [CloseReason; 29] = [$(CloseReason::$variant),+];
+            pub const ALL: [CloseReason; 30] = [$(CloseReason::$variant),+];
 
             /// The stable name, in snake case.
             pub const fn name(self) -> &'static str {
@@ -89,6 +89,8 @@ close_reasons! {
     TlsError = "tls_error",
     /// What a balancer has to say of it was not understood.
     BadProxyHeader = "bad_proxy_header",
+    /// It did not say who it is, or not rightly, or for longer than that holds.
+    Unauthorized = "unauthorized",
     /// An outgoing connection could not be established.
     ConnectFailed = "connect_failed",
     /// The kernel refused to set it up, for want of memory or watches.

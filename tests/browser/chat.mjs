@@ -3,7 +3,7 @@
 //   node chat.mjs PROGRAM CHROMIUM [PICTURES]    (tests/browser/run.sh finds them)
 
 import assert from 'node:assert/strict';
-import {cable, complaints, connected, disconnected, enter, finish, focus, hurry, lineClient, messages, open, people, plain, say, serve, state, texts,
+import {cable, complaints, connected, disconnected, enter, finish, focus, hurry, lineClient, messages, open, people, plain, say, secretFile, serve, state, texts,
   titles, until} from './harness.mjs';
 import {takePictures} from './pictures.mjs';
 
@@ -643,6 +643,31 @@ const scenes = {
     await until('it came', async () => (await messages(anna)).length === 3);
     bo.say('/join door');
     await until('it is a new line', async () => await now() === 'bo came');
+  },
+
+  async 'a token in the address lets a tab in and is taken out of there; next time a cookie does so'() {
+    const token = '7Kq2mVw0c9TzXfUe1sYbLg';
+    const guarded = await serve('--token-file', secretFile(`${token} anna speaker lobby\n`));
+    const anna = await open(guarded, {query: `token=${token}`, room: 'lobby'});
+    assert.equal(anna.url(), `http://127.0.0.1:${guarded}/#lobby`);
+    await until('it has the name of the token', async () => String(await people(anna)) === 'anna');
+    assert.equal(await anna.isVisible('#name'), false, 'a name that cannot be changed');
+    assert.equal(await anna.evaluate(() => document.cookie), '', 'scripts see the token');
+    await enter(anna, 'attic');
+    await until('it is told', async () => (await anna.textContent('#log')).includes('your token does not open attic'));
+    await anna.reload();
+    await connected(anna);
+    // The same name elsewhere: this tab is told so, and does not put the other one out again.
+    const elsewhere = await open(guarded, {query: `token=${token}`});
+    await disconnected(anna);
+    assert.equal(await state(anna), 'disconnected: the same name came in elsewhere');
+    assert.equal(await anna.textContent('#again'), 'Try now');
+    assert.equal(await state(elsewhere), 'connected');
+    // Without the cookie nobody knows who it is, and the page does not try for ever.
+    await anna.context().clearCookies();
+    await hurry(anna);
+    await until('it is told why', async () => await state(anna) === 'not let in: a token is needed');
+    assert.equal(await anna.textContent('#again'), 'Try now');
   },
 
   async 'nothing is wider than a small screen, and no text stands on another'() {

@@ -1,7 +1,7 @@
 // What the scenes of chat.mjs are played with: servers, tabs, line clients, a cable that can be cut.
 
 import {spawn} from 'node:child_process';
-import {existsSync, mkdtempSync, readFileSync, rmSync} from 'node:fs';
+import {existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import net from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -41,6 +41,13 @@ export async function serve(...options) {
     {stdio: ['ignore', 'inherit', 'inherit']}));
   await until('the server listens', () => existsSync(portFile));
   return Number(readFileSync(portFile, 'utf8').trim().split(':').pop());
+}
+
+// A file with secrets, for an option of a server.
+export function secretFile(text) {
+  const path = join(work, `secrets-${servers.length}`);
+  writeFileSync(path, text, {mode: 0o600});
+  return path;
 }
 
 // A cable that can be cut, between a browser and a server.
@@ -91,17 +98,17 @@ export function lineClient(port, ...first) {
   return client;
 }
 
-// What browsers complain of. Of each try to reach a server that is not there they do, and may.
+// What browsers complain of. Of each try to reach a server that is not there, or lets nobody in, they do, and may.
 export const complaints = [];
-const isAllowed = text => /ERR_|WebSocket/.test(text);
+const isAllowed = text => /ERR_|WebSocket|status of 401/.test(text);
 
 // A tab, in a context of its own, or two would share a name.
-export async function open(port, {room = '', name, prepare = () => {}, ...context} = {}) {
+export async function open(port, {query = '', room = '', name, prepare = () => {}, ...context} = {}) {
   const tab = await (await browser.newContext(context)).newPage();
   tab.on('console', message => { if (message.type() === 'error' && !isAllowed(message.text())) complaints.push(message.text()); });
   tab.on('pageerror', error => complaints.push(String(error)));
   await prepare(tab);
-  await tab.goto(`http://127.0.0.1:${port}/${room && `#${room}`}`);
+  await tab.goto(`http://127.0.0.1:${port}/${query && `?${query}`}${room && `#${room}`}`);
   await connected(tab);
   if (name) {
     await tab.fill('#name', name);

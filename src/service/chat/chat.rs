@@ -110,9 +110,7 @@ impl Chat {
 
     /// Sets the timer of a connection whose first line is not whole.
     fn await_first_line(&self, cx: &mut Context<'_>, token: Token, fresh: &Fresh) {
-        let age_ms = self.hall.clock_ms(cx).wrapping_sub(fresh.since_ms);
-        let age = Duration::from_millis(age_ms.into());
-        let rest = self.hall.options.first_line_timeout.map(|span| span.saturating_sub(age));
+        let rest = self.rest_of_first_line(cx, fresh);
         let head = fresh.begins_http.then_some(HEAD_TIMEOUT);
         match rest.into_iter().chain(head).min() {
             Some(span) => cx.set_timer(token, span),
@@ -120,10 +118,23 @@ impl Chat {
         }
     }
 
+    /// How long its first line may still take.
+    fn rest_of_first_line(&self, cx: &Context<'_>, fresh: &Fresh) -> Option<Duration> {
+        let age_ms = self.hall.clock_ms(cx).wrapping_sub(fresh.since_ms);
+        let age = Duration::from_millis(age_ms.into());
+        self.hall.options.first_line_timeout.map(|span| span.saturating_sub(age))
+    }
+
     fn begin_lines(&mut self, cx: &mut Context<'_>, token: Token, state: &mut State) {
         cx.cancel_timer(token);
         let client = self.hall.enter(cx, token, Wire::Lines);
         if let State::Fresh(fresh) = std::mem::replace(state, State::Over) {
+            if self.hall.options.tokens.is_some() {
+                let rest = self.rest_of_first_line(cx, &fresh);
+                self.hall.await_token(cx, client, rest);
+            } else {
+                self.hall.greet(cx, client);
+            }
             let (lines, flood) = (fresh.into_lines(), Flood::default());
             *state = State::Lines { client, lines, flood, has_ended: false };
         }
@@ -138,20 +149,30 @@ impl Chat {
         input: &mut RingBuffer,
     ) -> Result<(), ProtocolError> {
         let State::Request(request) = state else { return Ok(()) };
-        let ChatOptions { origins, hosts, .. } = &self.hall.options;
+        let (hall, mut badge) = (&self.hall, None);
+        let ChatOptions { origins, hosts, .. } = &hall.options;
         let peer = address_of(cx, token);
         let is_overloaded = cx.overload().is_some();
-        let mut respond = |head: &Head<'_>| match head.target.path {
-            "/" => page::response(),
-            "/ws" => match Response::handshake(head, origins) {
-                Err(error) => Response::no_upgrade(error),
-                Ok(_) if is_overloaded => {
-                    cx.shed();
-                    Response::overloaded(cx.config().overload_retry().as_secs())
+        let mut respond = |head: &Head<'_>| {
+            let cookie = match hall.identify(cx, head) {
+                Ok(identified) => {
+                    badge = identified.badge;
+                    identified.cookie
                 }
-                Ok(accept) => Response::upgrade(&accept),
-            },
-            _ => Response::not_found(),
+                Err(error) => return Response::unauthorized(error),
+            };
+            match head.target.path {
+                "/" => page::response(cookie.as_deref()),
+                "/ws" => match Response::handshake(head, origins) {
+                    Err(error) => Response::no_upgrade(error),
+                    Ok(_) if is_overloaded => {
+                        cx.shed();
+                        Response::overloaded(cx.config().overload_retry().as_secs())
+                    }
+                    Ok(accept) => Response::upgrade(&accept),
+                },
+                _ => Response::not_found(),
+            }
         };
         let answered = request.answer(input, |head| match head {
             Err(error) => Response::refusal(error),
@@ -170,9 +191,18 @@ impl Chat {
                     cx.set_timer(token, span);
                 }
                 let client = self.hall.enter(cx, token, Wire::WebSocket);
+                match badge {
+                    Some(badge) => self.hall.recognise(cx, client, badge),
+                    None => self.hall.greet(cx, client),
+                }
                 let endpoint = Endpoint::new(self.hall.options.line_max());
                 let pulse = Pulse::new(self.hall.clock_ms(cx));
                 *state = State::WebSocket { client, endpoint, pulse, flood: Flood::default() };
+            }
+            Answer::Unauthorized => {
+                *state = State::Over;
+                input.clear();
+                cx.close_for(token, CloseReason::Unauthorized);
             }
             Answer::Final(error) => {
                 *state = State::Over;

@@ -26,9 +26,18 @@ pub(super) enum Command<'a> {
         name: &'a str,
         room: Option<&'a str>,
     },
+    /// Who it is.
+    Token(&'a str),
     Ping(&'a str),
     Help,
     Quit,
+}
+
+impl Command<'_> {
+    /// Whether a client may ask for it that has not said who it is.
+    pub(super) fn is_for_strangers(&self) -> bool {
+        matches!(self, Command::Token(_) | Command::Ping(_) | Command::Help | Command::Quit)
+    }
 }
 
 /// Why a line was not understood; for whoever typed it.
@@ -78,6 +87,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command<'_>>, Misunderstood> {
             Command::Role { name, role, room: next() }
         }
         "kick" => Command::Kick { name: next().ok_or(usage("/kick NAME [ROOM]"))?, room: next() },
+        "token" => Command::Token(next().ok_or(usage("/token TOKEN"))?),
         "ping" => Command::Ping(rest),
         "help" => Command::Help,
         "quit" | "exit" => Command::Quit,
@@ -105,6 +115,7 @@ pub(super) const HELP: &[&str] = &[
     "/role NAME viewer|speaker|operator [ROOM]",
     "                    say what somebody may do, for operators",
     "/kick NAME [ROOM]   put somebody out, for operators",
+    "/token TOKEN        say who you are, where that is asked for",
     "/ping [TEXT]        be answered",
     "/quit               end the connection",
 ];
@@ -139,6 +150,7 @@ mod tests {
         for (line, form) in [
             ("/say den", "/say ROOM TEXT"),
             ("/nick", "/nick NAME"),
+            ("/token ", "/token TOKEN"),
             ("/join", "/join ROOM [NUMBER [ID]]"),
             ("/join den last", "/join ROOM [NUMBER [ID]]"),
             ("/join den -1", "/join ROOM [NUMBER [ID]]"),

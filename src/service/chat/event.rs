@@ -148,6 +148,8 @@ pub(super) enum Reply<'a> {
     /// With the limits that a client is to keep.
     Welcome {
         name: Name,
+        /// By a token.
+        is_fixed: bool,
         message_max: usize,
         line_max: usize,
         rate: u32,
@@ -209,9 +211,9 @@ impl Reply<'_> {
 
     fn json(&self) -> String {
         match self {
-            Reply::Welcome { name, message_max, line_max, rate } => format!(
-                "{{\"type\":\"welcome\",\"name\":\"{name}\",\"message_max\":{message_max},\
-                 \"line_max\":{line_max},\"rate\":{rate}}}"
+            Reply::Welcome { name, is_fixed, message_max, line_max, rate } => format!(
+                "{{\"type\":\"welcome\",\"name\":\"{name}\",\"name_fixed\":{is_fixed},\
+                 \"message_max\":{message_max},\"line_max\":{line_max},\"rate\":{rate}}}"
             ),
             Reply::Name(name) => format!("{{\"type\":\"name\",\"name\":\"{name}\"}}"),
             Reply::Room { room, id, role, number, members, count } => format!(
@@ -348,7 +350,13 @@ mod tests {
         let room = name("den");
         let id = "k1";
         for reply in [
-            Reply::Welcome { name: name("a"), message_max: 4096, line_max: 4160, rate: 10 },
+            Reply::Welcome {
+                name: name("a"),
+                is_fixed: false,
+                message_max: 4096,
+                line_max: 4160,
+                rate: 10,
+            },
             Reply::Room { room, id, role: Role::Viewer, number: 3, members: &members, count: 5 },
             Reply::Rooms { rooms: &[(room, 2)], count: 1 },
             Reply::Help,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::badge::{self, Badge, Badges};
 use super::command::{Command, Misunderstood, parse};
 use super::event::{Event, Reply, Role};
 use super::likeness::{Likeness, Mirror};
@@ -15,9 +16,12 @@ use super::places::{Place, Places};
 use super::pulse::Flood;
 use super::room::{Resumption, Room, Wire};
 use super::text::{clean, is_blank};
+use crate::codec::http::Head;
 use crate::codec::websocket::{Message, close_code};
 use crate::reactor::{CloseReason, Context, Token};
 use crate::service::addresses::{Addresses, address_of};
+use crate::service::bearer::{COOKIE, Found, wall_ms};
+use crate::service::identity::{Identity, TokenError};
 use crate::service::throttle::{self, Throttle, Throttled};
 use crate::service::wall_clock::WallClock;
 use crate::service::websocket::{Flow, send};
@@ -38,6 +42,8 @@ pub(super) struct Hall {
     /// When an empty room goes, or a room without space is tried again.
     rooms_due: Option<Instant>,
     throttle: Throttle,
+    /// Where tokens are asked for.
+    badges: Badges,
     /// When it began, in milliseconds since 1970, for the ids of rooms.
     started_ms: u64,
     wall_clock: WallClock,
@@ -77,6 +83,7 @@ impl Hall {
             guests: 0,
             rooms_opened: 0,
             rooms_due: None,
+            badges: Badges::default(),
             started_ms: wall_clock.at(started),
             wall_clock,
             is_draining: false,
@@ -85,26 +92,142 @@ impl Hall {
 
     // ---- coming and going ----
 
-    /// A client has come; it is given a name and welcomed.
+    /// A client has come; it is given a name, which is its own as soon as it is greeted.
     pub(super) fn enter(&mut self, cx: &mut Context<'_>, token: Token, wire: Wire) -> u32 {
         // Ends: there are fewer clients than numbers.
-        let (name, looks) = loop {
+        let name = loop {
             self.guests = self.guests.wrapping_add(1);
             let name = Name::guest(self.guests);
-            let looks = self.mirror.look(&name);
-            if find(&self.names, looks).is_none() {
-                break (name, looks);
+            if find(&self.names, self.mirror.look(&name)).is_none() {
+                break name;
             }
         };
         let places = Places::Many(Box::default());
         let throttled = self.throttle.client(cx);
         let client = Client { token, wire, name, throttled, places };
-        let key = self.clients.insert(client) as u32;
-        self.names.extend(looks.map(|likeness| (likeness, key)));
+        self.clients.insert(client) as u32
+    }
+
+    /// Welcomes a client by its name, which is nobody else's from now on.
+    pub(super) fn greet(&mut self, cx: &mut Context<'_>, key: u32) {
+        let name = self.clients[key as usize].name;
+        self.names.extend(self.mirror.look(&name).map(|likeness| (likeness, key)));
         let ChatOptions { message_max, rate, .. } = self.options;
         let line_max = self.options.line_max();
-        self.reply(cx, key, &Reply::Welcome { name, message_max, line_max, rate });
-        key
+        let is_fixed = self.badges.get(key).is_some();
+        self.reply(cx, key, &Reply::Welcome { name, is_fixed, message_max, line_max, rate });
+    }
+
+    // ---- who they are ----
+
+    /// Whom a request stands for, where tokens are asked for.
+    pub(super) fn identify(
+        &self,
+        cx: &mut Context<'_>,
+        head: &Head<'_>,
+    ) -> Result<Identified, TokenError> {
+        let Some(tokens) = &self.options.tokens else { return Ok(Identified::default()) };
+        let (found, now_ms) = (Found::of(head)?, wall_ms());
+        cx.charge(TOKEN_WORK);
+        let badge = self.badge(cx, tokens.identify(&found.token, now_ms)?)?;
+        let life = badge.identity.expires_ms.map(|at| at.saturating_sub(now_ms) / 1000);
+        let life = life.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
+        let cookie = || format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Lax{life}", found.token);
+        Ok(Identified { cookie: found.is_in_target.then(cookie), badge: Some(badge) })
+    }
+
+    /// What a chat makes of somebody, unless somebody else is here whose name looks the same.
+    fn badge(&self, cx: &mut Context<'_>, identity: Identity) -> Result<Badge, TokenError> {
+        let badge = Badge::new(identity, &self.mirror).ok_or(TokenError::Unknown)?;
+        cx.charge(NAME_WORK * (1 + badge.rooms()));
+        let owner = find(&self.names, self.mirror.look(&badge.name));
+        match owner.and_then(|owner| self.clients.get(owner as usize)) {
+            Some(client) if client.name != badge.name => Err(TokenError::Unknown),
+            _ => Ok(badge),
+        }
+    }
+
+    /// A client has shown whom it is: it has the name of its token, which whoever had it before, by the
+    /// same token, loses.
+    pub(super) fn recognise(&mut self, cx: &mut Context<'_>, key: u32, badge: Badge) {
+        if let Some(before) = find(&self.names, self.mirror.look(&badge.name)) {
+            let text = "the same name came in elsewhere";
+            self.dismiss(cx, before, REPLACED, text, CloseReason::Closed);
+        }
+        let Some(client) = self.clients.get_mut(key as usize) else { return };
+        client.name = badge.name;
+        self.set_badge(cx, key, badge);
+        self.greet(cx, key);
+    }
+
+    fn set_badge(&mut self, cx: &mut Context<'_>, key: u32, badge: Badge) {
+        let now_ms = wall_ms();
+        let due = badge.identity.expires_ms.map(|at| badge::look_at(cx.now(), now_ms, at));
+        self.badges.set(key, Some(badge), due);
+        self.look_after_badges(cx);
+    }
+
+    /// A line client is to show a token within this time.
+    pub(super) fn await_token(&mut self, cx: &mut Context<'_>, key: u32, span: Option<Duration>) {
+        self.badges.set(key, None, span.map(|span| cx.now() + span));
+        self.look_after_badges(cx);
+    }
+
+    /// Clients whose time is over are told so and closed; some of them, and the others in the next turn.
+    fn look_after_badges(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..DISMISSED_MAX {
+            let Some((key, expires_ms)) = self.badges.take_due(cx.now()) else { break };
+            let (reason, now_ms) = (CloseReason::Unauthorized, wall_ms());
+            let text = match expires_ms {
+                Some(at) if at > now_ms => {
+                    self.badges.put_off(key, badge::look_at(cx.now(), now_ms, at));
+                    continue;
+                }
+                Some(_) => TokenError::Expired.text(),
+                None => "no token came in time",
+            };
+            self.dismiss(cx, key, close_code::POLICY, text, reason);
+        }
+        if let Some(at) = self.badges.next_due() {
+            throttle::wake_at(cx, at.max(cx.now()));
+        }
+    }
+
+    /// Whether a client may do nothing but say who it is.
+    fn is_stranger(&self, key: u32) -> bool {
+        self.options.tokens.is_some() && self.badges.get(key).is_none()
+    }
+
+    /// A client shows a token: its first one, or one that holds longer than the one before.
+    fn present(&mut self, cx: &mut Context<'_>, key: u32, token: &str) -> Outcome {
+        let Some(tokens) = &self.options.tokens else {
+            return refuse("no_tokens", "this chat asks for no token");
+        };
+        cx.charge(TOKEN_WORK);
+        let identity = tokens.identify(token, wall_ms());
+        let Some(before) = self.badges.get(key) else {
+            return match identity.and_then(|identity| self.badge(cx, identity)) {
+                Ok(badge) => {
+                    self.recognise(cx, key, badge);
+                    Ok(Flow::Taken)
+                }
+                Err(error) => {
+                    let (code, reason) = (close_code::POLICY, CloseReason::Unauthorized);
+                    self.dismiss(cx, key, code, error.text(), reason);
+                    Ok(Flow::Stop)
+                }
+            };
+        };
+        // Which of others' tokens are right, it is not told.
+        let same = identity.ok().filter(|identity| identity.is_same(&before.identity));
+        let badge = same.and_then(|identity| Badge::new(identity, &self.mirror));
+        let Some(badge) = badge else {
+            return refuse("unauthorized", "the token does not stand for the same");
+        };
+        let name = badge.name;
+        self.set_badge(cx, key, badge);
+        self.reply(cx, key, &Reply::Name(name));
+        Ok(Flow::Taken)
     }
 
     /// Its connection is over.
@@ -123,6 +246,7 @@ impl Hall {
         let Some(client) = self.clients.get(key as usize) else { return };
         let name = client.name;
         free(&mut self.names, self.mirror.look(&name), key);
+        self.badges.remove(key);
         while let Some(place) = self.clients[key as usize].places.last().copied() {
             self.take_out(cx, key, place.room, None, &Event::Left { name });
         }
@@ -188,6 +312,7 @@ impl Hall {
 
     pub(super) fn on_alarm(&mut self, cx: &mut Context<'_>) {
         self.throttle.on_alarm(cx);
+        self.look_after_badges(cx);
         match self.rooms_due.take() {
             Some(due) if due <= cx.now() => self.look_after_rooms(cx),
             Some(due) => self.look_after_rooms_at(cx, due),
@@ -262,6 +387,9 @@ impl Hall {
         cx.charge(LINE_WORK + 4 * line.len());
         let outcome = match parse(line) {
             Ok(None) => return Flow::Taken,
+            Ok(Some(command)) if self.is_stranger(key) && !command.is_for_strangers() => {
+                refuse("unauthorized", "a token is needed: /token TOKEN")
+            }
             Ok(Some(command)) => self.execute(cx, key, command),
             Err(Misunderstood::Unknown) => {
                 refuse("unknown_command", "no such command; /help lists them")
@@ -285,6 +413,7 @@ impl Hall {
             Command::Leave(room) => return self.leave(cx, key, room),
             Command::Role { name, role, room } => return self.give_role(cx, key, name, role, room),
             Command::Kick { name, room } => return self.kick(cx, key, name, room),
+            Command::Token(token) => return self.present(cx, key, token),
             Command::Who(room) => self.who(cx, key, room)?,
             Command::Rooms => self.list_rooms(cx, key)?,
             Command::Ping(text) => self.reply(cx, key, &Reply::Pong(&clean(text))),
@@ -316,6 +445,9 @@ impl Hall {
     }
 
     fn rename(&mut self, cx: &mut Context<'_>, key: u32, text: &str) -> Outcome {
+        if self.badges.get(key).is_some() {
+            return refuse("name_fixed", "your name comes from your token");
+        }
         let new = valid_name(text)?;
         let looks = self.mirror.look(&new);
         let Client { token, name, ref places, .. } = self.clients[key as usize];
@@ -359,6 +491,9 @@ impl Hall {
         if self.clients[key as usize].places.len() >= most {
             return refuse("too_many_rooms", format!("at most {most} rooms at once; /leave one"));
         }
+        if !self.may_enter(key, &name) {
+            return refuse("not_permitted", format!("your token does not open {name}"));
+        }
         check_load(cx)?;
         let holder = self.holder(cx, key, &name)?;
         let room_key = self.open_room(cx, name)?;
@@ -370,7 +505,8 @@ impl Hall {
         if room.members.len() >= self.options.members_max {
             return refuse("room_full", format!("{} is full", room.name));
         }
-        let role = room.role_for(self.options.newcomers);
+        let fixed = self.badges.get(key).and_then(|badge| badge.role);
+        let role = fixed.unwrap_or_else(|| room.role_for(self.options.newcomers));
         let number = room.number;
         let is_same = |id: Option<&str>| id.is_none_or(|id| id == room.id);
         let seen = after.filter(|(seen, id)| *seen <= number && is_same(*id)).map(|(seen, _)| seen);
@@ -379,7 +515,7 @@ impl Hall {
         let room = &mut self.rooms[room_key as usize];
         let shown = room.name;
         let resumption = room.follow(cx, token, wire, seen);
-        let position = room.add(key, role);
+        let position = room.add(key, role, fixed.is_some());
         if let Some(address) = holder {
             room.held_by = Some(address);
             self.addresses.hold_room(address);
@@ -427,6 +563,9 @@ impl Hall {
             return Ok(Flow::Held);
         }
         let member = room.members[place.position as usize];
+        if member.is_fixed {
+            return refuse("role_fixed", "that role comes from a token");
+        }
         room.set_role(place.position, role);
         if !room.has_operator() {
             room.set_role(place.position, member.role);
@@ -471,6 +610,7 @@ impl Hall {
         check_load(cx)?;
         cx.charge(self.rooms.len() * ROOM_WORK);
         let open = self.rooms.iter().filter(|(_, room)| !room.members.is_empty());
+        let open = open.filter(|(_, room)| self.may_enter(key, &room.name));
         let mut rooms: Vec<_> = open.map(|(_, room)| (room.name, room.members.len())).collect();
         rooms.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| str::cmp(&a.0, &b.0)));
         let count = rooms.len();
@@ -636,6 +776,16 @@ impl Hall {
         places.find(|place| place.room == room).copied()
     }
 
+    /// Whether a client's token lets it into a room: into the one that is open by a name like that, or
+    /// else a new one.
+    fn may_enter(&self, key: u32, name: &Name) -> bool {
+        let Some(badge) = self.badges.get(key).filter(|badge| badge.is_bound()) else {
+            return true;
+        };
+        let open = self.room_of(name).map(|room| self.rooms[room as usize].name);
+        badge.opens(self.mirror.look(&open.unwrap_or(*name)))
+    }
+
     fn role(&self, place: Place) -> Role {
         self.rooms[place.room as usize].members[place.position as usize].role
     }
@@ -668,6 +818,15 @@ impl Hall {
             cx.send(client.token, &bytes);
         }
     }
+}
+
+/// Whom a request stands for.
+#[derive(Default)]
+pub(super) struct Identified {
+    /// None, where tokens are not asked for.
+    pub(super) badge: Option<Badge>,
+    /// What a browser is to bring next time in place of a token in its address.
+    pub(super) cookie: Option<String>,
 }
 
 /// In an overload nobody joins a room and no list is sent: either costs as much as many messages of members
@@ -732,6 +891,15 @@ const LINE_WORK: usize = 1_000;
 
 /// Names are brought to the form in which they are compared.
 const NAME_WORK: usize = 10_000;
+
+/// A token is looked for, and its signature checked.
+const TOKEN_WORK: usize = 20_000;
+
+/// Clients that are dismissed in one turn because their time is over.
+const DISMISSED_MAX: usize = 64;
+
+/// The code of the close frame of a client whose name came in elsewhere: one of those that are free to use.
+const REPLACED: u16 = 4001;
 
 /// A room is looked at, among others.
 const ROOM_WORK: usize = 50;

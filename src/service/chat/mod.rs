@@ -13,12 +13,14 @@
 //! | `pulse`, `options` | which clients are alive, and which flood; all limits |
 //! | `command`, `event` | what people type; what they are told, on either wire |
 //! | `room` | members, two topics, and what waits where these are full |
+//! | `badge` | who clients are by their tokens, and until when |
 //! | `hall`, `places` | all clients and rooms, and what commands do; where a client is |
 //! | `page` | what a browser is given: one document, put together from the folder of that name |
 //! | `fresh` | which wire it is |
 //! | `line_input`, `telnet` | from bytes to lines |
 //! | `chat` | from connections to clients: requests, heartbeats, ends |
 
+mod badge;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod chat;
 mod command;
@@ -36,6 +38,7 @@ mod room;
 mod telnet;
 mod text;
 
+pub use badge::check_tokens;
 pub use chat::{Chat, ChatSession};
 pub use event::Role;
 pub use options::ChatOptions;

@@ -7,6 +7,7 @@ use super::event::Role;
 use super::name::Name;
 use crate::reactor::{Config, TopicConfig};
 use crate::service::hosts::Hosts;
+use crate::service::identity::Tokens;
 use crate::service::rate::RATE_MAX;
 
 /// The limits of a chat. Start from the default and change what you need.
@@ -48,6 +49,10 @@ pub struct ChatOptions {
     /// What a newcomer may do in a room that somebody else is in already. Default: speak. With
     /// [`Role::Viewer`] operators decide who speaks.
     pub newcomers: Role,
+    /// Who may come in: the clients that have one of these tokens, by the names and roles that the tokens
+    /// say, and into their rooms. Default: everybody, by any name. [`check_tokens`](super::check_tokens)
+    /// tells whether they are of use here.
+    pub tokens: Option<Tokens>,
     /// The most rooms. Default 256. When there are so many, a new one takes the place of the one
     /// that is empty longest.
     pub rooms_max: usize,
@@ -75,6 +80,7 @@ impl Default for ChatOptions {
             origins: Vec::new(),
             hosts: Hosts::any(),
             newcomers: Role::Speaker,
+            tokens: None,
             rooms_max: 256,
             members_max: 10_000,
             rooms_per_client: 8,
@@ -113,9 +119,10 @@ impl ChatOptions {
         range("output_limit", config.output_limit, OUTPUT_LEAST, usize::MAX)
     }
 
-    /// The longest line or message: the longest text, and the command in front of it.
+    /// The longest line or message: the longest text or token, and the command in front of it.
     pub(super) fn line_max(&self) -> usize {
-        self.message_max + COMMAND_OVERHEAD
+        let token = self.tokens.as_ref().map_or(0, |_| Tokens::LEN_MAX);
+        self.message_max.max(token) + COMMAND_OVERHEAD
     }
 }
 

@@ -31,18 +31,20 @@ const PAGE: &str = concat!(
 /// The page may run its own script and style, which are named by their hashes, connect to the server
 /// that it came from, and show the icon that it draws itself; nothing else, and no other page may
 /// show it in a frame.
-const POLICY: &str = "default-src 'none'; script-src 'sha256-S51cLJbze9A6HaEJcEoEuUJjMHlp8Ukk6gs0h683ky8='; \
+const POLICY: &str = "default-src 'none'; script-src 'sha256-QX6CWmFBuMJ40KJOjXhuT7qLCvfiAN7lc9vt0KGzSgg='; \
     style-src 'sha256-JE2IW+noeLMI5UKPWGg+of86KMMVgxOsIut+4njGCAc='; connect-src 'self'; \
     img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-pub(super) fn response() -> Response {
-    let headers = [
+/// The page; with a cookie, the browser comes by it next time.
+pub(super) fn response(cookie: Option<&str>) -> Response {
+    let mut headers = vec![
         ("Content-Type", "text/html; charset=utf-8"),
         ("Content-Security-Policy", POLICY),
         ("X-Content-Type-Options", "nosniff"),
         ("Referrer-Policy", "no-referrer"),
         ("Cache-Control", "no-cache"),
     ];
+    headers.extend(cookie.map(|cookie| ("Set-Cookie", cookie)));
     Response::content(Status::OK, &headers, PAGE.as_bytes())
 }
 

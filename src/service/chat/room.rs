@@ -32,7 +32,9 @@ pub(super) struct Room {
     lines: TopicId,
     frames: TopicId,
     operators: u32,
-    viewers: u32,
+    /// Members whose role no token has fixed, and the viewers among these.
+    free: u32,
+    free_viewers: u32,
     /// Members that may become operator next; the member that is here longest stands last. The list is made
     /// when an operator is needed, and used up from then on. Some may have left since, or changed their
     /// role.
@@ -54,6 +56,8 @@ pub(super) struct Room {
 pub(super) struct Member {
     pub(super) client: u32,
     pub(super) role: Role,
+    /// By its token: nobody gives it another one.
+    pub(super) is_fixed: bool,
     /// Orders members by the time at which they came.
     arrival: u32,
 }
@@ -82,7 +86,8 @@ impl Room {
             lines: cx.create_topic(config.clone()),
             frames: cx.create_topic(config),
             operators: 0,
-            viewers: 0,
+            free: 0,
+            free_viewers: 0,
             heirs: Vec::new(),
             arrivals: 0,
             backlog: VecDeque::new(),
@@ -150,18 +155,19 @@ impl Room {
     }
 
     /// Adds a member; returns its position.
-    pub(super) fn add(&mut self, client: u32, role: Role) -> u32 {
+    pub(super) fn add(&mut self, client: u32, role: Role, is_fixed: bool) -> u32 {
         self.empty_since = None;
         self.arrivals = self.arrivals.wrapping_add(1);
-        self.count_in(role);
-        self.members.push(Member { client, role, arrival: self.arrivals });
+        let member = Member { client, role, is_fixed, arrival: self.arrivals };
+        self.count(member, 1);
+        self.members.push(member);
         self.members.len() as u32 - 1
     }
 
     /// Takes a member out. Returns the client that has its position now.
     pub(super) fn take_out(&mut self, position: u32) -> Option<u32> {
         let member = self.members.swap_remove(position as usize);
-        self.count_out(member.role);
+        self.count(member, -1);
         // After a crowd has gone the room is small again.
         if self.members.len() < self.members.capacity() / 4 {
             self.members.shrink_to(2 * self.members.len());
@@ -172,23 +178,27 @@ impl Room {
 
     pub(super) fn set_role(&mut self, position: u32, role: Role) {
         let Some(member) = self.members.get_mut(position as usize) else { return };
-        let before = std::mem::replace(&mut member.role, role);
-        self.count_out(before);
-        self.count_in(role);
+        let before = *member;
+        member.role = role;
+        let after = *member;
+        self.count(before, -1);
+        self.count(after, 1);
         if role != Role::Operator {
             // It may have been passed over before.
             self.heirs.clear();
         }
     }
 
-    fn count_in(&mut self, role: Role) {
-        self.operators += u32::from(role == Role::Operator);
-        self.viewers += u32::from(role == Role::Viewer);
-    }
-
-    fn count_out(&mut self, role: Role) {
-        self.operators -= u32::from(role == Role::Operator);
-        self.viewers -= u32::from(role == Role::Viewer);
+    /// Counts a member as one more, or one less.
+    fn count(&mut self, member: Member, by: i32) {
+        let counts = [
+            (&mut self.operators, member.role == Role::Operator),
+            (&mut self.free, !member.is_fixed),
+            (&mut self.free_viewers, !member.is_fixed && member.role == Role::Viewer),
+        ];
+        for (count, _) in counts.into_iter().filter(|(_, is)| *is) {
+            *count = count.wrapping_add_signed(by);
+        }
     }
 
     pub(super) fn has_operator(&self) -> bool {
@@ -196,19 +206,19 @@ impl Room {
     }
 
     /// The position of the member that becomes operator of a room without one: of the members that may
-    /// speak, or else of all, the member that is here longest. `position_of` finds a client among the
-    /// members. When a crowd leaves, each who leaves may have become operator by then; so the members are
-    /// looked through once for the whole crowd.
+    /// speak, or else of all, the member that is here longest; but no member whose role is fixed.
+    /// `position_of` finds a client among the members. When a crowd leaves, each who leaves may have become
+    /// operator by then; so the members are looked through once for the whole crowd.
     pub(super) fn heir(
         &mut self,
         cx: &mut Context<'_>,
         position_of: impl Fn(u32) -> Option<u32>,
     ) -> Option<u32> {
-        if self.has_operator() || self.members.is_empty() {
+        if self.has_operator() || self.free == 0 {
             return None;
         }
-        let is_anybody = self.viewers as usize == self.members.len();
-        let may = |member: &Member| is_anybody || member.role != Role::Viewer;
+        let is_anybody = self.free_viewers == self.free;
+        let may = |member: &Member| !member.is_fixed && (is_anybody || member.role != Role::Viewer);
         // Those gathered are members, so the second time the first of them is taken.
         for _ in 0..2 {
             while let Some(heir) = self.heirs.pop() {

@@ -14,6 +14,14 @@ impl SecretDigest {
         SecretDigest(Sha256::digest(secret).into())
     }
 
+    pub(crate) fn of_bytes(digest: [u8; 32]) -> Self {
+        SecretDigest(digest)
+    }
+
+    pub(crate) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// A digest in hexadecimal, as `sha256sum` prints it.
     pub(crate) fn from_hex(text: &[u8]) -> Option<Self> {
         let bytes = data_encoding::HEXLOWER.decode(text).ok()?;

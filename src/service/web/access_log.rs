@@ -8,6 +8,7 @@ use super::response::Response;
 use crate::codec::http::Status;
 use crate::reactor::Address;
 use crate::service::addresses::ip_of;
+use crate::service::bearer::redacted;
 
 /// With the balancer behind the client, where there is one.
 macro_rules! log_access {
@@ -22,7 +23,8 @@ macro_rules! log_access {
 /// Logs one line for each request when it is answered: at level `info`, target `access`, with
 /// target, peer, the balancer by which the peer came if one has introduced it, method, status, bytes of the answer's body (0 of one that is streamed) and client. Put
 /// it outermost, so that it sees what all others do. A request that was refused before its end, or was
-/// too malformed to be read, is logged with status and reason.
+/// too malformed to be read, is logged with status and reason. Of a `token` in the query only the name is
+/// logged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AccessLog;
 
@@ -35,7 +37,7 @@ impl Middleware for AccessLog {
             info, name(request.peer), request.via.as_ref(),
             event = "request", method = request.method(), status = response.code().code(), bytes,
             agent = agent(request);
-            "{}", request.head.target.raw
+            "{}", redacted(request.head.target.raw)
         );
     }
 

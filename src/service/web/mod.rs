@@ -10,7 +10,7 @@
 //! | `request`, `response` | what a handler is given and what it makes |
 //! | `percent` | the one spelling of a path, and what stands behind it |
 //! | `middleware` | what stands around every handler: [`Middleware`], [`Next`] |
-//! | `access_log`, `body_limit`, `host_check`, `request_limit` | ready ones: [`AccessLog`], [`BodyLimit`], [`Hosts`](super::Hosts), [`RequestLimit`] |
+//! | `access_log`, `body_limit`, `host_check`, `request_limit`, `token_check` | ready ones: [`AccessLog`], [`BodyLimit`], [`Hosts`](super::Hosts), [`RequestLimit`], [`TokenCheck`] |
 //! | `body_stream` | bodies handled while they arrive: [`BodyStream`] |
 //! | `exchange` | a request that does not fit one call: its body is on its way, or its answer |
 //! | `web`, `config` | the handler that joins all this with the reactor: [`Web`]; its limits: [`WebConfig`] |
@@ -41,11 +41,12 @@ mod config;
 mod exchange;
 mod host_check;
 mod middleware;
-mod percent;
+pub(super) mod percent;
 mod request;
 mod request_limit;
 mod response;
 mod router;
+mod token_check;
 #[expect(clippy::module_inception, reason = "the noun of the folder has a file of its own")]
 mod web;
 
@@ -58,4 +59,5 @@ pub use request::Request;
 pub use request_limit::RequestLimit;
 pub use response::Response;
 pub use router::{RouteError, Router};
+pub use token_check::TokenCheck;
 pub use web::{Web, WebSession};

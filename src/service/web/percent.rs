@@ -33,7 +33,7 @@ pub(super) fn normalize(path: &str) -> Cow<'_, str> {
 
 /// Undoes percent-encoding. The codec has seen that two digits follow each `%`; what is then not
 /// UTF-8 is replaced.
-pub(super) fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+pub(crate) fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
     if !text.contains(['%', '+']) {
         return Cow::Borrowed(text);
     }

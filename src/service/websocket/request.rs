@@ -8,7 +8,9 @@ use crate::codec::http::{
 use crate::codec::websocket::{HandshakeError, check_handshake};
 use crate::codec::{Codec, Decoded};
 use crate::reactor::RingBuffer;
+use crate::service::bearer::challenge;
 use crate::service::hosts::MISDIRECTED;
+use crate::service::identity::TokenError;
 
 /// A request that is not whole yet.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub(crate) enum Answer {
     Upgrade,
     /// The connection is closed; for an error of the peer's, if there was one.
     Final(Option<&'static str>),
+    /// The connection is closed, because nobody knows who asks.
+    Unauthorized,
 }
 
 impl Response {
@@ -93,6 +97,14 @@ impl Response {
     fn text(status: Status, text: &str, headers: &[(&str, &str)]) -> Self {
         let headers = [&[("Content-Type", "text/plain; charset=utf-8")], headers].concat();
         Response::content(status, &headers, format!("{text}\n").as_bytes())
+    }
+
+    /// What has no right token.
+    pub(crate) fn unauthorized(error: TokenError) -> Self {
+        let challenge = challenge(error);
+        let headers = [("WWW-Authenticate", challenge.as_str())];
+        let refusal = Response::text(Status::UNAUTHORIZED, error.text(), &headers);
+        Response { answer: Answer::Unauthorized, ..refusal }
     }
 
     pub(crate) fn not_found() -> Self {

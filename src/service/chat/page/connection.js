@@ -4,6 +4,14 @@ const BACK_OFF = {base: 500, most: 30000};
 const QUIET = 25000, PATIENCE = 10000;   // ask whether the server is there; give it up
 const BURST = 12;                        // lines at once; the server takes 16, or a second's worth
 
+const REPLACED = 4001;                   // our name came in elsewhere: to come back would put that one out
+
+// A token in the address says who we are. It is taken out of there, where others may see it; next time
+// the browser has a cookie.
+const token = new URLSearchParams(location.search).get('token');
+if (token) history.replaceState(null, '', location.pathname + location.hash);
+const door = token ? `/ws?token=${encodeURIComponent(token)}` : '/ws';
+
 let socket = null, isWelcome = false, failures = 0, retry = 0, retryAt = 0, heardAt = 0, askedAt = 0;
 let limits = {message: Infinity, line: Infinity, rate: 1};
 let credit = 0, creditAt = 0, pumping = 0;   // lines that may be sent, as counted at that time
@@ -14,7 +22,7 @@ function connect() {
   clearTimeout(retry);
   showState('wait', failures ? 'reconnecting …' : 'connecting …');
   const scheme = location.protocol === 'https:' ? 'wss:' : 'ws:';
-  const mine = socket = new WebSocket(`${scheme}//${location.host}/ws`);
+  const mine = socket = new WebSocket(`${scheme}//${location.host}${door}`);
   heardAt = Date.now(); askedAt = 0;
   socket.onmessage = event => { if (mine === socket) { heardAt = Date.now(); askedAt = 0; receive(JSON.parse(event.data)); } };
   socket.onclose = event => { if (mine === socket) lose(event); };
@@ -29,6 +37,7 @@ function begin({message_max, line_max, rate}) {
 }
 
 function lose(event) {
+  if (!isWelcome) ask();
   socket = null;
   isWelcome = false;
   queue.length = asked.length = 0;
@@ -38,9 +47,27 @@ function lose(event) {
   retryAt = Date.now() + delay;
   retry = setTimeout(connect, delay);
   showState('closed', `disconnected${event.reason ? `: ${event.reason}` : ''}`);
+  if (event.code === REPLACED) rest();
   countDown();
   doubt();
   draw();
+}
+
+// A WebSocket is not told why it was not let in. Without a right token there is no use in trying.
+async function ask() {
+  try {
+    const answer = await fetch(door);
+    if (answer.status !== 401 || socket) return;
+    rest();
+    showState('closed', `not let in: ${(await answer.text()).trim()}`);
+  } catch { /* It cannot be reached, which is tried again anyway. */ }
+}
+
+// Only the reader tries again.
+function rest() {
+  clearTimeout(retry);
+  retryAt = 0;
+  $('again').textContent = 'Try now';
 }
 
 function countDown() {

@@ -14,7 +14,7 @@ let isListWanted = false;        // somebody typed /rooms
 // Which commands an error may answer: it belongs to the first of them without an answer.
 const refused = {
   name_taken: ['/nick'], bad_name: ['/join', '/nick'], room_full: ['/join'], too_many_rooms: ['/join'],
-  joined_already: ['/join'], no_room: ['/who'], not_there: ['/who'], overloaded: ['/join', '/who', '/rooms'],
+  not_permitted: ['/join'], name_fixed: ['/nick'], joined_already: ['/join'], no_room: ['/who'], not_there: ['/who'], overloaded: ['/join', '/who', '/rooms'],
 };
 
 const replies = {
@@ -22,7 +22,8 @@ const replies = {
     begin(event);
     attempt = 0;
     takeName(event.name);
-    if (wanted) tell(`/nick ${wanted}`);
+    $('call').hidden = event.name_fixed;
+    if (wanted && !event.name_fixed) tell(`/nick ${wanted}`);
     if (!rooms.size) enter(addressed() || 'lobby');
     else for (const room of rooms.values()) if (!room.isOut) rejoin(room);
     // Text without a room goes to the last one joined; the page always names the room.
@@ -71,7 +72,7 @@ const replies = {
       // Most often our own connection of before, which the server has not given up yet.
       if (wanted && attempt++ < 9) return tell(`/nick ${numbered(wanted, attempt + 1)}`);
     }
-    if (['bad_name', 'room_full', 'too_many_rooms'].includes(code)) {
+    if (['bad_name', 'room_full', 'too_many_rooms', 'not_permitted'].includes(code)) {
       const room = word === '/join' && same(name);
       if (room) return lock(room, text);
     }
