@@ -394,6 +394,26 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// As [`adopt`](Self::adopt) of a TCP socket, with a layer between the socket and the connection, as for
+    /// [`connect_layered`](Self::connect_layered).
+    ///
+    /// # Errors
+    /// As for `adopt`, and `InvalidInput` for a Unix socket: layers are for TCP.
+    pub fn adopt_layered(
+        &mut self,
+        stream: impl Into<OwnedFd>,
+        origin: Origin,
+        wrap: impl FnOnce(TcpStream) -> io::Result<Box<dyn Layer>> + 'static,
+    ) -> io::Result<Token> {
+        let stream = socket2::Socket::from(stream.into());
+        if stream.local_addr()?.is_unix() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a layer needs TCP"));
+        }
+        let token = self.adopt(stream, origin)?;
+        self.state.greetings.expect_layer(token, Manner::once(wrap));
+        Ok(token)
+    }
+
     /// The connections that there are, each as it is now, `after` this one: in the order of their places,
     /// which says nothing about their age. Places that are free cost next to nothing, however many there
     /// once were; a connection costs about as much as a look-up. A handler that has very many looks at some

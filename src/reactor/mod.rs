@@ -52,8 +52,8 @@
 //! bytes        send has_failed send_all forward output_len
 //! topics       create_topic remove_topic publish publish_to_all check_room subscribe catch_up
 //!              unsubscribe unsubscribe_all subscribers owed topic_memory
-//! connections  connect connect_layered adopt dialled close close_for abort abort_for peer_address via
-//!              introduction connections addresses
+//! connections  connect connect_layered adopt adopt_layered dialled close close_for abort abort_for
+//!              peer_address via introduction connections addresses
 //! holding      pause put_off resume resume_first is_held charge charge_apart end_visit
 //! time         now set_timer cancel_timer set_alarm alarm permit_silence
 //! the server   drain stop stats config overload shed report_memory tidy_later
