@@ -95,7 +95,8 @@
 //! | serve WebSocket, or a chat | `service::websocket`, `service::chat` (feature `websocket`) |
 //! | reach the loop from another thread | [`Remote`] |
 //! | test a handler without sockets and without waiting | `testing`, with the feature `testing` |
-//! | put TLS or a test between socket and connection | [`Layer`] |
+//! | serve or speak TLS (feature `tls`) | `tls` |
+//! | put something else between socket and connection | [`Layer`] |
 //! | know the clients of a balancer, and who may connect | [`service::ProxyProtocol`], [`service::AddressLimits`] |
 //! | measure a server (feature `load`) | `load` |
 //! | know what happened | [`Stats`], [`CloseReason`] |
@@ -105,7 +106,7 @@
 //! elsewhere, stop on Ctrl-C, what may be done in a callback, several cores, write a codec, serve HTTP or
 //! WebSocket, refuse under overload. `docs/code` has the programs.
 //!
-//! The library needs `mio`, `slab`, `socket2`, `log` and `env_logger`; the feature `cli`, on by
+//! The library needs `mio`, `slab`, `socket2`, `log` and `env_logger`; the feature `tls` adds `rustls`, the feature `cli`, on by
 //! default, adds what the `edgeloop` program needs. Linux is what is promised; other 64-bit Unix
 //! systems may work.
 #![forbid(unsafe_code)]
@@ -119,6 +120,8 @@ mod sockets;
 mod structures;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod vocabulary;
 
 /// Its types stand in signatures: sources of [`Reactor::wake_on`], sockets and sources of a [`Layer`].

@@ -111,6 +111,52 @@ fn echo_of_64_kib_messages_allocates_nothing() {
     ping_pong(&mut stage, 8, 64 << 10);
 }
 
+/// A record each way costs rustls two.
+#[cfg(feature = "tls")]
+#[test]
+fn echo_over_tls_allocates_twice_for_a_message() {
+    use edgeloop::tls::{Identity, TlsServer, TlsServerConfig};
+    use rustls::pki_types::CertificateDer;
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let config = TlsServerConfig { identities: vec![identity], ..TlsServerConfig::default() };
+    let tls = TlsServer::new(config).unwrap();
+    let mut stage = Stage::new(Config::default(), Echo::new());
+    let anywhere = "127.0.0.1:0".parse().unwrap();
+    let address = stage.reactor.listen_layered(&anywhere, &Default::default(), tls.wrap()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from(pair.cert.der().to_vec())).unwrap();
+    let client = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let client = std::sync::Arc::new(client.with_no_client_auth());
+    let name = "localhost".try_into().unwrap();
+    let mut session = rustls::ClientConnection::new(client, name).unwrap();
+    let mut socket = TcpStream::connect(address.to_string()).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut message = [7; 64];
+    let mut before = 0;
+    for number in 0..1100 {
+        // The first ones bring the buffers.
+        if number == 100 {
+            before = ALLOCATIONS.get();
+        }
+        session.writer().write_all(&message).unwrap();
+        stage.until("the message came back", |_| {
+            while session.wants_write() {
+                session.write_tls(&mut socket).unwrap();
+            }
+            while session.read_tls(&mut socket).is_ok() {
+                session.process_new_packets().unwrap();
+            }
+            session.reader().read_exact(&mut message).ok()
+        });
+    }
+    let each = (ALLOCATIONS.get() - before) as f64 / 1000.0;
+    assert!(each > 0.0 && each <= 2.0, "{each} allocations for a message");
+    drop(socket);
+    stage.until("all are gone", |stage| (stage.audit().open() == 0).then_some(()));
+}
+
 /// With the routes of the program, two layers, and answers to batches of requests.
 #[cfg(feature = "http")]
 #[test]

@@ -600,6 +600,7 @@ fn imports_between_layers_go_one_way() {
             "service" => &["reactor", "structures", "codec"],
             "load" => &["reactor"],
             "testing" => &["reactor", "sockets"],
+            "tls" => &["reactor"],
             // The program uses the library under its own name, as any other program would.
             "cli" => &["edgeloop"],
             "main" => &["cli"],

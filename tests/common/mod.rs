@@ -14,6 +14,8 @@ pub(crate) mod processor;
 pub(crate) mod program;
 pub(crate) mod scripted;
 pub(crate) mod stalled;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 pub(crate) mod variables;
 #[cfg(feature = "websocket")]
 pub(crate) mod websocket;
