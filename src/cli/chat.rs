@@ -115,6 +115,7 @@ impl Chat {
         let tokens = self.own.tokens.tokens(&mut server, check_tokens)?;
         let limits = Limits { tokens, ..self.own.limits(&endpoints) };
         limits.check(server.config()).map_err(|error| server.blame(&error.to_string()))?;
+        server.speaks(&["http/1.1", "http/1.0"]);
         server.welcome(Welcome { has_page: true, first_line: Some("/help"), ..Welcome::default() });
         let addresses = server.addresses();
         server.run(Service::new(limits).with_addresses(addresses))

@@ -5,7 +5,7 @@
 //! make. What is asked of the program itself has a file each as well: [`check_config`] with
 //! [`effective`] and [`trial`], [`completions`], [`man`], [`version`]. All that servers have in common is [`server_options`] (what can be set) and [`server`] (what is
 //! then done). Values come from flags, variables and a file ([`sources`]) with the same parsers ([`size`],
-//! [`span`], [`count`], [`percent`], [`endpoint`], [`socket_rights`], [`secret_file`]); everything is checked before
+//! [`span`], [`count`], [`percent`], [`endpoint`], [`listening`], [`socket_rights`], [`secret_file`]); everything is checked before
 //! anything listens, and what is wrong is one line ([`failure`]) that says where it stands.
 
 mod broadcast;
@@ -24,6 +24,7 @@ mod failure;
 mod host;
 mod json;
 mod kv;
+mod listening;
 mod load;
 mod log;
 mod man;
@@ -41,6 +42,8 @@ mod socket_rights;
 mod sources;
 mod span;
 mod stdout;
+mod tls_files;
+mod tls_options;
 mod token_options;
 mod trial;
 mod variables;

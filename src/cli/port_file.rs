@@ -17,9 +17,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use edgeloop::Address;
 use log::warn;
 use rustix::fs::{FlockOperation, OFlags, flock};
+
+use super::listening::Bound;
 
 /// A written file, removed when this is dropped if it is still the same one.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl PortFile {
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn write(path: &Path, addresses: &[Address]) -> io::Result<PortFile> {
+    pub(crate) fn write(path: &Path, addresses: &[Bound]) -> io::Result<PortFile> {
         let text: String = addresses.iter().map(|address| format!("{address}\n")).collect();
         let file = match fs::symlink_metadata(path) {
             Ok(found) if found.is_file() => Some(replace(path, &text)?),
@@ -173,7 +174,7 @@ fn lists_addresses(file: &File) -> bool {
     let read = file.take(SIZE_MAX + 1).read_to_string(&mut text);
     let is_whole = read.is_ok_and(|size| size as u64 <= SIZE_MAX) && text.ends_with('\n');
     let is_address =
-        |line: &str| line.parse::<Address>().is_ok_and(|address| address.to_string() == line);
+        |line: &str| line.parse::<Bound>().is_ok_and(|address| address.to_string() == line);
     is_whole && text.lines().all(is_address)
 }
 

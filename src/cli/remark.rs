@@ -6,7 +6,7 @@ use log::kv::Value;
 use super::log::write_line;
 
 /// A warning with the event that it is told by.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Remark {
     event: &'static str,
     text: String,

@@ -16,6 +16,7 @@ use log::{Level, error};
 use super::descriptors::{Ceiling, Descriptors};
 use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::listening::{Bound, Listening};
 use super::log::{FLUSH_AT_EXIT, Log, log_books, write_line};
 use super::port_file::{self, PortFile};
 use super::remark::Remark;
@@ -23,6 +24,7 @@ use super::server_options::ServerOptions;
 use super::signals::Signals;
 use super::socket_rights::GroupName;
 use super::sources::Sources;
+use super::tls_files::Tls;
 
 /// A server whose options are checked; nothing is started yet.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub(crate) struct Server {
     listen_options: ListenOptions,
     addresses: Addresses,
     ceiling: Ceiling,
+    /// What clients may choose from where there is TLS.
+    protocols: &'static [&'static str],
+    /// Where a listener has TLS.
+    tls: Option<Tls>,
     /// Options of the service that do nothing, each with the one that they need.
     idle: Vec<(&'static str, &'static str)>,
     /// What else is to be said at start.
@@ -78,6 +84,8 @@ impl Server {
             listen_options,
             addresses,
             ceiling,
+            protocols: &[],
+            tls: None,
             idle: Vec::new(),
             cautions: Vec::new(),
         })
@@ -109,6 +117,11 @@ impl Server {
         self.welcome = welcome;
     }
 
+    /// The names of the protocol (ALPN) that a client with TLS may ask for.
+    pub(crate) fn speaks(&mut self, protocols: &'static [&'static str]) {
+        self.protocols = protocols;
+    }
+
     /// Where the server will listen.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
         self.options.endpoints()
@@ -127,11 +140,15 @@ impl Server {
     /// Serves until a signal ends it. What fails before the first turn leaves neither a listener
     /// nor a port file.
     pub(crate) fn run<H: Handler>(mut self, handler: H) -> Result<ExitCode, Failure> {
-        let endpoints = self.options.endpoints();
-        let groups: Vec<_> = endpoints.iter().map(Endpoint::resolve).collect::<Result<_, _>>()?;
+        let listenings = self.options.listenings();
+        let has_tls = listenings.iter().any(|listening| listening.has_tls);
+        self.tls = Tls::read(&self.options.tls, has_tls, self.protocols, &self.sources)?;
+        let groups: Vec<_> = listenings.iter().map(resolve).collect::<Result<_, _>>()?;
         self.listen_options.socket_group = self.socket_group()?;
         if let Some(trial) = self.sources.trial() {
-            let remarks = self.remarks(&groups.concat());
+            let addresses: Vec<Address> =
+                groups.iter().flat_map(|group| group.addresses.clone()).collect();
+            let remarks = self.remarks(&addresses);
             trial.passed(remarks.into_iter().map(Remark::into_text));
             return Ok(ExitCode::SUCCESS);
         }
@@ -146,7 +163,7 @@ impl Server {
     fn serve<H: Handler>(
         &self,
         handler: H,
-        groups: &[Vec<Address>],
+        groups: &[Group],
         log: &Log,
     ) -> Result<ExitCode, Failure> {
         let mut reactor = Reactor::new(self.config.clone(), handler)
@@ -189,21 +206,23 @@ impl Server {
     fn listen<H: Handler>(
         &self,
         reactor: &mut Reactor<H>,
-        group: &[Address],
-    ) -> Result<Vec<Address>, Failure> {
-        let mut bound = Vec::new();
+        group: &Group,
+    ) -> Result<Vec<Bound>, Failure> {
+        let mut bound: Vec<Bound> = Vec::new();
         let mut lacking = None;
-        for address in group {
+        let mut listen = |address: &Address| match self.tls.as_ref().filter(|_| group.has_tls) {
+            None => reactor.listen(address, &self.listen_options),
+            Some(tls) => reactor.listen_layered(address, &self.listen_options, tls.server.wrap()),
+        };
+        for address in &group.addresses {
             // A name with port 0 is one port on all its addresses, unless somebody has that one.
-            let together = with_port_of(bound.first(), address);
-            let listened = match reactor.listen(&together, &self.listen_options) {
-                Err(error) if error.kind() == AddrInUse && together != *address => {
-                    reactor.listen(address, &self.listen_options)
-                }
+            let together = with_port_of(bound.first().map(|bound| &bound.address), address);
+            let listened = match listen(&together) {
+                Err(error) if error.kind() == AddrInUse && together != *address => listen(address),
                 listened => listened,
             };
             match listened.map_err(|error| refused(error, address)) {
-                Ok(address) => bound.push(address),
+                Ok(address) => bound.push(Bound { address, has_tls: group.has_tls }),
                 Err((AddrInUse | PermissionDenied, failure)) => return Err(failure),
                 Err((_, failure)) => lacking = Some(failure),
             }
@@ -221,16 +240,17 @@ impl Server {
         resolved.map_err(|why| Failure::System(format!("{}: {why}", name())))
     }
 
-    fn write_ports(&self, path: &Path, bound: &[Address]) -> Result<PortFile, Failure> {
+    fn write_ports(&self, path: &Path, bound: &[Bound]) -> Result<PortFile, Failure> {
         let written = PortFile::write(path, bound);
         let what = || format!("write {} for {}", path.display(), self.sources.name("port-file"));
         written.map_err(|error| cannot(&what(), &error))
     }
 
-    fn announce(&self, bound: &[Address]) {
+    fn announce(&self, bound: &[Bound]) {
         let Ceiling { connections, limited_by, .. } = &self.ceiling;
-        self.remarks(bound).iter().for_each(Remark::log);
-        let addresses: Vec<String> = bound.iter().map(Address::to_string).collect();
+        let listened: Vec<Address> = bound.iter().map(|bound| bound.address.clone()).collect();
+        self.remarks(&listened).iter().for_each(Remark::log);
+        let addresses: Vec<String> = bound.iter().map(Bound::to_string).collect();
         let mut line = vec![
             ("event", Value::from("listening")),
             ("version", env!("CARGO_PKG_VERSION").into()),
@@ -240,6 +260,7 @@ impl Server {
             (addresses.join(","), self.welcome.hints(bound, self.options.balancers()));
         line.push(("addr", addresses.as_str().into()));
         line.extend(hints.iter().map(|(key, hint)| (*key, Value::from(hint.as_str()))));
+        line.extend(self.days_left().map(|days| ("certificate_days", days.into())));
         line.push(("connections_max", (*connections).into()));
         line.push(("limited_by", limited_by.as_str().into()));
         write_line(Level::Info, &line, format_args!("{} listening", self.service));
@@ -247,6 +268,10 @@ impl Server {
 }
 
 impl Server {
+    fn days_left(&self) -> Option<i64> {
+        self.tls.as_ref()?.days_left
+    }
+
     /// What there is to say before it is said that the server listens.
     fn remarks(&self, bound: &[Address]) -> Vec<Remark> {
         let strays = self.sources.stray_variables().into_iter();
@@ -255,6 +280,7 @@ impl Server {
         remarks.extend(self.lowered_limits());
         let cautions = self.cautions.iter();
         remarks.extend(cautions.map(|text| Remark::new("careless_secret", text)));
+        remarks.extend(self.tls.iter().flat_map(|tls| tls.remarks.clone()));
         remarks.extend(self.idle_options());
         remarks.extend(self.idle_addresses(bound));
         let has_rights = self.options.socket_mode.is_some() || self.options.socket_group.is_some();
@@ -340,23 +366,38 @@ impl Server {
     }
 }
 
+/// The addresses that one thing to listen on stands for.
+struct Group {
+    addresses: Vec<Address>,
+    has_tls: bool,
+}
+
+fn resolve(listening: &Listening) -> Result<Group, Failure> {
+    let addresses = listening.endpoint.resolve()?;
+    Ok(Group { addresses, has_tls: listening.has_tls })
+}
+
 impl Welcome {
     /// The address for a browser and the command for a terminal, on this machine; none where only a
     /// balancer may connect.
-    fn hints(&self, bound: &[Address], balancers: &[Network]) -> Vec<(&'static str, String)> {
-        let first = bound.iter().find_map(|address| match address {
-            Address::Tcp(address) => Some(within_reach(*address)),
+    fn hints(&self, bound: &[Bound], balancers: &[Network]) -> Vec<(&'static str, String)> {
+        let first = bound.iter().find_map(|bound| match bound.address {
+            Address::Tcp(address) => Some((within_reach(address), bound.has_tls)),
             Address::Unix(_) => None,
         });
         let is_balancer = |it: SocketAddr| balancers.iter().any(|of| of.contains(&it.into()));
-        let first = first.filter(|address| !is_balancer(*address));
+        let first = first.filter(|(address, _)| !is_balancer(*address));
         let mut hints = Vec::new();
-        if let Some(address) = first.filter(|_| self.has_page) {
-            hints.push(("url", format!("http://{address}/")));
+        if let Some((address, has_tls)) = first.filter(|_| self.has_page) {
+            let scheme = if has_tls { "https" } else { "http" };
+            hints.push(("url", format!("{scheme}://{address}/")));
         }
-        if let Some((address, line)) = first.zip(self.first_line) {
-            let (host, port) = (address.ip(), address.port());
-            hints.push(("terminal", format!("nc {host} {port}, then {line}")));
+        if let Some(((address, has_tls), line)) = first.zip(self.first_line) {
+            let command = match has_tls {
+                true => format!("openssl s_client -quiet -connect {address}"),
+                false => format!("nc {} {}", address.ip(), address.port()),
+            };
+            hints.push(("terminal", format!("{command}, then {line}")));
         }
         hints
     }

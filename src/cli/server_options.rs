@@ -12,19 +12,22 @@ use edgeloop::{Config, ListenOptions, Preface};
 use super::closes::{self, Closes};
 use super::count;
 use super::endpoint::Endpoint;
+use super::listening::Listening;
 use super::percent::PercentOrOff;
 use super::size::Size;
 use super::socket_rights::{GroupName, Mode};
 use super::span::{Span, SpanOrOff};
+use super::tls_options::TlsOptions;
 
 /// What can be set for every server; `None` is "not said here".
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServerOptions {
     /// Listen here: host:port with IPv6 in brackets, :port for all addresses, port 0 for any, or
-    /// unix:PATH; several with commas, or one by one [default: 127.0.0.1:7000]
+    /// unix:PATH; with tls: in front TLS is spoken there; several with commas, or one by one
+    /// [default: 127.0.0.1:7000]
     #[arg(short, long, value_name = "ADDR", env = "EDGELOOP_LISTEN", value_delimiter = ',')]
     #[arg(help_heading = LISTENING)]
-    pub(crate) listen: Option<Vec<Endpoint>>,
+    pub(crate) listen: Option<Vec<Listening>>,
 
     /// Listen on this port of 127.0.0.1: short for --listen PORT, and not beside it [default: 7000]
     #[arg(short, long, value_name = "PORT", help_heading = LISTENING, value_parser = port)]
@@ -60,6 +63,9 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "CIDR", env = "EDGELOOP_PROXY_PROTOCOL", value_delimiter = ',')]
     #[arg(help_heading = LISTENING)]
     pub(crate) proxy_protocol: Option<Vec<Network>>,
+    /// What is shown to clients of listeners with TLS.
+    #[command(flatten)]
+    pub(crate) tls: TlsOptions,
 
     /// Serve at most so many connections at once [default: what the descriptor limit allows]
     #[arg(long, value_name = "N", env = "EDGELOOP_MAX_CONNECTIONS", help_heading = LIMITS)]
@@ -198,10 +204,15 @@ pub(crate) enum LogFormat {
 }
 
 impl ServerOptions {
+    /// Where to listen, and how.
+    pub(crate) fn listenings(&self) -> Vec<Listening> {
+        let port = || vec![Listening::loopback(self.port.unwrap_or(7000))];
+        self.listen.clone().unwrap_or_else(port)
+    }
+
     /// Where to listen.
     pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
-        let port = || vec![Endpoint::loopback(self.port.unwrap_or(7000))];
-        self.listen.clone().unwrap_or_else(port)
+        self.listenings().into_iter().map(|listening| listening.endpoint).collect()
     }
 
     /// The limits of the reactor; the number of connections is decided elsewhere, with the
@@ -224,6 +235,10 @@ impl ServerOptions {
             idle_timeout: or_off(self.idle_timeout, default.idle_timeout),
             write_timeout: or_off(self.write_timeout, default.write_timeout),
             keepalive: or_off(self.keepalive, default.keepalive),
+            greeting_timeout: self
+                .tls
+                .handshake_timeout
+                .map_or(default.greeting_timeout, Span::duration),
             drain_timeout: self.drain_timeout.map_or(default.drain_timeout, Span::duration),
             on_panic: self.on_panic.map_or(default.on_panic, OnPanic::into),
             log_closes: self.log_closes.as_deref().map_or_else(closes::by_default, closes::reasons),
@@ -332,7 +347,7 @@ mod tests {
                 arguments.push(format!("--{}={default}", option.get_long().unwrap()));
             }
         }
-        assert_eq!(arguments.len(), 18, "{arguments:?}");
+        assert_eq!(arguments.len(), 19, "{arguments:?}");
         let (said, unsaid) = (options(&arguments), options(&[]));
         assert_eq!(said.endpoints(), unsaid.endpoints());
         assert_eq!(format!("{:?}", said.config(9)), format!("{:?}", unsaid.config(9)));

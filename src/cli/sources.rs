@@ -194,7 +194,9 @@ impl Sources {
         let singular = option.strip_suffix('s').map(str::to_owned);
         // What the load generator calls the time for a reply.
         let plain = option.strip_prefix("reply-").map(str::to_owned);
-        let names = [Some(option.clone()), turned, singular, plain];
+        // What a greeting is to users.
+        let known = option.strip_prefix("greeting-").map(|what| format!("handshake-{what}"));
+        let names = [Some(option.clone()), turned, singular, plain, known];
         names.into_iter().flatten().find(|name| self.units.contains_key(name))
     }
 

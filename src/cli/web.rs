@@ -107,6 +107,7 @@ impl Web {
         if own.request_burst.is_some() && own.request_rate.unwrap_or(0) == 0 {
             server.warn_of_idle("request-burst", "request-rate");
         }
+        server.speaks(&["http/1.1", "http/1.0"]);
         server.welcome(Welcome { has_page: true, ..Welcome::default() });
         let tokens = own.tokens.tokens(&mut server, |_| Ok(()))?;
         let handler = own.router(&server.endpoints(), tokens).serve(config);

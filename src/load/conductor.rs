@@ -307,7 +307,8 @@ impl<'a, O: FnMut(&Progress)> Conductor<'a, O> {
             _ => format!("none of {connections} connections to {target} got a right first answer"),
         };
         let hint = self.page.speaks.map_or("", Protocol::hint);
-        io::Error::other(format!("{text}: {faults}{hint}"))
+        let why = self.page.distrust.as_ref().map_or(String::new(), |why| format!("; {why}"));
+        io::Error::other(format!("{text}: {faults}{why}{hint}"))
     }
 
     // ---- waiting ----

@@ -511,7 +511,8 @@ impl Handler for Deliveries {
 
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         if self.run.dialler.failed(token).is_some() {
-            self.run.tally.fault(Fault::of_connect(error), self.run.tally.now());
+            let fault = self.run.connect_fault(error);
+            self.run.tally.fault(fault, self.run.tally.now());
         }
         self.dial(cx);
     }

@@ -13,13 +13,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::fault::Fault;
 use super::note::ConnectCounts;
-use super::plan::Plan;
+use super::plan::{Plan, PutLayer};
 use super::route::Route;
 use crate::reactor::{Address, Context, Origin, Token};
 
 /// Connects that wait, that are under way, and that are done.
 pub(super) struct Dialler {
     route: Route,
+    layer: Option<PutLayer>,
     /// For each address of the route.
     sources: Vec<Vec<Source>>,
     /// Connects under way, first exchange included, beyond which the others wait.
@@ -61,12 +62,23 @@ impl Source {
         Source { address, ports, next }
     }
 
-    fn connect(&mut self, cx: &mut Context<'_>, target: &Address) -> io::Result<Token> {
+    fn connect(
+        &mut self,
+        cx: &mut Context<'_>,
+        target: &Address,
+        layer: Option<&PutLayer>,
+    ) -> io::Result<Token> {
+        let mut adopt = |socket| {
+            let origin = Origin::Dialled { to: target.clone(), data: 0 };
+            match layer {
+                None => cx.adopt(socket, origin),
+                Some(layer) => cx.adopt_layered(socket, origin, layer.clone().once()),
+            }
+        };
         let mut dialled = Err(AddrInUse.into());
         for _ in 0..PORT_TRIES {
             let source = SocketAddr::new(self.address, self.next);
-            let origin = || Origin::Dialled { to: target.clone(), data: 0 };
-            dialled = call_from(source, target).and_then(|socket| cx.adopt(socket, origin()));
+            dialled = call_from(source, target).and_then(&mut adopt);
             self.next = match self.next == *self.ports.end() {
                 true => *self.ports.start(),
                 false => self.next + 1,
@@ -108,6 +120,7 @@ impl Dialler {
         Ok(Dialler {
             sources: route.addresses().iter().map(sources).collect(),
             route,
+            layer: plan.layer.clone(),
             limit: plan.connects_in_flight,
             queue: VecDeque::new(),
             attempts: HashMap::new(),
@@ -174,9 +187,11 @@ impl Dialler {
     fn connect(&mut self, cx: &mut Context<'_>, client: usize) -> io::Result<Token> {
         let sources = &mut self.sources[self.route.place()];
         let place = client % sources.len().max(1);
-        match sources.get_mut(place) {
-            Some(source) => source.connect(cx, self.route.address()),
-            None => cx.connect(self.route.address(), 0),
+        let (address, layer) = (self.route.address(), self.layer.as_ref());
+        match (sources.get_mut(place), layer) {
+            (Some(source), _) => source.connect(cx, address, layer),
+            (None, Some(layer)) => cx.connect_layered(address, 0, layer.clone().once()),
+            (None, None) => cx.connect(address, 0),
         }
     }
 

@@ -7,7 +7,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::reactor::CloseReason;
+use crate::reactor::{CloseReason, LayerError};
 
 /// One list for the kinds, their order and their names.
 macro_rules! faults {
@@ -28,7 +28,7 @@ macro_rules! faults {
 
         impl Fault {
             /// Every kind, in the order in which tables list them.
-            pub const ALL: [Fault; 19] = [$(Fault::$variant),+];
+            pub const ALL: [Fault; 20] = [$(Fault::$variant),+];
 
             /// The stable name, in snake case.
             pub const fn name(self) -> &'static str {
@@ -47,6 +47,9 @@ faults! {
     Unreachable = "unreachable",
     /// A connect was not answered within [`Plan::connect_timeout`](super::Plan::connect_timeout).
     ConnectTimeout = "connect_timeout",
+    /// TLS failed: the server's certificate is not believed, or the server broke the protocol or cut the
+    /// stream.
+    Tls = "tls",
     /// The source address has no free port towards the target.
     NoPorts = "no_ports",
     /// This process may open no more descriptors.
@@ -89,6 +92,9 @@ impl Fault {
             AddrInUse, AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable,
             NetworkDown, NetworkUnreachable, NotFound, TimedOut,
         };
+        if let Some(fault) = LayerError::reason_of(error).and_then(|it| Fault::of_close(it, true)) {
+            return fault;
+        }
         match error.kind() {
             // The path of a Unix socket that is not there.
             ConnectionRefused | NotFound => Fault::Refused,
@@ -108,7 +114,9 @@ impl Fault {
             CloseReason::Reset => Some(Fault::Reset),
             CloseReason::PeerClosed if owed => Some(Fault::ClosedEarly),
             CloseReason::PeerClosed => Some(Fault::Closed),
-            CloseReason::TlsTruncated => Some(Fault::ClosedEarly),
+            CloseReason::TlsTruncated | CloseReason::HandshakeFailed | CloseReason::TlsError => {
+                Some(Fault::Tls)
+            }
             CloseReason::HandshakeTimeout => Some(Fault::ConnectTimeout),
             // The kernel gave the peer up. Nothing that was sent to it will be answered any more.
             CloseReason::WriteTimeout
@@ -122,8 +130,6 @@ impl Fault {
             | CloseReason::SlowConsumer => Some(Fault::ClientLimit),
             CloseReason::ProtocolError => Some(Fault::BadReply),
             CloseReason::IoError
-            | CloseReason::HandshakeFailed
-            | CloseReason::TlsError
             | CloseReason::BadProxyHeader
             | CloseReason::HandlerPanicked
             | CloseReason::SetupFailed

@@ -61,7 +61,7 @@ mod worker;
 pub use bound::{Bound, Missed};
 pub use conductor::{Phase, Progress, Stop, run};
 pub use fault::{Fault, Faults};
-pub use plan::{Mode, Plan, Pulse, Ramp, RedisCommand};
+pub use plan::{Mode, Plan, Pulse, PutLayer, Ramp, RedisCommand};
 pub use report::{
     Asked, AskedPulse, Client, Closes, Connects, Kernel, Latency, Little, Machine, PulseRecovery,
     Pulses, Report, Sample, Server, Step,

@@ -48,6 +48,8 @@ pub(super) enum Note {
         /// Connects of this step.
         connects: ConnectCounts,
     },
+    /// Why a layer did not come about, as for the first connection of a thread.
+    Distrust(String),
     /// The thread has failed.
     Failed(io::Error),
 }

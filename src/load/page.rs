@@ -22,6 +22,8 @@ pub(super) struct Page {
     pub(super) last: u64,
     pub(super) until: u64,
     pub(super) speaks: Option<Protocol>,
+    /// Why a layer did not come about.
+    pub(super) distrust: Option<String>,
     pub(super) messages: u64,
     pub(super) bytes: u64,
     pub(super) incidents: Incidents,
@@ -44,6 +46,7 @@ impl Page {
             last: 0,
             until: 0,
             speaks: None,
+            distrust: None,
             messages: 0,
             bytes: 0,
             incidents: Incidents::default(),
@@ -76,6 +79,7 @@ impl Page {
                 None => self.pulses = Some(pulses),
             },
             Note::Heard(protocol) => self.speaks = Some(protocol),
+            Note::Distrust(why) => self.distrust = Some(why),
             // Dealt with where notes are received.
             Note::Failed(_) => {}
         }

@@ -1,10 +1,14 @@
 //! What is to be measured, and how.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::reactor::Address;
+use mio::net::TcpStream;
+
+use crate::reactor::{Address, Layer};
 
 /// A measurement, described. Start from [`Plan::new`] and change what you need.
 ///
@@ -25,6 +29,8 @@ pub struct Plan {
     /// Further addresses of the same server, as a name may have them; at most 15. The first of all
     /// that accepts a connection is measured, and stands in the report. Default none.
     pub alternatives: Vec<Address>,
+    /// What is put on each connection, such as TLS; for TCP. Default nothing.
+    pub layer: Option<PutLayer>,
     /// What is said to it.
     pub mode: Mode,
     /// Connections at once; with a ramp, in its last step. Default 50.
@@ -67,6 +73,44 @@ pub struct Plan {
     /// Processes whose CPU time and memory are the server's. Default none: looked for, when the
     /// target is on this machine.
     pub server_pids: Vec<u32>,
+}
+
+/// What puts a layer on the socket of a connection. The handshake of the layer is a part of the connect.
+///
+/// ```
+/// # #[cfg(feature = "tls")] {
+/// use edgeloop::load::PutLayer;
+/// use edgeloop::tls::{TlsClient, Trust};
+///
+/// let tls = TlsClient::new(&Trust::Anybody, &[])?;
+/// let layer = PutLayer::new(tls.wrap("localhost")?);
+/// # drop(layer);
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct PutLayer(Arc<Put>);
+
+type Put = dyn Fn(TcpStream) -> io::Result<Box<dyn Layer>> + Send + Sync;
+
+impl PutLayer {
+    /// The layer that `put` makes, on each of the threads.
+    pub fn new(
+        put: impl Fn(TcpStream) -> io::Result<Box<dyn Layer>> + Send + Sync + 'static,
+    ) -> Self {
+        PutLayer(Arc::new(put))
+    }
+
+    /// For one connection.
+    pub(super) fn once(self) -> impl FnOnce(TcpStream) -> io::Result<Box<dyn Layer>> + 'static {
+        move |socket| (self.0)(socket)
+    }
+}
+
+impl fmt::Debug for PutLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PutLayer")
+    }
 }
 
 /// What is said to the server, and what it has to answer.
@@ -169,6 +213,7 @@ impl Plan {
         Plan {
             target,
             alternatives: Vec::new(),
+            layer: None,
             connections: 50,
             ramp: None,
             duration: Some(Duration::from_secs(10)),
@@ -299,6 +344,9 @@ impl Plan {
     fn check_sources_towards(&self, address: &Address) -> io::Result<()> {
         let wrong = |text: String| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         match (address, self.sources.first()) {
+            (Address::Unix(_), _) if self.layer.is_some() => {
+                wrong("layer is for TCP, and the target is a Unix socket".into())
+            }
             (Address::Unix(_), Some(source)) => {
                 wrong(format!("source is {source}, but a Unix socket has no source address"))
             }

@@ -57,7 +57,7 @@ impl Protocol {
             Protocol::Http => "; the server speaks HTTP: use the mode http",
             Protocol::Resp => "; the server speaks RESP, as Redis does: use the mode redis",
             Protocol::Tls => {
-                "; the server speaks TLS, and nothing here does: name the server behind it"
+                "; the server speaks TLS: write tls: in front of its address, or https:// or rediss://"
             }
             Protocol::Ssh => "; the server speaks SSH: is this the right port?",
             Protocol::Smtp => {

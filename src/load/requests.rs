@@ -737,7 +737,7 @@ impl<D: Dialect> Handler for Requests<D> {
 
     fn on_connect_error(&mut self, cx: &mut Context<'_>, token: Token, error: &io::Error) {
         let Some(client) = self.run.dialler.failed(token) else { return self.dial(cx) };
-        let (fault, now) = (Fault::of_connect(error), self.run.tally.now());
+        let (fault, now) = (self.run.connect_fault(error), self.run.tally.now());
         if fault == Fault::ConnectTimeout && self.is_churn() {
             self.run.tally.record_unanswered(self.clients[client].waiting_since, now);
         }

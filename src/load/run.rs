@@ -14,6 +14,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::dialler::Dialler;
+use super::fault::Fault;
 use super::note::{Command, Note};
 use super::pacer::Pacer;
 use super::plan::Plan;
@@ -46,6 +47,8 @@ pub(super) struct Run {
     pub(super) messages_left: u64,
     /// Answers, or deliveries, that are still to come.
     pub(super) in_flight: u64,
+    /// It was told why a layer did not come about.
+    has_distrusted: bool,
     /// When the stages `Proving` and `Finishing` give up, or are over.
     pub(super) ends_at: u64,
     /// In an open loop.
@@ -84,6 +87,7 @@ impl Run {
             stage: Stage::Idle,
             messages_left: u64::MAX,
             in_flight: 0,
+            has_distrusted: false,
             ends_at: u64::MAX,
             pacer: None,
             notes: share.notes.clone(),
@@ -93,6 +97,15 @@ impl Run {
     pub(super) fn note(&self, note: Note) {
         // The conductor goes first only when the whole run has failed.
         let _ = self.notes.send(note);
+    }
+
+    /// What a connect failed by. If that was its layer, the first of them tells why.
+    pub(super) fn connect_fault(&mut self, error: &io::Error) -> Fault {
+        let fault = Fault::of_connect(error);
+        if fault == Fault::Tls && !std::mem::replace(&mut self.has_distrusted, true) {
+            self.note(Note::Distrust(error.to_string()));
+        }
+        fault
     }
 
     /// Begins to connect clients: those from `present` on are new.

@@ -128,6 +128,8 @@ fn reactor<C: Crew>(plan: &Plan, share: &Share, crew: C) -> io::Result<Reactor<C
         overload_turn: None,
         overload_memory: None,
         connect_timeout: plan.connect_timeout,
+        // A handshake is a part of the connect.
+        greeting_timeout: plan.connect_timeout,
         linger_timeout: LINGER,
         drain_timeout: LINGER,
         drain_quiet: LINGER / 4,

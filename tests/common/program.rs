@@ -57,7 +57,8 @@ impl Program {
         let line = program.expect_listening();
         let address = line.split_once("addr=").expect(&line).1.split_whitespace().next().unwrap();
         let address = address.trim_matches('"').split(',').next().unwrap();
-        program.address = address.trim_matches('"').parse().expect(&line);
+        let address = address.trim_matches('"');
+        program.address = address.strip_prefix("tls:").unwrap_or(address).parse().expect(&line);
         program
     }
 

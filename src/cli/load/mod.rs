@@ -85,7 +85,16 @@ fn measure(plan: &Plan, is_quiet: bool) -> Result<Report, Failure> {
     let mut bar = Bar::new(is_quiet);
     let report = edgeloop::load::run(plan, &stop, |progress| bar.show(progress));
     bar.clear();
-    report.map_err(|error| Failure::System(error.to_string()))
+    report.map_err(|error| Failure::System(with_remedy(&error.to_string())))
+}
+
+/// Who measures a server of their own has signed its certificate, too.
+fn with_remedy(text: &str) -> String {
+    let remedy = match text.contains("UnknownIssuer") {
+        true => ": believe the server with --tls-ca FILE, or whatever it shows with --insecure",
+        false => "",
+    };
+    format!("{text}{remedy}")
 }
 
 /// Says which bounds were missed. The exit code: 3 for a bound, 1 for any error, 0 otherwise.

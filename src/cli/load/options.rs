@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 use edgeloop::Address;
-use edgeloop::load::{Mode, Plan, Pulse, Ramp, RedisCommand};
+use edgeloop::load::{Mode, Plan, Pulse, PutLayer, Ramp, RedisCommand};
+use edgeloop::tls::{Authorities, TlsClient, Trust};
 
 use crate::cli::count;
 use crate::cli::endpoint::Endpoint;
@@ -20,7 +21,8 @@ use super::target::Target;
 /// The options of `edgeloop load`.
 #[derive(Debug, Args)]
 pub(super) struct LoadOptions {
-    /// The server: host:port, a port of this machine, unix:PATH, or http://host:port/path
+    /// The server: host:port, a port of this machine, unix:PATH, or http://host:port/path; with TLS
+    /// tls:host:port, https:// or rediss://
     #[arg(value_name = "TARGET", required_unless_present = "compare")]
     pub(super) target: Option<String>,
 
@@ -99,6 +101,15 @@ pub(super) struct LoadOptions {
     #[arg(long, value_name = "IP", value_delimiter = ',', help_heading = CLIENTS)]
     #[arg(value_parser = source)]
     pub(super) source: Vec<IpAddr>,
+
+    /// Believe servers whose certificate is signed by one in FILE, in PEM, or is in FILE itself; where
+    /// TLS is spoken [default: those that the system believes]
+    #[arg(long, value_name = "FILE", help_heading = CLIENTS)]
+    pub(super) tls_ca: Option<PathBuf>,
+
+    /// Believe whatever certificate the server shows, where TLS is spoken [default: false]
+    #[arg(long, conflicts_with = "tls_ca", help_heading = CLIENTS)]
+    pub(super) insecure: bool,
 
     /// How long a connect may take [default: 5s]
     #[arg(long, value_name = "DURATION", help_heading = CLIENTS)]
@@ -193,6 +204,7 @@ impl LoadOptions {
         let mut addresses = self.resolve(&target.endpoint)?;
         let mut plan = Plan::new(addresses.remove(0), mode);
         plan.alternatives = addresses;
+        plan.layer = self.tls(&target, &plan.mode, sources)?;
         set(&mut plan.connections, self.connections);
         set(&mut plan.size, self.size.map(Size::bytes));
         set(&mut plan.pipeline, self.pipeline);
@@ -218,6 +230,35 @@ impl LoadOptions {
         Ok(plan)
     }
 
+    /// What puts TLS on connections to a target that has it.
+    fn tls(
+        &self,
+        target: &Target,
+        mode: &Mode,
+        sources: &Sources,
+    ) -> Result<Option<PutLayer>, Failure> {
+        let Some(name) = &target.tls_name else {
+            return match self.insecure || self.tls_ca.is_some() {
+                true => Err(Failure::Usage(NO_TLS.into())),
+                false => Ok(None),
+            };
+        };
+        let trust = match &self.tls_ca {
+            _ if self.insecure => Trust::Anybody,
+            Some(file) => Trust::Authorities(
+                Authorities::read(file)
+                    .map_err(|error| sources.blame_value("tls-ca", &error.to_string()))?,
+            ),
+            None => Trust::Authorities(Authorities::of_system().map_err(|error| {
+                Failure::Usage(format!("{error}; name one with --tls-ca FILE, or say --insecure"))
+            })?),
+        };
+        let protocols: &[&str] =
+            if matches!(mode, Mode::Http { .. }) { &["http/1.1"] } else { &[] };
+        let put = TlsClient::new(&trust, protocols).and_then(|client| client.wrap(name));
+        Ok(Some(PutLayer::new(put.map_err(|error| Failure::Usage(error.to_string()))?)))
+    }
+
     /// The addresses of the target, at least one. Of the addresses of a name these are the first few that
     /// can be reached from `--source`.
     fn resolve(&self, endpoint: &Endpoint) -> Result<Vec<Address>, Failure> {
@@ -234,7 +275,11 @@ impl LoadOptions {
     }
 
     fn mode(&self, target: &Target) -> Result<Mode, Failure> {
-        let default = if target.path.is_some() { ModeName::Http } else { ModeName::Echo };
+        let default = match target.path {
+            Some(_) => ModeName::Http,
+            None if target.is_redis => ModeName::Redis,
+            None => ModeName::Echo,
+        };
         let name = self.mode.unwrap_or(default);
         let only = |given: bool, option: &str, mode: ModeName| match given && name != mode {
             true => Err(Failure::Usage(format!("--{option} is for another --mode"))),
@@ -324,6 +369,9 @@ fn set<T>(place: &mut T, value: Option<T>) {
         *place = value;
     }
 }
+
+const NO_TLS: &str =
+    "--tls-ca and --insecure are for a target with TLS, such as tls:host:port or https://host/";
 
 const TRAFFIC: &str = "Traffic";
 const MODES: &str = "Modes";
