@@ -3,6 +3,7 @@
 //   node chat.mjs PROGRAM CHROMIUM [PICTURES]    (tests/browser/run.sh finds them)
 
 import assert from 'node:assert/strict';
+import {spawnSync} from 'node:child_process';
 import {cable, complaints, connected, disconnected, enter, finish, focus, hurry, lineClient, messages, open, people, plain, say, secretFile, serve, state, texts,
   titles, until} from './harness.mjs';
 import {takePictures} from './pictures.mjs';
@@ -668,6 +669,17 @@ const scenes = {
     await hurry(anna);
     await until('it is told why', async () => await state(anna) === 'not let in: a token is needed');
     assert.equal(await anna.textContent('#again'), 'Try now');
+  },
+
+  async 'page over TLS connects by WebSocket over TLS'() {
+    const files = ['-keyout', 'key.pem', '-out', 'cert.pem'];
+    const make = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=localhost', ...files];
+    if (spawnSync('openssl', make, {cwd: process.env.TMPDIR}).status !== 0) return console.log('skipped: openssl is missing');
+    const [certificate, key] = ['cert.pem', 'key.pem'].map(file => `${process.env.TMPDIR}/${file}`);
+    const secret = await serve('-l', 'tls:127.0.0.1:0', '--tls-cert', certificate, '--tls-key', key);
+    const [anna, bob] = await Promise.all(['anna', 'bob'].map(name => open(secret, {scheme: 'https', ignoreHTTPSErrors: true, name})));
+    await say(anna, 'nobody listens');
+    await until('it came', async () => String(await messages(bob)) === 'anna: nobody listens');
   },
 
   async 'nothing is wider than a small screen, and no text stands on another'() {

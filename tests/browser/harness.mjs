@@ -34,7 +34,7 @@ export async function until(what, condition) {
   }
 }
 
-// The port of a new server.
+// The port of a new server; of several that it listens on the last.
 export async function serve(...options) {
   const portFile = join(work, `port-${servers.length}`);
   servers.push(spawn(program, ['chat', '-q', '-l', '127.0.0.1:0', '--port-file', portFile, ...options],
@@ -103,12 +103,12 @@ export const complaints = [];
 const isAllowed = text => /ERR_|WebSocket|status of 401/.test(text);
 
 // A tab, in a context of its own, or two would share a name.
-export async function open(port, {query = '', room = '', name, prepare = () => {}, ...context} = {}) {
+export async function open(port, {scheme = 'http', query = '', room = '', name, prepare = () => {}, ...context} = {}) {
   const tab = await (await browser.newContext(context)).newPage();
   tab.on('console', message => { if (message.type() === 'error' && !isAllowed(message.text())) complaints.push(message.text()); });
   tab.on('pageerror', error => complaints.push(String(error)));
   await prepare(tab);
-  await tab.goto(`http://127.0.0.1:${port}/${query && `?${query}`}${room && `#${room}`}`);
+  await tab.goto(`${scheme}://127.0.0.1:${port}/${query && `?${query}`}${room && `#${room}`}`);
   await connected(tab);
   if (name) {
     await tab.fill('#name', name);
