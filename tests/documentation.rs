@@ -100,9 +100,9 @@ fn readme_counts_the_lines_of_the_echo_path_and_of_the_reactor_and_its_mutants()
     let echo_path: usize = ECHO_PATH.iter().map(|file| lines_of_code(&root(file))).sum();
     let reactor: usize = rust_files("src/reactor").iter().map(|path| lines_of_code(path)).sum();
     for (words, counted, most) in [
-        (" lines of code for the whole path of an echo", echo_path, 1_700),
+        (" lines of code for the whole path of an echo", echo_path, 1_650),
         // With the state before a connection is open, which meets the gate, the lists and the deadlines.
-        (" lines of code in `src/reactor`", reactor, 3_300),
+        (" lines of code in `src/reactor`", reactor, 3_400),
     ] {
         assert!(counted <= most, "{counted}{words}: more than {most} are not read in one sitting");
         // Within a twentieth.
@@ -378,7 +378,7 @@ type Levels = BTreeSet<String>;
 fn logged_events() -> BTreeMap<String, (Levels, Option<BTreeSet<String>>)> {
     let mut events: BTreeMap<String, (Levels, Option<BTreeSet<String>>)> = BTreeMap::new();
     for path in rust_files("src") {
-        let code = code_of(&path);
+        let code = without_balancers(&code_of(&path));
         for (event, levels, fields) in records_of(&code) {
             assert!(!event.is_empty(), "{}: a record without an event", path.display());
             let (known, all) =
@@ -401,6 +401,23 @@ fn logged_events() -> BTreeMap<String, (Levels, Option<BTreeSet<String>>)> {
         }
     }
     events
+}
+
+/// A program text in which macros that put the balancer behind the peer are those of the log.
+fn without_balancers(code: &str) -> String {
+    let mut code = code.to_owned();
+    while let Some(at) = code.find("log_peer!(") {
+        let (level, rest) = code[at + "log_peer!(".len()..].split_once(", [").unwrap();
+        let (before, rest) = rest.split_once("], ").unwrap();
+        let (_, rest) = rest.split_once(", event").unwrap();
+        code = format!("{}{}!({before}, via, event{rest}", &code[..at], level.trim());
+    }
+    while let Some(at) = code.find("log_access!(") {
+        let (level, rest) = code[at + "log_access!(".len()..].split_once(", ").unwrap();
+        let (_, rest) = rest.split_once("event").unwrap();
+        code = format!("{}{}!(peer, via, event{rest}", &code[..at], level.trim());
+    }
+    code
 }
 
 /// What the macros of a program text log: the event, the levels, and the other fields.

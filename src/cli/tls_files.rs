@@ -104,14 +104,18 @@ fn days_left(identity: &Identity, file: &Path) -> (Option<i64>, Option<Remark>) 
             let since = days(over.duration());
             let text =
                 format!("the certificate {file} expired {since} days ago: clients refuse it");
-            (Some(-since), Some(Remark::new(NOT_VALID, text)))
+            (Some(-since), Some(not_valid(text)))
         }
         Ok(left) => {
             let early = validity.begins.duration_since(now).ok().filter(|wait| !wait.is_zero());
             let text = |_| format!("the certificate {file} is not valid yet: clients refuse it");
-            (Some(days(left)), early.map(text).map(|text| Remark::new(NOT_VALID, text)))
+            (Some(days(left)), early.map(text).map(not_valid))
         }
     }
+}
+
+fn not_valid(text: String) -> Remark {
+    Remark::new("certificate_not_valid", text)
 }
 
 /// A key is for the server alone.
@@ -127,5 +131,4 @@ fn readable(key: &Path) -> Option<Remark> {
     (mode & 0o007 != 0).then(|| Remark::new("key_readable", text()))
 }
 
-const NOT_VALID: &str = "certificate_not_valid";
 const DAY: u64 = 24 * 60 * 60;

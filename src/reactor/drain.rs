@@ -12,9 +12,61 @@
 use std::time::Duration;
 
 use super::connection::{Hold, State};
+use super::handler::Handler;
 use super::loop_state::LoopState;
+use super::reactor::Reactor;
 use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
+
+/// The most connections that are taken out of the backlogs when a shutdown begins: more than backlogs
+/// usually hold.
+const DRAIN_ACCEPTS_MAX: u64 = 16_384;
+
+impl<H: Handler> Reactor<H> {
+    /// Takes the next step of a shutdown, if one was asked for.
+    pub(super) fn shut_down(&mut self) {
+        if self.state.drain_until.is_none() {
+            return;
+        }
+        if !self.state.is_draining {
+            self.begin_drain();
+        }
+        if self.is_cut_off() {
+            self.ending.cut_off += self.state.cut_off();
+        }
+    }
+
+    /// Accepts the connections that wait already, so that they are served and not reset. Then closes the
+    /// listeners, and tells the handler.
+    fn begin_drain(&mut self) {
+        self.listeners.note_all();
+        // Bounded, should clients connect faster than we accept.
+        let until = self.state.stats.accepted + DRAIN_ACCEPTS_MAX;
+        for _ in 0..DRAIN_ACCEPTS_MAX {
+            if !self.listeners.may_accept(&self.state) || self.state.stats.accepted >= until {
+                break;
+            }
+            self.state.begin_phase();
+            self.accept();
+        }
+        self.listeners.close(self.state.poll.registry());
+        self.state.is_draining = true;
+        for token in self.state.tokens() {
+            self.tell_of_drain(token);
+            self.state.arm(token);
+        }
+    }
+
+    /// Once for each connection that is open in a shutdown, if there is one.
+    pub(super) fn tell_of_drain(&mut self, token: Token) {
+        // The end of a connection that is over is all that its handler still hears of.
+        let is_over = self.state.find(token).is_none_or(|it| it.state == State::Closed);
+        let is_due = self.state.is_draining && !is_over;
+        if let Some(session) = self.sessions.of(token).filter(|_| is_due) {
+            self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
+        }
+    }
+}
 
 impl LoopState {
     /// The quiet period. Half of the shutdown's time at most: otherwise no connection could be found quiet

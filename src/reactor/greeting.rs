@@ -87,16 +87,6 @@ impl<H: Handler> Reactor<H> {
             self.state.call(Some(token), |cx| self.handler.on_connect_error(cx, token, error));
         }
     }
-
-    /// Once for each connection that is open in a shutdown, if there is one.
-    pub(super) fn tell_of_drain(&mut self, token: Token) {
-        // The end of a connection that is over is all that its handler still hears of.
-        let is_over = self.state.find(token).is_none_or(|it| it.state == State::Closed);
-        let is_due = self.state.is_draining && !is_over;
-        if let Some(session) = self.sessions.of(token).filter(|_| is_due) {
-            self.state.call(Some(token), |cx| self.handler.on_drain(cx, token, session));
-        }
-    }
 }
 
 impl LoopState {

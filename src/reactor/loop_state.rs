@@ -235,17 +235,6 @@ impl LoopState {
         self.connections.iter().filter_map(|(slot, _)| self.token_at(slot as u32)).collect()
     }
 
-    pub(super) fn peer_address(&self, token: Token) -> Option<Address> {
-        self.find(token)?;
-        self.details.get(token.key()).map(|details| (&details.peer).into())
-    }
-
-    /// The balancer by which a client came.
-    pub(super) fn via(&self, token: Token) -> Option<Address> {
-        self.find(token)?;
-        self.details.get(token.key())?.peer.via().cloned()
-    }
-
     /// Enters the end of a connection into the books.
     pub(super) fn count_end(&mut self, reason: CloseReason) {
         self.stats.closed_by_reason[reason as usize] += 1;

@@ -72,7 +72,7 @@
 //! | `input`, `output`, `closing`, `deadline` | what is done to one connection |
 //! | `work` | what a turn may cost |
 //! | `delivery` | topics meet connections: what each is owed, and when that is too much |
-//! | `listener`, `gate`, `greeting` | where connections come from, whether they may come in, and what comes before they are open |
+//! | `listening`, `listener`, `gate`, `greeting` | where connections come from, whether they may come in, and what comes before they are open |
 //! | `parting` | the farewell of a layer, and the alert of one that has failed |
 //! | `drain`, `memory`, `overload`, `tidy` | a shutdown; no memory left; too much to do; a burst is over |
 //! | `contain` | a panic in code of the program |
@@ -98,6 +98,7 @@ mod handler;
 mod input;
 mod inspect;
 mod listener;
+mod listening;
 mod lists;
 mod loop_state;
 mod memory;

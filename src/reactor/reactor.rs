@@ -2,24 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::connection::{Habits, Hold, InputEnd, State};
 use super::context::Context;
 use super::deadline::Deadline;
-use super::gate::{Gate, GateBook};
 use super::handler::Handler;
 use super::listener::Listeners;
 use super::loop_state::{LoopState, find};
 use super::remote::{HandlerRemote, Remote, TaskQueue};
 use super::work::{ACCEPT, CLOSE, READ, WAKE, copied};
-use crate::sockets::address::Address;
 use crate::sockets::event_list::{Edge, EventList};
-use crate::sockets::layer::Layer;
-use crate::sockets::listen_options::ListenOptions;
-use crate::sockets::listen_socket::ListenSocket;
-use crate::sockets::manner::{Manner, Wrap};
 use crate::structures::overload_watch::{Overload, Rest};
 use crate::structures::sessions::Sessions;
 use crate::structures::spare::let_the_heap_shrink;
@@ -81,11 +74,11 @@ pub struct Reactor<H: Handler> {
     pub(super) handler: H,
     pub(super) sessions: Sessions<H::Session>,
     pub(super) state: LoopState,
-    listeners: Listeners,
+    pub(super) listeners: Listeners,
     tasks: TaskQueue<H>,
     tasks_waiting: bool,
     pub(super) events: EventList,
-    ending: Ending,
+    pub(super) ending: Ending,
 }
 
 /// How [`Reactor::run`] ended.
@@ -116,69 +109,6 @@ impl<H: Handler> Reactor<H> {
             events: EventList::new(events),
             ending: Ending::default(),
         })
-    }
-
-    /// Listens on an address; may be called several times. Returns the address bound, with the port
-    /// the kernel chose.
-    ///
-    /// # Errors
-    /// What the system says, with the address named.
-    pub fn listen(&mut self, address: &Address, options: &ListenOptions) -> io::Result<Address> {
-        let watch = self.state.config.peer_watch();
-        let socket = ListenSocket::bind(address, options, watch, false)?;
-        self.add_listener(socket, Manner::new(options.preface.clone(), None))
-    }
-
-    /// As [`listen`](Self::listen), with a layer between each accepted TCP socket and its
-    /// connection.
-    ///
-    /// # Errors
-    /// As for `listen`, and `InvalidInput` for a Unix socket: layers are for TCP. An error of
-    /// `wrap` costs that one connection.
-    pub fn listen_layered(
-        &mut self,
-        address: &Address,
-        options: &ListenOptions,
-        wrap: impl FnMut(mio::net::TcpStream) -> io::Result<Box<dyn Layer>> + 'static,
-    ) -> io::Result<Address> {
-        let watch = self.state.config.peer_watch();
-        let socket = ListenSocket::bind(address, options, watch, true)?;
-        let wrap: Wrap = Box::new(wrap);
-        self.add_listener(socket, Manner::new(options.preface.clone(), Some(wrap)))
-    }
-
-    /// As [`listen`](Self::listen), on a socket that was made elsewhere: a `TcpListener` or
-    /// `UnixListener` of the standard library, a `socket2::Socket`, or a descriptor that another process
-    /// has handed over. It is bound; it may listen already, and connections may wait there.
-    ///
-    /// It is made non-blocking, and of `options` it gets `backlog` and `notsent_lowat`. A Unix socket's
-    /// file stays when the reactor ends.
-    ///
-    /// ```
-    /// # use edgeloop::{Config, ListenOptions, Reactor, service::Echo};
-    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    /// let mut reactor = Reactor::new(Config::default(), Echo::new())?;
-    /// let address = reactor.listen_on(listener, &ListenOptions::default())?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `InvalidInput` when it is no TCP or Unix socket for streams, or is connected; otherwise what the
-    /// system says.
-    pub fn listen_on(
-        &mut self,
-        socket: impl Into<OwnedFd>,
-        options: &ListenOptions,
-    ) -> io::Result<Address> {
-        let watch = self.state.config.peer_watch();
-        let socket = ListenSocket::adopt(socket.into(), options, watch)?;
-        self.add_listener(socket, Manner::new(options.preface.clone(), None))
-    }
-
-    /// Sets the gate, which decides about each connection that a listener accepts from now on. Without a
-    /// gate every connection may stay. Set it before the reactor listens.
-    pub fn set_gate(&mut self, gate: impl Gate + 'static) {
-        self.state.gate = Some(GateBook::new(Box::new(gate)));
     }
 
     /// A handle with which other threads reach the loop.
@@ -470,7 +400,7 @@ impl<H: Handler> Reactor<H> {
         self.tasks_waiting = true;
     }
 
-    fn accept(&mut self) {
+    pub(super) fn accept(&mut self) {
         self.listeners.end_pause_if_due(self.state.clock.now());
         for index in 0..self.listeners.len() {
             for _ in 0..self.state.config.accept_budget {
@@ -489,7 +419,7 @@ impl<H: Handler> Reactor<H> {
     }
 
     pub(super) fn open(&mut self, token: Token) {
-        if let Some((peer, via)) = self.peer_for_log(token) {
+        if let Some((peer, via)) = self.state.peer_for_log(token) {
             log_peer!(debug, [connection:% = token, peer:%], via, event = "opened"; "opened");
         }
         self.state.current = Some(token);
@@ -671,63 +601,8 @@ impl<H: Handler> Reactor<H> {
     }
 
     /// Whether the time of a shutdown is over, in which no connection is left for a later turn.
-    fn is_cut_off(&self) -> bool {
+    pub(super) fn is_cut_off(&self) -> bool {
         self.state.drain_until.is_some_and(|until| until <= self.state.clock.now())
-    }
-
-    /// The peer, and the balancer by which it came, if there is one.
-    fn peer_for_log(&self, token: Token) -> Option<(Address, Option<Address>)> {
-        if !log::log_enabled!(log::Level::Debug) {
-            return None;
-        }
-        Some((self.state.peer_address(token)?, self.state.via(token)))
-    }
-
-    // ---- shutdown ----
-
-    fn shut_down(&mut self) {
-        if self.state.drain_until.is_none() {
-            return;
-        }
-        if !self.state.is_draining {
-            self.begin_drain();
-        }
-        if self.is_cut_off() {
-            self.ending.cut_off += self.state.cut_off();
-        }
-    }
-
-    /// Accepts the connections that wait already, so that they are served and not reset. Then closes the
-    /// listeners, and tells the handler.
-    fn begin_drain(&mut self) {
-        self.listeners.note_all();
-        // Bounded, should clients connect faster than we accept.
-        let until = self.state.stats.accepted + DRAIN_ACCEPTS_MAX;
-        for _ in 0..DRAIN_ACCEPTS_MAX {
-            if !self.listeners.may_accept(&self.state) || self.state.stats.accepted >= until {
-                break;
-            }
-            self.state.begin_phase();
-            self.accept();
-        }
-        self.listeners.close(self.state.poll.registry());
-        self.state.is_draining = true;
-        for token in self.state.tokens() {
-            self.tell_of_drain(token);
-            self.state.arm(token);
-        }
-    }
-
-    pub(super) fn add_listener(
-        &mut self,
-        socket: ListenSocket,
-        manner: Manner,
-    ) -> io::Result<Address> {
-        let LoopState { poll, config, .. } = &self.state;
-        let address = self.listeners.add(socket, poll.registry(), config)?;
-        self.state.greetings.manners.push(manner);
-        self.state.addresses.push(address.clone());
-        Ok(address)
     }
 }
 
@@ -741,7 +616,3 @@ impl<H: Handler> fmt::Debug for Reactor<H> {
         )
     }
 }
-
-/// The most connections that are taken out of the backlogs when a shutdown begins: more than backlogs
-/// usually hold.
-const DRAIN_ACCEPTS_MAX: u64 = 16_384;
