@@ -5,15 +5,17 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::thread;
 
 use common::tls::{Authority, Client, Pair, TlsStream, VERSIONS};
 use common::{
-    KIB, MIB, closed, end_sending, expect_bytes, expect_eof, expect_pattern, send_pattern, tls,
+    KIB, MIB, closed, end_sending, expect_bytes, expect_eof, expect_pattern, send_pattern,
+    start_by, tls,
 };
-use edgeloop::service::{Broadcast, Echo, Framing, handler_fn};
+use edgeloop::service::{Broadcast, Echo, Framing, HandlerFn, ProxyProtocol, handler_fn};
 use edgeloop::tls::{Authorities, Identity, TlsServer, TlsServerConfig};
-use edgeloop::{CloseReason, Config, TopicConfig};
+use edgeloop::{CloseReason, Config, Context, ListenOptions, Token, TopicConfig};
 use rustls::{HandshakeKind, ProtocolVersion};
 
 /// Sends and reads at once, then says farewell and expects the server's.
@@ -415,4 +417,85 @@ fn forged_record_ends_the_connection_with_an_alert() {
     }
     let stats = server.finish();
     assert_eq!(closed(&stats), [(CloseReason::TlsError, 2)]);
+}
+
+/// A balancer that passes TLS through says first whose connection it is.
+#[test]
+fn hello_comes_with_the_header_of_a_balancer_in_one_segment_or_cut_anywhere() {
+    let pair = Pair::of(&["localhost"]);
+    let identities = vec![pair.identity()];
+    let tls = TlsServer::new(TlsServerConfig { identities, ..Default::default() }).unwrap();
+    let tell = |cx: &mut Context<'_>, token: Token| {
+        let (peer, name) = (cx.peer_address(token).unwrap(), cx.introduction(token).server_name);
+        cx.send(token, format!("{peer} calls {}\n", name.unwrap()).as_bytes());
+    };
+    let handler = HandlerFn::new(tell, |cx: &mut Context<'_>, token, (), input| {
+        cx.forward(token, input);
+        Ok(())
+    });
+    let server = start_by(Config::default(), handler, move |reactor| {
+        let balancers = ProxyProtocol::new(["127.0.0.1".parse().unwrap()]);
+        let options = ListenOptions { preface: Some(Arc::new(balancers)), ..Default::default() };
+        reactor.listen_layered(&"127.0.0.1:0".parse().unwrap(), &options, tls.wrap()).unwrap()
+    });
+    let client = Client::of(&pair.certificate);
+    let mut count = 0;
+    for header in [TEXT_HEADER, BINARY_HEADER] {
+        for cut in 1..=header.len() + client.hello().len() {
+            let (hello, session) = client.begin();
+            let segments = [header, &hello].concat();
+            let (first, second) = segments.split_at(cut.min(segments.len()));
+            let mut socket = server.connect();
+            socket.set_nodelay(true).unwrap();
+            socket.write_all(first).unwrap();
+            // Two turns of the loop go by.
+            server.wait_until("it was accepted", |stats| stats.accepted > count);
+            server.stats();
+            socket.write_all(second).unwrap();
+            let stream = TlsStream::greet(session, socket).unwrap();
+            expect_bytes(&stream, b"192.0.2.7:51234 calls localhost\n");
+            (&stream).write_all(b"hello").unwrap();
+            expect_bytes(&stream, b"hello");
+            stream.end_sending();
+            expect_eof(&stream);
+            count += 1;
+        }
+    }
+    let stats = server.finish();
+    assert_eq!(closed(&stats), [(CloseReason::PeerClosed, count)]);
+    assert_eq!((stats.greetings, stats.greetings_failed), (count, 0));
+}
+
+const TEXT_HEADER: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.1 51234 443\r\n";
+const BINARY_HEADER: &[u8] =
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\xc6\x33\x64\x01\xc8\x22\x01\xbb";
+
+/// A message of the handshake may have 64 KiB, and waits in the session until it is whole.
+#[test]
+fn memory_of_long_hellos_that_are_not_whole_counts() {
+    let pair = Pair::of(&["localhost"]);
+    let config = Config { buffer_memory: 5 << 19, ..Config::default() };
+    let server = tls::start(&pair, config, Echo::new());
+    let records: Vec<u8> = (0..15)
+        .flat_map(|at| {
+            let mut piece = vec![0; 4 * KIB];
+            if at == 0 {
+                // A hello of 64,000 bytes begins.
+                piece[..4].copy_from_slice(&[1, 0, 0xfa, 0]);
+            }
+            [&[22, 3, 1, 0x10, 0][..], &piece].concat()
+        })
+        .collect();
+    let clients: Vec<_> = (0..48)
+        .map(|_| {
+            let stream = server.connect();
+            // Those that are closed for their memory find that out here, or later.
+            let _ = (&stream).write_all(&records);
+            stream
+        })
+        .collect();
+    let stats = server.wait_until("some have to go", |it| it.closed(CloseReason::Memory) > 0);
+    assert!(stats.closed(CloseReason::Memory) < 48, "{stats}");
+    drop(clients);
+    server.finish();
 }

@@ -197,7 +197,9 @@ impl Layer for Tls {
     fn held(&self) -> usize {
         match &self.session {
             Session::Awaited(_) => 0,
-            Session::Live(session) if session.is_handshaking() => HANDSHAKE,
+            Session::Live(session) if session.is_handshaking() => {
+                HANDSHAKE + self.greeted.min(MESSAGE_MAX)
+            }
             Session::Live(_) => self.unsent + self.undelivered + self.partial,
         }
     }
@@ -290,8 +292,10 @@ const UNSENT_MAX: usize = 16 << 10;
 /// The most that a handshake may take: a message of it is at most 64 KiB, and a client's certificates are
 /// the longest.
 const GREETING_MAX: usize = 256 << 10;
-/// What a session holds within a handshake, about.
+/// What a session holds within a handshake, about, beside a message that is not whole.
 const HANDSHAKE: usize = 8 << 10;
+/// The longest message of a handshake that rustls collects.
+const MESSAGE_MAX: usize = 64 << 10;
 /// What a record of 16 KiB may take with all that belongs to it.
 const RECORD_MAX: usize = 18 << 10;
 /// Records without data, such as padding against those who count bytes, are read so far in one go. More of

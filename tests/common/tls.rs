@@ -167,11 +167,16 @@ impl Client {
 
     /// What the client says first.
     pub(crate) fn hello(&self) -> Vec<u8> {
+        self.begin().0
+    }
+
+    /// A session, and what it says first.
+    pub(crate) fn begin(&self) -> (Vec<u8>, ClientConnection) {
         let config = Arc::new(self.config.clone());
         let mut session = ClientConnection::new(config, self.name.clone()).unwrap();
-        let mut bytes = Vec::new();
-        session.write_tls(&mut bytes).unwrap();
-        bytes
+        let mut hello = Vec::new();
+        session.write_tls(&mut hello).unwrap();
+        (hello, session)
     }
 
     /// Connects, and waits for the end of the handshake.
@@ -186,12 +191,9 @@ impl Client {
 
     /// The handshake on a socket that is connected.
     pub(crate) fn greet(&self, mut socket: TcpStream) -> io::Result<TlsStream> {
-        let config = Arc::new(self.config.clone());
-        let mut session = ClientConnection::new(config, self.name.clone()).unwrap();
-        while session.is_handshaking() {
-            session.complete_io(&mut socket)?;
-        }
-        Ok(TlsStream { socket, session: Mutex::new(session) })
+        let (hello, session) = self.begin();
+        socket.write_all(&hello)?;
+        TlsStream::greet(session, socket)
     }
 }
 
@@ -202,6 +204,17 @@ pub(crate) struct TlsStream {
 }
 
 impl TlsStream {
+    /// The rest of the handshake, behind the hello.
+    pub(crate) fn greet(
+        mut session: ClientConnection,
+        mut socket: TcpStream,
+    ) -> io::Result<TlsStream> {
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
+        }
+        Ok(TlsStream { socket, session: Mutex::new(session) })
+    }
+
     pub(crate) fn session(&self) -> MutexGuard<'_, ClientConnection> {
         self.session.lock().unwrap()
     }
