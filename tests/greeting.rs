@@ -22,7 +22,7 @@ use common::{
 use edgeloop::service::{Echo, HandlerFn};
 use edgeloop::{
     Address, CloseReason, Config, Context, Gate, Handler, Layer, LayerSocket, ListenOptions,
-    ProtocolError, Reactor, RingBuffer, Stage, Token,
+    ProtocolError, Reactor, RingBuffer, Stage, Token, WhenFull,
 };
 use sealed::{
     ALERT, BEGINNING, BYE, END, HELLO, Habits, READY, STUFFING, Sealed, Via, WELCOME, seal,
@@ -151,6 +151,23 @@ fn listener_rests_while_as_many_greet_as_may_and_goes_on_when_one_is_over() {
     expect_bytes(&third, WELCOME);
     drop((silent, third));
     server.finish();
+}
+
+#[test]
+fn newcomer_is_refused_where_it_is_told_to_while_as_many_greet_as_may() {
+    let config = Config { greetings_max: Some(2), when_full: WhenFull::Refuse, ..quick() };
+    let server = start_sealed(config, Habits::default(), Echo::new());
+    let mut silent = vec![server.connect(), server.connect()];
+    server.wait_until("two greet", |stats| stats.greetings == 2);
+    expect_gone(&server.connect());
+    drop(silent.pop());
+    server.wait_until("one is gone", |stats| stats.open() == 1);
+    let next = server.connect();
+    send(&next, BEGINNING);
+    expect_bytes(&next, WELCOME);
+    drop((silent, next));
+    let stats = server.finish();
+    assert_eq!((stats.closed(CloseReason::Refused), stats.greetings), (1, 3), "{stats}");
 }
 
 #[test]

@@ -167,11 +167,10 @@ impl Listeners {
     // listener stays readable, and every turn asks again.
     pub(super) fn may_accept_from(&self, index: usize, state: &LoopState) -> bool {
         let Some(Some(listener)) = self.list.get(index) else { return false };
-        let has_place = !state.is_full() || state.config.when_full == WhenFull::Refuse;
         let may_greet = !state.greetings.may_come_from(index) || state.may_greet();
+        let has_place = !state.is_full() && may_greet;
         listener.readable
-            && has_place
-            && may_greet
+            && (has_place || state.config.when_full == WhenFull::Refuse)
             && self.pause.is_none()
             && listener.lets_in(state)
     }
@@ -212,7 +211,8 @@ impl Listeners {
             }
         };
         state.stats.accepted += 1;
-        let is_full = state.is_full();
+        let is_open = awaited == Awaited::Nothing;
+        let is_full = state.is_full() || !(is_open || state.may_greet());
         // Who comes by a balancer is not known yet.
         let is_known = awaited != Awaited::Preface;
         let address = Address::from(&peer);
@@ -226,7 +226,6 @@ impl Listeners {
             state.warn_of_one_turned_away(reason, &address, None);
             return None;
         }
-        let is_open = awaited == Awaited::Nothing;
         let begins = if is_open { State::Open } else { State::Greeting };
         match state.admit_let_in(stream, peer, begins, is_known) {
             Ok(token) => {

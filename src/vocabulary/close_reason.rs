@@ -70,7 +70,8 @@ close_reasons! {
     Drained = "drained",
     /// It had not finished when [`Config::drain_timeout`](crate::Config::drain_timeout) ended.
     DrainTimeout = "drain_timeout",
-    /// It came while the table was full, under [`WhenFull::Refuse`](crate::WhenFull::Refuse).
+    /// It came while the table was full, or as many greetings were under way as may be, under
+    /// [`WhenFull::Refuse`](crate::WhenFull::Refuse).
     Refused = "refused",
     /// Its address had as many connections as one may have.
     AddressLimit = "address_limit",

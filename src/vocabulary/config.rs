@@ -84,8 +84,8 @@ pub struct Config {
     pub greeting_budget: usize,
     /// The most greetings that are under way at once: accepted, and not open yet. `None` is a quarter of
     /// [`connections_max`](Self::connections_max). Default `None`: those that say nothing keep no more
-    /// places than that from those that do. Beyond it listeners of connections that greet rest, until
-    /// a greeting ends.
+    /// places than that from those that do. Beyond it newcomers that would greet meet what
+    /// [`when_full`](Self::when_full) says, until a greeting ends.
     pub greetings_max: Option<usize>,
     /// How long a listener rests when descriptors or memory have run out, unless a connection
     /// closes earlier. Default 100 ms.
@@ -202,10 +202,11 @@ pub enum OnPanic {
     Unwind,
 }
 
-/// What a new connection meets when [`Config::connections_max`] is reached.
+/// What a new connection meets when [`Config::connections_max`] is reached, or by one that would greet
+/// [`Config::greetings_max`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// It waits in the kernel's backlog until another connection closes.
+    /// It waits in the kernel's backlog until another connection closes, or its greeting ends.
     #[default]
     Wait,
     /// It is accepted and closed at once (`refused`).
