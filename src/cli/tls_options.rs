@@ -26,8 +26,8 @@ pub(crate) struct TlsOptions {
     #[arg(long, value_name = "FILE", env = "EDGELOOP_TLS_CLIENT_CA", help_heading = TLS)]
     pub(crate) tls_client_ca: Option<PathBuf>,
 
-    /// How long a client may take for its handshake; one that says nothing is closed behind it, too
-    /// [default: 10s]
+    /// How long a client may take for its handshake, and a balancer for its header; one that says
+    /// nothing is closed behind it, too [default: 10s]
     #[arg(long, value_name = "DURATION", env = "EDGELOOP_HANDSHAKE_TIMEOUT", help_heading = TLS)]
     pub(crate) handshake_timeout: Option<Span>,
 }

@@ -79,8 +79,8 @@ impl ListenSocket {
         Ok(ListenSocket::Unix(UnixListener::from_std(socket.into()), file))
     }
 
-    /// Takes one waiting connection, for which a preface or a layer may come first. The peer's address is the one that `accept` told: the socket
-    /// may be dead already.
+    /// Takes one waiting connection, for which a preface or a layer may come first. The peer's address
+    /// is the one that `accept` told: the socket may be dead already.
     pub(crate) fn accept(&mut self, manner: &mut Manner) -> io::Result<Accepted> {
         match self {
             ListenSocket::Tcp(listener) => {
