@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::program::Program;
-use common::{PATIENCE, end_sending, expect_bytes, expect_eof, reset, send};
+use common::{PATIENCE, connect, end_sending, expect_bytes, expect_eof, reset, send};
 use rustix::process::Signal;
 
 #[test]
@@ -20,6 +20,8 @@ fn end_that_is_not_orderly_is_logged_with_what_is_asked_about_later() {
     let orderly = served(&server);
     end_sending(&orderly);
     expect_eof(&orderly);
+    // As a balancer looks whether the server is there.
+    reset(connect(&server.address));
     let broken = served(&server);
     let peer = broken.local_addr().unwrap();
     reset(broken);

@@ -37,6 +37,13 @@ pub(crate) struct Account {
     pub(crate) dropped: u64,
 }
 
+impl Account {
+    /// Whether no byte went in either direction.
+    pub(crate) fn moved_nothing(&self) -> bool {
+        self.received == 0 && self.sent == 0
+    }
+}
+
 const COUNT_BITS: u32 = 28;
 /// What a counter has room for; beyond it one is carried.
 const COUNT: u64 = 1 << COUNT_BITS;

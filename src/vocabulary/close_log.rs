@@ -51,7 +51,9 @@ impl CloseLog {
             }
             return;
         };
-        let is_chosen = self.chosen.contains(reason);
+        // Balancers look so whether the server is there, every few seconds.
+        let has_only_looked = reason == CloseReason::Reset && account.moved_nothing();
+        let is_chosen = self.chosen.contains(reason) && !has_only_looked;
         let level = if is_chosen { Level::Info } else { Level::Debug };
         if !log::log_enabled!(target: TARGET, level) {
             return;

@@ -169,7 +169,8 @@ pub struct Config {
 
     /// The reasons for which the end of a connection is logged at level info: with its peer, its age, what
     /// it received and sent, and what was queued for it. One line a second for each reason and group of
-    /// addresses. Default: none; at level debug every end is logged. Costs twelve bytes for each
+    /// addresses. A reset before any byte, by which balancers look whether a server is there, is none of
+    /// these. Default: none; at level debug every end is logged. Costs twelve bytes for each
     /// connection.
     pub log_closes: CloseReasons,
     /// What a panic in a callback of the handler, in a task, a gate or a layer does. Default: it ends the
