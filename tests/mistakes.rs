@@ -124,6 +124,7 @@ const FLAGS: &[Mistake] = &[
     ("kv --max-per-address x", &["--max-per-address: `x`", "write it like 512, 10k or 1M"]),
     ("web --connect-rate 2M", &["--connect-rate is 2000000", "between 0 and 1000000"]),
     ("web --connect-rate 0.5", &["--connect-rate: `0.5`", "write it like 512"]),
+    ("kv --acl-file a --password-file b", &["--password-file is given beside --acl-file"]),
     ("kv --rate 2M", &["--rate is 2000000", "between 0 and 1000000"]),
     ("broadcast --rate 2M", &["--rate is 2000000", "between 0 and 1000000"]),
     ("broadcast --rate -1", &["--rate: `-1`", "negative"]),
@@ -288,6 +289,11 @@ const FILES: &[Mistake] = &[
         &[":2: origin has \"b.org\"", "https://example.org"],
     ),
     ("web|[web]\n\nhost = ['a', 'b c']", &[":3: host: `b c` is no name", "example.org"]),
+    (
+        "kv|[kv]\nacl-file = 'a'\npassword-file = 'b'",
+        &[":3: password-file is given beside", ":2: acl-file"],
+    ),
+    ("kv --acl-file /missing|[kv]\npassword-file = 'b'", &["--acl-file: cannot read /missing"]),
     ("kv|[kv]\nrate = 2000000", &[":2: rate is 2000000", "0 and 1000000"]),
     ("kv|[kv]\nprotected-mode = 'x'", &[":2: protected-mode: `x`", "true nor false"]),
     (

@@ -125,9 +125,18 @@ fn is_value(option: &Arg, default: &str) -> bool {
     if matches!(option.get_action(), ArgAction::Count) {
         return default.parse::<u8>().is_ok();
     }
-    let alone = Command::new("default").no_binary_name(true).arg(option.clone());
-    let flag = format!("--{}={default}", option.get_long().unwrap_or_default());
-    alone.try_get_matches_from([flag]).is_ok()
+    // The parser alone: what the option is required or forbidden beside does not matter.
+    let alone = Arg::new("value")
+        .long("value")
+        .action(option.get_action().clone())
+        .value_parser(option.get_value_parser().clone())
+        .value_delimiter(option.get_value_delimiter());
+    let alone = match option.get_num_args() {
+        Some(number) => alone.num_args(number),
+        None => alone,
+    };
+    let alone = Command::new("default").no_binary_name(true).arg(alone);
+    alone.try_get_matches_from([format!("--value={default}")]).is_ok()
 }
 
 fn in_toml(option: &Arg, words: &[&str]) -> String {
@@ -175,7 +184,21 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::cli::config_file::is_configurable;
     use crate::cli::program::Cli;
+
+    #[test]
+    fn each_option_of_each_service_has_a_default_or_a_rule_whatever_it_is_required_beside() {
+        let mut program = Cli::command();
+        program.build();
+        for service in program.get_subcommands().filter(|it| is_configurable(it)) {
+            for option in service.get_arguments().filter(|it| it.get_long().is_some()) {
+                let value = by_default(option).value;
+                let is_path = unit(option) == "FILE" || unit(option) == "PATH";
+                assert!(!is_path || value == Err("none".into()), "{option}: {value:?}");
+            }
+        }
+    }
 
     fn option(name: &str) -> Arg {
         let program = Cli::command();

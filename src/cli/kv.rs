@@ -56,8 +56,8 @@ struct KvOptions {
     #[arg(value_parser = count::parse::<u32>)]
     rate: Option<u32>,
 
-    /// Let in who gives the password in FILE (AUTH); one line [default: none, everybody may come in]
-    #[arg(long, value_name = "FILE", env = "EDGELOOP_PASSWORD_FILE", conflicts_with = "acl_file")]
+    /// Let in only who gives the password in FILE (AUTH); one line [default: none]
+    #[arg(long, value_name = "FILE", env = "EDGELOOP_PASSWORD_FILE")]
     password_file: Option<PathBuf>,
 
     /// Let in the users of FILE, which is as Redis' aclfile: names, passwords, commands, keys, channels

@@ -224,13 +224,20 @@ impl Sources {
 
     /// Two ways to say where to listen would be two answers.
     fn check_partners(&self) -> Result<(), Failure> {
-        match self.places.contains_key(SHORT_FORM) && self.places.contains_key("listen") {
-            true => Err(self.blame(
+        let are_both = |pair: [&str; 2]| pair.iter().all(|it| self.places.contains_key(*it));
+        if are_both([SHORT_FORM, "listen"]) {
+            return Err(self.blame(
                 "port is short for an address of --listen, which is given as well; write all of them \
                  there, as in --listen 7000,unix:/run/edgeloop.sock",
-            )),
-            false => Ok(()),
+            ));
         }
+        if are_both(USERS) {
+            return Err(self.blame(
+                "password-file is given beside acl-file; write the password into the latter, as in \
+                 user default on >PASSWORD ~* &* +@all",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -338,7 +345,10 @@ fn in_unit(text: &str, unit: &str) -> String {
 }
 
 /// Options that are one setting: what a source says with one of them overrules both in the next.
-const PARTNERS: [[&str; 2]; 2] = [["verbose", "quiet"], ["listen", SHORT_FORM]];
+const PARTNERS: [[&str; 2]; 3] = [["verbose", "quiet"], ["listen", SHORT_FORM], USERS];
+
+/// One user with a password, or all of them.
+const USERS: [&str; 2] = ["password-file", "acl-file"];
 
 /// It says a part of what its partner can say.
 const SHORT_FORM: &str = "port";

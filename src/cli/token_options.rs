@@ -11,8 +11,8 @@ use super::server::Server;
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct TokenOptions {
-    /// Let in whoever has a token of FILE; on each line a token, a name, a role and rooms [default: none,
-    /// everybody may come in]
+    /// Let in only whoever has a token of FILE; on each line a token, a name, a role and rooms
+    /// [default: none]
     #[arg(long, value_name = "FILE", env = "EDGELOOP_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 
