@@ -71,11 +71,13 @@ fn target() -> String {
 const COMMIT: Option<&str> = option_env!("EDGELOOP_COMMIT");
 
 /// The features that the program was built with; `cli` brings the others but one.
-const FEATURES: [&str; 5] = [
+const FEATURES: [&str; 7] = [
     if cfg!(feature = "cli") { "cli " } else { "" },
     if cfg!(feature = "http") { "http " } else { "" },
+    if cfg!(feature = "identity") { "identity " } else { "" },
     if cfg!(feature = "load") { "load " } else { "" },
     if cfg!(feature = "testing") { "testing " } else { "" },
+    if cfg!(feature = "tls") { "tls " } else { "" },
     if cfg!(feature = "websocket") { "websocket " } else { "" },
 ];
 
