@@ -546,6 +546,8 @@ mod program {
             ("kv --acl-file", "# none\nuser a on\n", "1: a line is `user NAME RULE …`"),
             ("kv --acl-file", "user a (+get ~x)\n", "1: selectors in parentheses"),
             ("kv --acl-file", "user a +lpush\n", "1: +lpush: there is no such command here"),
+            ("kv --acl-file", "user a +s3cr3t-long\n", "1: its word 3: there is no such command"),
+            ("kv --acl-file", "user a -@s3cr3t-long\n", "1: its word 3: there is no such category"),
             ("kv --acl-file", "user a ~* ~x\n", "1: ~x has no effect behind allkeys"),
             ("chat --token-file", "# none\n", "1: there is no token"),
             ("chat --token-file", "\ns3cr3t anna\n", "2: its token has 6 characters"),
@@ -555,7 +557,22 @@ mod program {
                 "s3cr3t-s3cr3t-s3cr3t a king\n",
                 "1: a role is viewer, speaker or",
             ),
-            ("chat --token-file", "s3cr3t-s3cr3t-s3cr3t a/b\n", "1: `a/b` is no name of a chat"),
+            ("chat --token-file", "s3cr3t-s3cr3t-s3cr3t a/b\n", "1: its name is none of a chat"),
+            (
+                "chat --token-file",
+                "anna-who-is-known s3cr3t-s3cr3t-s3cr3t-s3cr3t-s3cr3t\n",
+                "1: its name is none of a chat",
+            ),
+            (
+                "chat --token-file",
+                "anna-who-is-known anna - s3cr3t.s3cr3t/s3cr3t\n",
+                "1: its list of rooms has",
+            ),
+            (
+                "web --token-file",
+                &format!("anna-who-is-known {}\n", "s3cr3t".repeat(30)),
+                "1: its name is empty, too long",
+            ),
             (
                 "web --token-file",
                 "s3cr3t-s3cr3t-s3cr3t a\ns3cr3t-s3cr3t-s3cr3t b\n",

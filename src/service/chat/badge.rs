@@ -128,12 +128,13 @@ pub fn check_tokens(tokens: &Tokens) -> Result<(), LineError> {
     let mut names: HashMap<Likeness, String> = HashMap::new();
     tokens.check(|identity| {
         let Identity { name, role, rooms, .. } = identity;
-        let valid = Name::new(name).ok_or_else(|| format!("`{name}` is no name of a chat"))?;
+        // A word that is no name may be a token that stands in the wrong place: none is quoted.
+        let valid = Name::new(name).ok_or("its name is none of a chat")?;
         if role.as_deref().is_some_and(|role| Role::of(role).is_none()) {
             return Err("a role is viewer, speaker or operator, or - for none".into());
         }
-        if let Some(room) = rooms.iter().flatten().find(|room| Name::new(room).is_none()) {
-            return Err(format!("`{room}` is no name of a room"));
+        if rooms.iter().flatten().any(|room| Name::new(room).is_none()) {
+            return Err("its list of rooms has something that is no name of a room".into());
         }
         for likeness in mirror.look(&valid) {
             let other = names.entry(likeness).or_insert_with(|| name.clone());

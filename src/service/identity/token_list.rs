@@ -69,8 +69,9 @@ impl TokenList {
             return Err(format!("a token has at most {ROOMS_MAX} rooms"));
         }
         let identity = Identity { name: name.into(), role, rooms, expires_ms: None };
-        if let Some(word) = words_of(&identity).find(|word| !is_word(word)) {
-            return Err(format!("`{}` is empty or too long", word.escape_debug()));
+        // A word may be a token that stands in the wrong place: none is quoted.
+        if let Some((what, _)) = words_of(&identity).find(|(_, word)| !is_word(word)) {
+            return Err(format!("its {what} is empty, too long, or has control characters"));
         }
         let before = self
             .entries
@@ -97,9 +98,12 @@ impl TokenList {
     }
 }
 
-fn words_of(identity: &Identity) -> impl Iterator<Item = &str> {
-    let rooms = identity.rooms.iter().flatten().map(String::as_str);
-    [identity.name.as_str()].into_iter().chain(identity.role.as_deref()).chain(rooms)
+/// Each word, with what it is.
+fn words_of(identity: &Identity) -> impl Iterator<Item = (&'static str, &str)> {
+    let name = [("name", identity.name.as_str())];
+    let role = identity.role.as_deref().map(|role| ("role", role));
+    let rooms = identity.rooms.iter().flatten().map(|room| ("list of rooms", room.as_str()));
+    name.into_iter().chain(role).chain(rooms)
 }
 
 /// What goes unchanged through a header, a cookie, a query and a line.

@@ -132,8 +132,10 @@ impl Rules {
                 user.keys.add(access, pattern, rule, "allkeys")?;
             }
             '&' => user.channels.add(Access::BOTH, value, rule, "allchannels")?,
-            '+' => self.change(user, value, true)?,
-            '-' => self.change(user, value, false)?,
+            '+' | '-' => {
+                let changed = self.change(user, value, sign == '+');
+                changed.map_err(|text| format!("{}: {text}", shown(rule, place)))?;
+            }
             '(' => return Err("selectors in parentheses are not understood here".into()),
             _ => return Err(unknown()),
         }
@@ -142,18 +144,17 @@ impl Rules {
 
     /// Permits commands, or forbids them: those of a category, or one, with its subcommands.
     fn change(&self, user: &mut User, name: &str, is_permitted: bool) -> Result<(), String> {
-        let sign = if is_permitted { '+' } else { '-' };
         let named: Vec<&'static str> = match name.strip_prefix('@') {
             Some(name) if CATEGORIES.iter().any(|it| it.eq_ignore_ascii_case(name)) => {
                 let all = COMMANDS.iter().flat_map(with_subcommands);
                 let name = name.as_bytes();
                 all.filter(|it| it.is_in_category(name)).map(|it| it.name).collect()
             }
-            Some(_) => return Err(format!("{sign}{name}: there is no such category")),
+            Some(_) => return Err("there is no such category".into()),
             None => {
                 let found = self.index.find_full(name.as_bytes());
-                let text = || format!("{sign}{name}: there is no such command here");
-                with_subcommands(found.ok_or_else(text)?).map(|it| it.name).collect()
+                let found = found.ok_or("there is no such command here")?;
+                with_subcommands(found).map(|it| it.name).collect()
             }
         };
         let mut permitted = match std::mem::replace(&mut user.commands, Commands::All) {
@@ -171,6 +172,15 @@ impl Rules {
         }
         user.commands = Commands::Some(permitted);
         Ok(())
+    }
+}
+
+/// A rule as it may be quoted: what is spelled unlike a command may be a password.
+fn shown(rule: &str, place: usize) -> String {
+    let is_of_a_name = |byte: u8| byte.is_ascii_alphabetic() || b"+-@|_".contains(&byte);
+    match rule.bytes().all(is_of_a_name) {
+        true => rule.into(),
+        false => format!("its word {place}"),
     }
 }
 
