@@ -217,6 +217,21 @@ fn page_of_the_chat_speaks_websocket_over_tls_and_so_do_terminals_lines() {
 }
 
 #[test]
+fn cookie_that_a_token_is_given_over_tls_is_for_tls_only() {
+    let files = Files::new();
+    let tokens = files.directory.path("tokens");
+    fs::write(&tokens, "fig-fig-fig-fig-fig anna\n").unwrap();
+    let server = files.start(&format!("chat --token-file {}", tokens.display()));
+    let stream = files.connect(&server.address);
+    let head = "GET /?token=fig-fig-fig-fig-fig HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    (&stream).write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    (&stream).read_to_string(&mut answer).unwrap();
+    let cookie = answer.lines().find_map(|line| line.strip_prefix("Set-Cookie: ")).unwrap();
+    assert!(cookie.split("; ").any(|part| part == "Secure"), "{cookie}");
+}
+
+#[test]
 fn keys_are_set_and_got_over_tls() {
     let files = Files::new();
     let server = files.start("kv");

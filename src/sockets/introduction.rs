@@ -4,6 +4,8 @@
 /// connection without a layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Introduction {
+    /// Nobody on the way can read or change what is said.
+    pub is_encrypted: bool,
     /// The protocol that both sides have agreed on (ALPN), such as `http/1.1`.
     pub protocol: Option<Vec<u8>>,
     /// The name by which the peer called this server (SNI).

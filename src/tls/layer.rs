@@ -208,6 +208,7 @@ impl Layer for Tls {
         let Session::Live(session) = &self.session else { return Introduction::default() };
         let certificates = session.peer_certificates().unwrap_or_default();
         Introduction {
+            is_encrypted: true,
             protocol: session.alpn_protocol().map(<[u8]>::to_vec),
             server_name: match &**session {
                 Connection::Server(session) => session.server_name().map(str::to_owned),

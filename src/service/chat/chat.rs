@@ -154,7 +154,7 @@ impl Chat {
         let peer = address_of(cx, token);
         let is_overloaded = cx.overload().is_some();
         let mut respond = |head: &Head<'_>| {
-            let cookie = match hall.identify(cx, head) {
+            let cookie = match hall.identify(cx, token, head) {
                 Ok(identified) => {
                     badge = identified.badge;
                     identified.cookie

@@ -124,15 +124,15 @@ impl Hall {
     pub(super) fn identify(
         &self,
         cx: &mut Context<'_>,
+        token: Token,
         head: &Head<'_>,
     ) -> Result<Identified, TokenError> {
         let Some(tokens) = &self.options.tokens else { return Ok(Identified::default()) };
         let (found, now_ms) = (Found::of(head)?, wall_ms());
         cx.charge(TOKEN_WORK);
         let badge = self.badge(cx, tokens.identify(&found.token, now_ms)?)?;
-        let life = badge.identity.expires_ms.map(|at| at.saturating_sub(now_ms) / 1000);
-        let life = life.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
-        let cookie = || format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Lax{life}", found.token);
+        let is_encrypted = found.is_in_target && cx.introduction(token).is_encrypted;
+        let cookie = || cookie(&found.token, badge.identity.expires_ms, now_ms, is_encrypted);
         Ok(Identified { cookie: found.is_in_target.then(cookie), badge: Some(badge) })
     }
 
@@ -827,6 +827,14 @@ pub(super) struct Identified {
     pub(super) badge: Option<Badge>,
     /// What a browser is to bring next time in place of a token in its address.
     pub(super) cookie: Option<String>,
+}
+
+/// What a browser is to bring from now on, and only as safely as the token has come.
+fn cookie(token: &str, expires_ms: Option<u64>, now_ms: u64, is_encrypted: bool) -> String {
+    let life = expires_ms.map(|at| at.saturating_sub(now_ms) / 1000);
+    let life = life.map(|seconds| format!("; Max-Age={seconds}")).unwrap_or_default();
+    let secure = if is_encrypted { "; Secure" } else { "" };
+    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Lax{secure}{life}")
 }
 
 /// In an overload nobody joins a room and no list is sent: either costs as much as many messages of members
