@@ -1,6 +1,7 @@
 //! Files with secrets: a password, users, tokens, keys. A secret never stands on the command line, where
 //! everybody on the machine could read it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,6 @@ use super::server::Server;
 use super::size::Size;
 
 /// A file that was read. Its text is overwritten when it is dropped.
-#[derive(Debug)]
 pub(crate) struct SecretFile {
     option: &'static str,
     path: PathBuf,
@@ -93,5 +93,24 @@ impl SecretFile {
     /// What is wrong, behind the name of the file and the line.
     pub(crate) fn place(&self, LineError { line, text }: &LineError) -> String {
         format!("{}:{line}: {text}", self.path.display())
+    }
+}
+
+/// Which file it is, and nothing of what is in it.
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretFile({}, {})", self.option, self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_shows_no_secret() {
+        let text = Zeroizing::new("s3cr3t".to_owned());
+        let file = SecretFile { option: "password-file", path: "/a".into(), text };
+        assert_eq!(format!("{file:?}"), "SecretFile(password-file, /a)");
     }
 }
