@@ -64,8 +64,7 @@ impl Key {
 pub(super) fn verify(keys: &[Key], token: &str, now_ms: u64) -> Result<Identity, TokenError> {
     let claims = claims(keys, token).ok_or(TokenError::Unknown)?;
     let expires_ms = milliseconds(claims.exp).ok_or(TokenError::Unknown)?;
-    let begins_ms = claims.nbf.map(milliseconds);
-    let begins_ms = begins_ms.map_or(Some(0), |it| it).ok_or(TokenError::Unknown)?;
+    let begins_ms = claims.nbf.map_or(Some(0), milliseconds).ok_or(TokenError::Unknown)?;
     if expires_ms <= now_ms {
         return Err(TokenError::Expired);
     }
