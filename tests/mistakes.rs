@@ -86,12 +86,12 @@ const FLAGS: &[Mistake] = &[
     // Targets.
     ("load localhost", &["`localhost` is no address: it has no port", "write localhost:7000"]),
     ("load h:99999", &["`99999` in `h:99999`", "ports are 0 to 65535"]),
-    ("load https://example.org/", &["https is not spoken", "the server behind"]),
-    ("load HTTPS://example.org/", &["https is not spoken", "the server behind"]),
+    ("load wss://h/ws", &["WebSocket is not spoken", "write tls:h or https://h/"]),
+    ("load https://h:99999/", &["`99999` in `h:99999`", "ports are 0 to 65535"]),
     ("load http://u:p@h/x", &["`http://u:p@h/x`", "write http://h/x"]),
     ("load http://h:99999/", &["`99999` in `h:99999`", "ports are 0 to 65535"]),
     ("load ws://h:7000/ws", &["`ws://h:7000/ws`", "write h:7000 or http://h:7000/"]),
-    ("load redis://h:6379", &["`redis://h:6379`", "write h:6379 --mode redis"]),
+    ("load redis://h:x", &["`x` in `h:x`"]),
     ("load http://", &["`http://` lacks a host", "write http://127.0.0.1/"]),
     ("load h:1 --path /x", &["--path is for another --mode"]),
     // Numbers.
@@ -291,7 +291,7 @@ const FILES: &[Mistake] = &[
     ("web|[web]\n\nhost = ['a', 'b c']", &[":3: host: `b c` is no name", "example.org"]),
     (
         "kv|[kv]\nacl-file = 'a'\npassword-file = 'b'",
-        &[":3: password-file is given beside", ":2: acl-file"],
+        &[":3: password-file is given beside acl-file", "write the password into the latter"],
     ),
     ("kv --acl-file /missing|[kv]\npassword-file = 'b'", &["--acl-file: cannot read /missing"]),
     ("kv|[kv]\nrate = 2000000", &[":2: rate is 2000000", "0 and 1000000"]),
