@@ -183,6 +183,17 @@ fn wrong_passwords_of_one_connection_take_a_second_each_and_nobody_elses_time() 
 }
 
 #[test]
+fn users_of_the_page_are_understood() {
+    let page = include_str!("../docs/reference/kv-commands.md");
+    let (_, section) = page.split_once("\n## Users\n").unwrap();
+    let (_, users) = section.split_once("```text\n").unwrap();
+    let (users, _) = users.split_once("```").unwrap();
+    let (users, remarks) = Users::parse(users).unwrap();
+    assert_eq!(format!("{users:?}"), r#"Users(["admin", "app", "default"])"#);
+    assert!(remarks.is_empty(), "{remarks:?}");
+}
+
+#[test]
 fn transaction_has_one_guess() {
     let server = guarded(USERS);
     let mut guest = Client::new(&server);
