@@ -64,9 +64,8 @@ impl LoopState {
 }
 
 /// What holds for each connection, whatever its state.
-fn rules(connection: &Connection) -> [(&'static str, bool); 5] {
+fn rules(connection: &Connection) -> [(&'static str, bool); 6] {
     let implies = |condition: bool, consequence: bool| !condition || consequence;
-    let is_past = matches!(connection.state, State::Lingering | State::Closed);
     let is_closed = connection.state == State::Closed;
     [
         (
@@ -85,6 +84,10 @@ fn rules(connection: &Connection) -> [(&'static str, bool); 5] {
             "only who owes something is stalled",
             implies(connection.stalled && !is_closed, connection.owes_anything()),
         ),
-        ("input is owed only to who is served", implies(is_past, !connection.input_left)),
+        (
+            "input is kept only for who is served",
+            connection.is_served() || is_closed || connection.input.is_empty(),
+        ),
+        ("input is left only of who is served", connection.is_served() || !connection.input_left),
     ]
 }

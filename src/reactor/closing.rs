@@ -41,6 +41,8 @@ impl LoopState {
         connection.reason = reason;
         connection.state = State::Closing;
         connection.input_left = false;
+        self.stats.bytes_discarded += connection.input.len() as u64;
+        connection.input.release(&mut self.pool);
         if !has_write_timeout {
             // A close has a deadline, even without a write timeout: the wait for the peer counts from now.
             connection.waiting_since_ms = stamp;
@@ -90,10 +92,7 @@ impl LoopState {
         connection.announced = connection.announced.max(Announced::End);
         connection.stalled = false;
         connection.hold.remove(Hold::CONGESTED);
-        self.stats.bytes_dropped += connection.output.len() as u64;
-        self.closes.traffic.dropped(token.key(), connection.output.len());
-        connection.output.release(&mut self.pool);
-        self.lists.update(token, connection);
+        self.drop_output(token);
         self.leave_topics_later(token);
         self.arm(token);
     }
@@ -139,6 +138,24 @@ impl LoopState {
         self.change(token, |it| (it.state, it.waiting_since_ms) = (State::Lingering, stamp));
         self.leave_topics_later(token);
         self.arm(token);
+    }
+
+    /// Gives back what waits on either side of a connection that is neither served nor flushed any more.
+    pub(super) fn drop_buffers(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        connection.input_left = false;
+        self.stats.bytes_discarded += connection.input.len() as u64;
+        connection.input.release(&mut self.pool);
+        self.drop_output(token);
+    }
+
+    fn drop_output(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        self.stats.bytes_dropped += connection.output.len() as u64;
+        self.closes.traffic.dropped(token.key(), connection.output.len());
+        connection.output.release(&mut self.pool);
+        connection.stalled &= connection.owes_anything();
+        self.lists.update(token, connection);
     }
 
     /// Hands the connection to the close phase.

@@ -23,6 +23,8 @@
 //!              what the peer sent before the error
 //! ```
 //!
+//! A subscriber that was too slow goes from `Open` to `Lingering` at once, without a FIN (`closing`, `let_go`).
+//!
 //! `readable` and `writable` are set by an event, and cleared only by a call that proves the opposite:
 //!
 //! | call | proves that the socket is | therefore |

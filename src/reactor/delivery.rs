@@ -319,15 +319,20 @@ impl LoopState {
         look.due_ms
     }
 
-    /// Ends a connection that a topic has overtaken, or for which topics hold too much. It is given nothing
-    /// more, and reset a second later (`Config::linger_span`). To be connected, to subscribe and to be cut off costs the
-    /// server as much as hundreds of messages: a peer that does not read and comes back at once would take
-    /// that from the others, again and again.
+    /// Ends a connection that a topic has overtaken, or for which topics hold too much. The connection is given
+    /// nothing more, keeps no memory, and is reset a second later (`Config::linger_span`). To be connected, to
+    /// subscribe and to be cut off costs the server as much as hundreds of messages: a peer that does not read
+    /// and comes back at once would take that from the others, again and again.
     pub(super) fn let_go(&mut self, token: Token) {
-        let Some(connection) = find(&mut self.connections, token) else { return };
+        let Some(connection) = self.find_mut(token) else { return };
         connection.set_reason(CloseReason::SlowConsumer);
+        if connection.reason != CloseReason::SlowConsumer {
+            // The connection was being closed for another reason, and has had its time to be flushed.
+            return self.abort(token, CloseReason::SlowConsumer);
+        }
         connection.stream.discard_on_close();
         self.linger(token);
+        self.drop_buffers(token);
     }
 
     /// At the end of a turn: disconnects subscribers for which topics together hold too much. Each topic has

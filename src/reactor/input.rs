@@ -64,9 +64,12 @@ impl LoopState {
         // ET: no event comes for input that was left for want of a slice. `input_left`, below, keeps the
         // connection listed, behind all others.
         connection.hold.remove(Hold::SPENT);
-        if end_told && (!held || input.is_empty()) {
-            // Nothing follows that could make a message of what is left.
+        let is_last = end_told && (!held || input.is_empty());
+        if is_last {
             connection.input_end = InputEnd::Told;
+        }
+        // Nothing follows that could make a message of what is left; or the callback has ended the connection.
+        if is_last || !connection.is_served() {
             self.stats.bytes_discarded += input.len() as u64;
             input.clear();
         }

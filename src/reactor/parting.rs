@@ -31,14 +31,7 @@ impl LoopState {
         }
         // What the layer ended goes on below it.
         (connection.input_end, connection.readable) = (InputEnd::Flowing, true);
-        connection.input_left = false;
-        let (input, output) = (&mut connection.input, &mut connection.output);
-        self.stats.bytes_discarded += input.len() as u64;
-        self.stats.bytes_dropped += output.len() as u64;
-        input.release(&mut self.pool);
-        output.release(&mut self.pool);
-        connection.stalled &= connection.owes_anything();
-        self.lists.update(token, connection);
+        self.drop_buffers(token);
         // Nothing that topics have for it can be sent, and the alert waits for nothing.
         self.drop_subscriptions(token);
         self.arm(token);

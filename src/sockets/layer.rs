@@ -72,8 +72,9 @@ pub trait Layer: Read + Write {
         Ok(true)
     }
 
-    /// The connection was aborted. The reactor makes the coming close of a TCP socket a reset; what else
-    /// there may be below closes as it is, unless the layer knows better.
+    /// The connection was aborted, or will be in a moment and is only read until then. The reactor makes the
+    /// coming close of a TCP socket a reset; what else there may be below closes as it is, unless the layer
+    /// knows better.
     fn discard_on_close(&mut self) {}
 }
 
