@@ -140,24 +140,6 @@ impl LoopState {
         self.arm(token);
     }
 
-    /// Gives back what waits on either side of a connection that is neither served nor flushed any more.
-    pub(super) fn drop_buffers(&mut self, token: Token) {
-        let Some(connection) = find(&mut self.connections, token) else { return };
-        connection.input_left = false;
-        self.stats.bytes_discarded += connection.input.len() as u64;
-        connection.input.release(&mut self.pool);
-        self.drop_output(token);
-    }
-
-    fn drop_output(&mut self, token: Token) {
-        let Some(connection) = find(&mut self.connections, token) else { return };
-        self.stats.bytes_dropped += connection.output.len() as u64;
-        self.closes.traffic.dropped(token.key(), connection.output.len());
-        connection.output.release(&mut self.pool);
-        connection.stalled &= connection.owes_anything();
-        self.lists.update(token, connection);
-    }
-
     /// Hands the connection to the close phase.
     pub(super) fn retire(&mut self, token: Token) {
         let Some(connection) = self.find_mut(token) else { return };

@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::connection::{Hold, State};
-use super::loop_state::LoopState;
+use super::loop_state::{LoopState, find};
+use crate::structures::token::Token;
 use crate::vocabulary::close_reason::CloseReason;
 
 impl LoopState {
@@ -17,6 +18,25 @@ impl LoopState {
     /// Bytes that buffers and layers hold.
     pub(super) fn leased(&self) -> usize {
         self.pool.leased() + self.layers.get()
+    }
+
+    /// Gives back what waits on either side of a connection that is neither served nor flushed any more.
+    pub(super) fn drop_buffers(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        connection.input_left = false;
+        self.stats.bytes_discarded += connection.input.len() as u64;
+        connection.input.release(&mut self.pool);
+        self.drop_output(token);
+    }
+
+    /// Gives back what waits for the peer.
+    pub(super) fn drop_output(&mut self, token: Token) {
+        let Some(connection) = find(&mut self.connections, token) else { return };
+        self.stats.bytes_dropped += connection.output.len() as u64;
+        self.closes.traffic.dropped(token.key(), connection.output.len());
+        connection.output.release(&mut self.pool);
+        connection.stalled &= connection.owes_anything();
+        self.lists.update(token, connection);
     }
 
     /// Whether one more read fits into the buffer memory.
