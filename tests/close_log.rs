@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 #[test]
 fn end_that_is_not_orderly_is_logged_with_what_is_asked_about_later() {
-    let server = Program::start("echo");
+    let server = Program::start("echo --log-closes disorderly");
     let orderly = served(&server);
     end_sending(&orderly);
     expect_eof(&orderly);
@@ -41,6 +41,7 @@ fn chosen_reasons_are_logged_and_no_others() {
         ("peer_closed,memory", &["peer_closed"][..]),
         ("all", &["peer_closed", "reset"]),
         ("none", &[]),
+        ("disorderly", &["reset"]),
         ("idle_timeout", &[]),
     ] {
         let server = Program::start(&format!("echo --log-closes {choice}"));
@@ -58,7 +59,7 @@ fn chosen_reasons_are_logged_and_no_others() {
 
 #[test]
 fn verbose_log_has_every_end_with_its_bytes() {
-    let server = Program::start("echo -v --log-closes none");
+    let server = Program::start("echo -v");
     for _ in 0..3 {
         let client = served(&server);
         end_sending(&client);
@@ -74,7 +75,7 @@ fn verbose_log_has_every_end_with_its_bytes() {
 #[test]
 fn output_that_was_not_taken_is_told_of() {
     for (arguments, reason) in [("--write-timeout 3s", "write_timeout"), ("", "reset")] {
-        let server = Program::start(&format!("echo {arguments}"));
+        let server = Program::start(&format!("echo --log-closes disorderly {arguments}"));
         let client = server.connect();
         // Nothing is read of what comes back, until the server reads no more.
         send_until_output_waits(&server, &client);
@@ -91,7 +92,7 @@ fn output_that_was_not_taken_is_told_of() {
 
 #[test]
 fn client_that_comes_again_and_again_does_not_fill_the_log() {
-    let server = Program::start("echo");
+    let server = Program::start("echo --log-closes reset");
     let began = Instant::now();
     let (mut made, mut lines, mut suppressed) = (0, 0, 0);
     // Ends with a line that tells of all that were left out.

@@ -1,4 +1,5 @@
-//! Which ends of connections are logged, as people write it: names of close reasons, `all`, or `none`.
+//! Which ends of connections are logged, as people write it: names of close reasons, `disorderly`, `all`,
+//! or `none`.
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -9,20 +10,18 @@ use edgeloop::{CloseReason, CloseReasons};
 pub(crate) enum Closes {
     All,
     None,
+    /// All that are not orderly: what somebody may ask about later.
+    Disorderly,
     For(CloseReason),
 }
 
 /// The reasons that the words stand for, together.
 pub(crate) fn reasons(words: &[Closes]) -> CloseReasons {
     let is_meant = |reason: &CloseReason| {
-        words.contains(&Closes::All) || words.contains(&Closes::For(*reason))
+        let is_disorderly = || !reason.is_orderly() && words.contains(&Closes::Disorderly);
+        words.contains(&Closes::All) || is_disorderly() || words.contains(&Closes::For(*reason))
     };
     CloseReason::ALL.into_iter().filter(is_meant).collect()
-}
-
-/// Those that a server logs unless it is told which: what somebody may ask about later.
-pub(crate) fn by_default() -> CloseReasons {
-    CloseReason::ALL.into_iter().filter(|reason| !reason.is_orderly()).collect()
 }
 
 impl ValueEnum for Closes {
@@ -34,6 +33,7 @@ impl ValueEnum for Closes {
         Some(PossibleValue::new(match self {
             Closes::All => "all",
             Closes::None => "none",
+            Closes::Disorderly => "disorderly",
             Closes::For(reason) => reason.name(),
         }))
     }
@@ -41,12 +41,13 @@ impl ValueEnum for Closes {
 
 const REASONS: usize = CloseReason::ALL.len();
 
-static WORDS: [Closes; REASONS + 2] = {
-    let mut words = [Closes::All; REASONS + 2];
+static WORDS: [Closes; REASONS + 3] = {
+    let mut words = [Closes::All; REASONS + 3];
     words[1] = Closes::None;
+    words[2] = Closes::Disorderly;
     let mut at = 0;
     while at < REASONS {
-        words[at + 2] = Closes::For(CloseReason::ALL[at]);
+        words[at + 3] = Closes::For(CloseReason::ALL[at]);
         at += 1;
     }
     words
@@ -65,7 +66,7 @@ mod tests {
         for reason in CloseReason::ALL {
             assert!(of("all").contains(reason) && !of("none").contains(reason));
             assert!(of(reason.name()).contains(reason));
-            assert_eq!(by_default().contains(reason), !reason.is_orderly());
+            assert_eq!(of("disorderly").contains(reason), !reason.is_orderly());
         }
         assert!(of("reset,memory").contains(CloseReason::Memory));
         assert!(!of("reset,memory").contains(CloseReason::Closed));

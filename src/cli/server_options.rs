@@ -166,8 +166,8 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "FORMAT", env = "EDGELOOP_LOG_FORMAT", help_heading = RUNNING)]
     pub(crate) log_format: Option<LogFormat>,
 
-    /// Log how connections ended, for these reasons: names, all, or none; several with commas
-    /// [default: all that are not orderly]
+    /// Log how connections ended, for these reasons: names, disorderly, all, or none; several with
+    /// commas [default: none]
     #[arg(long, value_name = "REASONS", env = "EDGELOOP_LOG_CLOSES", help_heading = RUNNING)]
     #[arg(value_enum, value_delimiter = ',', hide_possible_values = true)]
     pub(crate) log_closes: Option<Vec<Closes>>,
@@ -241,7 +241,7 @@ impl ServerOptions {
                 .map_or(default.greeting_timeout, Span::duration),
             drain_timeout: self.drain_timeout.map_or(default.drain_timeout, Span::duration),
             on_panic: self.on_panic.map_or(default.on_panic, OnPanic::into),
-            log_closes: self.log_closes.as_deref().map_or_else(closes::by_default, closes::reasons),
+            log_closes: closes::reasons(self.log_closes.as_deref().unwrap_or_default()),
             ..default
         }
     }
@@ -342,7 +342,7 @@ mod tests {
         for option in command().get_arguments().filter(|option| option.get_long() != Some("port")) {
             let help = option.get_help().unwrap().to_string();
             let default = help.split("[default: ").nth(1).unwrap().trim_end_matches(']');
-            let is_rule = ["what the descriptor limit allows", "all that are not orderly"];
+            let is_rule = ["what the descriptor limit allows"];
             if !is_rule.contains(&default) && !["none", "0"].contains(&default) {
                 arguments.push(format!("--{}={default}", option.get_long().unwrap()));
             }
