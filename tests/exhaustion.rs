@@ -15,6 +15,7 @@ use std::time::Duration;
 use common::scripted::Scripted;
 use common::*;
 use edgeloop::service::{Echo, handler_fn};
+#[cfg(feature = "testing")]
 use edgeloop::testing::{Harness, Peer};
 use edgeloop::{
     CloseReason, Config, Context, Handler, Start, Stats, Token, TopicConfig, TopicId, WhenFull,
@@ -261,6 +262,7 @@ fn many_who_pipeline_and_do_not_read_keep_within_the_memory_and_the_others_are_s
 
 /// Hundreds wait for memory, of which there is enough for a few. Who asks, is answered and reads waits
 /// with them where there is none, but not behind them.
+#[cfg(feature = "testing")]
 #[test]
 fn client_that_leaves_nothing_behind_waits_for_memory_before_those_that_do() {
     const SILENT: u64 = 300;

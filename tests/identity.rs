@@ -1,7 +1,7 @@
 //! Who may come in: passwords and users of `kv`, tokens of `chat` and `web`. What Redis answers in the same
 //! places is compared in `tests/kv_against_redis.rs`.
 
-#![cfg(feature = "websocket")]
+#![cfg(all(feature = "testing", feature = "websocket"))]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;

@@ -25,7 +25,7 @@ export async function finish() {
 }
 
 export async function until(what, condition) {
-  const deadline = Date.now() + 20000;
+  const deadline = Date.now() + 60000;
   for (;;) {
     const found = await condition();
     if (found) return found;
