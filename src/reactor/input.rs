@@ -86,6 +86,8 @@ impl LoopState {
     pub(super) fn discard(&mut self, token: Token) {
         let (budget, strict) = (self.config.read_size(), self.config.strict_drain);
         let Some(connection) = find(&mut self.connections, token) else { return };
+        // Whoever is served goes before bytes that are dropped.
+        connection.habits.set(Habits::FINISHED, false);
         let fill = connection.fill(budget, strict, &mut self.pool);
         if fill.bytes > 0 {
             connection.active_ms = self.clock.stamp();

@@ -216,10 +216,12 @@ impl Listeners {
         // Who comes by a balancer is not known yet.
         let is_known = awaited != Awaited::Preface;
         let address = Address::from(&peer);
-        let admitted = match () {
-            () if is_full => Err(CloseReason::Refused),
-            () if is_known => state.ask_gate(&address),
-            () => Ok(()),
+        let admitted = if is_full {
+            Err(CloseReason::Refused)
+        } else if is_known {
+            state.ask_gate(&address)
+        } else {
+            Ok(())
         };
         if let Err(reason) = admitted {
             state.count_end(reason);

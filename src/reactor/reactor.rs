@@ -450,15 +450,8 @@ impl<H: Handler> Reactor<H> {
     }
 
     fn visit(&mut self, token: Token) {
-        let has_memory = self.state.has_memory();
         let Some(connection) = self.state.find_mut(token) else { return };
         connection.on_ready_list = false;
-        // Its callback may list the connection before it is known what the visit leaves. A visit that cannot
-        // be, for want of memory, leaves the connection in its lane.
-        let is_starved = !has_memory && connection.is_free();
-        connection
-            .habits
-            .set(Habits::FINISHED, is_starved && connection.habits.has(Habits::FINISHED));
         match connection.state {
             State::Open | State::Severed => self.serve(token),
             State::Closing | State::Lingering => self.state.discard(token),

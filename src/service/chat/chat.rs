@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::badge::Badge;
 use super::event::Reply;
 use super::fresh::{Fresh, Opening};
 use super::hall::Hall;
@@ -186,19 +187,7 @@ impl Chat {
         cx.cancel_timer(token);
         cx.send(token, response.bytes());
         match response.answer() {
-            Answer::Upgrade => {
-                if let Some(span) = self.hall.options.heartbeat {
-                    cx.set_timer(token, span);
-                }
-                let client = self.hall.enter(cx, token, Wire::WebSocket);
-                match badge {
-                    Some(badge) => self.hall.recognise(cx, client, badge),
-                    None => self.hall.greet(cx, client),
-                }
-                let endpoint = Endpoint::new(self.hall.options.line_max());
-                let pulse = Pulse::new(self.hall.clock_ms(cx));
-                *state = State::WebSocket { client, endpoint, pulse, flood: Flood::default() };
-            }
+            Answer::Upgrade => *state = self.begin_web_socket(cx, token, badge),
             Answer::Unauthorized => {
                 *state = State::Over;
                 input.clear();
@@ -212,6 +201,25 @@ impl Chat {
             }
         }
         Ok(())
+    }
+
+    fn begin_web_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: Token,
+        badge: Option<Badge>,
+    ) -> State {
+        if let Some(span) = self.hall.options.heartbeat {
+            cx.set_timer(token, span);
+        }
+        let client = self.hall.enter(cx, token, Wire::WebSocket);
+        match badge {
+            Some(badge) => self.hall.recognise(cx, client, badge),
+            None => self.hall.greet(cx, client),
+        }
+        let endpoint = Endpoint::new(self.hall.options.line_max());
+        let pulse = Pulse::new(self.hall.clock_ms(cx));
+        State::WebSocket { client, endpoint, pulse, flood: Flood::default() }
     }
 
     fn receive_lines(
